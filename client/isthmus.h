@@ -1,0 +1,160 @@
+/* libisthmus: what a training job calls to join one model trained across several sites.
+ *
+ * A job rank attaches to its site's worker daemon over a Unix socket with the list of its tensors,
+ * and gets flat float32 parameter and gradient buffers in shared memory. Each step it writes its
+ * gradients, calls isthmus_step(), and finds the new parameters in place.
+ *
+ *   isthmus_session* s;
+ *   isthmus_attach(&options, tensors, n, &s);        parameters now hold the run's masters
+ *   for (;;) {
+ *     forward/backward on isthmus_parameter(s, i) into isthmus_gradient(s, i)
+ *     if (isthmus_step(s, &args, &result) == ISTHMUS_END) break;
+ *   }
+ *   isthmus_detach(s);
+ *
+ * Threads: a session is used by one thread at a time; different sessions are independent.
+ * Errors: every call returns a code; isthmus_error_message() says what happened in words, with
+ * ids, expected and actual. After ISTHMUS_ABORTED, detach and attach again: the daemon's masters
+ * win. The library depends on libc alone and exports only isthmus_*.
+ *
+ * Structs passed in start with their own size, so that later versions can grow them: set
+ * struct_size = sizeof(struct) and zero the rest. */
+#ifndef ISTHMUS_CLIENT_ISTHMUS_H_
+#define ISTHMUS_CLIENT_ISTHMUS_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ISTHMUS_API __attribute__((visibility("default")))
+#else
+#define ISTHMUS_API
+#endif
+
+#define ISTHMUS_VERSION_MAJOR 0
+#define ISTHMUS_VERSION_MINOR 1
+
+typedef enum isthmus_code {
+  ISTHMUS_OK = 0,
+  ISTHMUS_END = 1,                 /* the run's last round has been applied; not an error */
+  ISTHMUS_INVALID_ARGUMENT = 2,    /* a call's arguments are wrong; do not retry */
+  ISTHMUS_UNAVAILABLE = 3,         /* no daemon at the socket, or it went away; retry later */
+  ISTHMUS_ABORTED = 4,             /* another local rank or the daemon's run ended the session */
+  ISTHMUS_FAILED_PRECONDITION = 5, /* refused: version, layout, run spec, rank taken, call order */
+  ISTHMUS_DEADLINE_EXCEEDED = 6,   /* options.timeout_seconds passed */
+  ISTHMUS_RESOURCE_EXHAUSTED = 7,  /* a limit was hit, memory above all */
+  ISTHMUS_INTERNAL = 8             /* a bug in Isthmus */
+} isthmus_code;
+
+typedef enum isthmus_dtype { ISTHMUS_FLOAT32 = 0 } isthmus_dtype;
+
+/* A tensor to train, or a constant. */
+typedef struct isthmus_tensor {
+  size_t struct_size;
+  const char* name;          /* unique, 1 to 256 bytes */
+  int32_t dtype;             /* isthmus_dtype; constants are bytes and ignore it */
+  int32_t ndim;              /* 0 to 16 */
+  const int64_t* shape;      /* ndim extents, each positive */
+  uint32_t parameter_group;  /* which learning rate and weight decay apply; below 64 */
+  uint32_t constant;         /* 1: carried by snapshots, never updated, no gradient */
+  size_t size_bytes;         /* constants only: their size */
+  const void* data;          /* initial contents, copied during attach; NULL: zeros */
+} isthmus_tensor;
+
+typedef struct isthmus_attach_options {
+  size_t struct_size;
+  const char* socket_path;   /* NULL: the environment's ISTHMUS_SOCKET */
+  int32_t local_rank;        /* -1: LOCAL_RANK, or 0 where that is unset */
+  int32_t local_world_size;  /* -1: LOCAL_WORLD_SIZE, or the daemon's rank count where unset */
+  double timeout_seconds;    /* for attach, until training can start; 0: wait without limit */
+} isthmus_attach_options;
+
+/* Where this rank stands. */
+typedef struct isthmus_info {
+  size_t struct_size;
+  uint32_t group_id;     /* this site's replica group */
+  uint32_t group_index;  /* its dense index among group_count groups: read your part of the data */
+  uint32_t group_count;
+  uint32_t rank;         /* within the group */
+  uint32_t world_size;   /* ranks of the group */
+  uint64_t round;        /* last round applied; 0 before training */
+  uint64_t rounds;       /* the run ends with this round; 0: no end */
+  uint64_t parameters;   /* elements trained, padding not counted */
+} isthmus_info;
+
+typedef struct isthmus_step_args {
+  size_t struct_size;
+  const float* lr;            /* [parameter_groups] */
+  const float* weight_decay;  /* [parameter_groups], decoupled; NULL: 0 */
+  uint32_t parameter_groups;
+  uint32_t skip;              /* 1: this rank's gradient is unusable; the group sits the round out */
+  uint64_t samples;           /* in this rank's batch: the weight of its gradient between groups */
+  float loss;                 /* of this rank's batch; only reported */
+} isthmus_step_args;
+
+typedef struct isthmus_step_result {
+  size_t struct_size;
+  uint64_t round;            /* the round just applied */
+  uint32_t contributors;     /* groups merged in its first bucket */
+  uint32_t merged_here;      /* buckets of the round that this group's contribution is part of */
+  uint32_t buckets;          /* buckets of the round */
+  float loss;                /* mean over contributors, weighted by samples */
+  double blocked_seconds;    /* from step_begin until the parameters were new */
+  double local_seconds;      /* of that: reduce-scatter, compress, apply, all-gather */
+  double peer_wait_seconds;  /* of that: waiting for other groups' contributions */
+  double link_wait_seconds;  /* the rest: the link */
+} isthmus_step_result;
+
+typedef struct isthmus_session isthmus_session;
+
+/* Attaches this rank and blocks until the run can train: all local ranks attached, the
+ * coordinator reached, the initial parameters agreed. Parameters and constants then hold the run's
+ * state, whatever `data` said; gradients are zero. `tensors` is copied; the same list, in the same
+ * order, at every rank and site.
+ * On error *session is NULL and isthmus_error_message(NULL) tells this thread why. */
+ISTHMUS_API isthmus_code isthmus_attach(const isthmus_attach_options* options,
+                                        const isthmus_tensor* tensors, size_t tensor_count,
+                                        isthmus_session** session);
+
+/* Buffers of tensor `index` (its position in the attach list), row-major, owned by the session and
+ * valid until detach. Parameters change only inside step calls. NULL for an index out of range or
+ * of the wrong kind. */
+ISTHMUS_API float* isthmus_parameter(isthmus_session* session, size_t index);
+ISTHMUS_API float* isthmus_gradient(isthmus_session* session, size_t index);
+ISTHMUS_API void* isthmus_constant(isthmus_session* session, size_t index);
+
+/* The flat buffers that hold all tensors, each start aligned to 64 elements, and their length in
+ * elements. Gaps are padding: leave their gradient zero. */
+ISTHMUS_API float* isthmus_flat_parameters(isthmus_session* session);
+ISTHMUS_API float* isthmus_flat_gradients(isthmus_session* session);
+ISTHMUS_API size_t isthmus_flat_length(isthmus_session* session);
+
+ISTHMUS_API isthmus_code isthmus_get_info(isthmus_session* session, isthmus_info* info);
+
+/* Hands over the gradients. Until isthmus_step_wait() returns, touch neither buffer. Does not
+ * block on the network. ISTHMUS_END when the run is over. */
+ISTHMUS_API isthmus_code isthmus_step_begin(isthmus_session* session,
+                                            const isthmus_step_args* args);
+/* Blocks until the update is in the parameters. ISTHMUS_END when the run ended instead. */
+ISTHMUS_API isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* result);
+/* Both in one. `result` may be NULL. */
+ISTHMUS_API isthmus_code isthmus_step(isthmus_session* session, const isthmus_step_args* args,
+                                      isthmus_step_result* result);
+
+/* Leaves and frees the session; NULL is fine. The daemon keeps masters and momentum. */
+ISTHMUS_API void isthmus_detach(isthmus_session* session);
+
+/* The last error of this session, or of this thread's last attach for NULL. Never NULL; valid
+ * until the next call. */
+ISTHMUS_API const char* isthmus_error_message(isthmus_session* session);
+ISTHMUS_API const char* isthmus_code_name(isthmus_code code);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* ISTHMUS_CLIENT_ISTHMUS_H_ */

@@ -1,0 +1,40 @@
+# isthmus_library(NAME SOURCES ... [PUBLIC libs ...] [PRIVATE libs ...])
+#   The library of one folder: target isthmus_NAME, alias isthmus::NAME.
+function(isthmus_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(isthmus_${name} STATIC ${ARG_SOURCES})
+  add_library(isthmus::${name} ALIAS isthmus_${name})
+  target_link_libraries(isthmus_${name} PUBLIC isthmus_flags ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
+endfunction()
+
+# isthmus_program(NAME SOURCES ... [LIBS libs ...])
+function(isthmus_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE isthmus_flags ${ARG_LIBS})
+endfunction()
+
+# isthmus_test(NAME SOURCES ... [LIBS libs ...] [LABELS labels ...] [TIMEOUT seconds])
+#   A GoogleTest program, one CTest entry. Labels in use: unit (no network, no child process),
+#   process (real gRPC or child processes), long (only in scripts/test --full).
+function(isthmus_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE isthmus_flags ${ARG_LIBS} GTest::gmock GTest::gtest_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()
+
+# Scaffolding while folders are being written.
+macro(isthmus_add dir)
+  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${dir}/CMakeLists.txt)
+    add_subdirectory(${dir})
+  endif()
+endmacro()

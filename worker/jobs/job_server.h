@@ -1,0 +1,109 @@
+// Attached training jobs: the Unix socket where local ranks attach, their shared buffers, and
+// their steps, gathered into one event per group (docs/protocol.md, P25).
+//
+// A session begins when the first rank attaches and is whole once all ranks have. It ends when any
+// rank leaves, dies or breaks the protocol: the others are answered with an error at once, and the
+// server is ready for a new set of ranks. Buffers live as long as somebody holds the session.
+#ifndef ISTHMUS_WORKER_JOBS_JOB_SERVER_H_
+#define ISTHMUS_WORKER_JOBS_JOB_SERVER_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/tensor/layout.h"
+
+namespace isthmus {
+
+// What one rank said with isthmus_step_begin().
+struct RankStep {
+  std::vector<float> lr;            // [parameter_groups]
+  std::vector<float> weight_decay;  // [parameter_groups]
+  uint64_t samples = 0;
+  float loss = 0;
+  bool skip = false;
+};
+
+// The shared memory of one whole session. Immutable apart from the buffers' contents; who may
+// touch those follows from the events below.
+class JobSession {
+ public:
+  virtual ~JobSession() = default;
+  virtual uint64_t id() const = 0;  // unique for the server's lifetime
+  virtual const Layout& layout() const = 0;
+  virtual uint32_t ranks() const = 0;
+  // [layout().length()] each.
+  virtual std::span<float> parameters(uint32_t rank) = 0;
+  virtual std::span<float> gradients(uint32_t rank) = 0;
+  // [layout().constants_bytes()].
+  virtual std::span<std::byte> constants(uint32_t rank) = 0;
+};
+
+// Called from the server's one thread; implementations return quickly and do not call back into
+// the server from within.
+class JobEvents {
+ public:
+  virtual ~JobEvents() = default;
+  // All ranks have attached with equal layouts; parameters and constants hold their initial
+  // values. Answer with JobServer::FinishAttach. The buffers are the receiver's until then.
+  virtual void OnAttached(std::shared_ptr<JobSession> session) = 0;
+  // All ranks have begun a step with equal learning rates; gradients are the receiver's until
+  // JobServer::FinishStep. `steps` is indexed by rank.
+  virtual void OnStep(uint64_t session_id, std::vector<RankStep> steps) = 0;
+  // The session is over; `reason` says which rank and why. After OnAttached only.
+  virtual void OnLost(uint64_t session_id, const std::string& reason) = 0;
+};
+
+struct AttachReply {
+  uint32_t group_id = 0;
+  uint32_t group_index = 0;
+  uint32_t group_count = 0;
+  uint64_t round = 0;
+  uint64_t rounds = 0;
+};
+
+struct StepReply {
+  uint64_t round = 0;
+  uint32_t contributors = 0;
+  uint32_t merged_here = 0;
+  uint32_t buckets = 0;
+  float loss = 0;
+  double blocked_seconds = 0;
+  double local_seconds = 0;
+  double peer_wait_seconds = 0;
+  double link_wait_seconds = 0;
+  bool end = false;  // the run is over: ranks get ISTHMUS_END
+};
+
+// Thread-safe.
+class JobServer {
+ public:
+  struct Options {
+    std::string socket_path;  // created with mode 0600, a stale one replaced, unlinked at the end
+    uint32_t ranks = 1;
+    std::string name;         // of this daemon's group, for messages: "group 3"
+  };
+
+  // Listens and starts the thread. `events` must outlive the server. Errors: ALREADY_EXISTS when a
+  // live daemon has the socket; INVALID_ARGUMENT for a path too long; else what the system said.
+  static absl::StatusOr<std::unique_ptr<JobServer>> Start(Options options, JobEvents* events);
+  virtual ~JobServer() = default;
+
+  // Answers of the engine; for a session that is over they do nothing. An error ends the session
+  // with that status at every rank.
+  virtual void FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) = 0;
+  virtual void FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) = 0;
+
+  // Ends the session (if any) at every rank with `status`, keeps listening.
+  virtual void EndSession(const absl::Status& status) = 0;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_JOBS_JOB_SERVER_H_
