@@ -17,8 +17,8 @@ namespace isthmus {
 enum class MergeRule : uint8_t { kSenderMean = 0, kMean = 1, kSum = 2 };
 
 struct MergeInput {
-  float weight = 1.0f;                 // w n / sum(w); exactly 1 when all samples are equal
-  std::span<const Selection> parts;    // cover the bucket's chunks once, in any order
+  float weight = 1.0f;               // w n / sum(w); exactly 1 when all samples are equal
+  std::span<const Selection> parts;  // cover the bucket's chunks once, in any order
 };
 
 // The merged coefficients of one bucket.

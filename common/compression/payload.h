@@ -40,7 +40,7 @@ struct PayloadFormat {
 struct Selection {
   uint64_t first_chunk = 0;
   uint64_t chunk_count = 0;
-  std::vector<uint16_t> indices;  // [chunk_count, k], ascending per chunk; empty when k = chunk_size
+  std::vector<uint16_t> indices;  // [chunk_count, k], ascending per chunk; empty if k = chunk_size
   std::vector<float> values;      // [chunk_count, k]
 };
 

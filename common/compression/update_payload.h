@@ -59,9 +59,9 @@ class UpdateView {
   uint64_t first_chunk_ = 0;
   uint64_t chunk_count_ = 0;
   std::span<const std::byte> presence_;
-  std::span<const std::byte> body_;        // after the presence bits
-  std::vector<uint64_t> chunk_rank_;       // per chunk: present chunks before it
-  std::vector<uint64_t> value_rank_;       // kValues: per present chunk, values before it
+  std::span<const std::byte> body_;   // after the presence bits
+  std::vector<uint64_t> chunk_rank_;  // per chunk: present chunks before it
+  std::vector<uint64_t> value_rank_;  // kValues: per present chunk, values before it
 };
 
 }  // namespace isthmus

@@ -9,6 +9,7 @@
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
+#include <absl/time/time.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/clock.h"
 #include "common/tensor/layout.h"
 
 namespace isthmus {
@@ -56,7 +58,8 @@ class JobEvents {
   // All ranks have begun a step with equal learning rates; gradients are the receiver's until
   // JobServer::FinishStep. `steps` is indexed by rank.
   virtual void OnStep(uint64_t session_id, std::vector<RankStep> steps) = 0;
-  // The session is over; `reason` says which rank and why. After OnAttached only.
+  // The session is over; `reason` says which rank and why. Exactly once for each OnAttached,
+  // whoever ended it, except when the server itself goes.
   virtual void OnLost(uint64_t session_id, const std::string& reason) = 0;
 };
 
@@ -87,11 +90,19 @@ class JobServer {
   struct Options {
     std::string socket_path;  // created with mode 0600, a stale one replaced, unlinked at the end
     uint32_t ranks = 1;
-    std::string name;         // of this daemon's group, for messages: "group 3"
+    std::string name;  // of this daemon's group, for messages: "group 3"
+    // How long a rank may take to say who it is and what it trains.
+    absl::Duration handshake_timeout = absl::Seconds(30);
+    // Unfinished handshakes at once, beyond `ranks`; one more is refused.
+    uint32_t max_pending = 16;
+    // Shared memory of one session, all ranks together; 0: the machine's memory.
+    uint64_t max_session_bytes = 0;
+    const Clock* clock = &Clock::Real();
   };
 
   // Listens and starts the thread. `events` must outlive the server. Errors: ALREADY_EXISTS when a
-  // live daemon has the socket; INVALID_ARGUMENT for a path too long; else what the system said.
+  // live daemon has the socket; INVALID_ARGUMENT for a path too long or ranks outside [1, 1024];
+  // else what the system said.
   static absl::StatusOr<std::unique_ptr<JobServer>> Start(Options options, JobEvents* events);
   virtual ~JobServer() = default;
 

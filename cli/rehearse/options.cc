@@ -1,0 +1,190 @@
+#include "cli/rehearse/options.h"
+
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
+#include <absl/strings/strip.h>
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+
+#include "common/base/status_macros.h"
+
+namespace isthmus {
+namespace {
+
+constexpr int kMaxSites = 64;
+constexpr int kMaxRanks = 64;
+constexpr uint64_t kMaxSteps = 1'000'000'000;
+
+absl::Status Wrong(absl::string_view flag, absl::string_view expected, absl::string_view got) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, ": expected ", expected, ", got '", got, "'"));
+}
+
+template <typename Int>
+absl::StatusOr<Int> ParseInt(absl::string_view flag, absl::string_view text, Int min,
+                             std::type_identity_t<Int> max) {
+  Int value{};
+  if (!absl::SimpleAtoi(text, &value) || value < min || value > max) {
+    return Wrong(flag, absl::StrCat("a whole number from ", min, " to ", max), text);
+  }
+  return value;
+}
+
+absl::StatusOr<double> ParseReal(absl::string_view flag, absl::string_view text, double min,
+                                 double below) {
+  double value = 0;
+  if (!absl::SimpleAtod(text, &value) || !(value >= min && value < below)) {
+    return Wrong(flag, absl::StrCat("a number from ", min, " to below ", below), text);
+  }
+  return value;
+}
+
+absl::StatusOr<std::string> ParseChoice(absl::string_view flag, absl::string_view text,
+                                        absl::string_view a, absl::string_view b) {
+  if (text != a && text != b) return Wrong(flag, absl::StrCat(a, " or ", b), text);
+  return std::string(text);
+}
+
+// One value for all sites, or one per site.
+std::vector<std::string> PerSite(const std::vector<std::string>& values, size_t sites) {
+  return values.size() == 1 ? std::vector<std::string>(sites, values[0]) : values;
+}
+
+absl::Status ParseSites(const RehearseFlags& flags, RehearseOptions* options) {
+  const std::vector<std::string> ranks = absl::StrSplit(flags.ranks, ',');
+  const std::vector<std::string> links = absl::StrSplit(flags.link, ',');
+  // Lists say how many sites there are; without any, two.
+  const size_t listed = std::max(ranks.size(), links.size());
+  size_t sites = listed > 1 ? listed : 2;
+  if (!flags.sites.empty()) {
+    ISTHMUS_ASSIGN_OR_RETURN(sites, ParseInt<size_t>("--sites", flags.sites, 1, kMaxSites));
+  }
+  if (sites > kMaxSites) {
+    return Wrong("--sites", absl::StrCat("at most ", kMaxSites), absl::StrCat(sites));
+  }
+  const std::string expected = absl::StrCat("one value, or one for each of ", sites, " sites");
+  if (ranks.size() != 1 && ranks.size() != sites) return Wrong("--ranks", expected, flags.ranks);
+  if (links.size() != 1 && links.size() != sites) return Wrong("--link", expected, flags.link);
+  for (const std::string& text : PerSite(ranks, sites)) {
+    ISTHMUS_ASSIGN_OR_RETURN(const int count, ParseInt<int>("--ranks", text, 1, kMaxRanks));
+    options->ranks.push_back(count);
+  }
+  for (const std::string& text : PerSite(links, sites)) {
+    const absl::StatusOr<LinkSpec> link = ParseLinkSpec(text);
+    if (!link.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--link: ", link.status().message()));
+    }
+    options->links.push_back(*link);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseScheme(const RehearseFlags& flags, RehearseOptions* options) {
+  ISTHMUS_ASSIGN_OR_RETURN(options->scheme,
+                           ParseChoice("--scheme", flags.scheme, "flexdemo", "full"));
+  const SchemeDefaults& defaults =
+      options->scheme == kFullDefaults.scheme ? kFullDefaults : kFlexdemoDefaults;
+  ISTHMUS_ASSIGN_OR_RETURN(options->chunk, ParseInt<int>("--chunk", flags.chunk, 16, 4096));
+  if ((options->chunk & (options->chunk - 1)) != 0) {
+    return Wrong("--chunk", "a power of two from 16 to 4096", flags.chunk);
+  }
+  ISTHMUS_ASSIGN_OR_RETURN(options->k, ParseInt<int>("--k", flags.k, 1, options->chunk));
+  ISTHMUS_ASSIGN_OR_RETURN(
+      options->values,
+      ParseChoice("--values", flags.values.empty() ? defaults.values : flags.values, "bf16",
+                  "f32"));
+  ISTHMUS_ASSIGN_OR_RETURN(options->decay, ParseReal("--decay", flags.decay, 0, 1));
+  options->sign = flags.sign.value_or(defaults.sign);
+  ISTHMUS_ASSIGN_OR_RETURN(
+      options->optimizer,
+      ParseChoice("--optimizer", flags.optimizer.empty() ? defaults.optimizer : flags.optimizer,
+                  "sgd", "adamw"));
+  options->lr = defaults.lr;
+  if (!flags.lr.empty()) {
+    ISTHMUS_ASSIGN_OR_RETURN(options->lr, ParseReal("--lr", flags.lr, 0, 1000));
+    if (options->lr == 0) return Wrong("--lr", "a number above 0", flags.lr);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseFaults(const RehearseFlags& flags, RehearseOptions* options) {
+  for (const std::string& text : flags.faults) {
+    ISTHMUS_ASSIGN_OR_RETURN(const Fault fault, ParseFault(text));
+    if (fault.site > options->sites()) {
+      return Wrong("--fault", absl::StrCat("a site from 1 to ", options->sites()), text);
+    }
+    if (fault.round > options->steps) {
+      return Wrong("--fault", absl::StrCat("a round from 1 to ", options->steps), text);
+    }
+    options->faults.push_back(fault);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseDeadline(const RehearseFlags& flags, RehearseOptions* options) {
+  if (flags.deadline == "off") return absl::OkStatus();
+  absl::Duration deadline;
+  if (!absl::ParseDuration(flags.deadline, &deadline) || deadline <= absl::ZeroDuration() ||
+      deadline > absl::Hours(24)) {
+    return Wrong("--deadline", "off, or a duration such as 60s", flags.deadline);
+  }
+  options->deadline = deadline;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Fault> ParseFault(absl::string_view text) {
+  constexpr absl::string_view kExpected = "kill:SITE@ROUND or cut:SITE@ROUND/SECONDS";
+  const std::pair<absl::string_view, absl::string_view> kind_rest =
+      absl::StrSplit(text, absl::MaxSplits(':', 1));
+  const std::pair<absl::string_view, absl::string_view> site_when =
+      absl::StrSplit(kind_rest.second, absl::MaxSplits('@', 1));
+  const std::vector<absl::string_view> when = absl::StrSplit(site_when.second, '/');
+  Fault fault;
+  const bool cut = kind_rest.first == "cut";
+  if ((!cut && kind_rest.first != "kill") || when.size() != (cut ? 2 : 1) ||
+      !absl::SimpleAtoi(site_when.first, &fault.site) || fault.site < 1 ||
+      !absl::SimpleAtoi(when[0], &fault.round) || fault.round < 1) {
+    return Wrong("--fault", kExpected, text);
+  }
+  if (cut) {
+    fault.kind = Fault::Kind::kCut;
+    double seconds = 0;
+    if (!absl::SimpleAtod(absl::StripSuffix(when[1], "s"), &seconds) || !(seconds > 0) ||
+        seconds > 3600) {
+      return Wrong("--fault", "an outage above 0 and up to 3600 seconds", text);
+    }
+    fault.outage = absl::Seconds(seconds);
+  }
+  return fault;
+}
+
+absl::StatusOr<RehearseOptions> ParseRehearseFlags(const RehearseFlags& flags) {
+  RehearseOptions options;
+  ISTHMUS_RETURN_IF_ERROR(ParseSites(flags, &options));
+  ISTHMUS_RETURN_IF_ERROR(ParseScheme(flags, &options));
+  ISTHMUS_ASSIGN_OR_RETURN(options.steps, ParseInt<uint64_t>("--steps", flags.steps, 1, kMaxSteps));
+  ISTHMUS_ASSIGN_OR_RETURN(options.batch, ParseInt<int>("--batch", flags.batch, 1, 4096));
+  ISTHMUS_ASSIGN_OR_RETURN(options.seed, ParseInt<uint64_t>("--seed", flags.seed, 0, UINT32_MAX));
+  ISTHMUS_ASSIGN_OR_RETURN(
+      options.compare_steps,
+      ParseInt<uint64_t>("--compare-steps", flags.compare_steps, 0, kMaxSteps));
+  ISTHMUS_RETURN_IF_ERROR(ParseDeadline(flags, &options));
+  ISTHMUS_RETURN_IF_ERROR(ParseFaults(flags, &options));
+  if (flags.text.empty() && flags.command.empty()) {
+    return Wrong("--text", "a file or directory of text to train on, or a job after --", "");
+  }
+  options.text = flags.text;
+  options.json_path = flags.json;
+  options.keep_dir = flags.keep;
+  options.bin_dir = flags.bin_dir;
+  options.lm_args = absl::StrSplit(flags.lm_args, ' ', absl::SkipWhitespace());
+  options.command = flags.command;
+  return options;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,102 @@
+// What a rehearsal is asked to do: flags as text, and what they mean once checked.
+#ifndef ISTHMUS_CLI_REHEARSE_OPTIONS_H_
+#define ISTHMUS_CLI_REHEARSE_OPTIONS_H_
+
+#include <absl/status/statusor.h>
+#include <absl/strings/string_view.h>
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/link/link_spec.h"
+
+namespace isthmus {
+
+// What a scheme trains with unless told otherwise. Learning rates are tuned on the demo.
+struct SchemeDefaults {
+  const char* scheme;
+  const char* optimizer;
+  const char* values;
+  double lr;
+  bool sign;
+};
+inline constexpr SchemeDefaults kFlexdemoDefaults = {"flexdemo", "sgd", "bf16", 0.002, true};
+inline constexpr SchemeDefaults kFullDefaults = {"full", "adamw", "f32", 0.004, false};
+
+// Something that goes wrong on purpose.
+struct Fault {
+  enum class Kind { kKill, kCut };
+  Kind kind = Kind::kKill;
+  int site = 1;            // numbered from 1, as groups are
+  uint64_t round = 1;      // when this round is open
+  absl::Duration outage;   // kCut: until the link heals
+
+  friend bool operator==(const Fault&, const Fault&) = default;
+};
+
+// The flags as given, so that checking them is one pure function. Empty: not given.
+struct RehearseFlags {
+  std::string sites;
+  std::string ranks = "2";
+  std::string steps = "300";
+  std::string link = "10mbit/40ms";
+  std::string text;
+  std::string scheme = "flexdemo";
+  std::string chunk = "64";
+  std::string k = "4";
+  std::string values;
+  std::string decay = "0.999";
+  std::optional<bool> sign;
+  std::string optimizer;
+  std::string lr;
+  std::string batch = "8";
+  std::string seed = "1";
+  std::string deadline = "off";
+  std::string compare_steps = "5";
+  std::vector<std::string> faults;
+  std::string json;
+  std::string keep;
+  std::string lm_args;
+  std::string bin_dir;
+  std::vector<std::string> command;  // what follows "--"
+};
+
+struct RehearseOptions {
+  std::vector<int> ranks;       // per site
+  std::vector<LinkSpec> links;  // per site
+  uint64_t steps = 0;
+  std::string text;
+  std::string scheme;
+  int chunk = 0;
+  int k = 0;
+  std::string values;
+  double decay = 0;
+  bool sign = false;
+  std::string optimizer;
+  double lr = 0;
+  int batch = 0;
+  uint64_t seed = 0;
+  std::optional<absl::Duration> deadline;  // of a bucket; nullopt: off
+  uint64_t compare_steps = 0;              // of scheme full; 0: no comparison
+  std::vector<Fault> faults;
+  std::string json_path;
+  std::string keep_dir;  // empty: a temporary directory
+  std::string bin_dir;   // empty: our own
+  std::vector<std::string> lm_args;
+  std::vector<std::string> command;  // empty: isthmus-lm
+
+  int sites() const { return static_cast<int>(ranks.size()); }
+};
+
+// INVALID_ARGUMENT, naming the flag, what it expects and what it got. Does not look at the disk.
+absl::StatusOr<RehearseOptions> ParseRehearseFlags(const RehearseFlags& flags);
+
+// "kill:SITE@ROUND" or "cut:SITE@ROUND/SECONDS".
+absl::StatusOr<Fault> ParseFault(absl::string_view text);
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_CLI_REHEARSE_OPTIONS_H_

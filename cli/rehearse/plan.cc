@@ -1,0 +1,131 @@
+#include "cli/rehearse/plan.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <utility>
+#include <vector>
+
+namespace isthmus {
+namespace {
+
+constexpr int kSampleBytes = 300;
+// A worker killed by a fault is back within seconds; a job tries for longer than that.
+constexpr int kReattachAttempts = 20;
+
+}  // namespace
+
+Plan::Plan(RehearseOptions options, Places places, int sample_bytes)
+    : options_(std::move(options)), places_(std::move(places)), sample_bytes_(sample_bytes) {}
+
+Plan Plan::Main(const RehearseOptions& options, Places places) {
+  return Plan(options, std::move(places), kSampleBytes);
+}
+
+Plan Plan::Comparison(const RehearseOptions& options, Places places) {
+  RehearseOptions full = options;
+  full.scheme = kFullDefaults.scheme;
+  full.optimizer = kFullDefaults.optimizer;
+  full.values = kFullDefaults.values;
+  full.lr = kFullDefaults.lr;
+  full.sign = kFullDefaults.sign;
+  full.steps = options.compare_steps;
+  full.faults.clear();
+  return Plan(std::move(full), std::move(places), 0);
+}
+
+std::string Plan::WorkerName(int site) { return absl::StrCat("worker-", site); }
+
+std::string Plan::JobName(int site, int rank) { return absl::StrCat("job-", site, "-", rank); }
+
+std::string Plan::LogPath(const std::string& name) const {
+  return absl::StrCat(places_.log_dir, "/", name, ".log");
+}
+
+std::string Plan::PortFile() const { return absl::StrCat(places_.run_dir, "/coordinator.port"); }
+
+std::string Plan::SocketPath(int site) const {
+  return absl::StrCat(places_.run_dir, "/", WorkerName(site), ".sock");
+}
+
+std::string Plan::ReportPath(int site, int rank) const {
+  return absl::StrCat(places_.log_dir, "/", JobName(site, rank), ".json");
+}
+
+Command Plan::Coordinator() const {
+  std::vector<std::string> argv = {
+      absl::StrCat(places_.bin_dir, "/isthmus-coordinator"),
+      "--listen",
+      "127.0.0.1:0",
+      "--port-file",
+      PortFile(),
+      "--scheme",
+      options_.scheme,
+      "--chunk",
+      absl::StrCat(options_.chunk),
+      "--k",
+      absl::StrCat(options_.k),
+      "--decay",
+      absl::StrCat(options_.decay),
+      "--values",
+      options_.values,
+      "--optimizer",
+      options_.optimizer,
+      "--rounds",
+      absl::StrCat(options_.steps),
+      "--start-groups",
+      absl::StrCat(sites()),
+      "--min-groups",
+      "1",
+      "--deadline",
+      options_.deadline ? absl::FormatDuration(*options_.deadline) : "off",
+  };
+  if (!options_.sign) argv.push_back("--no-sign");
+  return {.name = CoordinatorName(),
+          .argv = std::move(argv),
+          .environment = {},
+          .log_path = LogPath(CoordinatorName())};
+}
+
+Command Plan::Worker(int site, const std::string& address) const {
+  const std::string name = WorkerName(site);
+  return {.name = name,
+          .argv = {absl::StrCat(places_.bin_dir, "/isthmus-worker"), "--coordinator", address,
+                   "--group", absl::StrCat(site), "--label", absl::StrCat("site-", site), "--ranks",
+                   absl::StrCat("cpu:", ranks(site)), "--socket", SocketPath(site)},
+          .environment = {},
+          .log_path = LogPath(name)};
+}
+
+Command Plan::Job(int site, int rank) const {
+  const std::string name = JobName(site, rank);
+  std::vector<std::string> argv = options_.command;
+  if (argv.empty()) {
+    argv = {absl::StrCat(places_.bin_dir, "/isthmus-lm"),
+            "--text",
+            options_.text,
+            "--steps",
+            "0",
+            "--seed",
+            absl::StrCat(options_.seed),
+            "--lr",
+            absl::StrCat(options_.lr),
+            "--batch",
+            absl::StrCat(options_.batch),
+            "--report",
+            ReportPath(site, rank),
+            "--sample",
+            absl::StrCat(sample_bytes_),
+            "--reattach",
+            absl::StrCat(kReattachAttempts),
+            "--quiet"};
+    argv.insert(argv.end(), options_.lm_args.begin(), options_.lm_args.end());
+  }
+  return {.name = name,
+          .argv = std::move(argv),
+          .environment = {{"ISTHMUS_SOCKET", SocketPath(site)},
+                          {"LOCAL_RANK", absl::StrCat(rank)},
+                          {"LOCAL_WORLD_SIZE", absl::StrCat(ranks(site))}},
+          .log_path = LogPath(name)};
+}
+
+}  // namespace isthmus

@@ -1,0 +1,70 @@
+// The coordinator's status as far as a rehearsal needs it, and what a job reports at its end; plain
+// values, so that progress and summary are tested without protos or processes.
+#ifndef ISTHMUS_CLI_REHEARSE_RUN_VIEW_H_
+#define ISTHMUS_CLI_REHEARSE_RUN_VIEW_H_
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace isthmus {
+
+namespace v1 {
+class GetStatusReply;
+}
+
+struct GroupView {
+  uint32_t group_id = 0;
+  std::string state;
+  uint64_t hash_round = 0;  // 0: no hash yet
+  uint64_t state_hash = 0;
+  // Medians over the last steps.
+  double step_seconds = 0;
+  double compute_seconds = 0;
+  double communication_ratio = 0;
+};
+
+struct RunView {
+  bool training = false;
+  bool ended = false;
+  std::string state;  // in words, with its reason
+  uint64_t ready_groups = 0;
+  uint64_t round = 0;
+  uint64_t rounds_committed = 0;
+  uint64_t parameters = 0;
+  double loss = 0;
+  double samples_per_second = 0;
+  uint64_t contributions_late = 0;
+  uint64_t contributions_rejected = 0;
+  uint64_t abstentions = 0;
+  std::vector<GroupView> groups;  // ascending group id
+
+  const GroupView* Group(uint32_t group_id) const;
+};
+
+RunView MakeRunView(const v1::GetStatusReply& status);
+
+// All groups 1 to `sites` have reported the hash of their state after `round`.
+bool AllHashed(const RunView& view, int sites, uint64_t round);
+
+// What isthmus-lm --report writes; the keys that a rehearsal uses.
+struct JobReport {
+  uint64_t parameters = 0;
+  uint64_t tokens_per_step = 0;  // of one rank
+  std::optional<double> validation_loss;
+  std::optional<double> unigram_entropy;
+  double step_seconds = 0;  // medians
+  double compute_seconds = 0;
+  double communication_ratio = 0;
+  std::string sample;  // raw bytes
+};
+
+// INVALID_ARGUMENT if `json` is no such object. Keys may be missing.
+absl::StatusOr<JobReport> ParseJobReport(const std::string& json);
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_CLI_REHEARSE_RUN_VIEW_H_

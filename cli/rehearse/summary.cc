@@ -1,0 +1,166 @@
+#include "cli/rehearse/summary.h"
+
+#include <absl/strings/str_format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace isthmus {
+namespace {
+
+struct SiteTimes {
+  double step_seconds = 0;
+  double compute_seconds = 0;
+  double communication_ratio = 0;
+};
+
+// Of the job where it reported, else as the worker last told the coordinator.
+SiteTimes TimesOf(const DeploymentResult& result, size_t site) {
+  if (site < result.reports.size() && result.reports[site]) {
+    const JobReport& report = *result.reports[site];
+    return {report.step_seconds, report.compute_seconds, report.communication_ratio};
+  }
+  const GroupView* group = result.view.Group(static_cast<uint32_t>(site + 1));
+  if (group == nullptr) return {};
+  return {group->step_seconds, group->compute_seconds, group->communication_ratio};
+}
+
+// The slowest site's times; the mean communication ratio.
+SiteTimes TimesOfAll(const DeploymentResult& result, size_t sites) {
+  SiteTimes all;
+  for (size_t site = 0; site < sites; ++site) {
+    const SiteTimes times = TimesOf(result, site);
+    all.step_seconds = std::max(all.step_seconds, times.step_seconds);
+    all.compute_seconds = std::max(all.compute_seconds, times.compute_seconds);
+    all.communication_ratio += times.communication_ratio / static_cast<double>(sites);
+  }
+  return all;
+}
+
+void FillReported(const DeploymentResult& main, Summary* summary) {
+  uint64_t tokens_per_step = 0;
+  for (size_t site = 0; site < summary->ranks.size(); ++site) {
+    if (site >= main.reports.size() || !main.reports[site]) continue;
+    const JobReport& report = *main.reports[site];
+    tokens_per_step += report.tokens_per_step * static_cast<uint64_t>(summary->ranks[site]);
+    // Replicas are identical, so the first site speaks for all.
+    if (!summary->validation_loss) summary->validation_loss = report.validation_loss;
+    if (!summary->unigram_entropy) summary->unigram_entropy = report.unigram_entropy;
+    if (summary->sample.empty()) summary->sample = report.sample;
+    if (summary->parameters == 0) summary->parameters = report.parameters;
+  }
+  if (main.counted_seconds > 0) {
+    summary->tokens_per_second =
+        static_cast<double>(tokens_per_step * main.counted_rounds) / main.counted_seconds;
+  }
+}
+
+void FillHashes(const DeploymentResult& main, Summary* summary) {
+  for (size_t site = 0; site < summary->ranks.size(); ++site) {
+    const GroupView* group = main.view.Group(static_cast<uint32_t>(site + 1));
+    const bool reported = group != nullptr && group->hash_round == summary->steps;
+    summary->hashes.push_back(reported ? absl::StrFormat("%016x", group->state_hash) : "");
+  }
+  summary->hashes_equal =
+      !summary->hashes[0].empty() &&
+      std::all_of(summary->hashes.begin(), summary->hashes.end(),
+                  [&](const std::string& hash) { return hash == summary->hashes[0]; });
+}
+
+void FillBytes(const DeploymentResult& main, Summary* summary) {
+  const auto rounds = static_cast<double>(std::max<uint64_t>(1, main.counted_rounds));
+  for (size_t site = 0; site < main.counters_end.size(); ++site) {
+    const LinkCounters& start = main.counters_start[site];
+    const LinkCounters& end = main.counters_end[site];
+    summary->bytes_up_per_step.push_back(static_cast<double>(end.bytes_up - start.bytes_up) /
+                                         rounds);
+    summary->bytes_down_per_step.push_back(static_cast<double>(end.bytes_down - start.bytes_down) /
+                                           rounds);
+  }
+}
+
+template <typename T>
+nlohmann::ordered_json OrNull(const std::optional<T>& value) {
+  return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+}
+
+// 0 stands for "not measured".
+nlohmann::ordered_json Measured(double value) {
+  return value > 0 ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
+}
+
+}  // namespace
+
+Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
+                  const DeploymentResult* comparison) {
+  Summary summary;
+  summary.parameters = main.view.parameters;
+  summary.steps = options.steps;
+  summary.ranks = options.ranks;
+  for (const LinkSpec& link : options.links) summary.links.push_back(link.ToString());
+  summary.scheme = options.scheme;
+  summary.chunk = options.chunk;
+  summary.k = options.k;
+  summary.values = options.values;
+  summary.seed = options.seed;
+  FillReported(main, &summary);
+  FillHashes(main, &summary);
+  FillBytes(main, &summary);
+  const SiteTimes times = TimesOfAll(main, options.ranks.size());
+  summary.step_seconds = times.step_seconds;
+  summary.compute_seconds = times.compute_seconds;
+  summary.communication_ratio = times.communication_ratio;
+  if (comparison != nullptr) {
+    const double full = TimesOfAll(*comparison, options.ranks.size()).step_seconds;
+    if (full > 0) summary.full_step_seconds = full;
+    const double exchange = times.step_seconds - times.compute_seconds;
+    if (exchange > 0 && full > times.compute_seconds) {
+      summary.exchange_speedup = (full - times.compute_seconds) / exchange;
+    }
+  }
+  summary.dense_float32_bytes = 4 * summary.parameters;
+  summary.rounds_committed = main.view.rounds_committed;
+  summary.contributions_late = main.view.contributions_late;
+  summary.contributions_rejected = main.view.contributions_rejected;
+  summary.abstentions = main.view.abstentions;
+  summary.elapsed_seconds = main.counted_seconds;
+  return summary;
+}
+
+std::string SummaryJson(const Summary& summary) {
+  const nlohmann::ordered_json json = {
+      {"parameters", summary.parameters},
+      {"steps", summary.steps},
+      {"sites", summary.ranks.size()},
+      {"ranks", summary.ranks},
+      {"links", summary.links},
+      {"scheme", summary.scheme},
+      {"chunk", summary.chunk},
+      {"k", summary.k},
+      {"values", summary.values},
+      {"seed", summary.seed},
+      {"validation_loss", OrNull(summary.validation_loss)},
+      {"unigram_entropy", OrNull(summary.unigram_entropy)},
+      {"hashes_equal", summary.hashes_equal},
+      {"hashes", summary.hashes},
+      {"step_seconds", Measured(summary.step_seconds)},
+      {"compute_seconds", Measured(summary.compute_seconds)},
+      {"full_step_seconds", OrNull(summary.full_step_seconds)},
+      {"exchange_speedup", OrNull(summary.exchange_speedup)},
+      {"communication_ratio", summary.communication_ratio},
+      {"bytes_up_per_step", summary.bytes_up_per_step},
+      {"bytes_down_per_step", summary.bytes_down_per_step},
+      {"dense_float32_bytes", summary.dense_float32_bytes},
+      {"rounds_committed", summary.rounds_committed},
+      {"contributions_late", summary.contributions_late},
+      {"contributions_rejected", summary.contributions_rejected},
+      {"abstentions", summary.abstentions},
+      {"tokens_per_second", Measured(summary.tokens_per_second)},
+      {"elapsed_seconds", summary.elapsed_seconds},
+      {"sample", summary.sample},
+  };
+  // The sample of a byte-level model need not be UTF-8.
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace isthmus

@@ -1,0 +1,114 @@
+// The part of summary.h that people read.
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "cli/base/format.h"
+#include "cli/rehearse/summary.h"
+
+namespace isthmus {
+namespace {
+
+// Text of a byte-level model, indented, with what a terminal might act on made visible.
+std::string Quote(const std::string& sample) {
+  std::string text = "  | ";
+  for (const char c : sample) {
+    if (c == '\n') {
+      text += "\n  | ";
+    } else {
+      // Bytes of UTF-8 pass; control characters do not.
+      text += absl::ascii_iscntrl(static_cast<unsigned char>(c)) && c != '\t' ? '?' : c;
+    }
+  }
+  return text + "\n";
+}
+
+std::string LossText(const Summary& summary) {
+  if (!summary.validation_loss) return "not reported by the job";
+  std::string text = absl::StrFormat("%.4f nats", *summary.validation_loss);
+  if (summary.unigram_entropy) {
+    absl::StrAppend(&text, absl::StrFormat(" (guessing by letter frequency: %.4f)",
+                                           *summary.unigram_entropy));
+  }
+  return text;
+}
+
+// "12.3 kB up (341x less than float32, 171x less than bf16)".
+std::string BytesText(double bytes, uint64_t dense_float32_bytes, const char* direction) {
+  std::string text = absl::StrCat(FormatBytes(bytes), " ", direction);
+  if (bytes > 0 && dense_float32_bytes > 0) {
+    const double ratio = static_cast<double>(dense_float32_bytes) / bytes;
+    absl::StrAppend(&text, absl::StrFormat(" (float32 %.1fx, bf16 %.1fx)", ratio, ratio / 2));
+  }
+  return text;
+}
+
+std::string StepText(const Summary& summary) {
+  return absl::StrCat(FormatSeconds(summary.step_seconds), ", of that compute ",
+                      FormatSeconds(summary.compute_seconds), ", waiting for the link ",
+                      FormatPercent(summary.communication_ratio));
+}
+
+std::string FullText(const Summary& summary) {
+  if (!summary.full_step_seconds) return "not measured";
+  std::string text = FormatSeconds(*summary.full_step_seconds);
+  if (summary.exchange_speedup) {
+    absl::StrAppend(&text, absl::StrFormat("; its exchange takes %.1f times as long",
+                                           *summary.exchange_speedup));
+  }
+  return text;
+}
+
+std::string ReplicasText(const Summary& summary) {
+  if (summary.hashes_equal) {
+    return absl::StrCat("bit-identical (", summary.hashes[0], " at every site)");
+  }
+  std::string text = "DIFFERENT:";
+  for (size_t site = 0; site < summary.hashes.size(); ++site) {
+    absl::StrAppend(&text, " site-", site + 1, " ",
+                    summary.hashes[site].empty() ? "not reported" : summary.hashes[site]);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string SummaryText(const Summary& summary) {
+  std::vector<std::vector<std::string>> rows = {
+      {"validation loss", LossText(summary)},
+      {"rounds", absl::StrCat(summary.rounds_committed, " committed, contributions ",
+                              summary.contributions_late, " late, ",
+                              summary.contributions_rejected, " rejected, ", summary.abstentions,
+                              " abstained")},
+      {"replicas", ReplicasText(summary)},
+      {"step", StepText(summary)},
+      {"step of scheme full", FullText(summary)},
+      {"dense gradients",
+       absl::StrCat(FormatBytes(static_cast<double>(summary.dense_float32_bytes)),
+                    " as float32, ",
+                    FormatBytes(static_cast<double>(summary.dense_float32_bytes) / 2),
+                    " as bf16 (", summary.parameters, " parameters)")},
+  };
+  for (size_t site = 0; site < summary.bytes_up_per_step.size(); ++site) {
+    rows.push_back({absl::StrCat("site-", site + 1, " per step"),
+                    absl::StrCat(BytesText(summary.bytes_up_per_step[site],
+                                           summary.dense_float32_bytes, "up"),
+                                 ", ",
+                                 BytesText(summary.bytes_down_per_step[site],
+                                           summary.dense_float32_bytes, "down"),
+                                 ", link ", summary.links[site])});
+  }
+  rows.push_back({"pace", absl::StrFormat("%.0f tokens/s over %s", summary.tokens_per_second,
+                                          FormatElapsed(absl::Seconds(summary.elapsed_seconds)))});
+  std::string text = FormatColumns(rows);
+  if (!summary.sample.empty()) {
+    absl::StrAppend(&text, "\nwhat the model writes:\n", Quote(summary.sample));
+  }
+  return text;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,234 @@
+/* Attaching: the handshake, and the mapping of the daemon's buffers. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/session.h"
+
+/* The caller's tensor `index`, whose struct may be of another version than ours. */
+static bool read_tensor(const isthmus_tensor* tensors, size_t index, isthmus_tensor* tensor) {
+  const size_t stride = tensors->struct_size;
+  return isthmus_copy_in(tensor, sizeof(*tensor), (const char*)tensors + index * stride, stride,
+                         sizeof(isthmus_tensor)) &&
+         tensor->struct_size == stride;
+}
+
+static isthmus_code to_entry(isthmus_channel* channel, size_t index, const isthmus_tensor* tensor,
+                             isthmus_wire_entry* entry) {
+  const size_t name_size = tensor->name == NULL ? 0 : strlen(tensor->name);
+  if (name_size == 0 || name_size > ISTHMUS_WIRE_MAX_NAME) {
+    return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
+                        "tensor %zu: a name has 1 to %d bytes, got %zu", index,
+                        ISTHMUS_WIRE_MAX_NAME, name_size);
+  }
+  if (tensor->ndim < 0 || tensor->ndim > ISTHMUS_WIRE_MAX_DIMS ||
+      (tensor->ndim > 0 && tensor->shape == NULL)) {
+    return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
+                        "tensor %zu '%s': expected 0 to %d dimensions, got %d%s", index,
+                        tensor->name, ISTHMUS_WIRE_MAX_DIMS, tensor->ndim,
+                        tensor->shape == NULL ? " and no shape" : "");
+  }
+  *entry = (isthmus_wire_entry){
+      .index = (uint32_t)index,
+      .constant = tensor->constant != 0,
+      .dtype = tensor->dtype,
+      .ndim = (uint32_t)tensor->ndim,
+      .parameter_group = tensor->parameter_group,
+      .name_size = (uint32_t)name_size,
+      .size_bytes = tensor->size_bytes,
+  };
+  for (int32_t d = 0; d < tensor->ndim; ++d) entry->shape[d] = tensor->shape[d];
+  memcpy(entry->name, tensor->name, name_size);
+  return ISTHMUS_OK;
+}
+
+static isthmus_code send_table(isthmus_session* session, const isthmus_tensor* tensors) {
+  isthmus_channel* channel = &session->channel;
+  for (size_t i = 0; i < session->slot_count; ++i) {
+    isthmus_tensor tensor;
+    if (!read_tensor(tensors, i, &tensor)) {
+      return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
+                          "tensor %zu: expected struct_size %zu or more and equal for all, got %zu",
+                          i, sizeof(tensor), tensor.struct_size);
+    }
+    isthmus_wire_entry entry;
+    isthmus_code code = to_entry(channel, i, &tensor, &entry);
+    if (code == ISTHMUS_OK) {
+      code = isthmus_send(channel, ISTHMUS_WIRE_ENTRY, &entry, sizeof(entry));
+    }
+    if (code != ISTHMUS_OK) return code;
+    isthmus_slot* slot = &session->slots[i];
+    slot->constant = tensor.constant != 0;
+    slot->size_bytes = tensor.size_bytes;
+    if (!slot->constant) {
+      /* Cannot overflow unnoticed: the daemon refuses such a shape before it makes buffers. */
+      slot->size_bytes = sizeof(float);
+      for (int32_t d = 0; d < tensor.ndim; ++d) slot->size_bytes *= (uint64_t)tensor.shape[d];
+    }
+  }
+  return ISTHMUS_OK;
+}
+
+/* Maps a descriptor of at least `size` bytes; *address stays NULL for none. Closes nothing. */
+static isthmus_code map(isthmus_channel* channel, const char* what, int fd, uint64_t size,
+                        int protection, void** address) {
+  struct stat status;
+  const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+  *address = NULL;
+  if (size == 0) return ISTHMUS_OK;
+  if (size > SIZE_MAX || fstat(fd, &status) != 0 || (uint64_t)status.st_size < size ||
+      (fcntl(fd, F_GET_SEALS) & sealed) != sealed) {
+    return isthmus_fail(channel, ISTHMUS_INTERNAL,
+                        "the daemon's %s buffer is not a sealed memfd of %llu bytes", what,
+                        (unsigned long long)size);
+  }
+  void* mapped = mmap(NULL, (size_t)size, protection, MAP_SHARED, fd, 0);
+  if (mapped == MAP_FAILED) {
+    return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED, "mapping %llu bytes of %s: %s",
+                        (unsigned long long)size, what, strerror(errno));
+  }
+  *address = mapped;
+  return ISTHMUS_OK;
+}
+
+/* Takes each slot's offset, having checked that the slot lies inside its buffer. */
+static isthmus_code place_slots(isthmus_session* session, const uint64_t* offsets) {
+  for (size_t i = 0; i < session->slot_count; ++i) {
+    isthmus_slot* slot = &session->slots[i];
+    const uint64_t unit = slot->constant ? 1 : sizeof(float);
+    const uint64_t room =
+        slot->constant ? session->constants_bytes : (uint64_t)session->flat_length * sizeof(float);
+    slot->offset = offsets[i];
+    if (slot->size_bytes > room || slot->offset > (room - slot->size_bytes) / unit) {
+      return isthmus_fail(&session->channel, ISTHMUS_INTERNAL,
+                          "tensor %zu: offset %llu and %llu bytes leave its buffer of %llu", i,
+                          (unsigned long long)slot->offset, (unsigned long long)slot->size_bytes,
+                          (unsigned long long)room);
+    }
+  }
+  return ISTHMUS_OK;
+}
+
+static isthmus_code map_buffers(isthmus_session* session, const isthmus_packet* packet) {
+  isthmus_channel* channel = &session->channel;
+  const isthmus_wire_buffers* said = &packet->as.buffers;
+  if (packet->fd_count != ISTHMUS_WIRE_BUFFER_FDS || said->entry_count != session->slot_count ||
+      said->flat_length > SIZE_MAX / sizeof(float) || said->constants_bytes > SIZE_MAX) {
+    return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED,
+                        "expected %d buffers (is there a limit on open files?) for %zu tensors, "
+                        "got %d for %u",
+                        ISTHMUS_WIRE_BUFFER_FDS, session->slot_count, packet->fd_count,
+                        said->entry_count);
+  }
+  session->flat_length = (size_t)said->flat_length;
+  session->constants_bytes = (size_t)said->constants_bytes;
+  session->parameter_groups = said->parameter_groups;
+  session->info.parameters = said->logical_length;
+  const size_t flat_bytes = session->flat_length * sizeof(float);
+  const size_t table_bytes = session->slot_count * sizeof(uint64_t);
+  const int both = PROT_READ | PROT_WRITE;
+  void* at[ISTHMUS_WIRE_BUFFER_FDS] = {NULL};
+  isthmus_code code = map(channel, "parameter", packet->fds[0], flat_bytes, both, &at[0]);
+  if (code == ISTHMUS_OK) {
+    code = map(channel, "gradient", packet->fds[1], flat_bytes, both, &at[1]);
+  }
+  if (code == ISTHMUS_OK) {
+    code = map(channel, "constant", packet->fds[2], session->constants_bytes, both, &at[2]);
+  }
+  if (code == ISTHMUS_OK) {
+    code = map(channel, "offset", packet->fds[3], table_bytes, PROT_READ, &at[3]);
+  }
+  session->parameters = at[0];
+  session->gradients = at[1];
+  session->constants = at[2];
+  if (code == ISTHMUS_OK) code = place_slots(session, at[3]);
+  if (at[3] != NULL) munmap(at[3], table_bytes);
+  return code;
+}
+
+static void copy_initial_values(isthmus_session* session, const isthmus_tensor* tensors) {
+  for (size_t i = 0; i < session->slot_count; ++i) {
+    const isthmus_slot* slot = &session->slots[i];
+    isthmus_tensor tensor;
+    read_tensor(tensors, i, &tensor);
+    if (tensor.data == NULL || slot->size_bytes == 0) continue;
+    void* to = slot->constant ? (void*)(session->constants + slot->offset)
+                              : (void*)(session->parameters + slot->offset);
+    memcpy(to, tensor.data, (size_t)slot->size_bytes);
+  }
+}
+
+static isthmus_code receive_buffers(isthmus_session* session) {
+  isthmus_packet packet;
+  isthmus_code code = isthmus_receive(&session->channel, ISTHMUS_WIRE_BUFFERS,
+                                      sizeof(isthmus_wire_buffers), &packet);
+  if (code != ISTHMUS_OK) return code;
+  code = map_buffers(session, &packet);
+  while (packet.fd_count > 0) close(packet.fds[--packet.fd_count]);
+  return code;
+}
+
+static isthmus_code wait_until_attached(isthmus_session* session) {
+  isthmus_packet packet;
+  const isthmus_code code = isthmus_receive(&session->channel, ISTHMUS_WIRE_ATTACHED,
+                                            sizeof(isthmus_wire_attached), &packet);
+  if (code != ISTHMUS_OK) return code;
+  const isthmus_wire_attached* said = &packet.as.attached;
+  while (packet.fd_count > 0) close(packet.fds[--packet.fd_count]);
+  session->info.group_id = said->group_id;
+  session->info.group_index = said->group_index;
+  session->info.group_count = said->group_count;
+  session->info.rank = said->rank;
+  session->info.world_size = said->world_size;
+  session->info.round = said->round;
+  session->info.rounds = said->rounds;
+  return ISTHMUS_OK;
+}
+
+isthmus_code isthmus_open(isthmus_session* session, const isthmus_attach_options* options,
+                          const isthmus_tensor* tensors, size_t count) {
+  isthmus_channel* channel = &session->channel;
+  if (tensors == NULL || count == 0 || count > ISTHMUS_WIRE_MAX_ENTRIES ||
+      tensors->struct_size < sizeof(isthmus_tensor)) {
+    return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
+                        "expected 1 to %d tensors with their struct_size set to %zu, got %zu with "
+                        "%zu",
+                        ISTHMUS_WIRE_MAX_ENTRIES, sizeof(isthmus_tensor), count,
+                        tensors == NULL || count == 0 ? 0 : tensors->struct_size);
+  }
+  session->slots = calloc(count, sizeof(*session->slots));
+  if (session->slots == NULL) {
+    return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED, "no memory for %zu tensors", count);
+  }
+  session->slot_count = count;
+  isthmus_set_timeout(channel, options->timeout_seconds);
+  isthmus_wire_hello hello = {.local_rank = options->local_rank,
+                              .local_world_size = options->local_world_size,
+                              .entry_count = (uint32_t)count};
+  isthmus_wire_header filled;
+  isthmus_code code = isthmus_connect(channel, options->socket_path);
+  if (code == ISTHMUS_OK) code = isthmus_send(channel, ISTHMUS_WIRE_HELLO, &hello, sizeof(hello));
+  if (code == ISTHMUS_OK) code = send_table(session, tensors);
+  if (code == ISTHMUS_OK) code = receive_buffers(session);
+  if (code != ISTHMUS_OK) return code;
+  copy_initial_values(session, tensors);
+  code = isthmus_send(channel, ISTHMUS_WIRE_FILLED, &filled, sizeof(filled));
+  if (code == ISTHMUS_OK) code = wait_until_attached(session);
+  isthmus_set_timeout(channel, 0);
+  return code;
+}
+
+void isthmus_free(isthmus_session* session) {
+  isthmus_disconnect(&session->channel);
+  const size_t flat_bytes = session->flat_length * sizeof(float);
+  if (session->parameters != NULL) munmap(session->parameters, flat_bytes);
+  if (session->gradients != NULL) munmap(session->gradients, flat_bytes);
+  if (session->constants != NULL) munmap(session->constants, session->constants_bytes);
+  free(session->slots);
+  free(session);
+}

@@ -1,0 +1,156 @@
+/* What a job rank and its daemon say to each other over a SOCK_SEQPACKET Unix socket: one struct
+ * below is one packet. Both ends are on one machine, so integers and floats are the machine's own.
+ * (docs/protocol.md, P25)
+ *
+ * The legal order, J for the job rank and D for the daemon:
+ *
+ *   session  := J:HELLO  J:ENTRY{entry_count}  D:BUFFERS+4 fds  J:FILLED  D:ATTACHED  step*
+ * J:DETACH step     := J:STEP_BEGIN  D:STEP_DONE
+ *
+ * At any point the daemon may say ERROR and close; the job may close without DETACH, which the
+ * daemon takes for its death. Anything else breaks the protocol and ends the session.
+ *
+ * BUFFERS carries four memfds, made by the daemon and sealed against resizing, so that neither end
+ * can make the other's mapping fault:
+ *
+ *   parameters  float[flat_length]
+ *   gradients   float[flat_length], zero at first
+ *   constants   byte[constants_bytes]
+ *   offsets     uint64_t[entry_count], read-only: where each entry starts, in elements of the flat
+ *               buffers, or in bytes of `constants` for a constant
+ *
+ * Between BUFFERS and FILLED, and from STEP_DONE to STEP_BEGIN, the buffers are the job's; from
+ * FILLED to ATTACHED and from STEP_BEGIN to STEP_DONE they are the daemon's.
+ *
+ * Versions: the header and isthmus_wire_error never change, so any two versions can refuse each
+ * other in words. Anything else may change with ISTHMUS_WIRE_VERSION. */
+#ifndef ISTHMUS_CLIENT_JOB_WIRE_H_
+#define ISTHMUS_CLIENT_JOB_WIRE_H_
+
+#include <assert.h>
+#include <stdint.h>
+
+enum {
+  ISTHMUS_WIRE_MAGIC = 0x4a485449, /* also tells a byte order that is not ours */
+  ISTHMUS_WIRE_VERSION = 1,
+
+  ISTHMUS_WIRE_MAX_ENTRIES = 1 << 17, /* tensors and constants together */
+  ISTHMUS_WIRE_MAX_NAME = 256,
+  ISTHMUS_WIRE_MAX_DIMS = 16,
+  ISTHMUS_WIRE_MAX_PARAMETER_GROUPS = 64,
+  ISTHMUS_WIRE_MAX_TEXT = 2048,
+  ISTHMUS_WIRE_BUFFER_FDS = 4
+};
+
+typedef enum isthmus_wire_type {
+  ISTHMUS_WIRE_HELLO = 1,
+  ISTHMUS_WIRE_ENTRY = 2,
+  ISTHMUS_WIRE_BUFFERS = 3,
+  ISTHMUS_WIRE_FILLED = 4,
+  ISTHMUS_WIRE_ATTACHED = 5,
+  ISTHMUS_WIRE_STEP_BEGIN = 6,
+  ISTHMUS_WIRE_STEP_DONE = 7,
+  ISTHMUS_WIRE_DETACH = 8,
+  ISTHMUS_WIRE_ERROR = 9
+} isthmus_wire_type;
+
+/* Starts every packet. FILLED and DETACH are nothing else. */
+typedef struct isthmus_wire_header {
+  uint32_t magic;
+  uint16_t version;
+  uint16_t type; /* isthmus_wire_type */
+  uint32_t size; /* of the whole packet, in bytes */
+  uint32_t reserved;
+} isthmus_wire_header;
+
+typedef struct isthmus_wire_hello {
+  isthmus_wire_header header;
+  int32_t local_rank;
+  int32_t local_world_size; /* -1: not stated */
+  uint32_t entry_count;
+  uint32_t reserved;
+} isthmus_wire_hello;
+
+/* One tensor or constant, in attach order. */
+typedef struct isthmus_wire_entry {
+  isthmus_wire_header header;
+  uint32_t index;    /* position in the attach list: 0, 1, 2 ... */
+  uint32_t constant; /* 0 or 1 */
+  int32_t dtype;     /* isthmus_dtype; of trained tensors */
+  uint32_t ndim;
+  uint32_t parameter_group;
+  uint32_t name_size;
+  uint64_t size_bytes; /* of constants */
+  int64_t shape[ISTHMUS_WIRE_MAX_DIMS];
+  char name[ISTHMUS_WIRE_MAX_NAME]; /* name_size bytes, no terminator */
+} isthmus_wire_entry;
+
+typedef struct isthmus_wire_buffers {
+  isthmus_wire_header header;
+  uint64_t flat_length;
+  uint64_t logical_length; /* without padding */
+  uint64_t constants_bytes;
+  uint32_t entry_count;
+  uint32_t parameter_groups;
+} isthmus_wire_buffers;
+
+typedef struct isthmus_wire_attached {
+  isthmus_wire_header header;
+  uint32_t group_id;
+  uint32_t group_index;
+  uint32_t group_count;
+  uint32_t rank;
+  uint32_t world_size;
+  uint32_t reserved;
+  uint64_t round;
+  uint64_t rounds;
+} isthmus_wire_attached;
+
+typedef struct isthmus_wire_step_begin {
+  isthmus_wire_header header;
+  uint64_t samples;
+  float loss;
+  uint32_t skip; /* 0 or 1 */
+  uint32_t parameter_groups;
+  uint32_t reserved;
+  float lr[ISTHMUS_WIRE_MAX_PARAMETER_GROUPS]; /* the first parameter_groups count */
+  float weight_decay[ISTHMUS_WIRE_MAX_PARAMETER_GROUPS];
+} isthmus_wire_step_begin;
+
+typedef struct isthmus_wire_step_done {
+  isthmus_wire_header header;
+  uint64_t round;
+  uint32_t contributors;
+  uint32_t merged_here;
+  uint32_t buckets;
+  float loss;
+  double blocked_seconds;
+  double local_seconds;
+  double peer_wait_seconds;
+  double link_wait_seconds;
+  uint32_t end; /* 1: the run is over */
+  uint32_t reserved;
+} isthmus_wire_step_done;
+
+/* The last packet of a refused or ended session. */
+typedef struct isthmus_wire_error {
+  isthmus_wire_header header;
+  int32_t code; /* isthmus_code, neither OK nor END */
+  uint32_t text_size;
+  char text[ISTHMUS_WIRE_MAX_TEXT]; /* text_size bytes, no terminator */
+} isthmus_wire_error;
+
+/* No padding anywhere: compilers and architectures agree on every offset. */
+static_assert(sizeof(isthmus_wire_header) == 16, "layout");
+static_assert(sizeof(isthmus_wire_hello) == 32, "layout");
+static_assert(sizeof(isthmus_wire_entry) == 48 + 8 * 16 + 256, "layout");
+static_assert(sizeof(isthmus_wire_buffers) == 48, "layout");
+static_assert(sizeof(isthmus_wire_attached) == 56, "layout");
+static_assert(sizeof(isthmus_wire_step_begin) == 40 + 2 * 4 * 64, "layout");
+static_assert(sizeof(isthmus_wire_step_done) == 80, "layout");
+static_assert(sizeof(isthmus_wire_error) == 24 + 2048, "layout");
+
+/* Either end needs no larger packet buffer. */
+enum { ISTHMUS_WIRE_MAX_PACKET = sizeof(isthmus_wire_error) };
+
+#endif /* ISTHMUS_CLIENT_JOB_WIRE_H_ */

@@ -1,0 +1,47 @@
+/* What is behind isthmus_session. Internal. */
+#ifndef ISTHMUS_CLIENT_SESSION_H_
+#define ISTHMUS_CLIENT_SESSION_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/channel.h"
+#include "client/isthmus.h"
+
+/* One tensor or constant, in attach order. */
+typedef struct isthmus_slot {
+  uint64_t offset; /* elements of the flat buffers, or bytes of the constants */
+  uint64_t size_bytes;
+  bool constant;
+} isthmus_slot;
+
+struct isthmus_session {
+  isthmus_channel channel;
+  isthmus_slot* slots;
+  size_t slot_count;
+  float* parameters; /* [flat_length], shared with the daemon like the next two */
+  float* gradients;
+  unsigned char* constants; /* NULL when there are none */
+  size_t flat_length;
+  size_t constants_bytes;
+  uint32_t parameter_groups;
+  isthmus_info info;
+  bool stepping;       /* between step_begin and step_wait */
+  bool ended;          /* the run is over */
+  isthmus_code broken; /* why the connection is of no more use; OK while it is */
+};
+
+/* Copies a caller's struct of `size` bytes, as its first member says, into ours of `known`: what an
+ * older caller lacks is zero, what a newer one adds is ignored. False when there is no size. */
+bool isthmus_copy_in(void* to, size_t known, const void* from, size_t size, size_t oldest);
+/* The other way round; the caller's first member is left alone. */
+void isthmus_copy_out(void* to, size_t size, const void* from, size_t known);
+
+/* The conversation of docs/protocol.md, P25, up to ATTACHED. */
+isthmus_code isthmus_open(isthmus_session* session, const isthmus_attach_options* options,
+                          const isthmus_tensor* tensors, size_t count);
+/* Frees all that a session holds, itself included. */
+void isthmus_free(isthmus_session* session);
+
+#endif /* ISTHMUS_CLIENT_SESSION_H_ */

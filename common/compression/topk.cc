@@ -1,0 +1,79 @@
+#include "common/compression/topk.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "common/base/check.h"
+
+namespace isthmus {
+namespace {
+
+// |x| as an integer of the same order: the bits without the sign. Non-negative, so signed compares
+// (which baseline SSE has) do.
+inline int32_t Key(float x) { return std::bit_cast<int32_t>(x) & 0x7fffffff; }
+
+// Which elements to take: every one whose key is above `key`, and the first `ties` equal to it.
+struct Threshold {
+  int32_t key;
+  int ties;
+};
+
+inline int CountFrom(const float* x, int n, int32_t key) {
+  int count = 0;
+  for (int i = 0; i < n; ++i) count += Key(x[i]) >= key ? 1 : 0;
+  return count;
+}
+
+// Bisects for the k-th largest key. Invariant: at least k keys are >= low, fewer than k >= high.
+Threshold FindThreshold(const float* x, int n, int k) {
+  int32_t low = Key(x[0]);
+  int32_t high = low;
+  for (int i = 0; i < n; ++i) {
+    low = std::min(low, Key(x[i]));
+    high = std::max(high, Key(x[i]));
+  }
+  high += 1;  // finite values are below 0x7f800000
+  int above_high = 0;
+  while (high - low > 1) {
+    const int32_t middle = low + (high - low) / 2;
+    const int count = CountFrom(x, n, middle);
+    if (count == k) return {middle - 1, 0};
+    if (count > k) {
+      low = middle;
+    } else {
+      high = middle;
+      above_high = count;
+    }
+  }
+  return {low, k - above_high};
+}
+
+}  // namespace
+
+void SelectTopK(std::span<const float> coeffs, int chunk_size, int k, std::span<uint16_t> indices,
+                std::span<float> values) {
+  ISTHMUS_CHECK(0 < k && k <= chunk_size && chunk_size <= kMaxBlockSize);
+  const size_t n = static_cast<size_t>(chunk_size);
+  const size_t chunks = coeffs.size() / n;
+  ISTHMUS_CHECK(coeffs.size() == chunks * n);
+  ISTHMUS_CHECK(indices.size() == chunks * static_cast<size_t>(k));
+  ISTHMUS_CHECK(values.size() == indices.size());
+  for (size_t chunk = 0; chunk < chunks; ++chunk) {
+    const float* x = coeffs.data() + chunk * n;
+    uint16_t* index = indices.data() + chunk * static_cast<size_t>(k);
+    float* value = values.data() + chunk * static_cast<size_t>(k);
+    auto [key, ties] = FindThreshold(x, chunk_size, k);
+    // Without a branch on the data: each element is written to the next place, and kept or not.
+    // Exactly k are kept, so the loop ends before it could write beyond them.
+    for (int i = 0, taken = 0; taken < k; ++i) {
+      const int32_t element = Key(x[i]);
+      const int tied = static_cast<int>(element == key) & static_cast<int>(ties > 0);
+      index[taken] = static_cast<uint16_t>(i);
+      value[taken] = x[i];
+      taken += static_cast<int>(element > key) | tied;
+      ties -= tied;
+    }
+  }
+}
+
+}  // namespace isthmus

@@ -1,0 +1,194 @@
+#include "common/run/run_spec.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+
+#include <algorithm>
+#include <array>
+
+#include "common/compression/dct.h"
+#include "common/tensor/layout.h"
+
+namespace isthmus {
+namespace {
+
+template <typename T>
+struct Named {
+  const char* name;
+  T value;
+};
+
+constexpr std::array<Named<Scheme>, 2> kSchemes{
+    {{"flexdemo", Scheme::kFlexDemo}, {"full", Scheme::kFull}}};
+constexpr std::array<Named<ValueFormat>, 2> kValueFormats{
+    {{"f32", ValueFormat::kF32}, {"bf16", ValueFormat::kBf16}}};
+constexpr std::array<Named<MergeRule>, 3> kMergeRules{{{"sender-mean", MergeRule::kSenderMean},
+                                                       {"mean", MergeRule::kMean},
+                                                       {"sum", MergeRule::kSum}}};
+constexpr std::array<Named<OptimizerKind>, 2> kOptimizers{
+    {{"sgd", OptimizerKind::kSgd}, {"adamw", OptimizerKind::kAdamW}}};
+
+template <typename T, size_t N>
+absl::StatusOr<T> Parse(const char* what, const std::array<Named<T>, N>& table,
+                        const std::string& name) {
+  for (const Named<T>& entry : table) {
+    if (name == entry.name) return entry.value;
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      what, ": expected one of ",
+      absl::StrJoin(table, ", ",
+                    [](std::string* out, const Named<T>& e) { absl::StrAppend(out, e.name); }),
+      "; got '", name, "'"));
+}
+
+template <typename T, size_t N>
+const char* NameOf(const std::array<Named<T>, N>& table, T value) {
+  for (const Named<T>& entry : table) {
+    if (entry.value == value) return entry.name;
+  }
+  return "unknown";
+}
+
+absl::Status FieldError(const char* field, const std::string& expected, const std::string& actual) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("run spec: ", field, ": expected ", expected, ", got ", actual));
+}
+
+absl::Status CheckRate(const char* field, float value) {
+  if (value >= 0.0f && value < 1.0f) return absl::OkStatus();
+  return FieldError(field, "a number from 0 to below 1", absl::StrCat(value));
+}
+
+}  // namespace
+
+absl::StatusOr<Scheme> ParseScheme(const std::string& name) {
+  return Parse("scheme", kSchemes, name);
+}
+absl::StatusOr<ValueFormat> ParseValueFormat(const std::string& name) {
+  return Parse("values", kValueFormats, name);
+}
+absl::StatusOr<MergeRule> ParseMergeRule(const std::string& name) {
+  return Parse("merge", kMergeRules, name);
+}
+absl::StatusOr<OptimizerKind> ParseOptimizerKind(const std::string& name) {
+  return Parse("optimizer", kOptimizers, name);
+}
+const char* Name(Scheme scheme) { return NameOf(kSchemes, scheme); }
+const char* Name(ValueFormat format) { return NameOf(kValueFormats, format); }
+const char* Name(MergeRule rule) { return NameOf(kMergeRules, rule); }
+const char* Name(OptimizerKind kind) { return NameOf(kOptimizers, kind); }
+
+RunSpec DefaultRunSpec(Scheme scheme) {
+  RunSpec spec;
+  spec.scheme = scheme;
+  if (scheme == Scheme::kFull) {
+    spec.chunk_size = kMaxChunkSize;
+    spec.k = kMaxChunkSize;
+    spec.values = ValueFormat::kF32;
+    spec.sign = false;
+    spec.merge = MergeRule::kMean;
+    spec.optimizer.kind = OptimizerKind::kAdamW;
+  }
+  return spec;
+}
+
+absl::Status Validate(const RunSpec& spec) {
+  if (!IsChunkSize(spec.chunk_size)) {
+    return FieldError("chunk_size", "a power of two from 16 to 4096",
+                      absl::StrCat(spec.chunk_size));
+  }
+  if (spec.k == 0 || spec.k > spec.chunk_size) {
+    return FieldError("k", absl::StrCat("1 to chunk_size ", spec.chunk_size), absl::StrCat(spec.k));
+  }
+  if (spec.scheme == Scheme::kFull && spec.k != spec.chunk_size) {
+    return FieldError("k", absl::StrCat("chunk_size ", spec.chunk_size, " with scheme full"),
+                      absl::StrCat(spec.k));
+  }
+  if (spec.scheme == Scheme::kFull && spec.lr_in_momentum) {
+    return FieldError("lr_in_momentum", "false with scheme full", "true");
+  }
+  if (!(spec.decay >= 0.0f && spec.decay <= 1.0f)) {
+    return FieldError("decay", "a number from 0 to 1", absl::StrCat(spec.decay));
+  }
+  if (absl::Status s = CheckRate("sgd_momentum", spec.optimizer.momentum); !s.ok()) return s;
+  if (absl::Status s = CheckRate("adam_beta1", spec.optimizer.beta1); !s.ok()) return s;
+  if (absl::Status s = CheckRate("adam_beta2", spec.optimizer.beta2); !s.ok()) return s;
+  if (!(spec.optimizer.epsilon > 0.0f && spec.optimizer.epsilon < 1.0f)) {
+    return FieldError("adam_epsilon", "a number above 0 and below 1",
+                      absl::StrCat(spec.optimizer.epsilon));
+  }
+  if (spec.bucket_length % kUnitLength != 0) {
+    return FieldError("bucket_length", absl::StrCat("a multiple of ", kUnitLength),
+                      absl::StrCat(spec.bucket_length));
+  }
+  if (spec.start_groups == 0) return FieldError("start_groups", "at least 1", "0");
+  if (spec.min_groups == 0 || spec.min_groups > spec.start_groups) {
+    return FieldError("min_groups", absl::StrCat("1 to start_groups ", spec.start_groups),
+                      absl::StrCat(spec.min_groups));
+  }
+  return absl::OkStatus();
+}
+
+PayloadFormat ContributionFormat(const RunSpec& spec) {
+  return {.transform = spec.scheme == Scheme::kFlexDemo ? Transform::kDct : Transform::kNone,
+          .chunk_size = spec.chunk_size,
+          .k = spec.k,
+          .values = spec.values};
+}
+
+UpdateFormat MergedFormat(const RunSpec& spec) {
+  return {.transform = spec.scheme == Scheme::kFlexDemo ? Transform::kDct : Transform::kNone,
+          .chunk_size = spec.chunk_size,
+          .sign = spec.sign};
+}
+
+std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec) {
+  const auto boolean = [](bool b) { return std::string(b ? "true" : "false"); };
+  return {{"scheme", Name(spec.scheme)},
+          {"chunk_size", absl::StrCat(spec.chunk_size)},
+          {"k", absl::StrCat(spec.k)},
+          {"decay", absl::StrCat(spec.decay)},
+          {"lr_in_momentum", boolean(spec.lr_in_momentum)},
+          {"values", Name(spec.values)},
+          {"sign", boolean(spec.sign)},
+          {"merge", Name(spec.merge)},
+          {"optimizer", Name(spec.optimizer.kind)},
+          {"sgd_momentum", absl::StrCat(spec.optimizer.momentum)},
+          {"adam_beta1", absl::StrCat(spec.optimizer.beta1)},
+          {"adam_beta2", absl::StrCat(spec.optimizer.beta2)},
+          {"adam_epsilon", absl::StrCat(spec.optimizer.epsilon)},
+          {"bucket_length", absl::StrCat(spec.bucket_length)},
+          {"rounds", absl::StrCat(spec.rounds)},
+          {"start_groups", absl::StrCat(spec.start_groups)},
+          {"min_groups", absl::StrCat(spec.min_groups)},
+          {"initial_donor",
+           spec.initial_donor ? absl::StrCat(spec.initial_donor->value()) : "lowest"}};
+}
+
+absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::string>& expect) {
+  const auto fields = Fields(spec);
+  std::vector<std::string> differences;
+  for (const std::string& item : expect) {
+    const size_t equals = item.find('=');
+    const std::string name = item.substr(0, equals);
+    const auto field = std::find_if(fields.begin(), fields.end(),
+                                    [&](const auto& f) { return f.first == name; });
+    if (equals == std::string::npos || field == fields.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("expectation '", item, "': expected field=value with one of ",
+                       absl::StrJoin(fields, ", ", [](std::string* out, const auto& f) {
+                         absl::StrAppend(out, f.first);
+                       })));
+    }
+    const std::string wanted = item.substr(equals + 1);
+    if (field->second != wanted) {
+      differences.push_back(
+          absl::StrCat(name, ": this worker expects ", wanted, ", the run has ", field->second));
+    }
+  }
+  if (differences.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the run spec differs: ", absl::StrJoin(differences, "; ")));
+}
+
+}  // namespace isthmus

@@ -1,0 +1,73 @@
+// The run spec: what all groups of a run do alike. Lives on the coordinator and is sent to workers.
+#ifndef ISTHMUS_COMMON_RUN_RUN_SPEC_H_
+#define ISTHMUS_COMMON_RUN_RUN_SPEC_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/compression/merge.h"
+#include "common/compression/payload.h"
+#include "common/compression/update_payload.h"
+#include "common/optimizer/optimizer.h"
+
+namespace isthmus {
+
+enum class Scheme : uint8_t { kFlexDemo = 0, kFull = 1 };
+
+struct RunSpec {
+  Scheme scheme = Scheme::kFlexDemo;
+  uint32_t chunk_size = 64;
+  uint32_t k = 4;
+  float decay = 0.999f;
+  bool lr_in_momentum = false;
+  ValueFormat values = ValueFormat::kBf16;
+  bool sign = true;
+  MergeRule merge = MergeRule::kSenderMean;
+  OptimizerSpec optimizer;
+  uint64_t bucket_length = 0;  // elements; 0: chosen from the length of the flat vector
+  uint64_t rounds = 0;         // 0: no end
+  uint32_t start_groups = 1;
+  uint32_t min_groups = 1;
+  std::optional<GroupId> initial_donor;
+  friend bool operator==(const RunSpec&, const RunSpec&) = default;
+};
+
+// The defaults of a scheme: FlexDeMo steps by sign with SGD; full synchronisation averages
+// float32 gradients and runs AdamW.
+RunSpec DefaultRunSpec(Scheme scheme);
+
+// INVALID_ARGUMENT naming field, expected and actual for what cannot run: a chunk size that is no
+// power of two from 16 to 4096, k beyond it, rates out of range, min_groups above start_groups, ...
+absl::Status Validate(const RunSpec& spec);
+
+PayloadFormat ContributionFormat(const RunSpec& spec);
+UpdateFormat MergedFormat(const RunSpec& spec);
+
+// The spec as (field, value) texts in a fixed order, for messages, assertions and status. Names
+// are those of the proto.
+std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec);
+
+// Each of `expect` is "field=value". OK if all agree; FAILED_PRECONDITION lists every difference
+// in words; INVALID_ARGUMENT for an unknown field.
+absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::string>& expect);
+
+// Names used in flags and protos. Errors: INVALID_ARGUMENT naming the choices.
+absl::StatusOr<Scheme> ParseScheme(const std::string& name);
+absl::StatusOr<ValueFormat> ParseValueFormat(const std::string& name);
+absl::StatusOr<MergeRule> ParseMergeRule(const std::string& name);
+absl::StatusOr<OptimizerKind> ParseOptimizerKind(const std::string& name);
+const char* Name(Scheme scheme);
+const char* Name(ValueFormat format);
+const char* Name(MergeRule rule);
+const char* Name(OptimizerKind kind);
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_RUN_RUN_SPEC_H_

@@ -1,0 +1,70 @@
+// An update as the state machines see it: everything but the payload's bytes.
+#ifndef ISTHMUS_COMMON_RUN_UPDATE_H_
+#define ISTHMUS_COMMON_RUN_UPDATE_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "common/base/ids.h"
+
+namespace isthmus {
+
+// What came with the gradients of a round.
+struct ContributionInfo {
+  Round base_round;
+  uint64_t samples = 0;
+  float loss = 0;
+  std::vector<float> lr;            // per parameter group
+  std::vector<float> weight_decay;  // per parameter group
+  friend bool operator==(const ContributionInfo&, const ContributionInfo&) = default;
+};
+
+struct Contributor {
+  GroupId group;
+  Incarnation incarnation;
+  uint64_t samples = 0;
+  float loss = 0;
+  friend bool operator==(const Contributor&, const Contributor&) = default;
+};
+
+struct ParameterGroupScalars {
+  float lr = 0;
+  float decay = 1;  // 1 - lr * weight_decay
+  friend bool operator==(const ParameterGroupScalars&, const ParameterGroupScalars&) = default;
+};
+
+// One bucket of one round, merged. Without contributors it changes nothing.
+struct UpdateHeader {
+  Sequence sequence;
+  Round round;
+  BucketIndex bucket;
+  std::vector<Contributor> contributors;  // ascending group id
+  std::vector<ParameterGroupScalars> scalars;
+  float bias1 = 1;
+  float bias2_sqrt = 1;
+  bool first = false;  // the bucket's first commit with a contributor
+  friend bool operator==(const UpdateHeader&, const UpdateHeader&) = default;
+
+  bool Lists(GroupId group, Incarnation incarnation) const {
+    return std::any_of(contributors.begin(), contributors.end(), [&](const Contributor& c) {
+      return c.group == group && c.incarnation == incarnation;
+    });
+  }
+};
+
+enum class AbstainReason : uint8_t { kNonFinite = 1, kSkipped = 2 };
+
+// Protocol versions that this build speaks, inclusive.
+struct VersionRange {
+  uint32_t min = 1;
+  uint32_t max = 1;
+};
+inline constexpr VersionRange kProtocolVersions;
+
+// Bytes of payload in one frame of a stream (P24), and the most a peer may send in one message.
+inline constexpr uint64_t kFrameBytes = 64 << 10;
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_RUN_UPDATE_H_

@@ -1,0 +1,119 @@
+#include "examples/lm/isthmus_service.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace isthmus::lm {
+namespace {
+
+absl::Status ToStatus(isthmus_code code, isthmus_session* session) {
+  const std::string message =
+      absl::StrCat(isthmus_code_name(code), ": ", isthmus_error_message(session));
+  switch (code) {
+    case ISTHMUS_OK:
+    case ISTHMUS_END:
+      return absl::OkStatus();
+    case ISTHMUS_INVALID_ARGUMENT:
+      return absl::InvalidArgumentError(message);
+    case ISTHMUS_UNAVAILABLE:
+      return absl::UnavailableError(message);
+    case ISTHMUS_ABORTED:
+      return absl::AbortedError(message);
+    case ISTHMUS_FAILED_PRECONDITION:
+      return absl::FailedPreconditionError(message);
+    case ISTHMUS_DEADLINE_EXCEEDED:
+      return absl::DeadlineExceededError(message);
+    case ISTHMUS_RESOURCE_EXHAUSTED:
+      return absl::ResourceExhaustedError(message);
+    case ISTHMUS_INTERNAL:
+      break;
+  }
+  return absl::InternalError(message);
+}
+
+std::vector<isthmus_tensor> Declare(const std::vector<TensorSpec>& tensors,
+                                    const ParameterSet<float>& initial) {
+  std::vector<isthmus_tensor> declared(tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    isthmus_tensor& tensor = declared[i];
+    tensor = {};
+    tensor.struct_size = sizeof(tensor);
+    tensor.name = tensors[i].name.c_str();
+    tensor.dtype = ISTHMUS_FLOAT32;
+    tensor.ndim = static_cast<int32_t>(tensors[i].shape.size());
+    tensor.shape = tensors[i].shape.data();
+    tensor.parameter_group = tensors[i].parameter_group;
+    tensor.data = initial.pointers()[i];
+  }
+  return declared;
+}
+
+}  // namespace
+
+IsthmusService::IsthmusService(IsthmusOptions options) : options_(std::move(options)) {}
+
+IsthmusService::~IsthmusService() { Detach(); }
+
+absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
+                                    const ParameterSet<float>& initial) {
+  isthmus_attach_options options = {};
+  options.struct_size = sizeof(options);
+  options.socket_path = options_.socket_path.empty() ? nullptr : options_.socket_path.c_str();
+  options.local_rank = options_.local_rank;
+  options.local_world_size = -1;
+  options.timeout_seconds = options_.attach_timeout_seconds;
+  const std::vector<isthmus_tensor> declared = Declare(tensors, initial);
+  const isthmus_code code = isthmus_attach(&options, declared.data(), declared.size(), &session_);
+  if (code == ISTHMUS_END) return absl::FailedPreconditionError("the run is already over");
+  if (code != ISTHMUS_OK) return ToStatus(code, nullptr);
+
+  parameters_.clear();
+  gradients_.clear();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    parameters_.push_back(isthmus_parameter(session_, i));
+    gradients_.push_back(isthmus_gradient(session_, i));
+  }
+  round_ = standing().round;
+  return absl::OkStatus();
+}
+
+void IsthmusService::Detach() { isthmus_detach(std::exchange(session_, nullptr)); }
+
+Standing IsthmusService::standing() const {
+  isthmus_info info = {};
+  info.struct_size = sizeof(info);
+  isthmus_get_info(session_, &info);
+  return {info.group_id,   info.group_index, info.group_count, info.rank,
+          info.world_size, info.round,       info.rounds};
+}
+
+absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
+  isthmus_step_args args = {};
+  args.struct_size = sizeof(args);
+  args.lr = input.learning_rate.data();
+  args.weight_decay = input.weight_decay.data();
+  args.parameter_groups = kParameterGroups;
+  args.skip = input.skip ? 1 : 0;
+  args.samples = input.samples;
+  args.loss = input.loss;
+  isthmus_step_result result = {};
+  result.struct_size = sizeof(result);
+  const isthmus_code code = isthmus_step(session_, &args, &result);
+  if (code != ISTHMUS_OK && code != ISTHMUS_END) return ToStatus(code, session_);
+
+  // The end may come with the last round or instead of one; the round number tells.
+  StepOutput output;
+  output.ended = code == ISTHMUS_END;
+  output.applied = result.round > round_;
+  if (output.applied) round_ = result.round;
+  output.round = round_;
+  output.loss = result.loss;
+  output.blocked_seconds = result.blocked_seconds;
+  output.local_seconds = result.local_seconds;
+  output.peer_wait_seconds = result.peer_wait_seconds;
+  output.link_wait_seconds = result.link_wait_seconds;
+  return output;
+}
+
+}  // namespace isthmus::lm

@@ -1,0 +1,154 @@
+#include "examples/lm/options.h"
+
+#include <cstdio>
+
+#include "CLI/CLI.hpp"
+
+namespace isthmus::lm {
+namespace {
+
+constexpr char kDescription[] =
+    "Trains a byte-level language model as one rank of an Isthmus run, or alone.";
+constexpr char kFooter[] =
+    "Exit codes: 0 done, 2 usage, 3 daemon unreachable, 4 aborted, 5 refused by the daemon,\n"
+    "130 or 143 stopped by SIGINT or SIGTERM after the step under way, 1 anything else.\n"
+    "{rank} in the paths of --report and --curve becomes the rank, and every rank writes its own;\n"
+    "without it rank 0 alone writes.";
+
+void AddModelFlags(CLI::App* app, ModelConfig* model) {
+  const auto group = "Model (the same at every rank and site)";
+  app->add_option("--width", model->width, "Width of the residual stream")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--layers", model->layers, "Blocks")->capture_default_str()->group(group);
+  app->add_option("--heads", model->heads, "Attention heads")->capture_default_str()->group(group);
+  app->add_option("--context", model->context, "Longest sequence, in bytes")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddTrainingFlags(CLI::App* app, TrainerOptions* trainer) {
+  const auto group = "Training";
+  app->add_option("--steps", trainer->steps,
+                  "Stop at this round of the run (0: at its last one; needed with --local)")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--batch", trainer->batch, "Sequences per step of this rank")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--seed", trainer->seed, "Of initial parameters and batches; same at every site")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--init-deviation", trainer->initial_deviation, "Of the initial weights")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--lr", trainer->schedule.peak, "Learning rate after warm-up")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--warmup", trainer->schedule.warmup, "Rounds of linear warm-up")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--final-lr", trainer->schedule.final_fraction,
+                  "Fraction of --lr that the cosine ends at")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--weight-decay", trainer->weight_decay, "Decoupled, on matrices only")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--clip", trainer->clip, "Largest norm of this rank's gradient (0: any)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddSessionFlags(CLI::App* app, Options* options) {
+  const auto group = "Session";
+  app->add_flag("--local", options->local, "Train alone with AdamW; no daemon")->group(group);
+  app->add_option("--socket", options->isthmus.socket_path,
+                  "The daemon's (default $ISTHMUS_SOCKET)")
+      ->group(group);
+  app->add_option("--local-rank", options->isthmus.local_rank, "Default $LOCAL_RANK, or 0")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
+  app->add_option("--attach-timeout", options->isthmus.attach_timeout_seconds,
+                  "Seconds until training must be able to start (0: wait without limit)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--reattach", options->trainer.reattach,
+                  "Attempts in a row to attach again after losing the session")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddOutputFlags(CLI::App* app, Options* options, bool* quiet) {
+  const auto group = "Output";
+  app->add_option("--log-every", options->trainer.log_every, "Steps between progress lines")
+      ->capture_default_str()
+      ->group(group);
+  app->add_flag("--quiet", *quiet, "No progress, no summary")->group(group);
+  app->add_option("--validate-every", options->trainer.validate_every,
+                  "Steps between validations by rank 0, for which all others wait (0: none)")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--sample", options->sample.bytes, "Bytes of text to write at the end")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--prompt", options->sample.prompt, "What the sample continues")->group(group);
+  app->add_option("--temperature", options->sample.temperature, "Of the sample")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--save", options->save, "File for the trained model")->group(group);
+  app->add_option("--report", options->report, "File for figures as JSON")->group(group);
+  app->add_option("--curve", options->curve, "File for every step as CSV")->group(group);
+}
+
+// What no single flag's check can see. Empty where all is well.
+std::string Inconsistency(const Options& options) {
+  if (!options.load.empty()) {
+    return options.sample.bytes > 0 ? "" : "--load needs --sample";
+  }
+  if (options.text.empty()) return "--text is required";
+  if (options.local && options.trainer.steps == 0) return "--local needs --steps";
+  return std::string(Validate(options.trainer.model).message());
+}
+
+}  // namespace
+
+ParsedOptions ParseOptions(int argc, char** argv) {
+  Options options;
+  bool quiet = false;
+  CLI::App app(kDescription, "isthmus-lm");
+  app.footer(kFooter);
+  app.add_option("--text", options.text,
+                 "A file, or a directory for its text files; may be given again");
+  app.add_option("--load", options.load, "Sample from this saved model; no training, no daemon");
+  AddSessionFlags(&app, &options);
+  AddModelFlags(&app, &options.trainer.model);
+  AddTrainingFlags(&app, &options.trainer);
+  AddOutputFlags(&app, &options, &quiet);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return {std::nullopt, app.exit(error) == 0 ? kExitDone : kExitUsage};
+  }
+  const std::string inconsistency = Inconsistency(options);
+  if (!inconsistency.empty()) {
+    std::fprintf(stderr, "isthmus-lm: %s\nRun with --help for more information.\n",
+                 inconsistency.c_str());
+    return {std::nullopt, kExitUsage};
+  }
+  if (quiet) options.trainer.log_every = 0;
+  options.sample.seed = options.trainer.seed;
+  return {options, kExitDone};
+}
+
+}  // namespace isthmus::lm

@@ -1,0 +1,190 @@
+// The coordinator's decisions: who takes part, which round is open, when a bucket is committed,
+// who gets which updates, who receives a snapshot from whom. Events and `now` in, actions out; no
+// network, clock, thread or payload byte. server/rpc performs the actions.
+//
+// One round is open at a time. A round opens when all buckets of the one before are in the log,
+// and awaits the groups active at that moment; deaths shrink that set, joiners count from the next
+// round. Who joins in mid-round may answer it, and is not waited for. Each bucket commits by itself
+// (quorum.h), taking the next sequence number; Append is emitted in sequence order, and only
+// Appended leads to Publish: nobody is told what is not in the log.
+#ifndef ISTHMUS_SERVER_CORE_COORDINATOR_H_
+#define ISTHMUS_SERVER_CORE_COORDINATOR_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/run/run_spec.h"
+#include "common/run/update.h"
+#include "common/tensor/buckets.h"
+#include "common/tensor/layout.h"
+#include "server/core/actions.h"
+#include "server/core/membership.h"
+#include "server/core/round.h"
+#include "server/core/transfers.h"
+
+namespace isthmus {
+
+struct CoordinatorConfig {
+  RunSpec run;
+  uint64_t instance = 1;  // random, non-zero
+  absl::Duration deadline = absl::Seconds(60);  // per bucket; InfiniteDuration(): none
+  absl::Duration reconnect_grace = absl::Seconds(5);
+  absl::Duration transfer_timeout = absl::Seconds(60);  // without progress
+  uint32_t max_groups = 1024;
+};
+
+// Counters for status and metrics, since the start.
+struct CoordinatorCounters {
+  uint64_t rounds_committed = 0;
+  uint64_t contributions_merged = 0;  // (group, bucket)
+  uint64_t contributions_late = 0;    // (group, bucket) awaited, and committed without it
+  uint64_t contributions_repeated = 0;
+  uint64_t abstentions = 0;
+  uint64_t scalar_mismatches = 0;
+  uint64_t fenced = 0;
+  uint64_t snapshots = 0;
+};
+
+// Single-threaded. `now` never goes back. Every call appends what must be done to `out`; errors
+// are the peer's, and leave the state as it was.
+class Coordinator {
+ public:
+  explicit Coordinator(CoordinatorConfig config);
+
+  // --- control plane ---------------------------------------------------------------------------
+
+  struct RegisterArgs {
+    VersionRange versions;
+    GroupId group;
+    uint64_t nonce = 0;
+    std::string label;
+    uint32_t ranks = 1;
+    uint64_t instance = 0;  // 0: has applied nothing yet
+    std::vector<std::string> expect;
+  };
+  struct Registered {
+    uint32_t version = 0;
+    Incarnation incarnation;
+    Epoch epoch;
+  };
+  // Errors: FAILED_PRECONDITION for versions, instance or run spec that differ; INVALID_ARGUMENT;
+  // ABORTED for a fenced process; RESOURCE_EXHAUSTED beyond max_groups.
+  absl::StatusOr<Registered> Register(const RegisterArgs& args, absl::Time now, Actions& out);
+
+  // All local ranks have attached. `change` counts a process' Ready and NotReady calls: one that is
+  // not newer than the last is a late duplicate and changes nothing. Errors: FAILED_PRECONDITION
+  // for a layout that differs from the run's, saying where; ABORTED if fenced.
+  absl::Status Ready(Member member, uint64_t change, const Layout& layout, absl::Time now,
+                     Actions& out);
+  absl::Status NotReady(Member member, uint64_t change, const std::string& reason, absl::Time now,
+                        Actions& out);
+  absl::Status Leave(Member member, const std::string& reason, absl::Time now, Actions& out);
+  absl::Status CheckMember(Member member);  // for heartbeats: ABORTED if fenced
+
+  // --- data plane ------------------------------------------------------------------------------
+
+  struct Hello {
+    Member member;
+    uint64_t instance = 0;
+    Sequence applied;  // every update up to this one is in the worker's masters
+  };
+  // `first_available` is the oldest update that the log still holds (1 when nothing was dropped).
+  // Returns the sequence from which updates follow; 0 if a snapshot or Start comes first. An older
+  // stream of the same member is closed.
+  absl::StatusOr<Sequence> StreamOpened(StreamId stream, const Hello& hello,
+                                        Sequence first_available, absl::Time now, Actions& out);
+  void StreamClosed(StreamId stream, const std::string& reason, absl::Time now, Actions& out);
+
+  enum class PartFate {
+    kStore,   // keep its bytes for (group, round, bucket)
+    kRepeat,  // had it already
+    kLate,    // its bucket is committed; the sender is told Closed
+  };
+  // A whole, valid part has arrived. Errors: FAILED_PRECONDITION from a group that is not in sync
+  // or for a round not yet open; INVALID_ARGUMENT for a bucket, chunk run or scalar out of place.
+  absl::StatusOr<PartFate> PartArrived(StreamId stream, Round round, BucketIndex bucket,
+                                       ChunkRun part, const ContributionInfo& info, absl::Time now,
+                                       Actions& out);
+  absl::Status Abstained(StreamId stream, Round round, BucketIndex bucket, AbstainReason reason,
+                         absl::Time now, Actions& out);
+
+  // Where chunks of `bucket` lie, for the edge to size buffers. Errors: FAILED_PRECONDITION before
+  // a layout is known; INVALID_ARGUMENT for a bucket out of range.
+  absl::StatusOr<ChunkRun> BucketChunks(BucketIndex bucket) const;
+
+  // --- answers to actions ----------------------------------------------------------------------
+
+  void Merged(Sequence sequence, absl::Time now, Actions& out);
+  void Appended(Sequence sequence, absl::Time now, Actions& out);
+  void TransferProgress(TransferId transfer, absl::Time now);
+  void TransferFailed(TransferId transfer, const std::string& reason, absl::Time now, Actions& out);
+  absl::Status CaughtUp(StreamId stream, TransferId transfer, Sequence sequence,
+                        Sequence first_available, absl::Time now, Actions& out);
+
+  // Time passes: deadlines, grace periods. Call at or after NextWakeup().
+  void Tick(absl::Time now, Actions& out);
+  absl::Time NextWakeup() const;
+
+  // --- status ----------------------------------------------------------------------------------
+
+  enum class State { kWaitingForGroups, kAgreeing, kTraining, kWaitingForQuorum, kEnded };
+  State state(absl::Time now) const;
+  std::string WaitingReason(absl::Time now) const;
+  Round open_round() const { return round_.round(); }
+  Sequence last_sequence() const { return last_sequence_; }
+  const CoordinatorConfig& config() const { return config_; }
+  const CoordinatorCounters& counters() const { return counters_; }
+  const Membership& membership() const { return membership_; }
+  const OpenRound& round() const { return round_; }
+  const std::optional<Layout>& layout() const { return layout_; }
+  const Buckets& buckets() const { return buckets_; }
+  float last_loss() const { return last_loss_; }
+
+ private:
+  absl::Status AcceptLayout(const Layout& layout, const GroupState& group);
+  absl::Status CheckInfo(const ContributionInfo& info, Round round) const;
+  absl::StatusOr<GroupState*> SenderOf(StreamId stream, Round round, BucketIndex bucket);
+  void AbortTransfersOf(StreamId stream, GroupId group, Actions& out);
+  void DetachStream(GroupState& group, absl::Time now, Actions& out);
+  void StopAwaiting(GroupState& group, const std::string& why, Actions& out);
+
+  // Everything that may follow from a change, in order.
+  void Advance(absl::Time now, Actions& out);
+  void AgreeOnStart(absl::Time now, Actions& out);
+  void StartTransfers(absl::Time now, Actions& out);
+  void OpenNextRound(absl::Time now, Actions& out);
+  void SendStarts(Actions& out);
+  void CommitWhatCan(absl::Time now, Actions& out);
+  void Commit(BucketIndex bucket, absl::Time now, Actions& out);
+  UpdateHeader MakeUpdate(BucketIndex bucket, Actions& out);
+
+  const CoordinatorConfig config_;
+  Membership membership_;
+  Transfers transfers_;
+  std::optional<Layout> layout_;
+  Buckets buckets_;
+  std::vector<ChunkRun> bucket_chunks_;
+  std::vector<uint64_t> commits_;  // per bucket: with contributors, for Adam's bias correction
+  OpenRound round_;                // round 0 before training
+  bool training_ = false;
+  bool ended_ = false;
+  Sequence last_sequence_;      // assigned
+  Sequence last_append_;        // emitted
+  std::set<Sequence> merged_;   // beyond last_append_
+  std::map<Sequence, BucketIndex> in_log_queue_;  // assigned, not yet appended
+  CoordinatorCounters counters_;
+  float last_loss_ = 0;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_SERVER_CORE_COORDINATOR_H_

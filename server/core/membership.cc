@@ -1,0 +1,68 @@
+#include "server/core/membership.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+
+namespace isthmus {
+namespace {
+
+constexpr size_t kPastNonces = 64;  // remembered per group, so that a zombie is told the truth
+
+absl::Status Fenced(GroupId group) {
+  return absl::AbortedError(absl::StrCat("group ", group.value(),
+                                         ": fenced, a newer process has registered for it"));
+}
+
+}  // namespace
+
+absl::StatusOr<Membership::Registration> Membership::Register(GroupId group, uint64_t nonce,
+                                                              const std::string& label,
+                                                              uint32_t ranks) {
+  const auto it = groups_.find(group);
+  if (it == groups_.end() && groups_.size() >= max_groups_) {
+    return absl::ResourceExhaustedError(absl::StrCat("group ", group.value(), ": this coordinator "
+                                                     "takes at most ", max_groups_, " groups"));
+  }
+  GroupState& state = groups_[group];
+  if (it != groups_.end() && state.nonce == nonce) {
+    state.left = false;
+    return Registration{&state, false, std::nullopt};
+  }
+  std::vector<uint64_t>& past = past_nonces_[group];
+  if (std::find(past.begin(), past.end(), nonce) != past.end()) return Fenced(group);
+  Registration result{&state, true, state.stream};
+  if (it != groups_.end()) {
+    past.push_back(state.nonce);
+    if (past.size() > kPastNonces) past.erase(past.begin());
+  }
+  const Incarnation next = state.incarnation.next();
+  state = GroupState{};
+  state.id = group;
+  state.incarnation = next;
+  state.nonce = nonce;
+  state.label = label;
+  state.ranks = ranks;
+  Touch();
+  return result;
+}
+
+absl::StatusOr<GroupState*> Membership::Find(Member member) {
+  const auto it = groups_.find(member.group);
+  if (it == groups_.end() || member.incarnation > it->second.incarnation) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("group ", member.group.value(), " incarnation ", member.incarnation.value(),
+                     " has not registered with this coordinator"));
+  }
+  if (member.incarnation < it->second.incarnation) return Fenced(member.group);
+  return &it->second;
+}
+
+GroupState* Membership::FindByStream(StreamId stream) {
+  for (auto& [id, group] : groups_) {
+    if (group.stream == stream) return &group;
+  }
+  return nullptr;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,86 @@
+// Who is alive, in which incarnation, and how far: registered, ready, in sync, connected.
+#ifndef ISTHMUS_SERVER_CORE_MEMBERSHIP_H_
+#define ISTHMUS_SERVER_CORE_MEMBERSHIP_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+
+namespace isthmus {
+
+// A process that speaks for a group.
+struct Member {
+  GroupId group;
+  Incarnation incarnation;
+  friend bool operator==(const Member&, const Member&) = default;
+};
+
+struct GroupState {
+  GroupId id;
+  Incarnation incarnation;
+  uint64_t nonce = 0;
+  std::string label;
+  uint32_t ranks = 0;
+  uint64_t last_change = 0;  // of Ready and NotReady
+  bool ready = false;        // all local ranks attached, layout accepted
+  bool left = false;         // said goodbye
+  // The masters are those of the run: agreed at the start, or from a snapshot, or resumed.
+  bool in_sync = false;
+  bool started = false;  // has been sent Start since it became ready
+  std::optional<StreamId> stream;
+  absl::Time stream_lost = absl::InfinitePast();
+  std::string last_event;
+
+  // Takes part in rounds.
+  bool active() const { return ready && in_sync && stream.has_value(); }
+  // Takes part, or will again within the grace period.
+  bool active_or_graced(absl::Time now, absl::Duration grace) const {
+    return ready && in_sync && (stream.has_value() || now < stream_lost + grace);
+  }
+};
+
+// Single-threaded.
+class Membership {
+ public:
+  explicit Membership(uint32_t max_groups) : max_groups_(max_groups) {}
+
+  struct Registration {
+    GroupState* group = nullptr;
+    bool new_incarnation = false;
+    std::optional<StreamId> fenced_stream;  // of the incarnation that was replaced
+  };
+  // The same nonce is the same incarnation; a new one gets the next number and fences the old.
+  // Errors: RESOURCE_EXHAUSTED beyond max_groups; ABORTED for the nonce of a fenced incarnation.
+  absl::StatusOr<Registration> Register(GroupId group, uint64_t nonce, const std::string& label,
+                                        uint32_t ranks);
+
+  // The group `member` speaks for. Errors: FAILED_PRECONDITION if it never registered; ABORTED if
+  // a newer incarnation has.
+  absl::StatusOr<GroupState*> Find(Member member);
+  GroupState* FindByStream(StreamId stream);
+
+  const std::map<GroupId, GroupState>& groups() const { return groups_; }
+  std::map<GroupId, GroupState>& groups() { return groups_; }
+
+  // Changes whenever who takes part changes.
+  Epoch epoch() const { return epoch_; }
+  void Touch() { ++epoch_; }
+
+ private:
+  const uint32_t max_groups_;
+  Epoch epoch_{1};
+  std::map<GroupId, GroupState> groups_;                  // ascending group id
+  std::map<GroupId, std::vector<uint64_t>> past_nonces_;  // fenced ones, newest last, bounded
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_SERVER_CORE_MEMBERSHIP_H_

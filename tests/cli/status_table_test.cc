@@ -1,0 +1,63 @@
+#include "cli/status/status_table.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace isthmus {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::GetStatusReply Example() {
+  v1::GetStatusReply status;
+  status.set_instance(0xabc);
+  status.set_epoch(3);
+  status.set_state(v1::GetStatusReply::WAITING_FOR_QUORUM);
+  status.set_waiting_reason("1 of 2 groups can answer");
+  status.set_round(12);
+  status.set_rounds_committed(11);
+  status.set_loss(2.5);
+  status.set_buckets(8);
+  status.mutable_run()->set_scheme("flexdemo");
+  status.mutable_run()->set_chunk_size(64);
+  status.mutable_run()->set_k(4);
+  status.mutable_run()->set_rounds(300);
+  v1::GroupStatus* group = status.add_groups();
+  group->set_group_id(2);
+  group->set_label("site-2");
+  group->set_state("gone");
+  group->set_bytes_up(1'234'567);
+  group->set_last_event("stream broken");
+  group->mutable_heartbeat()->set_steps(11);
+  group->mutable_heartbeat()->set_step_seconds(0.25);
+  group->mutable_heartbeat()->set_communication_ratio(0.125);
+  return status;
+}
+
+TEST(StatusTableTest, SaysWhereTheRunStandsAndWhy) {
+  const std::string table = FormatStatusTable(Example());
+  EXPECT_THAT(table, HasSubstr("flexdemo, chunk 64, k 4"));
+  EXPECT_THAT(table, HasSubstr("0000000000000abc, epoch 3"));
+  EXPECT_THAT(table, HasSubstr("waiting for a quorum: 1 of 2 groups can answer"));
+  EXPECT_THAT(table, HasSubstr("12 of 300, 11 committed, loss 2.5000"));
+}
+
+TEST(StatusTableTest, HasARowPerGroup) {
+  const std::string table = FormatStatusTable(Example());
+  for (const char* cell : {"site-2", "gone", "0/8", "1.2 MB", "12.5 %", "250.0 ms",
+                           "stream broken"}) {
+    EXPECT_THAT(table, HasSubstr(cell));
+  }
+  EXPECT_THAT(FormatStatusTable({}), HasSubstr("no group has registered yet"));
+}
+
+TEST(StatusJsonTest, KeepsFieldNamesAndZeros) {
+  const std::string json = FormatStatusJson(Example(), /*pretty=*/false);
+  EXPECT_THAT(json, HasSubstr("\"rounds_committed\":\"11\""));
+  EXPECT_THAT(json, HasSubstr("\"contributions_late\":\"0\""));
+  EXPECT_THAT(json, HasSubstr("\"state\":\"WAITING_FOR_QUORUM\""));
+  EXPECT_EQ(json.find('\n'), json.size() - 1);
+}
+
+}  // namespace
+}  // namespace isthmus

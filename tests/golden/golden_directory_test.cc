@@ -1,0 +1,100 @@
+#include "tests/golden/golden_directory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace isthmus {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const char* const kCase = "f_adamw_96_c16_k4_n2";
+
+// A copy of one recorded case, to be damaged.
+class GoldenDirectoryTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = std::filesystem::path(testing::TempDir()) /
+                 testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(directory_);
+    std::filesystem::create_directories(directory_);
+    for (const char* extension : {".json", ".bin"}) {
+      const std::string file = std::string(kCase) + extension;
+      std::filesystem::copy_file(std::filesystem::path(ISTHMUS_GOLDEN_DIR) / file,
+                                 directory_ / file);
+    }
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  // Flips one bit of the byte at `offset` of the arrays.
+  void Damage(int64_t offset, int bit) {
+    std::fstream file(directory_ / (std::string(kCase) + ".bin"),
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(offset);
+    const char byte = static_cast<char>(file.get());
+    file.seekp(offset);
+    file.put(static_cast<char>(byte ^ (1 << bit)));
+  }
+  GoldenCounts Check() { return CheckGoldenDirectory(directory_, out_); }
+
+  std::filesystem::path directory_;
+  std::ostringstream out_;
+};
+
+TEST_F(GoldenDirectoryTest, AnUndamagedCopyPasses) {
+  EXPECT_EQ(Check().passed, 1);
+  EXPECT_THAT(out_.str(), IsEmpty());
+}
+
+// Offsets from the case's manifest; a bit of the mantissa worth more than the tolerance.
+TEST_F(GoldenDirectoryTest, EveryComparedArrayIsCompared) {
+  const std::vector<std::pair<std::string, int64_t>> arrays = {
+      {"sel_idx", 2112}, {"sel_val", 3074},  {"delta", 4034},      {"agg", 7874},
+      {"param", 9794},   {"exp_avg", 11714}, {"exp_avg_sq", 12098}};
+  for (const auto& [array, offset] : arrays) {
+    const int bit = array == "sel_idx" ? 0 : 6;
+    Damage(offset, bit);
+    out_.str("");
+    EXPECT_EQ(Check().failed, 1) << array;
+    EXPECT_THAT(out_.str(), HasSubstr("FAILED f_adamw_96_c16_k4_n2: " + array + "[0] expected"));
+    Damage(offset, bit);
+  }
+  EXPECT_EQ(Check().passed, 1);
+}
+
+TEST_F(GoldenDirectoryTest, ADamagedInputFails) {
+  Damage(193, 4);  // the first gradient
+  EXPECT_EQ(Check().failed, 1);
+}
+
+TEST_F(GoldenDirectoryTest, AShortFileFails) {
+  std::filesystem::resize_file(directory_ / (std::string(kCase) + ".bin"), 1000);
+  EXPECT_EQ(Check().failed, 1);
+  EXPECT_THAT(out_.str(), HasSubstr("ends at byte"));
+}
+
+TEST_F(GoldenDirectoryTest, AManifestWithoutAFieldFails) {
+  std::ofstream(directory_ / (std::string(kCase) + ".json")) << R"({"kind": "demo", "arrays": []})";
+  EXPECT_EQ(Check().failed, 1);
+}
+
+TEST_F(GoldenDirectoryTest, OtherKindsAreSkippedByName) {
+  std::ofstream(directory_ / (std::string(kCase) + ".json"))
+      << R"({"kind": "random", "arrays": []})";
+  EXPECT_EQ(Check().skipped, 1);
+  EXPECT_THAT(out_.str(), HasSubstr("skipped f_adamw_96_c16_k4_n2: kind random"));
+}
+
+TEST_F(GoldenDirectoryTest, NoDirectoryHasNoCases) {
+  const GoldenCounts counts = CheckGoldenDirectory(directory_ / "none", out_);
+  EXPECT_EQ(counts.passed + counts.failed + counts.skipped, 0);
+}
+
+}  // namespace
+}  // namespace isthmus

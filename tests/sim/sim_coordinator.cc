@@ -1,0 +1,238 @@
+#include "tests/sim/sim_coordinator.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+
+namespace isthmus::sim {
+
+SimCoordinator::SimCoordinator(World* world, CoordinatorConfig config, size_t log_capacity)
+    : world_(world), core_(std::move(config)), log_capacity_(log_capacity) {}
+
+void SimCoordinator::ScheduleTick() {
+  const absl::Time wake = core_.NextWakeup();
+  if (wake == absl::InfiniteFuture() || (tick_at_ <= wake && tick_at_ > world_->now)) return;
+  tick_at_ = std::max(wake, world_->now + absl::Milliseconds(1));
+  world_->After(tick_at_ - world_->now, [this] {
+    Actions actions;
+    core_.Tick(world_->now, actions);
+    Perform(actions);
+  });
+}
+
+absl::StatusOr<Coordinator::Registered> SimCoordinator::OnRegister(
+    const Coordinator::RegisterArgs& args) {
+  Actions actions;
+  auto result = core_.Register(args, world_->now, actions);
+  Perform(actions);
+  return result;
+}
+
+absl::Status SimCoordinator::OnReady(Member member, uint64_t change, const Layout& layout) {
+  Actions actions;
+  absl::Status status = core_.Ready(member, change, layout, world_->now, actions);
+  Perform(actions);
+  return status;
+}
+
+absl::Status SimCoordinator::OnNotReady(Member member, uint64_t change) {
+  Actions actions;
+  absl::Status status = core_.NotReady(member, change, "job lost", world_->now, actions);
+  Perform(actions);
+  return status;
+}
+
+std::shared_ptr<Stream> SimCoordinator::Connect(StreamPeer* peer) {
+  last_stream_ = last_stream_.next();
+  auto stream = std::make_shared<Stream>(world_, last_stream_, peer);
+  streams_[stream->id] = stream;
+  return stream;
+}
+
+void SimCoordinator::OnHello(std::shared_ptr<Stream> stream, const Coordinator::Hello& hello) {
+  if (!stream->server_open) return;
+  Actions actions;
+  // Welcome precedes whatever the core wants sent.
+  auto next = core_.StreamOpened(stream->id, hello, first_available(), world_->now, actions);
+  if (!next.ok()) {
+    EndStream(stream->id, next.status());
+  } else {
+    stream->down.Send([peer = stream->peer, n = *next] { peer->OnWelcome(n); });
+  }
+  Perform(actions);
+}
+
+void SimCoordinator::OnPart(std::shared_ptr<Stream> stream, const Token& token, ChunkRun part) {
+  if (!stream->server_open) return;
+  Actions actions;
+  const ContributionInfo info{Round(token.round.value() - 1), 1, 0.5f, {0.1f}, {0.0f}};
+  auto fate = core_.PartArrived(stream->id, token.round, token.bucket, part, info, world_->now,
+                                actions);
+  if (!fate.ok()) {
+    // Zombies and stale streams may be refused; a current one never sends what is refused.
+    world_->Check(fate.status().code() == absl::StatusCode::kAborted ||
+                      fate.status().code() == absl::StatusCode::kFailedPrecondition,
+                  absl::StrCat("part refused: ", std::string(fate.status().message())));
+    EndStream(stream->id, fate.status());
+  } else if (*fate == Coordinator::PartFate::kStore) {
+    auto& parts = stored_[{token.round, token.bucket, token.group}];
+    world_->Check(parts.emplace(part.first, token).second, "a part was stored twice");
+  }
+  Perform(actions);
+}
+
+void SimCoordinator::OnAbstain(std::shared_ptr<Stream> stream, Round round, BucketIndex bucket) {
+  if (!stream->server_open) return;
+  Actions actions;
+  absl::Status status = core_.Abstained(stream->id, round, bucket, AbstainReason::kNonFinite,
+                                        world_->now, actions);
+  if (!status.ok()) EndStream(stream->id, status);
+  Perform(actions);
+}
+
+void SimCoordinator::OnSnapshotFrame(std::shared_ptr<Stream> stream, const SnapshotState& state,
+                                     bool last) {
+  const auto relay = relays_.find(state.transfer);
+  if (relay == relays_.end() || relay->second.first != stream->id) return;
+  core_.TransferProgress(state.transfer, world_->now);
+  const auto joiner = streams_.find(relay->second.second);
+  if (joiner == streams_.end()) return;
+  joiner->second->down.Send(
+      [peer = joiner->second->peer, state, last] { peer->OnSnapshot(state, last); });
+}
+
+void SimCoordinator::OnCaughtUp(std::shared_ptr<Stream> stream, TransferId transfer,
+                                Sequence sequence) {
+  if (!stream->server_open) return;
+  relays_.erase(transfer);
+  Actions actions;
+  absl::Status status =
+      core_.CaughtUp(stream->id, transfer, sequence, first_available(), world_->now, actions);
+  if (!status.ok()) EndStream(stream->id, status);
+  Perform(actions);
+}
+
+void SimCoordinator::OnStreamBroken(std::shared_ptr<Stream> stream) {
+  if (!stream->server_open) return;
+  stream->server_open = false;
+  stream->up.Close();
+  streams_.erase(stream->id);
+  Actions actions;
+  core_.StreamClosed(stream->id, "cut", world_->now, actions);
+  Perform(actions);
+}
+
+void SimCoordinator::EndStream(StreamId id, const absl::Status& status) {
+  const auto it = streams_.find(id);
+  if (it == streams_.end()) return;
+  const std::shared_ptr<Stream> stream = it->second;
+  stream->down.Send([peer = stream->peer, status] { peer->OnStreamEnd(status); });
+  world_->After(absl::ZeroDuration(), [this, stream] { OnStreamBroken(stream); });
+}
+
+void SimCoordinator::Perform(const Actions& actions) {
+  for (const Action& action : actions) PerformOne(action);
+  ScheduleTick();
+}
+
+void SimCoordinator::PerformOne(const Action& action) {
+  const auto down = [&](StreamId id, auto call) {
+    const auto it = streams_.find(id);
+    if (it == streams_.end()) return;
+    it->second->down.Send([peer = it->second->peer, call] { call(*peer); });
+  };
+  if (const auto* a = std::get_if<MergeBucket>(&action)) {
+    MergeStored(*a);
+  } else if (const auto* append = std::get_if<Append>(&action)) {
+    const Sequence sequence = append->sequence;
+    // One writer: records are in the log in order.
+    last_append_ = std::max(last_append_, world_->now + world_->Upto(absl::Milliseconds(5)));
+    world_->After(last_append_ - world_->now, [this, sequence] {
+      log_[sequence] = merged_.at(sequence);
+      merged_.erase(sequence);
+      while (log_.size() > log_capacity_) {
+        log_.erase(log_.begin());
+        log_begin_ = log_.begin()->first.value();
+      }
+      Actions actions;
+      core_.Appended(sequence, world_->now, actions);
+      Perform(actions);
+    });
+  } else if (const auto* publish = std::get_if<Publish>(&action)) {
+    world_->Check(publish->sequence == published_.next(), "published out of order");
+    world_->Check(log_.contains(publish->sequence), "told before it was in the log");
+    published_ = publish->sequence;
+    const auto streams = streams_;
+    for (const auto& [id, stream] : streams) SendPublished(*stream);
+  } else if (const auto* send = std::get_if<SendUpdates>(&action)) {
+    const auto it = streams_.find(send->stream);
+    if (it == streams_.end()) return;
+    it->second->next_to_send = send->from;
+    SendPublished(*it->second);
+  } else if (const auto* start = std::get_if<SendStart>(&action)) {
+    down(start->stream, [s = *start](StreamPeer& p) { p.OnStart(s.group_index, s.group_count); });
+  } else if (const auto* closed = std::get_if<SendClosed>(&action)) {
+    down(closed->stream, [c = *closed](StreamPeer& p) { p.OnClosed(c.round, c.bucket); });
+  } else if (const auto* transfer = std::get_if<StartTransfer>(&action)) {
+    relays_[transfer->transfer] = {transfer->donor, transfer->joiner};
+    down(transfer->donor,
+         [t = transfer->transfer](StreamPeer& p) { p.OnSnapshotAsked(t); });
+  } else if (const auto* abort = std::get_if<AbortTransfer>(&action)) {
+    relays_.erase(abort->transfer);
+    down(abort->joiner, [t = abort->transfer](StreamPeer& p) { p.OnSnapshotAborted(t); });
+  } else if (const auto* close = std::get_if<CloseStream>(&action)) {
+    EndStream(close->stream, close->status);
+  } else if (const auto* drop = std::get_if<DropContribution>(&action)) {
+    stored_.erase({drop->round, drop->bucket, drop->group});
+  }
+}
+
+void SimCoordinator::MergeStored(const MergeBucket& merge) {
+  const UpdateHeader& update = merge.update;
+  const auto key = std::make_pair(update.round, update.bucket);
+  world_->Check(!committed_.contains(key), "a bucket was committed twice");
+  CommittedBucket& committed = committed_[key];
+  committed.digest = Mix64(update.round.value() * 1000003 + update.bucket.value());
+  for (const Contributor& c : update.contributors) {
+    const auto it = stored_.find({update.round, update.bucket, c.group});
+    world_->Check(it != stored_.end(), "a contributor's parts are not stored");
+    if (it == stored_.end()) continue;
+    const Token token = it->second.begin()->second;
+    for (const auto& [first, part] : it->second) {
+      world_->Check(part == token, "parts of different extractions were merged");
+    }
+    world_->Check(token.incarnation == c.incarnation, "listed under another incarnation");
+    committed.tokens.push_back(token);
+    committed.digest = Mix64(committed.digest ^ token.serial);
+    stored_.erase(it);
+  }
+  merged_[update.sequence] = Record{update, committed.digest};
+  world_->After(world_->Upto(absl::Milliseconds(5)), [this, sequence = update.sequence] {
+    Actions actions;
+    core_.Merged(sequence, world_->now, actions);
+    Perform(actions);
+  });
+}
+
+void SimCoordinator::SendPublished(Stream& stream) {
+  while (stream.next_to_send != Sequence(0) && stream.next_to_send <= published_) {
+    const auto it = log_.find(stream.next_to_send);
+    if (it == log_.end()) {
+      EndStream(stream.id, absl::ResourceExhaustedError("slower than the log"));
+      return;
+    }
+    stream.down.Send([peer = stream.peer, record = it->second] {
+      peer->OnUpdate(record.update, record.digest);
+    });
+    ++stream.next_to_send;
+  }
+}
+
+bool SimCoordinator::WasMerged(const Token& token) const {
+  const auto it = committed_.find({token.round, token.bucket});
+  if (it == committed_.end()) return false;
+  return std::find(it->second.tokens.begin(), it->second.tokens.end(), token) !=
+         it->second.tokens.end();
+}
+
+}  // namespace isthmus::sim

@@ -1,0 +1,124 @@
+// The coordinator's core with a simulated edge: it stores parts, "merges" them into tokens, keeps
+// a short log, and relays snapshots. It is also the witness: it knows what was committed.
+#ifndef ISTHMUS_TESTS_SIM_SIM_COORDINATOR_H_
+#define ISTHMUS_TESTS_SIM_SIM_COORDINATOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "server/core/coordinator.h"
+#include "tests/sim/world.h"
+
+namespace isthmus::sim {
+
+// What one process extracted for one bucket of one round; `part` of `parts`.
+struct Token {
+  GroupId group;
+  Incarnation incarnation;
+  Round round;
+  BucketIndex bucket;
+  uint64_t serial = 0;  // unique
+  friend auto operator<=>(const Token&, const Token&) = default;
+};
+
+struct SnapshotState {
+  TransferId transfer;
+  Sequence sequence;
+  std::vector<Round> applied_rounds;
+  std::vector<uint64_t> masters;  // per bucket: a digest of every update applied to it
+};
+
+// The worker's end of a stream, called by the coordinator's messages.
+class StreamPeer {
+ public:
+  virtual ~StreamPeer() = default;
+  virtual void OnWelcome(Sequence next) = 0;
+  virtual void OnStart(uint32_t index, uint32_t count) = 0;
+  virtual void OnUpdate(const UpdateHeader& update, uint64_t digest) = 0;
+  virtual void OnClosed(Round round, BucketIndex bucket) = 0;
+  virtual void OnSnapshotAsked(TransferId transfer) = 0;
+  virtual void OnSnapshot(const SnapshotState& state, bool last) = 0;
+  virtual void OnSnapshotAborted(TransferId transfer) = 0;
+  virtual void OnStreamEnd(const absl::Status& status) = 0;
+};
+
+struct Stream {
+  Stream(World* world, StreamId stream_id, StreamPeer* stream_peer)
+      : id(stream_id), up(world), down(world), peer(stream_peer) {}
+  StreamId id;
+  Pipe up;
+  Pipe down;
+  StreamPeer* peer;
+  Sequence next_to_send;  // 0: none yet
+  bool server_open = true;
+};
+
+class SimCoordinator {
+ public:
+  SimCoordinator(World* world, CoordinatorConfig config, size_t log_capacity);
+
+  // Messages as they arrive (the caller has put the delay in).
+  absl::StatusOr<Coordinator::Registered> OnRegister(const Coordinator::RegisterArgs& args);
+  absl::Status OnReady(Member member, uint64_t change, const Layout& layout);
+  absl::Status OnNotReady(Member member, uint64_t change);
+  std::shared_ptr<Stream> Connect(StreamPeer* peer);
+  void OnHello(std::shared_ptr<Stream> stream, const Coordinator::Hello& hello);
+  void OnPart(std::shared_ptr<Stream> stream, const Token& token, ChunkRun part);
+  void OnAbstain(std::shared_ptr<Stream> stream, Round round, BucketIndex bucket);
+  void OnSnapshotFrame(std::shared_ptr<Stream> stream, const SnapshotState& state, bool last);
+  void OnCaughtUp(std::shared_ptr<Stream> stream, TransferId transfer, Sequence sequence);
+  void OnStreamBroken(std::shared_ptr<Stream> stream);
+
+  const Coordinator& core() const { return core_; }
+  ChunkRun Chunks(BucketIndex bucket) const { return *core_.BucketChunks(bucket); }
+
+  // The witness.
+  bool Committed(Round round, BucketIndex bucket) const {
+    return committed_.contains({round, bucket});
+  }
+  bool WasMerged(const Token& token) const;
+  uint64_t Digest(Round round, BucketIndex bucket) const { return committed_.at({round, bucket}).digest; }
+
+ private:
+  struct Record {
+    UpdateHeader update;
+    uint64_t digest = 0;
+  };
+  struct CommittedBucket {
+    std::vector<Token> tokens;
+    uint64_t digest = 0;
+  };
+  void Perform(const Actions& actions);
+  void PerformOne(const Action& action);
+  void MergeStored(const MergeBucket& merge);
+  void SendPublished(Stream& stream);
+  void EndStream(StreamId id, const absl::Status& status);
+  Sequence first_available() const { return Sequence(log_begin_); }
+  void ScheduleTick();
+
+  World* world_;
+  Coordinator core_;
+  const size_t log_capacity_;
+  std::map<StreamId, std::shared_ptr<Stream>> streams_;
+  StreamId last_stream_;
+  std::map<std::tuple<Round, BucketIndex, GroupId>, std::map<uint64_t, Token>> stored_;
+  std::map<Sequence, Record> merged_;
+  std::map<Sequence, Record> log_;  // [log_begin_, published]
+  uint64_t log_begin_ = 1;
+  Sequence published_;
+  absl::Time last_append_ = absl::InfinitePast();
+  std::map<TransferId, std::pair<StreamId, StreamId>> relays_;  // donor, joiner
+  std::map<std::pair<Round, BucketIndex>, CommittedBucket> committed_;
+  absl::Time tick_at_ = absl::InfiniteFuture();
+};
+
+}  // namespace isthmus::sim
+
+#endif  // ISTHMUS_TESTS_SIM_SIM_COORDINATOR_H_

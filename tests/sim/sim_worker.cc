@@ -1,0 +1,380 @@
+#include "tests/sim/sim_worker.h"
+
+#include <absl/strings/str_cat.h>
+
+namespace isthmus::sim {
+namespace {
+
+constexpr absl::Duration kControlDelay = absl::Milliseconds(20);
+constexpr absl::Duration kRetry = absl::Milliseconds(80);
+constexpr absl::Duration kReconnect = absl::Milliseconds(50);
+
+uint64_t InitialMasters(GroupId group, uint64_t nonce) { return Mix64(group.value() * 77 + nonce); }
+
+}  // namespace
+
+SimWorker::SimWorker(World* world, SimCoordinator* coordinator, WorkerOptions options)
+    : world_(world), coordinator_(coordinator), options_(std::move(options)) {}
+
+void SimWorker::Start() {
+  alive_ = true;
+  Register();
+}
+
+void SimWorker::Kill() {
+  alive_ = false;
+  if (!stream_) return;
+  auto stream = stream_;
+  stream_.reset();
+  stream->up.Cut();
+  stream->down.Close();
+  world_->After(world_->Upto(absl::Milliseconds(200)),
+                [c = coordinator_, stream] { c->OnStreamBroken(stream); });
+}
+
+void SimWorker::CutLink() {
+  if (!stream_) return;
+  auto stream = stream_;
+  stream->up.Cut();
+  stream->down.Cut();
+  world_->After(world_->Upto(absl::Milliseconds(200)),
+                [c = coordinator_, stream] { c->OnStreamBroken(stream); });
+  Later(world_->Upto(absl::Milliseconds(200)), [this, stream] {
+    if (stream_ == stream) LoseStream();
+  });
+}
+
+void SimWorker::LoseStream() {
+  stream_->down.Close();
+  stream_->up.Cut();
+  stream_.reset();
+  core_->StreamLost();
+  Later(kReconnect + world_->Upto(absl::Milliseconds(100)), [this] { Connect(); });
+}
+
+// --- control plane: lossy, duplicating, retried, one call after another ------------------------
+
+void SimWorker::Register() {
+  QueueControl([this]() -> absl::Status {
+    Coordinator::RegisterArgs args;
+    args.group = options_.group;
+    args.nonce = options_.nonce;
+    auto reply = coordinator_->OnRegister(args);
+    if (!reply.ok()) return reply.status();
+    Later(world_->Upto(kControlDelay), [this, incarnation = reply->incarnation] {
+      if (core_) return;
+      incarnation_ = incarnation;
+      core_.emplace(WorkerCoreConfig{options_.group, incarnation, options_.last_round, 0});
+      Connect();
+      AttachJob();
+    });
+    return absl::OkStatus();
+  });
+}
+
+void SimWorker::QueueControl(std::function<absl::Status()> call) {
+  control_.push_back(std::move(call));
+  RunControl();
+}
+
+void SimWorker::RunControl() {
+  if (control_busy_ || control_.empty()) return;
+  control_busy_ = true;
+  const auto call = control_.front();
+  // A copy may arrive late, even after later calls; the worker only waits for one answer.
+  if (world_->rng.Chance(options_.duplicate)) {
+    Later(world_->Upto(absl::Milliseconds(500)), [call] { (void)call(); });
+  }
+  Later(world_->Upto(kControlDelay), [this, call] {
+    const bool request_lost = world_->rng.Chance(options_.lose);
+    const absl::Status status = request_lost ? absl::UnavailableError("lost") : call();
+    const bool reply_lost = world_->rng.Chance(options_.lose);
+    if (status.code() == absl::StatusCode::kAborted) fenced_ = true;
+    if (fenced_) return Kill();
+    control_busy_ = false;
+    if (request_lost || reply_lost) return Later(kRetry, [this] { RunControl(); });
+    world_->Check(status.ok(), absl::StrCat("control call refused: ", std::string(status.message())));
+    control_.pop_front();
+    RunControl();
+  });
+}
+
+// --- the job -----------------------------------------------------------------------------------
+
+void SimWorker::AttachJob() {
+  job_ = true;
+  ++job_generation_;
+  WorkerActions actions;
+  core_->JobAttached(options_.buckets, actions);
+  Perform(actions);
+}
+
+void SimWorker::CrashJob() {
+  if (!core_ || !job_) return;
+  job_ = false;
+  ++job_generation_;
+  WorkerActions actions;
+  core_->JobLost("a rank died", actions);
+  Perform(actions);
+  Later(world_->Upto(absl::Milliseconds(300)), [this] { AttachJob(); });
+}
+
+void SimWorker::BeginStep() {
+  WorkerActions actions;
+  core_->StepBegun(world_->rng.Chance(options_.nonfinite), actions);
+  Perform(actions);
+}
+
+// --- the stream --------------------------------------------------------------------------------
+
+void SimWorker::Connect() {
+  if (stream_ || fenced_) return;
+  stream_ = coordinator_->Connect(this);
+  WorkerActions actions;
+  core_->StreamOpened(actions);
+  Perform(actions);
+}
+
+void SimWorker::OnWelcome(Sequence next) {
+  WorkerActions actions;
+  world_->Check(core_->Welcomed(next, actions).ok(), "welcome would leave a gap");
+  Perform(actions);
+}
+
+void SimWorker::OnStart(uint32_t index, uint32_t count) {
+  WorkerActions actions;
+  core_->Started(index, count, actions);
+  Perform(actions);
+}
+
+void SimWorker::OnUpdate(const UpdateHeader& update, uint64_t digest) {
+  received_[update.sequence] = {update, digest};
+  WorkerActions actions;
+  const absl::Status status = core_->UpdateArrived(update, absl::ZeroDuration(), actions);
+  world_->Check(status.ok(), absl::StrCat("update refused: ", std::string(status.message())));
+  Perform(actions);
+}
+
+void SimWorker::OnClosed(Round round, BucketIndex bucket) {
+  WorkerActions actions;
+  core_->ClosedArrived(round, bucket, actions);
+  Perform(actions);
+}
+
+void SimWorker::OnSnapshotAsked(TransferId transfer) {
+  WorkerActions actions;
+  world_->Check(core_->SnapshotAsked(transfer, actions).ok(), "asked for a snapshot too early");
+  Perform(actions);
+}
+
+void SimWorker::OnSnapshot(const SnapshotState& state, bool last) {
+  if (!last) return;
+  snapshots_[state.transfer] = state;
+  WorkerActions actions;
+  world_->Check(
+      core_->SnapshotArrived(state.transfer, state.sequence, state.applied_rounds, actions).ok(),
+      "snapshot refused");
+  Perform(actions);
+}
+
+void SimWorker::OnSnapshotAborted(TransferId) {}
+
+void SimWorker::OnStreamEnd(const absl::Status& status) {
+  if (status.code() == absl::StatusCode::kAborted) {
+    fenced_ = true;
+    Kill();
+    return;
+  }
+  if (stream_) LoseStream();
+}
+
+// --- actions -----------------------------------------------------------------------------------
+
+void SimWorker::Perform(const WorkerActions& actions) {
+  for (const WorkerAction& action : actions) PerformOne(action);
+}
+
+void SimWorker::PerformOne(const WorkerAction& action) {
+  const Member self{options_.group, incarnation_};
+  if (std::holds_alternative<AnnounceReady>(action)) {
+    QueueControl([this, self, change = ++change_] {
+      return coordinator_->OnReady(self, change, options_.layout);
+    });
+  } else if (std::holds_alternative<AnnounceNotReady>(action)) {
+    QueueControl([this, self, change = ++change_] { return coordinator_->OnNotReady(self, change); });
+  } else if (const auto* hello = std::get_if<SendHello>(&action)) {
+    if (!stream_) return;
+    stream_->up.Send([c = coordinator_, s = stream_,
+                      h = Coordinator::Hello{self, options_.instance, hello->applied}] {
+      c->OnHello(s, h);
+    });
+  } else if (const auto* abstain = std::get_if<SendAbstain>(&action)) {
+    answers_[{abstain->round, abstain->bucket}] = Answer{};
+    SendAnswer({abstain->round, abstain->bucket});
+  } else if (std::get_if<StopSending>(&action)) {
+  } else if (const auto* forget = std::get_if<ForgetAnswer>(&action)) {
+    answers_.erase({forget->round, forget->bucket});
+  } else if (std::holds_alternative<ResendAnswers>(action)) {
+    for (const auto& [key, answer] : answers_) SendAnswer(key);
+  } else if (const auto* caught = std::get_if<SendCaughtUp>(&action)) {
+    if (!stream_) return;
+    stream_->up.Send([c = coordinator_, s = stream_, a = *caught] {
+      c->OnCaughtUp(s, a.transfer, a.sequence);
+    });
+  } else if (std::holds_alternative<AdoptJobParameters>(action)) {
+    Enqueue([this] {
+      masters_.assign(options_.buckets, InitialMasters(options_.group, options_.nonce));
+      applied_.assign(options_.buckets, Round(0));
+    });
+  } else if (const auto* process = std::get_if<ProcessBucket>(&action)) {
+    Enqueue([this, p = *process] { Process(p); });
+  } else if (const auto* apply = std::get_if<ApplyUpdate>(&action)) {
+    Enqueue([this, a = *apply] { Apply(a); });
+  } else if (const auto* give = std::get_if<GiveSnapshot>(&action)) {
+    Enqueue([this, g = *give] {
+      if (!stream_) return;
+      world_->Check(applied_ == g.applied_rounds, "a snapshot is not of the sequence it names");
+      const SnapshotState state{g.transfer, g.sequence, g.applied_rounds, masters_};
+      for (int frame = 0; frame < 3; ++frame) {
+        stream_->up.Send([c = coordinator_, s = stream_, state, frame] {
+          c->OnSnapshotFrame(s, state, frame == 2);
+        });
+      }
+    });
+  } else if (const auto* install = std::get_if<InstallSnapshot>(&action)) {
+    Enqueue([this, i = *install] { Install(i); });
+  } else if (std::holds_alternative<FinishAttach>(action)) {
+    Enqueue([this, generation = job_generation_] {
+      if (generation != job_generation_) return;
+      Later(world_->Upto(absl::Milliseconds(40)), [this, generation] {
+        if (generation == job_generation_) BeginStep();
+      });
+    });
+  } else if (const auto* finish = std::get_if<FinishStep>(&action)) {
+    Enqueue([this, f = *finish, generation = job_generation_] {
+      if (generation != job_generation_) return;
+      if (f.end) {
+        done_ = true;
+        return;
+      }
+      for (const Round round : applied_) {
+        world_->Check(round >= f.round, "a step ended before its round was applied");
+      }
+      Later(world_->Upto(absl::Milliseconds(40)), [this, generation] {
+        if (generation == job_generation_) BeginStep();
+      });
+    });
+  }
+}
+
+void SimWorker::SendAnswer(Key key) {
+  if (!stream_) return;
+  const Answer& answer = answers_.at(key);
+  if (!answer.token) {
+    stream_->up.Send([c = coordinator_, s = stream_, key] { c->OnAbstain(s, key.first, key.second); });
+    return;
+  }
+  // Two parts, as two ranks would send.
+  const ChunkRun chunks = coordinator_->Chunks(key.second);
+  const uint64_t half = chunks.count / 2;
+  for (const ChunkRun part : {ChunkRun{chunks.first, half},
+                              ChunkRun{chunks.first + half, chunks.count - half}}) {
+    stream_->up.Send(
+        [c = coordinator_, s = stream_, t = *answer.token, part] { c->OnPart(s, t, part); });
+  }
+}
+
+// --- the pipeline ------------------------------------------------------------------------------
+
+void SimWorker::Enqueue(std::function<void()> operation) {
+  pipeline_.push_back(std::move(operation));
+  RunPipeline();
+}
+
+void SimWorker::RunPipeline() {
+  if (pipeline_busy_ || pipeline_.empty()) return;
+  pipeline_busy_ = true;
+  Later(world_->Upto(absl::Milliseconds(10)), [this] {
+    const auto operation = std::move(pipeline_.front());
+    pipeline_.pop_front();
+    operation();
+    pipeline_busy_ = false;
+    RunPipeline();
+  });
+}
+
+void SimWorker::Process(const ProcessBucket& p) {
+  if (world_->rng.Chance(options_.nonfinite)) {
+    if (!p.extract) return;
+    WorkerActions actions;
+    core_->NonFinite(p.round, p.bucket, actions);
+    Perform(actions);
+    return;
+  }
+  if (!p.extract) return;
+  static uint64_t serial = 0;
+  const Token token{options_.group, incarnation_, p.round, p.bucket, ++serial};
+  const Key key{p.round, p.bucket};
+  world_->Check(!taken_.contains(key), "extracted twice for one bucket of a round");
+  taken_[key] = token;
+  fates_[token] = Fate::kInFlight;
+  answers_[key] = Answer{token};
+  SendAnswer(key);
+}
+
+void SimWorker::Settle(Key key, Credit credit) {
+  const auto it = taken_.find(key);
+  if (it == taken_.end() || credit == Credit::kNone) return;
+  fates_[it->second] = credit == Credit::kMerged ? Fate::kMerged : Fate::kReturned;
+  // What the pipeline took after the core had forgotten the answer must not be sent again.
+  answers_.erase(key);
+  taken_.erase(it);
+}
+
+void SimWorker::Apply(const ApplyUpdate& apply) {
+  const auto [update, digest] = received_.at(apply.sequence);
+  received_.erase(apply.sequence);
+  const uint32_t b = apply.bucket.value();
+  world_->Check(coordinator_->Committed(update.round, apply.bucket), "applied what nobody committed");
+  world_->Check(coordinator_->Digest(update.round, apply.bucket) == digest,
+                "applied another update than was committed");
+  world_->Check(applied_[b].next() == update.round, "applied twice or out of order");
+  applied_[b] = update.round;
+  masters_[b] = Mix64(masters_[b] ^ digest);
+  Settle({update.round, apply.bucket}, apply.credit);
+}
+
+void SimWorker::Install(const InstallSnapshot& install) {
+  const SnapshotState state = snapshots_.at(install.transfer);
+  snapshots_.erase(install.transfer);
+  masters_ = state.masters;
+  applied_ = state.applied_rounds;
+  for (const auto& [key, token] : taken_) fates_[token] = Fate::kForgotten;
+  taken_.clear();
+}
+
+void SimWorker::CheckLedger() const {
+  for (const auto& [token, fate] : fates_) {
+    const bool merged = coordinator_->WasMerged(token);
+    const bool in_flight = taken_.contains({token.round, token.bucket}) &&
+                           taken_.at({token.round, token.bucket}) == token;
+    const std::string who =
+        absl::StrCat("group ", token.group.value(), " round ", token.round.value(), " bucket ",
+                     token.bucket.value());
+    switch (fate) {
+      case Fate::kInFlight:
+        world_->Check(in_flight, absl::StrCat(who, ": lost track of a contribution"));
+        break;
+      case Fate::kMerged:
+        world_->Check(merged && !in_flight, absl::StrCat(who, ": settled as merged, was not"));
+        break;
+      case Fate::kReturned:
+        world_->Check(!merged && !in_flight, absl::StrCat(who, ": returned, yet merged"));
+        break;
+      case Fate::kForgotten:
+        break;  // fell behind the log; documented
+    }
+  }
+}
+
+}  // namespace isthmus::sim

@@ -1,0 +1,223 @@
+#include "worker/core/worker_core.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+
+#include "common/base/check.h"
+
+namespace isthmus {
+
+// --- the stream --------------------------------------------------------------------------------
+
+void WorkerCore::StreamOpened(WorkerActions& out) {
+  connected_ = true;
+  in_sync_ = false;
+  out.push_back(SendHello{applied_});
+}
+
+void WorkerCore::StreamLost() {
+  connected_ = false;
+  in_sync_ = false;
+}
+
+absl::Status WorkerCore::Welcomed(Sequence next, WorkerActions& out) {
+  if (next == Sequence(0)) return absl::OkStatus();
+  if (next > applied_.next()) {
+    return absl::InternalError(absl::StrCat("the coordinator would send updates from sequence ",
+                                            next.value(), ", expected ", applied_.value() + 1));
+  }
+  in_sync_ = true;
+  out.push_back(ResendAnswers{});
+  return absl::OkStatus();
+}
+
+void WorkerCore::Started(uint32_t group_index, uint32_t group_count, WorkerActions& out) {
+  in_sync_ = true;
+  has_state_ = true;
+  if (!job_attached_ || job_loaded_) return;
+  job_loaded_ = true;
+  for (Bucket& bucket : buckets_) bucket.stale = false;
+  out.push_back(LoadJob{});
+  out.push_back(FinishAttach{group_index, group_count, AppliedRound()});
+}
+
+absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duration peer_wait,
+                                       WorkerActions& out) {
+  if (update.sequence <= applied_) return absl::OkStatus();  // had it already
+  if (update.sequence != applied_.next()) {
+    return absl::DataLossError(absl::StrCat("update sequence ", update.sequence.value(),
+                                            ": expected ", applied_.value() + 1));
+  }
+  if (update.bucket.value() >= buckets_.size()) {
+    return absl::DataLossError(absl::StrCat("update of bucket ", update.bucket.value(),
+                                            ": expected below ", buckets_.size()));
+  }
+  Bucket& bucket = buckets_[update.bucket.value()];
+  if (update.round != bucket.applied.next()) {
+    return absl::DataLossError(absl::StrCat("bucket ", update.bucket.value(), ": update of round ",
+                                            update.round.value(), ", expected ",
+                                            bucket.applied.value() + 1));
+  }
+  ApplyUpdate apply{update.sequence, update.bucket, Credit::kNone, step_.has_value()};
+  const bool listed = update.Lists(config_.group, config_.incarnation);
+  if (bucket.answer == update.round) {
+    if (bucket.contributed) apply.credit = listed ? Credit::kMerged : Credit::kReturn;
+    if (apply.credit == Credit::kReturn) ++returned_;
+    bucket.answer.reset();
+    out.push_back(ForgetAnswer{update.round, update.bucket});
+  }
+  applied_ = update.sequence;
+  bucket.applied = update.round;
+  bucket.stale = !apply.gather;
+  out.push_back(apply);
+  if (step_) {
+    step_->peer_wait = peer_wait;
+    if (listed) ++step_->merged_here;
+    if (update.bucket == BucketIndex(0)) {
+      step_->contributors = static_cast<uint32_t>(update.contributors.size());
+      double loss = 0;
+      for (const Contributor& c : update.contributors) loss += c.loss;
+      if (step_->contributors > 0) step_->loss = static_cast<float>(loss / step_->contributors);
+    }
+  }
+  FinishStepIfDone(out);
+  const bool round_done = AppliedRound() == update.round;
+  const bool due = config_.hash_interval != 0 && update.round.value() % config_.hash_interval == 0;
+  if (round_done && (due || ended())) out.push_back(ReportHash{update.round});
+  return absl::OkStatus();
+}
+
+void WorkerCore::ClosedArrived(Round round, BucketIndex bucket, WorkerActions& out) {
+  out.push_back(StopSending{round, bucket});
+}
+
+absl::Status WorkerCore::SnapshotAsked(TransferId transfer, WorkerActions& out) {
+  if (buckets_.empty()) {
+    return absl::FailedPreconditionError("asked for a snapshot before any job has attached");
+  }
+  GiveSnapshot give{transfer, applied_, AppliedRound(), {}};
+  for (const Bucket& bucket : buckets_) give.applied_rounds.push_back(bucket.applied);
+  // Others start from these masters now: another job's parameters must not replace them.
+  has_state_ = true;
+  out.push_back(std::move(give));
+  return absl::OkStatus();
+}
+
+absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
+                                         std::vector<Round> applied_rounds, WorkerActions& out) {
+  if (applied_rounds.size() != buckets_.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("snapshot of ", applied_rounds.size(),
+                                                   " buckets, expected ", buckets_.size()));
+  }
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    Bucket& bucket = buckets_[b];
+    if (bucket.answer) {
+      out.push_back(ForgetAnswer{*bucket.answer, BucketIndex(static_cast<uint32_t>(b))});
+      bucket.answer.reset();
+    }
+    bucket.applied = applied_rounds[b];
+    bucket.stale = true;
+  }
+  out.push_back(InstallSnapshot{transfer, !has_state_});
+  out.push_back(SendCaughtUp{transfer, sequence});
+  applied_ = sequence;
+  in_sync_ = true;
+  has_state_ = true;
+  if (!step_) return absl::OkStatus();
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    out.push_back(GatherBucket{BucketIndex(static_cast<uint32_t>(b))});
+    buckets_[b].stale = false;
+  }
+  FinishStepIfDone(out);
+  return absl::OkStatus();
+}
+
+// --- the job -----------------------------------------------------------------------------------
+
+void WorkerCore::JobAttached(uint32_t buckets, WorkerActions& out) {
+  ISTHMUS_CHECK(buckets_.empty() || buckets_.size() == buckets || !has_state_);
+  if (buckets_.size() != buckets) buckets_.assign(buckets, Bucket{});
+  job_attached_ = true;
+  job_loaded_ = false;
+  if (!has_state_) out.push_back(AdoptJobParameters{});
+  out.push_back(AnnounceReady{});
+}
+
+void WorkerCore::JobLost(const std::string& reason, WorkerActions& out) {
+  // Gradients that all ranks have handed over are whole: what is in the pipeline goes on.
+  job_attached_ = false;
+  job_loaded_ = false;
+  step_.reset();
+  out.push_back(AnnounceNotReady{reason});
+}
+
+void WorkerCore::StepBegun(bool skip, WorkerActions& out) {
+  if (ended()) return FinishRun(out);
+  const Round round = AppliedRound().next();
+  step_ = Step{.round = round};
+  for (uint32_t b = 0; b < buckets_.size(); ++b) {
+    Bucket& bucket = buckets_[b];
+    const BucketIndex index(b);
+    const bool open = bucket.applied < round && !bucket.answer;
+    if (skip) {
+      if (open) {
+        bucket.answer = round;
+        bucket.contributed = false;
+        out.push_back(SendAbstain{round, index, AbstainReason::kSkipped});
+      }
+    } else {
+      out.push_back(ProcessBucket{round, index, open});
+      if (open) {
+        bucket.answer = round;
+        bucket.contributed = true;
+      }
+    }
+    if (bucket.stale && bucket.applied >= round) {
+      out.push_back(GatherBucket{index});
+      bucket.stale = false;
+    }
+  }
+}
+
+void WorkerCore::NonFinite(Round round, BucketIndex index, WorkerActions& out) {
+  ++nonfinite_;
+  Bucket& bucket = buckets_[index.value()];
+  if (bucket.answer != round || !bucket.contributed) return;  // decided meanwhile, or not sent
+  bucket.contributed = false;
+  out.push_back(SendAbstain{round, index, AbstainReason::kNonFinite});
+}
+
+void WorkerCore::FinishStepIfDone(WorkerActions& out) {
+  if (!step_ || AppliedRound() < step_->round) return;
+  out.push_back(FinishStep{.round = AppliedRound(),
+                           .end = false,
+                           .contributors = step_->contributors,
+                           .merged_here = step_->merged_here,
+                           .loss = step_->loss,
+                           .peer_wait = step_->peer_wait});
+  step_.reset();
+}
+
+void WorkerCore::FinishRun(WorkerActions& out) {
+  out.push_back(FinishStep{.round = AppliedRound(), .end = true});
+}
+
+// --- status ------------------------------------------------------------------------------------
+
+Round WorkerCore::AppliedRound() const {
+  if (buckets_.empty()) return Round(0);
+  return std::min_element(buckets_.begin(), buckets_.end(),
+                          [](const Bucket& a, const Bucket& b) { return a.applied < b.applied; })
+      ->applied;
+}
+
+std::string WorkerCore::WaitingFor() const {
+  if (!job_attached_) return "waiting for all local ranks to attach";
+  if (!connected_) return "waiting for the coordinator";
+  if (!job_loaded_) return "waiting for the run to start";
+  if (step_) return absl::StrCat("in round ", step_->round.value());
+  return "";
+}
+
+}  // namespace isthmus

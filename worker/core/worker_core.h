@@ -1,0 +1,214 @@
+// A worker daemon's decisions: join, train, recover. Events in, actions out; no network, clock,
+// thread or parameter. worker/daemon performs the actions; worker/step does the arithmetic, each
+// rank in exactly the order in which actions are emitted here.
+//
+// The rules it keeps (docs/protocol.md, P8, P12, P13, P15, P16): updates are applied in sequence,
+// each once; a step joins the oldest round known to be open, answers every bucket of it that is
+// still open, once, and ends when the round is applied; what was extracted stays in flight until
+// the update of its (round, bucket) says whether it was merged, and goes back into the momentum if
+// it was not.
+#ifndef ISTHMUS_WORKER_CORE_WORKER_CORE_H_
+#define ISTHMUS_WORKER_CORE_WORKER_CORE_H_
+
+#include <absl/status/status.h>
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/run/update.h"
+
+namespace isthmus {
+
+// --- actions -----------------------------------------------------------------------------------
+
+// Control plane, in this order and retried until answered.
+struct AnnounceReady {};
+struct AnnounceNotReady {
+  std::string reason;
+};
+
+// Data plane. Contributions and abstentions are kept until ForgetAnswer and sent again, from
+// their first byte, by ResendAnswers.
+struct SendHello {
+  Sequence applied;
+};
+struct SendAbstain {
+  Round round;
+  BucketIndex bucket;
+  AbstainReason reason;
+};
+struct StopSending {
+  Round round;
+  BucketIndex bucket;
+};
+struct ForgetAnswer {
+  Round round;
+  BucketIndex bucket;
+};
+struct ResendAnswers {};
+struct SendCaughtUp {
+  TransferId transfer;
+  Sequence sequence;
+};
+
+// Arithmetic: every rank performs these in the order emitted.
+//
+// Masters become the job's parameters: this group may be the one that all start from.
+struct AdoptJobParameters {};
+// The job's buffers become the masters.
+struct LoadJob {};
+// Reduce-scatter of `bucket`, momentum update, and, if `extract`, extraction and sending.
+struct ProcessBucket {
+  Round round;
+  BucketIndex bucket;
+  bool extract = false;
+};
+enum class Credit : uint8_t {
+  kNone,    // nothing of ours was in flight for this bucket
+  kMerged,  // it was merged: forget what was taken
+  kReturn,  // it was not: add back exactly what was taken
+};
+// Apply the update that arrived with this sequence; then, if `gather`, all-gather the bucket into
+// the job's buffers.
+struct ApplyUpdate {
+  Sequence sequence;
+  BucketIndex bucket;
+  Credit credit = Credit::kNone;
+  bool gather = false;
+};
+struct GatherBucket {
+  BucketIndex bucket;
+};
+// Copy the state as of `sequence` and send it as transfer `transfer`.
+struct GiveSnapshot {
+  TransferId transfer;
+  Sequence sequence;
+  Round round;
+  std::vector<Round> applied_rounds;  // per bucket
+};
+// The masters become the state that arrived as `transfer`; what was taken for contributions still
+// in flight is forgotten, and with `reset_momentum` the momentum too.
+struct InstallSnapshot {
+  TransferId transfer;
+  bool reset_momentum = false;
+};
+// Hash the masters; `round` is the last one applied.
+struct ReportHash {
+  Round round;
+};
+
+// The job. After what was emitted before them has been done.
+struct FinishAttach {
+  uint32_t group_index = 0;
+  uint32_t group_count = 0;
+  Round round;
+};
+struct FinishStep {
+  Round round;
+  bool end = false;
+  uint32_t contributors = 0;  // of the first bucket
+  uint32_t merged_here = 0;   // buckets that this group is part of
+  float loss = 0;             // mean over contributors
+  absl::Duration peer_wait;
+};
+
+using WorkerAction =
+    std::variant<AnnounceReady, AnnounceNotReady, SendHello, SendAbstain, StopSending,
+                 ForgetAnswer, ResendAnswers, SendCaughtUp, AdoptJobParameters, LoadJob,
+                 ProcessBucket, ApplyUpdate, GatherBucket, GiveSnapshot, InstallSnapshot, ReportHash,
+                 FinishAttach, FinishStep>;
+using WorkerActions = std::vector<WorkerAction>;
+
+// --- the machine -------------------------------------------------------------------------------
+
+struct WorkerCoreConfig {
+  GroupId group;
+  Incarnation incarnation;
+  Round last_round;           // the run ends with it; 0: no end
+  uint64_t hash_interval = 0; // rounds between hash reports besides the one at the end; 0: none
+};
+
+// Single-threaded. Errors are the coordinator's: the stream should be ended and opened again.
+class WorkerCore {
+ public:
+  explicit WorkerCore(WorkerCoreConfig config) : config_(config) {}
+
+  // --- the stream ------------------------------------------------------------------------------
+  void StreamOpened(WorkerActions& out);
+  void StreamLost();
+  // `next` is the sequence from which updates will follow; 0: a snapshot or Start comes first.
+  // Errors: INTERNAL if updates would leave a gap.
+  absl::Status Welcomed(Sequence next, WorkerActions& out);
+  void Started(uint32_t group_index, uint32_t group_count, WorkerActions& out);
+  // Errors: DATA_LOSS for a gap in the sequence or the rounds.
+  absl::Status UpdateArrived(const UpdateHeader& update, absl::Duration peer_wait,
+                             WorkerActions& out);
+  void ClosedArrived(Round round, BucketIndex bucket, WorkerActions& out);
+  // Errors: FAILED_PRECONDITION when there is no state to give.
+  absl::Status SnapshotAsked(TransferId transfer, WorkerActions& out);
+  // All of a snapshot is here. A new joiner's momentum is zero; that of a worker that had fallen
+  // behind stays, only what it had in flight is forgotten, since nobody can tell any more whether
+  // it was merged. Errors: INVALID_ARGUMENT for another number of buckets.
+  absl::Status SnapshotArrived(TransferId transfer, Sequence sequence,
+                                 std::vector<Round> applied_rounds, WorkerActions& out);
+
+  // --- the job ---------------------------------------------------------------------------------
+  // All ranks have attached; the flat vector has `buckets` buckets.
+  void JobAttached(uint32_t buckets, WorkerActions& out);
+  void JobLost(const std::string& reason, WorkerActions& out);
+  // All ranks handed over their gradients; `skip`: they are unusable.
+  void StepBegun(bool skip, WorkerActions& out);
+
+  // --- the arithmetic --------------------------------------------------------------------------
+  // The reduced gradient of a bucket held NaN or Inf: its momentum is untouched, nothing is sent.
+  void NonFinite(Round round, BucketIndex bucket, WorkerActions& out);
+
+  // --- status ----------------------------------------------------------------------------------
+  // The masters are the run's, no longer the job's own.
+  bool has_state() const { return has_state_; }
+  bool ended() const { return config_.last_round != Round(0) && AppliedRound() >= config_.last_round; }
+  Sequence applied_sequence() const { return applied_; }
+  Round AppliedRound() const;  // the last round applied in full
+  bool in_step() const { return step_.has_value(); }
+  std::string WaitingFor() const;  // in words; empty: nothing
+  uint64_t returned() const { return returned_; }
+  uint64_t nonfinite() const { return nonfinite_; }
+
+ private:
+  struct Bucket {
+    Round applied;                // last round closed for it
+    std::optional<Round> answer;  // contributed or abstained, not yet decided
+    bool contributed = false;     // the answer is a contribution
+    bool stale = false;           // the job's buffer lags behind the masters
+  };
+  struct Step {
+    Round round;
+    uint32_t contributors = 0;
+    uint32_t merged_here = 0;
+    float loss = 0;
+    absl::Duration peer_wait;
+  };
+  void FinishStepIfDone(WorkerActions& out);
+  void FinishRun(WorkerActions& out);
+
+  const WorkerCoreConfig config_;
+  bool connected_ = false;
+  bool in_sync_ = false;    // as far as the coordinator has said
+  bool has_state_ = false;
+  bool job_attached_ = false;
+  bool job_loaded_ = false;
+  Sequence applied_;
+  std::vector<Bucket> buckets_;
+  std::optional<Step> step_;
+  uint64_t returned_ = 0;
+  uint64_t nonfinite_ = 0;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_CORE_WORKER_CORE_H_

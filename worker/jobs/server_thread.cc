@@ -1,0 +1,255 @@
+#include "worker/jobs/server_thread.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <deque>
+#include <iterator>
+#include <limits>
+#include <utility>
+
+#include "worker/jobs/job_messages.h"
+
+namespace isthmus {
+namespace {
+
+// Packets taken from one connection before the others get their turn.
+constexpr int kPacketsPerTurn = 64;
+// How long to leave the backlog alone after running out of descriptors.
+constexpr int kAcceptPauseMs = 100;
+
+}  // namespace
+
+ServerThread::ServerThread(SessionCore::Options options, const Clock* clock, UnixListener listener,
+                           UniqueFd wake, JobEvents* events)
+    : ranks_(options.ranks),
+      clock_(*clock),
+      wake_(std::move(wake)),
+      events_(*events),
+      listener_(std::move(listener)),
+      core_(std::move(options)),
+      forming_(ranks_),
+      thread_([this] { Run(); }) {}
+
+ServerThread::~ServerThread() {
+  {
+    MutexLock lock(&mu_);
+    stop_ = true;
+  }
+  Post([](SessionCore&) { return Actions(); });
+  thread_.join();
+}
+
+void ServerThread::FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) {
+  Post([session_id, reply = std::move(reply)](SessionCore& core) {
+    return core.FinishAttach(session_id, reply);
+  });
+}
+
+void ServerThread::FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) {
+  Post([session_id, reply = std::move(reply)](SessionCore& core) {
+    return core.FinishStep(session_id, reply);
+  });
+}
+
+void ServerThread::EndSession(const absl::Status& status) {
+  Post([status](SessionCore& core) { return core.EndSession(status); });
+}
+
+void ServerThread::Post(Command command) {
+  {
+    MutexLock lock(&mu_);
+    commands_.push_back(std::move(command));
+  }
+  const uint64_t one = 1;
+  // Fails only when the counter is full, and then the thread is awake already.
+  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof(one));
+}
+
+void ServerThread::Run() {
+  for (;;) {
+    PollSet set = MakePollSet();
+    if (::poll(set.entries.data(), set.entries.size(), PollTimeoutMs()) < 0) {
+      for (pollfd& entry : set.entries) entry.revents = 0;  // EINTR or no memory: look again
+    }
+    if (!RunCommands()) break;
+    // Old connections before young ones, and these before the backlog: a job that died and was
+    // started again has closed its old socket before it opens the new one, so it never finds its
+    // rank taken by its own ghost.
+    for (size_t i = 0; i < set.ids.size(); ++i) {
+      const bool died = set.entries[2 * i + 1].revents != 0;
+      if (died || set.entries[2 * i].revents != 0) ReadFrom(set.ids[i]);
+      if (died && connections_.erase(set.ids[i]) > 0) PerformAll(core_.Closed(set.ids[i]));
+    }
+    accept_paused_ = false;
+    if (set.entries.back().revents != 0) AcceptWaiting();
+    PerformAll(core_.Tick(clock_.Now()));
+  }
+  HangUpOnAll();
+  listener_.reset();
+}
+
+ServerThread::PollSet ServerThread::MakePollSet() const {
+  PollSet set;
+  for (const auto& [id, connection] : connections_) {
+    set.ids.push_back(id);
+    // poll() passes over negative descriptors.
+    set.entries.push_back({connection.socket.get(), POLLIN, 0});
+    set.entries.push_back({connection.process.get(), POLLIN, 0});
+  }
+  set.entries.push_back({wake_.get(), POLLIN, 0});
+  set.entries.push_back({accept_paused_ ? -1 : listener_->fd(), POLLIN, 0});
+  return set;
+}
+
+int ServerThread::PollTimeoutMs() const {
+  const absl::Time deadline = core_.NextDeadline();
+  int64_t timeout_ms = -1;
+  if (deadline != absl::InfiniteFuture()) {
+    timeout_ms = std::clamp<int64_t>(absl::ToInt64Milliseconds(deadline - clock_.Now()) + 1, 0,
+                                     std::numeric_limits<int>::max());
+  }
+  if (accept_paused_) {
+    timeout_ms = timeout_ms < 0 ? kAcceptPauseMs : std::min<int64_t>(timeout_ms, kAcceptPauseMs);
+  }
+  return static_cast<int>(timeout_ms);
+}
+
+bool ServerThread::RunCommands() {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t read = ::read(wake_.get(), &count, sizeof(count));
+  std::vector<Command> commands;
+  bool stop = false;
+  {
+    MutexLock lock(&mu_);
+    commands.swap(commands_);
+    stop = stop_;
+  }
+  for (const Command& command : commands) PerformAll(command(core_));
+  return !stop;
+}
+
+void ServerThread::ReadFrom(JobConnectionId id) {
+  for (int i = 0; i < kPacketsPerTurn; ++i) {
+    const auto at = connections_.find(id);
+    if (at == connections_.end()) return;  // the last packet cost it the connection
+    const Received received = ReceivePacket(at->second.socket.get(), packet_);
+    switch (received.kind) {
+      case Received::kNothingYet:
+        return;
+      case Received::kClosed:
+        connections_.erase(at);
+        PerformAll(core_.Closed(id));
+        return;
+      case Received::kPacket:
+        if (received.size_bytes > sizeof(packet_)) {
+          PerformAll(core_.Failed(id, absl::InvalidArgumentError("malformed packet: too large")));
+          return;
+        }
+        PerformAll(core_.Received(id, std::span(packet_, received.size_bytes), clock_.Now()));
+    }
+  }
+}
+
+void ServerThread::AcceptWaiting() {
+  for (int i = 0; i < kPacketsPerTurn; ++i) {
+    absl::StatusOr<std::optional<UniqueFd>> socket = listener_->Accept();
+    if (!socket.ok()) {
+      accept_paused_ = true;
+      return;
+    }
+    if (!socket->has_value()) return;
+    const JobConnectionId id = next_id_;
+    ++next_id_;
+    UniqueFd process = OpenPeerProcess((*socket)->get());
+    connections_.emplace(id, Connection{*std::move(*socket), std::move(process)});
+    PerformAll(core_.Connected(id, clock_.Now()));
+  }
+}
+
+void ServerThread::PerformAll(Actions actions) {
+  std::deque<JobAction> queue(std::make_move_iterator(actions.begin()),
+                              std::make_move_iterator(actions.end()));
+  while (!queue.empty()) {
+    JobAction action = std::move(queue.front());
+    queue.pop_front();
+    Actions more =
+        std::visit([this](auto&& a) { return Perform(std::move(a)); }, std::move(action));
+    std::ranges::move(more, std::back_inserter(queue));
+  }
+}
+
+void ServerThread::HangUpOnAll() {
+  const isthmus_wire_error error =
+      MakeErrorPacket(absl::UnavailableError("the daemon is shutting down"));
+  for (const auto& [id, connection] : connections_) {
+    SendPacket(connection.socket.get(), PacketBytes(error)).IgnoreError();
+  }
+  connections_.clear();
+}
+
+ServerThread::Actions ServerThread::Send(JobConnectionId to, std::span<const std::byte> packet,
+                                         std::span<const int> fds) {
+  const auto at = connections_.find(to);
+  if (at == connections_.end()) return {};
+  const absl::Status status = SendPacket(at->second.socket.get(), packet, fds);
+  return status.ok() ? Actions() : core_.Failed(to, status);
+}
+
+ServerThread::Actions ServerThread::Perform(SendBuffers&& action) {
+  if (!connections_.contains(action.to)) return {};
+  absl::StatusOr<RankBuffers> buffers = RankBuffers::Create(core_.layout(), action.offsets);
+  if (!buffers.ok()) return core_.Failed(action.to, buffers.status());
+  const auto packet = MakeBuffersPacket(core_.layout(), action.offsets.size());
+  Actions more = Send(action.to, PacketBytes(packet), buffers->fds());
+  buffers->CloseFds();
+  forming_[action.rank] = *std::move(buffers);
+  return more;
+}
+
+ServerThread::Actions ServerThread::Perform(DropBuffers&& action) {
+  forming_[action.rank].reset();
+  return {};
+}
+
+ServerThread::Actions ServerThread::Perform(SendAttached&& action) {
+  return Send(action.to, PacketBytes(MakeAttachedPacket(action.reply, action.rank, ranks_)));
+}
+
+ServerThread::Actions ServerThread::Perform(SendStepDone&& action) {
+  return Send(action.to, PacketBytes(MakeStepDonePacket(action.reply)));
+}
+
+ServerThread::Actions ServerThread::Perform(HangUp&& action) {
+  const auto at = connections_.find(action.to);
+  if (at == connections_.end()) return {};
+  if (!action.status.ok()) {
+    // Best effort: whoever reads nothing gets no reason.
+    SendPacket(at->second.socket.get(), PacketBytes(MakeErrorPacket(action.status))).IgnoreError();
+  }
+  connections_.erase(at);
+  return {};
+}
+
+ServerThread::Actions ServerThread::Perform(ReportAttached&& action) {
+  std::vector<RankBuffers> buffers;
+  for (auto& rank : forming_) {
+    buffers.push_back(*std::move(rank));
+    rank.reset();
+  }
+  events_.OnAttached(MakeJobSession(action.session_id, core_.layout(), std::move(buffers)));
+  return {};
+}
+
+ServerThread::Actions ServerThread::Perform(ReportStep&& action) {
+  events_.OnStep(action.session_id, std::move(action.steps));
+  return {};
+}
+
+ServerThread::Actions ServerThread::Perform(ReportLost&& action) {
+  events_.OnLost(action.session_id, action.reason);
+  return {};
+}
+
+}  // namespace isthmus

@@ -1,0 +1,107 @@
+// The thread that polls the sockets, steps SessionCore and performs what it decides.
+#ifndef ISTHMUS_WORKER_JOBS_SERVER_THREAD_H_
+#define ISTHMUS_WORKER_JOBS_SERVER_THREAD_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <poll.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "client/job_wire.h"
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "worker/jobs/job_server.h"
+#include "worker/jobs/session_core.h"
+#include "worker/jobs/shared_buffers.h"
+#include "worker/jobs/unique_fd.h"
+#include "worker/jobs/unix_socket.h"
+
+namespace isthmus {
+
+// Thread-safe: the engine's answers are queued and wake the thread.
+class ServerThread final : public JobServer {
+ public:
+  // `wake` is an eventfd.
+  ServerThread(SessionCore::Options options, const Clock* clock, UnixListener listener,
+               UniqueFd wake, JobEvents* events);
+  // Hangs up on every rank with UNAVAILABLE.
+  ~ServerThread() override;
+
+  void FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) override;
+  void FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) override;
+  void EndSession(const absl::Status& status) override;
+
+ private:
+  using Actions = SessionCore::Actions;
+  using Command = std::function<Actions(SessionCore&)>;
+  struct Connection {
+    UniqueFd socket;
+    UniqueFd process;  // readable once the peer has died; invalid where unsupported
+  };
+
+  void Post(Command command);
+
+  // What to poll: two entries (socket, process) per connection in `ids`, then `wake`, then the
+  // listener.
+  struct PollSet {
+    std::vector<JobConnectionId> ids;
+    std::vector<pollfd> entries;
+  };
+
+  // The rest runs in the thread alone.
+  void Run();
+  PollSet MakePollSet() const;
+  int PollTimeoutMs() const;
+  // False once the server is to stop; what was answered before that has been sent then.
+  bool RunCommands();
+  void ReadFrom(JobConnectionId id);
+  void AcceptWaiting();
+  void PerformAll(Actions actions);
+  void HangUpOnAll();
+
+  // Each returns what follows from doing it.
+  Actions Perform(SendBuffers&& action);
+  Actions Perform(DropBuffers&& action);
+  Actions Perform(SendAttached&& action);
+  Actions Perform(SendStepDone&& action);
+  Actions Perform(HangUp&& action);
+  Actions Perform(ReportAttached&& action);
+  Actions Perform(ReportStep&& action);
+  Actions Perform(ReportLost&& action);
+  // Sends to a connection that may be gone.
+  Actions Send(JobConnectionId to, std::span<const std::byte> packet,
+               std::span<const int> fds = {});
+
+  const uint32_t ranks_;
+  const Clock& clock_;
+  const UniqueFd wake_;
+  JobEvents& events_;
+
+  std::optional<UnixListener> listener_;
+  SessionCore core_;
+  // Ascending ids are the order of acceptance; see Run() for why that matters.
+  std::map<JobConnectionId, Connection> connections_;
+  JobConnectionId next_id_{1};
+  std::vector<std::optional<RankBuffers>> forming_;  // by rank
+  bool accept_paused_ = false;
+  alignas(8) std::byte packet_[ISTHMUS_WIRE_MAX_PACKET];
+
+  Mutex mu_;
+  std::vector<Command> commands_ ABSL_GUARDED_BY(mu_);  // at most one per event, and EndSession
+  bool stop_ ABSL_GUARDED_BY(mu_) = false;
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_JOBS_SERVER_THREAD_H_

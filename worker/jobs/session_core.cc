@@ -1,0 +1,308 @@
+#include "worker/jobs/session_core.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+
+namespace isthmus {
+namespace {
+
+// What one rank shares with the daemon: parameters, gradients, constants.
+uint64_t RankBufferBytes(const Layout& layout) {
+  return 2 * layout.length() * sizeof(float) + layout.constants_bytes();
+}
+
+// A rank has this long per byte to copy its initial values, on top of the handshake timeout.
+absl::Duration FillTime(uint64_t bytes) {
+  constexpr uint64_t kBytesPerSecond = uint64_t{128} << 20;
+  return absl::Seconds(bytes / kBytesPerSecond);
+}
+
+// The status's code with a prefix to its message.
+absl::Status Annotate(const absl::Status& status, const std::string& prefix) {
+  return absl::Status(status.code(), absl::StrCat(prefix, status.message()));
+}
+
+absl::Status OutOfOrder(const JobMessage& message, const char* expected) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("expected ", expected, ", got ", MessageName(message)));
+}
+
+// Where the rates of two ranks differ, in words; empty when they agree.
+std::string RateDifference(const char* what, const std::vector<float>& expected,
+                           const std::vector<float>& actual) {
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (expected[i] != actual[i]) {
+      return absl::StrCat(what, "[", i, "]: expected rank 0's ", expected[i], ", got ", actual[i]);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+SessionCore::SessionCore(Options options)
+    : options_(std::move(options)), holders_(options_.ranks), steps_(options_.ranks) {}
+
+SessionCore::Actions SessionCore::Connected(JobConnectionId id, absl::Time now) {
+  const auto pending = std::ranges::count_if(
+      connections_, [](const auto& entry) { return entry.second.phase < Phase::kWaiting; });
+  const uint64_t limit = uint64_t{options_.ranks} + options_.max_pending;
+  if (static_cast<uint64_t>(pending) >= limit) {
+    return {HangUp{id, absl::ResourceExhaustedError(
+                           absl::StrCat(options_.name, ": expected at most ", limit,
+                                        " unfinished attaches at once, got one more"))}};
+  }
+  connections_[id].deadline = now + options_.handshake_timeout;
+  return {};
+}
+
+SessionCore::Actions SessionCore::Received(JobConnectionId id, std::span<const std::byte> packet,
+                                           absl::Time now) {
+  const auto at = connections_.find(id);
+  if (at == connections_.end()) return {};
+  Connection& connection = at->second;
+  absl::StatusOr<JobMessage> message = DecodeJobMessage(packet);
+  if (!message.ok()) return Failed(id, message.status());
+  Actions actions;
+  absl::Status status;
+  if (auto* hello = std::get_if<JobHello>(&*message); hello && connection.phase == Phase::kHello) {
+    status = OnHello(connection, *hello);
+  } else if (auto* entry = std::get_if<JobEntry>(&*message);
+             entry && connection.phase == Phase::kTable) {
+    status = OnEntry(id, connection, std::move(*entry), now, actions);
+  } else if (std::holds_alternative<JobFilled>(*message) && connection.phase == Phase::kFilling) {
+    status = OnFilled(connection, actions);
+  } else if (auto* begin = std::get_if<JobStepBegin>(&*message);
+             begin && connection.phase == Phase::kAttached) {
+    status = OnStepBegin(connection, std::move(begin->step), actions);
+  } else if (std::holds_alternative<JobDetach>(*message)) {
+    actions.push_back(HangUp{id, absl::OkStatus()});
+    Remove(at, "detached", actions);
+  } else {
+    constexpr const char* kExpected[] = {"HELLO", "ENTRY", "FILLED", "silence until ATTACHED",
+                                         "STEP_BEGIN or DETACH"};
+    status = OutOfOrder(*message, kExpected[static_cast<size_t>(connection.phase)]);
+  }
+  // A handler that fails has done nothing yet.
+  if (!status.ok()) return Failed(id, status);
+  return actions;
+}
+
+SessionCore::Actions SessionCore::Closed(JobConnectionId id) {
+  Actions actions;
+  const auto at = connections_.find(id);
+  if (at != connections_.end()) Remove(at, "went away without detaching", actions);
+  return actions;
+}
+
+SessionCore::Actions SessionCore::Failed(JobConnectionId id, const absl::Status& status) {
+  const auto at = connections_.find(id);
+  if (at == connections_.end()) return {};
+  Actions actions;
+  actions.push_back(HangUp{id, Annotate(status, Prefix(at->second.rank))});
+  Remove(at, std::string(status.message()), actions);
+  return actions;
+}
+
+SessionCore::Actions SessionCore::Tick(absl::Time now) {
+  std::vector<JobConnectionId> late;
+  for (const auto& [id, connection] : connections_) {
+    if (connection.phase < Phase::kWaiting && connection.deadline <= now) late.push_back(id);
+  }
+  Actions actions;
+  for (const JobConnectionId id : late) {
+    Actions more = Failed(id, absl::DeadlineExceededError("the attach was not completed in time"));
+    std::ranges::move(more, std::back_inserter(actions));
+  }
+  return actions;
+}
+
+absl::Time SessionCore::NextDeadline() const {
+  absl::Time next = absl::InfiniteFuture();
+  for (const auto& [id, connection] : connections_) {
+    if (connection.phase < Phase::kWaiting) next = std::min(next, connection.deadline);
+  }
+  return next;
+}
+
+SessionCore::Actions SessionCore::FinishAttach(uint64_t session_id,
+                                               const absl::StatusOr<AttachReply>& reply) {
+  if (session_id != session_id_ || state_ == State::kForming) return {};
+  ISTHMUS_CHECK(state_ == State::kAttaching);
+  if (!reply.ok()) return EndSession(reply.status());
+  state_ = State::kIdle;
+  Actions actions;
+  for (uint32_t rank = 0; rank < options_.ranks; ++rank) {
+    actions.push_back(SendAttached{*holders_[rank], rank, *reply});
+  }
+  return actions;
+}
+
+SessionCore::Actions SessionCore::FinishStep(uint64_t session_id,
+                                             const absl::StatusOr<StepReply>& reply) {
+  if (session_id != session_id_ || state_ == State::kForming) return {};
+  ISTHMUS_CHECK(state_ == State::kStepping);
+  if (!reply.ok()) return EndSession(reply.status());
+  state_ = State::kIdle;
+  std::ranges::fill(steps_, std::nullopt);
+  Actions actions;
+  for (const auto& holder : holders_) actions.push_back(SendStepDone{*holder, *reply});
+  return actions;
+}
+
+SessionCore::Actions SessionCore::EndSession(const absl::Status& status) {
+  ISTHMUS_CHECK(!status.ok());
+  Actions actions;
+  Lose(status, actions);
+  return actions;
+}
+
+absl::Status SessionCore::OnHello(Connection& connection, const JobHello& hello) {
+  const uint32_t ranks = options_.ranks;
+  if (hello.local_world_size != -1 && hello.local_world_size != static_cast<int64_t>(ranks)) {
+    return absl::FailedPreconditionError(absl::StrCat("rank ", hello.local_rank,
+                                                      ": local_world_size: expected the daemon's ",
+                                                      ranks, ", got ", hello.local_world_size));
+  }
+  if (hello.local_rank < 0 || hello.local_rank >= static_cast<int64_t>(ranks)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("local_rank: expected 0 to ", ranks - 1, ", got ", hello.local_rank));
+  }
+  const auto rank = static_cast<uint32_t>(hello.local_rank);
+  connection.rank = rank;
+  ISTHMUS_RETURN_IF_ERROR(CheckRankFree(rank));
+  ISTHMUS_ASSIGN_OR_RETURN(connection.table, AttachTable::Create(hello.entry_count));
+  connection.phase = Phase::kTable;
+  return absl::OkStatus();
+}
+
+absl::Status SessionCore::CheckRankFree(uint32_t rank) const {
+  if (!holders_[rank].has_value()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("local_rank: expected one that is free, got ",
+                                                    rank, ", which another process holds"));
+}
+
+absl::Status SessionCore::OnEntry(JobConnectionId id, Connection& connection, JobEntry entry,
+                                  absl::Time now, Actions& actions) {
+  ISTHMUS_RETURN_IF_ERROR(connection.table.Add(std::move(entry)));
+  if (!connection.table.complete()) return absl::OkStatus();
+  return Claim(id, connection, now, actions);
+}
+
+absl::Status SessionCore::Claim(JobConnectionId id, Connection& connection, absl::Time now,
+                                Actions& actions) {
+  const uint32_t rank = *connection.rank;
+  // Again: of two handshakes for one rank, the first to finish has it.
+  ISTHMUS_RETURN_IF_ERROR(CheckRankFree(rank));
+  ISTHMUS_ASSIGN_OR_RETURN(Layout layout, connection.table.TakeLayout());
+  const auto first = std::ranges::find_if(holders_, [](const auto& h) { return h.has_value(); });
+  if (first != holders_.end()) {
+    const std::string difference = layout_.DifferenceFrom(layout);
+    if (!difference.empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("layout unlike that of rank ", first - holders_.begin(), ": ", difference));
+    }
+  } else {
+    const uint64_t bytes = RankBufferBytes(layout) * options_.ranks;
+    if (bytes > options_.max_session_bytes) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("shared buffers of ", options_.ranks, " ranks: expected at most ",
+                       options_.max_session_bytes, " bytes, got ", bytes));
+    }
+    layout_ = std::move(layout);
+  }
+  holders_[rank] = id;
+  connection.phase = Phase::kFilling;
+  connection.deadline = now + options_.handshake_timeout + FillTime(RankBufferBytes(layout_));
+  actions.push_back(SendBuffers{id, rank, connection.table.Offsets(layout_)});
+  connection.table = AttachTable();
+  return absl::OkStatus();
+}
+
+absl::Status SessionCore::OnFilled(Connection& connection, Actions& actions) {
+  connection.phase = Phase::kWaiting;
+  for (const auto& holder : holders_) {
+    if (!holder || connections_.at(*holder).phase != Phase::kWaiting) return absl::OkStatus();
+  }
+  for (const auto& holder : holders_) connections_.at(*holder).phase = Phase::kAttached;
+  state_ = State::kAttaching;
+  actions.push_back(ReportAttached{session_id_});
+  return absl::OkStatus();
+}
+
+absl::Status SessionCore::OnStepBegin(Connection& connection, RankStep step, Actions& actions) {
+  const uint32_t rank = *connection.rank;
+  if (state_ == State::kAttaching) {
+    return absl::FailedPreconditionError("expected silence until ATTACHED, got STEP_BEGIN");
+  }
+  if (steps_[rank].has_value()) {
+    return absl::FailedPreconditionError("expected one STEP_BEGIN per step, got a second");
+  }
+  if (step.lr.size() != layout_.parameter_groups()) {
+    return absl::InvalidArgumentError(absl::StrCat("parameter_groups: expected the layout's ",
+                                                   layout_.parameter_groups(), ", got ",
+                                                   step.lr.size()));
+  }
+  steps_[rank] = std::move(step);
+  const bool all = std::ranges::all_of(steps_, [](const auto& s) { return s.has_value(); });
+  if (all) CompleteStep(actions);
+  return absl::OkStatus();
+}
+
+void SessionCore::CompleteStep(Actions& actions) {
+  const RankStep& first = *steps_[0];
+  for (uint32_t rank = 1; rank < options_.ranks; ++rank) {
+    std::string difference = RateDifference("lr", first.lr, steps_[rank]->lr);
+    if (difference.empty()) {
+      difference = RateDifference("weight_decay", first.weight_decay, steps_[rank]->weight_decay);
+    }
+    if (difference.empty()) continue;
+    actions = Failed(*holders_[rank], absl::InvalidArgumentError(difference));
+    return;
+  }
+  state_ = State::kStepping;
+  ReportStep report{session_id_, {}};
+  for (const auto& step : steps_) report.steps.push_back(*step);
+  actions.push_back(std::move(report));
+}
+
+void SessionCore::Remove(ConnectionMap::iterator at, const std::string& why, Actions& actions) {
+  const Connection connection = std::move(at->second);
+  connections_.erase(at);
+  if (connection.phase < Phase::kFilling) return;
+  const uint32_t rank = *connection.rank;
+  holders_[rank].reset();
+  if (state_ == State::kForming) {
+    actions.push_back(DropBuffers{rank});
+  } else {
+    Lose(absl::AbortedError(absl::StrCat("the session ended: rank ", rank, ": ", why)), actions);
+  }
+}
+
+void SessionCore::Lose(const absl::Status& status, Actions& actions) {
+  for (uint32_t rank = 0; rank < options_.ranks; ++rank) {
+    if (!holders_[rank].has_value()) continue;
+    actions.push_back(HangUp{*holders_[rank], Annotate(status, Prefix(rank))});
+    connections_.erase(*holders_[rank]);
+    holders_[rank].reset();
+    if (state_ == State::kForming) actions.push_back(DropBuffers{rank});
+  }
+  if (state_ == State::kForming) return;
+  actions.push_back(ReportLost{session_id_, absl::StrCat(options_.name, ": ", status.message())});
+  ++session_id_;
+  state_ = State::kForming;
+  std::ranges::fill(steps_, std::nullopt);
+}
+
+std::string SessionCore::Prefix(std::optional<uint32_t> rank) const {
+  return rank ? absl::StrCat(options_.name, ", rank ", *rank, ": ")
+              : absl::StrCat(options_.name, ": ");
+}
+
+}  // namespace isthmus

@@ -1,0 +1,125 @@
+#include "worker/jobs/shared_buffers.h"
+
+#include <absl/strings/str_cat.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <limits>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+
+namespace isthmus {
+namespace {
+
+absl::Status Exhausted(const char* name, uint64_t size_bytes, const char* call) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat(name, " buffer of ", size_bytes, " bytes: ", call, ": ", std::strerror(errno)));
+}
+
+absl::StatusOr<UniqueFd> CreateMemfd(const char* name, uint64_t size_bytes) {
+  UniqueFd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid()) return Exhausted(name, size_bytes, "memfd_create");
+  if (size_bytes > static_cast<uint64_t>(std::numeric_limits<off_t>::max()) ||
+      ::ftruncate(fd.get(), static_cast<off_t>(size_bytes)) != 0) {
+    return Exhausted(name, size_bytes, "ftruncate");
+  }
+  return fd;
+}
+
+absl::Status Seal(int fd, int extra, const char* name, uint64_t size_bytes) {
+  if (::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL | extra) != 0) {
+    return Exhausted(name, size_bytes, "sealing");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<UniqueFd> CreateOffsets(std::span<const uint64_t> offsets) {
+  constexpr const char* kName = "isthmus-offsets";
+  const auto bytes = std::as_bytes(offsets);
+  ISTHMUS_ASSIGN_OR_RETURN(UniqueFd fd, CreateMemfd(kName, bytes.size()));
+  size_t written = 0;
+  while (written < bytes.size()) {
+    const ssize_t count = ::pwrite(fd.get(), bytes.data() + written, bytes.size() - written,
+                                   static_cast<off_t>(written));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return Exhausted(kName, bytes.size(), "pwrite");
+    written += static_cast<size_t>(count);
+  }
+  ISTHMUS_RETURN_IF_ERROR(Seal(fd.get(), F_SEAL_WRITE, kName, bytes.size()));
+  return fd;
+}
+
+class JobSessionImpl : public JobSession {
+ public:
+  JobSessionImpl(uint64_t id, Layout layout, std::vector<RankBuffers> buffers)
+      : id_(id), layout_(std::move(layout)), buffers_(std::move(buffers)) {}
+  uint64_t id() const override { return id_; }
+  const Layout& layout() const override { return layout_; }
+  uint32_t ranks() const override { return static_cast<uint32_t>(buffers_.size()); }
+  std::span<float> parameters(uint32_t rank) override { return At(rank).parameters.floats(); }
+  std::span<float> gradients(uint32_t rank) override { return At(rank).gradients.floats(); }
+  std::span<std::byte> constants(uint32_t rank) override { return At(rank).constants.bytes(); }
+
+ private:
+  RankBuffers& At(uint32_t rank) {
+    ISTHMUS_CHECK(rank < buffers_.size());
+    return buffers_[rank];
+  }
+  const uint64_t id_;
+  const Layout layout_;
+  std::vector<RankBuffers> buffers_;
+};
+
+}  // namespace
+
+absl::StatusOr<SharedBuffer> SharedBuffer::Create(const char* name, uint64_t size_bytes) {
+  SharedBuffer buffer;
+  ISTHMUS_ASSIGN_OR_RETURN(buffer.fd_, CreateMemfd(name, size_bytes));
+  ISTHMUS_RETURN_IF_ERROR(Seal(buffer.fd_.get(), 0, name, size_bytes));
+  if (size_bytes == 0) return buffer;
+  void* address = size_bytes > std::numeric_limits<size_t>::max()
+                      ? MAP_FAILED
+                      : ::mmap(nullptr, static_cast<size_t>(size_bytes), PROT_READ | PROT_WRITE,
+                               MAP_SHARED, buffer.fd_.get(), 0);
+  if (address == MAP_FAILED) return Exhausted(name, size_bytes, "mmap");
+  buffer.bytes_ = {static_cast<std::byte*>(address), static_cast<size_t>(size_bytes)};
+  return buffer;
+}
+
+SharedBuffer::~SharedBuffer() {
+  if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
+}
+
+absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
+                                                std::span<const uint64_t> offsets) {
+  const uint64_t flat_bytes = layout.length() * sizeof(float);
+  RankBuffers made;
+  ISTHMUS_ASSIGN_OR_RETURN(made.parameters, SharedBuffer::Create("isthmus-parameters", flat_bytes));
+  ISTHMUS_ASSIGN_OR_RETURN(made.gradients, SharedBuffer::Create("isthmus-gradients", flat_bytes));
+  ISTHMUS_ASSIGN_OR_RETURN(made.constants,
+                           SharedBuffer::Create("isthmus-constants", layout.constants_bytes()));
+  ISTHMUS_ASSIGN_OR_RETURN(made.offsets, CreateOffsets(offsets));
+  return made;
+}
+
+std::array<int, ISTHMUS_WIRE_BUFFER_FDS> RankBuffers::fds() const {
+  return {parameters.fd(), gradients.fd(), constants.fd(), offsets.get()};
+}
+
+void RankBuffers::CloseFds() {
+  parameters.CloseFd();
+  gradients.CloseFd();
+  constants.CloseFd();
+  offsets = UniqueFd();
+}
+
+std::shared_ptr<JobSession> MakeJobSession(uint64_t id, Layout layout,
+                                           std::vector<RankBuffers> buffers) {
+  return std::make_shared<JobSessionImpl>(id, std::move(layout), std::move(buffers));
+}
+
+}  // namespace isthmus
