@@ -32,8 +32,8 @@ constexpr std::chrono::milliseconds kAcceptRetry{100};
 absl::StatusOr<Tcp::endpoint> Resolve(asio::io_context& context, absl::string_view address) {
   ISTHMUS_ASSIGN_OR_RETURN(const HostPort parts, ParseHostPort(address));
   std::error_code error;
-  const auto results = Tcp::resolver(context).resolve(
-      parts.host, std::to_string(parts.port), Tcp::resolver::numeric_service, error);
+  const auto results = Tcp::resolver(context).resolve(parts.host, std::to_string(parts.port),
+                                                      Tcp::resolver::numeric_service, error);
   if (error || results.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("cannot resolve '", address, "': ", error.message()));
@@ -81,8 +81,8 @@ struct Forwarder::Impl : std::enable_shared_from_this<Forwarder::Impl> {
     const std::string host = bound.address().to_string();
     address = absl::StrCat(bound.address().is_v6() ? "[" + host + "]" : host, ":", bound.port());
     if (!error) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", address, ": ",
-                                               error.message()));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", address, ": ", error.message()));
   }
 
   void Accept() {

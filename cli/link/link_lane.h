@@ -54,8 +54,8 @@ class LinkLane : public std::enable_shared_from_this<LinkLane> {
   std::atomic<uint64_t> bytes_{0};
   asio::steady_timer room_timer_;
   asio::steady_timer arrival_timer_;
-  std::deque<Callback> waiting_;   // bounded by the number of connections
-  std::deque<Flight> in_flight_;   // bounded by their windows
+  std::deque<Callback> waiting_;  // bounded by the number of connections
+  std::deque<Flight> in_flight_;  // bounded by their windows
 };
 
 }  // namespace isthmus

@@ -25,11 +25,11 @@ int64_t ChooseQueueBytes(double bytes_per_second, absl::Duration delay) {
 LinkShaper::LinkShaper(double bits_per_second, absl::Duration delay, int64_t queue_bytes)
     : bytes_per_second_(bits_per_second / 8),
       delay_(delay),
-      packet_bytes_(std::clamp<int64_t>(BytesIn(bytes_per_second_, absl::Milliseconds(2)), 1500,
-                                        64 * kKiB)),
-      queue_bytes_(std::max(
-          queue_bytes > 0 ? queue_bytes : ChooseQueueBytes(bytes_per_second_, delay),
-          packet_bytes_)),
+      packet_bytes_(
+          std::clamp<int64_t>(BytesIn(bytes_per_second_, absl::Milliseconds(2)), 1500, 64 * kKiB)),
+      queue_bytes_(
+          std::max(queue_bytes > 0 ? queue_bytes : ChooseQueueBytes(bytes_per_second_, delay),
+                   packet_bytes_)),
       window_bytes_(queue_bytes_ + BytesIn(bytes_per_second_, delay) + packet_bytes_) {}
 
 absl::Duration LinkShaper::SerialisationTime(int64_t bytes) const {

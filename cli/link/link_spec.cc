@@ -53,8 +53,8 @@ absl::StatusOr<double> ParseRate(absl::string_view text) {
   const std::optional<double> rate =
       ParseQuantity(text, std::begin(kRateUnits), std::end(kRateUnits));
   if (!rate || *rate < 1e3 || *rate > 1e11) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "expected a rate from 1kbit to 100gbit, such as 10mbit, got '", text, "'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected a rate from 1kbit to 100gbit, such as 10mbit, got '", text, "'"));
   }
   return *rate;
 }
@@ -92,8 +92,8 @@ absl::StatusOr<LinkSpec> ParseLinkSpec(absl::string_view text) {
     const std::optional<double> seconds =
         ParseQuantity(parts[1], std::begin(kDelayUnits), std::end(kDelayUnits));
     if (!seconds || *seconds > 10) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "expected a delay from 0ms to 10s, such as 40ms, got '", parts[1], "'"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("expected a delay from 0ms to 10s, such as 40ms, got '", parts[1], "'"));
     }
     spec.delay = absl::Microseconds(std::llround(*seconds * 1e6));
   }

@@ -84,8 +84,7 @@ absl::Status Children::Start(const Command& command) {
   std::vector<std::string> environment = Environment(command);
   const std::vector<char*> argv = Pointers(arguments);
   const std::vector<char*> envp = Pointers(environment);
-  const int log =
-      open(command.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  const int log = open(command.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (log < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", command.log_path));
   int error_pipe[2];
   if (pipe2(error_pipe, O_CLOEXEC) != 0) {

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,8 +43,7 @@ class Deployment {
   int signal() const { return signal_; }
 
  private:
-  // Who is to be started once its site's socket exists, by job name.
-  struct WaitingJob {
+  struct JobId {
     int site;
     int rank;
   };
@@ -57,9 +57,10 @@ class Deployment {
   // One turn of the loop: sleeps until a signal or for `timeout`, reaps, starts, asks, acts, shows.
   absl::Status Turn(absl::Duration timeout);
   absl::Status StartWaitingJobs();
+  // Decides whether a child's end is as it should be, and restarts whom a fault has killed.
   absl::Status HandleExit(const ChildExit& exit);
-  absl::Status Restart(int site);
-  void Ask();
+  absl::Status RestartWorker(int site);
+  void Ask(absl::Time now);
   void ApplyFaults(absl::Time now);
   void Show(absl::Time now);
   std::vector<LinkCounters> Counters() const;
@@ -74,7 +75,9 @@ class Deployment {
   std::vector<std::unique_ptr<Forwarder>> forwarders_;  // per site
   std::unique_ptr<StatusClient> status_;
   FaultSchedule faults_;
-  std::map<std::string, WaitingJob> waiting_jobs_;
+  std::map<std::string, int> worker_sites_;  // by name of the worker
+  std::map<std::string, JobId> jobs_;        // by name of the job
+  std::set<std::string> waiting_jobs_;       // to be started once their site's socket exists
   std::string phase_ = "starting";
   RunView run_;
   int signal_ = 0;
@@ -84,6 +87,7 @@ class Deployment {
   uint64_t rounds_at_start_ = 0;
   std::vector<LinkCounters> counters_start_;
   std::vector<LinkCounters> counters_end_;
+  std::string coordinator_address_;
   Children children_;  // last: they end before their links do
 };
 

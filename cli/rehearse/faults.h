@@ -17,13 +17,15 @@ namespace isthmus {
 class FaultSchedule {
  public:
   struct Due {
-    std::vector<int> kill;           // sites whose worker to kill
-    std::vector<Fault> cut;          // links to cut
-    std::vector<int> heal;           // sites whose link to heal
+    std::vector<int> kill;   // sites whose worker to kill
+    std::vector<Fault> cut;  // links to cut
+    std::vector<int> heal;   // sites whose link to heal
   };
 
   explicit FaultSchedule(std::vector<Fault> faults) : pending_(std::move(faults)) {}
 
+  // Some fault has not begun yet.
+  bool pending() const { return !pending_.empty(); }
   // What to do now that `round` is open. Each fault is returned once.
   Due Advance(uint64_t round, absl::Time now);
   // A worker of `site` was killed by signal 9: true if that was us, once per kill.
@@ -34,10 +36,10 @@ class FaultSchedule {
 
  private:
   std::vector<Fault> pending_;
-  std::vector<std::pair<absl::Time, int>> cuts_;    // until when, which site
-  std::map<int, int> kills_;                        // per site, ever
-  std::map<int, int> workers_excused_;              // per site
-  std::map<std::pair<int, int>, int> jobs_excused_; // per site and rank
+  std::vector<std::pair<absl::Time, int>> cuts_;     // until when, which site
+  std::map<int, int> kills_;                         // per site, ever
+  std::map<int, int> workers_excused_;               // per site
+  std::map<std::pair<int, int>, int> jobs_excused_;  // per site and rank
 };
 
 }  // namespace isthmus

@@ -20,8 +20,8 @@ constexpr size_t kMaxBar = 40;
 
 double Fraction(const Progress& progress) {
   if (progress.rounds == 0) return 0;
-  return std::min(1.0, static_cast<double>(progress.rounds_committed) /
-                           static_cast<double>(progress.rounds));
+  return std::min(
+      1.0, static_cast<double>(progress.rounds_committed) / static_cast<double>(progress.rounds));
 }
 
 std::string Bar(double fraction, size_t width) {
@@ -43,8 +43,8 @@ size_t TerminalWidth() {
 
 absl::Duration Progress::Remaining() const {
   if (rounds_committed == 0 || rounds_committed > rounds) return absl::InfiniteDuration();
-  return elapsed * (static_cast<double>(rounds - rounds_committed) /
-                    static_cast<double>(rounds_committed));
+  return elapsed *
+         (static_cast<double>(rounds - rounds_committed) / static_cast<double>(rounds_committed));
 }
 
 std::vector<std::string> RenderProgress(const Progress& progress, const std::string& samples_name,
@@ -52,9 +52,10 @@ std::vector<std::string> RenderProgress(const Progress& progress, const std::str
   std::vector<std::string> lines = {progress.phase};
   if (progress.rounds_committed > 0) {
     const double fraction = Fraction(progress);
-    lines.push_back(absl::StrFormat(
-        "%s %3.0f %%  round %d/%d", Bar(fraction, std::min(kMaxBar, std::max<size_t>(width, 45) - 35)),
-        100 * fraction, progress.rounds_committed, progress.rounds));
+    lines.push_back(
+        absl::StrFormat("%s %3.0f %%  round %d/%d",
+                        Bar(fraction, std::min(kMaxBar, std::max<size_t>(width, 45) - 35)),
+                        100 * fraction, progress.rounds_committed, progress.rounds));
     lines.push_back(absl::StrFormat("loss %.4f   %s   elapsed %s   remaining %s", progress.loss,
                                     Rate(progress, samples_name), FormatElapsed(progress.elapsed),
                                     FormatElapsed(progress.Remaining())));
@@ -78,11 +79,11 @@ std::vector<std::string> RenderProgress(const Progress& progress, const std::str
 std::string RenderProgressLine(const Progress& progress, const std::string& samples_name) {
   std::string line = progress.phase;
   if (progress.rounds_committed > 0) {
-    absl::StrAppend(&line, absl::StrFormat(" %d/%d (%.0f %%), loss %.4f, %s, %s left",
-                                           progress.rounds_committed, progress.rounds,
-                                           100 * Fraction(progress), progress.loss,
-                                           Rate(progress, samples_name),
-                                           FormatElapsed(progress.Remaining())));
+    absl::StrAppend(
+        &line,
+        absl::StrFormat(" %d/%d (%.0f %%), loss %.4f, %s, %s left", progress.rounds_committed,
+                        progress.rounds, 100 * Fraction(progress), progress.loss,
+                        Rate(progress, samples_name), FormatElapsed(progress.Remaining())));
     for (const SiteProgress& site : progress.sites) {
       absl::StrAppend(&line, "; ", site.label, " up ",
                       FormatBytes(static_cast<double>(site.bytes_up)), " down ",

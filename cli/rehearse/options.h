@@ -30,9 +30,9 @@ inline constexpr SchemeDefaults kFullDefaults = {"full", "adamw", "f32", 0.004, 
 struct Fault {
   enum class Kind { kKill, kCut };
   Kind kind = Kind::kKill;
-  int site = 1;            // numbered from 1, as groups are
-  uint64_t round = 1;      // when this round is open
-  absl::Duration outage;   // kCut: until the link heals
+  int site = 1;           // numbered from 1, as groups are
+  uint64_t round = 1;     // when this round is open
+  absl::Duration outage;  // kCut: until the link heals
 
   friend bool operator==(const Fault&, const Fault&) = default;
 };

@@ -26,9 +26,8 @@ std::optional<double> Number(const nlohmann::json& json, const char* key) {
 }  // namespace
 
 const GroupView* RunView::Group(uint32_t group_id) const {
-  const auto it = std::find_if(groups.begin(), groups.end(), [&](const GroupView& group) {
-    return group.group_id == group_id;
-  });
+  const auto it = std::find_if(groups.begin(), groups.end(),
+                               [&](const GroupView& group) { return group.group_id == group_id; });
   return it == groups.end() ? nullptr : &*it;
 }
 

@@ -31,8 +31,8 @@ std::string LossText(const Summary& summary) {
   if (!summary.validation_loss) return "not reported by the job";
   std::string text = absl::StrFormat("%.4f nats", *summary.validation_loss);
   if (summary.unigram_entropy) {
-    absl::StrAppend(&text, absl::StrFormat(" (guessing by letter frequency: %.4f)",
-                                           *summary.unigram_entropy));
+    absl::StrAppend(
+        &text, absl::StrFormat(" (guessing by letter frequency: %.4f)", *summary.unigram_entropy));
   }
   return text;
 }
@@ -81,26 +81,23 @@ std::string SummaryText(const Summary& summary) {
   std::vector<std::vector<std::string>> rows = {
       {"validation loss", LossText(summary)},
       {"rounds", absl::StrCat(summary.rounds_committed, " committed, contributions ",
-                              summary.contributions_late, " late, ",
-                              summary.contributions_rejected, " rejected, ", summary.abstentions,
-                              " abstained")},
+                              summary.contributions_late, " late, ", summary.contributions_rejected,
+                              " rejected, ", summary.abstentions, " abstained")},
       {"replicas", ReplicasText(summary)},
       {"step", StepText(summary)},
       {"step of scheme full", FullText(summary)},
       {"dense gradients",
-       absl::StrCat(FormatBytes(static_cast<double>(summary.dense_float32_bytes)),
-                    " as float32, ",
-                    FormatBytes(static_cast<double>(summary.dense_float32_bytes) / 2),
-                    " as bf16 (", summary.parameters, " parameters)")},
+       absl::StrCat(FormatBytes(static_cast<double>(summary.dense_float32_bytes)), " as float32, ",
+                    FormatBytes(static_cast<double>(summary.dense_float32_bytes) / 2), " as bf16 (",
+                    summary.parameters, " parameters)")},
   };
   for (size_t site = 0; site < summary.bytes_up_per_step.size(); ++site) {
-    rows.push_back({absl::StrCat("site-", site + 1, " per step"),
-                    absl::StrCat(BytesText(summary.bytes_up_per_step[site],
-                                           summary.dense_float32_bytes, "up"),
-                                 ", ",
-                                 BytesText(summary.bytes_down_per_step[site],
-                                           summary.dense_float32_bytes, "down"),
-                                 ", link ", summary.links[site])});
+    rows.push_back(
+        {absl::StrCat("site-", site + 1, " per step"),
+         absl::StrCat(
+             BytesText(summary.bytes_up_per_step[site], summary.dense_float32_bytes, "up"), ", ",
+             BytesText(summary.bytes_down_per_step[site], summary.dense_float32_bytes, "down"),
+             ", link ", summary.links[site])});
   }
   rows.push_back({"pace", absl::StrFormat("%.0f tokens/s over %s", summary.tokens_per_second,
                                           FormatElapsed(absl::Seconds(summary.elapsed_seconds)))});

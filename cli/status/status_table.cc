@@ -27,8 +27,8 @@ std::string DescribeRound(const v1::GetStatusReply& status) {
   std::string text = absl::StrCat(status.round());
   if (status.run().rounds() > 0) absl::StrAppend(&text, " of ", status.run().rounds());
   absl::StrAppend(&text, ", ", status.rounds_committed(), " committed");
-  if (status.rounds_committed() > 0) absl::StrAppend(&text, absl::StrFormat(
-                                         ", loss %.4f", status.loss()));
+  if (status.rounds_committed() > 0)
+    absl::StrAppend(&text, absl::StrFormat(", loss %.4f", status.loss()));
   return absl::StrCat(text, absl::StrFormat(", %.1f samples/s", status.samples_per_second()));
 }
 
@@ -83,9 +83,8 @@ std::string FormatStatusTable(const v1::GetStatusReply& status) {
       {"round", DescribeRound(status)},
       {"contributions",
        absl::StrCat(status.contributions_merged(), " merged, ", status.contributions_late(),
-                    " late, ", status.contributions_rejected(), " rejected, ",
-                    status.abstentions(), " abstained, ", status.scalar_mismatches(),
-                    " with other scalars")},
+                    " late, ", status.contributions_rejected(), " rejected, ", status.abstentions(),
+                    " abstained, ", status.scalar_mismatches(), " with other scalars")},
   });
   std::vector<std::vector<std::string>> rows = {{"group", "label", "state", "connected", "awaited",
                                                  "buckets", "up", "down", "communication", "step",

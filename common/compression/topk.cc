@@ -37,7 +37,7 @@ Threshold FindThreshold(const float* x, int n, int k) {
   while (high - low > 1) {
     const int32_t middle = low + (high - low) / 2;
     const int count = CountFrom(x, n, middle);
-    if (count == k) return {middle - 1, 0};
+    if (count == k) return {middle, k};
     if (count > k) {
       low = middle;
     } else {
@@ -46,6 +46,26 @@ Threshold FindThreshold(const float* x, int n, int k) {
     }
   }
   return {low, k - above_high};
+}
+
+// Writes the k elements that `threshold` takes. Candidates are found 64 at a time into the bits of
+// a word, without a branch on the data; only they are then looked at one by one.
+void Take(const float* x, int n, int k, Threshold threshold, uint16_t* index, float* value) {
+  int taken = 0;
+  for (int begin = 0; taken < k; begin += 64) {
+    const int count = std::min(64, n - begin);
+    uint64_t candidates = 0;
+    for (int i = 0; i < count; ++i) {
+      candidates |= static_cast<uint64_t>(Key(x[begin + i]) >= threshold.key ? 1 : 0) << i;
+    }
+    for (; candidates != 0 && taken < k; candidates &= candidates - 1) {
+      const int i = begin + std::countr_zero(candidates);
+      if (Key(x[i]) == threshold.key && --threshold.ties < 0) continue;
+      index[taken] = static_cast<uint16_t>(i);
+      value[taken] = x[i];
+      ++taken;
+    }
+  }
 }
 
 }  // namespace
@@ -62,17 +82,7 @@ void SelectTopK(std::span<const float> coeffs, int chunk_size, int k, std::span<
     const float* x = coeffs.data() + chunk * n;
     uint16_t* index = indices.data() + chunk * static_cast<size_t>(k);
     float* value = values.data() + chunk * static_cast<size_t>(k);
-    auto [key, ties] = FindThreshold(x, chunk_size, k);
-    // Without a branch on the data: each element is written to the next place, and kept or not.
-    // Exactly k are kept, so the loop ends before it could write beyond them.
-    for (int i = 0, taken = 0; taken < k; ++i) {
-      const int32_t element = Key(x[i]);
-      const int tied = static_cast<int>(element == key) & static_cast<int>(ties > 0);
-      index[taken] = static_cast<uint16_t>(i);
-      value[taken] = x[i];
-      taken += static_cast<int>(element > key) | tied;
-      ties -= tied;
-    }
+    Take(x, chunk_size, k, FindThreshold(x, chunk_size, k), index, value);
   }
 }
 

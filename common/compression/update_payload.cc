@@ -47,9 +47,10 @@ bool EncodeSigns(const UpdateFormat& format, const MergedBucket& merged, std::st
     CoefficientsToDirection(format, directions);
     for (size_t i = 0; i < directions.size(); i += 8) {
       unsigned bits = 0;
-      for (size_t j = 0; j < 8; ++j) {
-        all_signed &= directions[i + j] != 0.0f;
-        bits |= (directions[i + j] < 0.0f ? 1u : 0u) << j;
+      for (unsigned j = 0; j < 8; ++j) {
+        const uint32_t direction = std::bit_cast<uint32_t>(directions[i + j]);
+        all_signed &= direction << 1 != 0;
+        bits |= direction >> 31 << j;
       }
       out.push_back(static_cast<char>(bits));
     }
@@ -71,11 +72,14 @@ void EncodeValues(const UpdateFormat& format, const MergedBucket& merged, std::s
   for (uint64_t chunk = 0; chunk < merged.chunk_count; ++chunk) {
     if (merged.present[chunk] == 0) continue;
     const float* coefficients = merged.coefficients.data() + chunk * format.chunk_size;
-    BitWriter bitmap(out);
-    for (uint32_t i = 0; i < format.chunk_size; ++i) {
-      bitmap.Put(coefficients[i] != 0.0f ? 1 : 0, 1);
-      if (coefficients[i] == 0.0f) continue;
-      AppendLittleEndian<uint32_t>(std::bit_cast<uint32_t>(coefficients[i]), values);
+    for (uint32_t i = 0; i < format.chunk_size; i += 8) {
+      unsigned bits = 0;
+      for (uint32_t j = 0; j < 8; ++j) bits |= (coefficients[i + j] != 0.0f ? 1u : 0u) << j;
+      out.push_back(static_cast<char>(bits));
+      for (; bits != 0; bits &= bits - 1) {
+        const float value = coefficients[i + static_cast<uint32_t>(std::countr_zero(bits))];
+        AppendLittleEndian<uint32_t>(std::bit_cast<uint32_t>(value), values);
+      }
     }
   }
   out += values;

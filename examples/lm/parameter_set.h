@@ -37,8 +37,9 @@ class ParameterSet {
   std::vector<T*> pointers_;
 };
 
-// How wide the initial weights are.
-inline constexpr double kInitialDeviation = 0.02;
+// How wide the initial weights are. GPT-2's 0.02 is for a width of 768; at the default 128, wider
+// weights learn much faster (README.md).
+inline constexpr double kInitialDeviation = 0.06;
 
 // The values that training starts from: a function of the seed and the config alone.
 template <typename T>

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "examples/lm/stop_signal.h"
 #include "examples/lm/stopwatch.h"
 #include "examples/lm/vector_math.h"
@@ -19,8 +18,8 @@ bool IsTransient(const absl::Status& status) {
   return absl::IsAborted(status) || absl::IsUnavailable(status);
 }
 
-absl::Duration Backoff(int failures) {
-  return absl::Seconds(std::min(1 << std::min(failures - 1, 5), 30));
+absl::Duration Backoff(absl::Duration first, int failures) {
+  return std::min(first * (1 << std::min(failures - 1, 5)), absl::Seconds(30));
 }
 
 }  // namespace
@@ -56,7 +55,7 @@ absl::Status Trainer::Run() {
     ++failures;
     std::fprintf(stderr, "isthmus-lm: %s; attaching again, attempt %d of %d\n",
                  std::string(status.message()).c_str(), failures, options_.reattach);
-    absl::SleepFor(Backoff(failures));
+    absl::SleepFor(Backoff(options_.reattach_delay, failures));
   }
 }
 
@@ -101,7 +100,7 @@ absl::Status Trainer::Train(int* failures) {
     standing_ = service_->standing();
     standing_.round = record.round = output->round;
     const bool validate =
-        options_.validate_every != 0 && (steps_.size() + 1) % options_.validate_every == 0;
+        options_.validate_every != 0 && record.round % options_.validate_every == 0;
     if (validate && standing_.rank == 0) {
       record.validation_loss = ValidationLoss(text_, &model_, &validation_batch_);
     }
@@ -160,7 +159,7 @@ bool Trainer::ClipGradients() {
 
 void Trainer::Log(const StepRecord& record) const {
   if (standing_.rank != 0 || options_.log_every == 0) return;
-  if (steps_.size() % options_.log_every != 0 && !record.validation_loss.has_value()) return;
+  if (record.round % options_.log_every != 0 && !record.validation_loss.has_value()) return;
   std::fprintf(stderr, "step %llu  loss %.4f  step %.1f ms  blocked %.1f ms",
                static_cast<unsigned long long>(record.round), record.loss, record.seconds * 1e3,
                record.blocked_seconds * 1e3);

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "examples/lm/model.h"
 #include "examples/lm/parameter_service.h"
 #include "examples/lm/parameter_set.h"
@@ -25,8 +26,9 @@ struct TrainerOptions {
   uint64_t steps = 0;  // stop at this round; 0: at the run's last one
   Schedule schedule;   // its rounds are set by the trainer
   double weight_decay = 0.1;
-  double clip = 1.0;            // largest norm of this rank's gradient; 0: any
-  int reattach = 3;             // attempts in a row, once training has begun
+  double clip = 1.0;                                 // largest norm of this rank's gradient; 0: any
+  int reattach = 3;                                  // attempts in a row, once training has begun
+  absl::Duration reattach_delay = absl::Seconds(1);  // before the first; doubles up to 30 s
   uint64_t log_every = 20;      // steps between lines on stderr, of rank 0; 0: none
   uint64_t validate_every = 0;  // steps between validations, of rank 0; 0: none
 };

@@ -102,8 +102,9 @@ TEST_F(ChildrenTest, SaysWhichProgramCannotBeStarted) {
 
 TEST_F(ChildrenTest, EndsPolitelyFirst) {
   ASSERT_TRUE(children_
-                  .Start(Shell("a", "trap 'echo bye; exit 0' TERM; echo ready; "
-                                    "while :; do sleep 0.01; done"))
+                  .Start(Shell("a",
+                               "trap 'echo bye; exit 0' TERM; echo ready; "
+                               "while :; do sleep 0.01; done"))
                   .ok());
   ASSERT_TRUE(WaitUntil([&] { return Contents("a") == "ready\n"; }));
   children_.EndAll(absl::Seconds(20));

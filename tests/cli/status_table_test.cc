@@ -44,8 +44,8 @@ TEST(StatusTableTest, SaysWhereTheRunStandsAndWhy) {
 
 TEST(StatusTableTest, HasARowPerGroup) {
   const std::string table = FormatStatusTable(Example());
-  for (const char* cell : {"site-2", "gone", "0/8", "1.2 MB", "12.5 %", "250.0 ms",
-                           "stream broken"}) {
+  for (const char* cell :
+       {"site-2", "gone", "0/8", "1.2 MB", "12.5 %", "250.0 ms", "stream broken"}) {
     EXPECT_THAT(table, HasSubstr(cell));
   }
   EXPECT_THAT(FormatStatusTable({}), HasSubstr("no group has registered yet"));

@@ -45,8 +45,8 @@ class Tensors {
     tensor.parameter_group = group;
     return tensor;
   }
-  int64_t shape_[2] = {2, 3};
-  float w_[6] = {1, 2, 3, 4, 5, 6};
+  static constexpr int64_t shape_[2] = {2, 3};
+  static constexpr float w_[6] = {1, 2, 3, 4, 5, 6};
   std::vector<isthmus_tensor> list_;
 };
 

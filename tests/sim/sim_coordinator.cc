@@ -46,6 +46,7 @@ std::shared_ptr<Stream> SimCoordinator::Connect(StreamPeer* peer) {
   last_stream_ = last_stream_.next();
   auto stream = std::make_shared<Stream>(world_, last_stream_, peer);
   streams_[stream->id] = stream;
+  ever_.push_back(stream);
   return stream;
 }
 
@@ -54,6 +55,10 @@ void SimCoordinator::OnHello(std::shared_ptr<Stream> stream, const Coordinator::
   Actions actions;
   // Welcome precedes whatever the core wants sent.
   auto next = core_.StreamOpened(stream->id, hello, first_available(), world_->now, actions);
+  world_->Trace(absl::StrCat("stream ", stream->id.value(), ": hello of group ", hello.member.group.value(), " incarnation ",
+                             hello.member.incarnation.value(), " applied ",
+                             hello.applied.value(), ": ",
+                             next.ok() ? absl::StrCat(next->value()) : next.status().ToString()));
   if (!next.ok()) {
     EndStream(stream->id, next.status());
   } else {
@@ -105,6 +110,8 @@ void SimCoordinator::OnCaughtUp(std::shared_ptr<Stream> stream, TransferId trans
                                 Sequence sequence) {
   if (!stream->server_open) return;
   relays_.erase(transfer);
+  world_->Trace(absl::StrCat("stream ", stream->id.value(), " caught up by transfer ",
+                             transfer.value(), " to ", sequence.value()));
   Actions actions;
   absl::Status status =
       core_.CaughtUp(stream->id, transfer, sequence, first_available(), world_->now, actions);
@@ -167,6 +174,8 @@ void SimCoordinator::PerformOne(const Action& action) {
   } else if (const auto* send = std::get_if<SendUpdates>(&action)) {
     const auto it = streams_.find(send->stream);
     if (it == streams_.end()) return;
+    world_->Trace(absl::StrCat("stream ", send->stream.value(), " gets updates from ",
+                               send->from.value()));
     it->second->next_to_send = send->from;
     SendPublished(*it->second);
   } else if (const auto* start = std::get_if<SendStart>(&action)) {
@@ -184,6 +193,8 @@ void SimCoordinator::PerformOne(const Action& action) {
     EndStream(close->stream, close->status);
   } else if (const auto* drop = std::get_if<DropContribution>(&action)) {
     stored_.erase({drop->round, drop->bucket, drop->group});
+  } else if (const auto* note = std::get_if<Note>(&action)) {
+    world_->Trace(note->text);
   }
 }
 
@@ -221,6 +232,7 @@ void SimCoordinator::SendPublished(Stream& stream) {
       EndStream(stream.id, absl::ResourceExhaustedError("slower than the log"));
       return;
     }
+    world_->Trace(absl::StrCat("send update ", it->first.value(), " on stream ", stream.id.value()));
     stream.down.Send([peer = stream.peer, record = it->second] {
       peer->OnUpdate(record.update, record.digest);
     });

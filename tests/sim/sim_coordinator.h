@@ -107,6 +107,7 @@ class SimCoordinator {
   Coordinator core_;
   const size_t log_capacity_;
   std::map<StreamId, std::shared_ptr<Stream>> streams_;
+  std::vector<std::shared_ptr<Stream>> ever_;  // messages under way outlive a stream's ends
   StreamId last_stream_;
   std::map<std::tuple<Round, BucketIndex, GroupId>, std::map<uint64_t, Token>> stored_;
   std::map<Sequence, Record> merged_;

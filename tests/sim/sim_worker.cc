@@ -148,6 +148,8 @@ void SimWorker::OnStart(uint32_t index, uint32_t count) {
 }
 
 void SimWorker::OnUpdate(const UpdateHeader& update, uint64_t digest) {
+  world_->Trace(absl::StrCat("group ", options_.group.value(), " incarnation ",
+                             incarnation_.value(), " gets update ", update.sequence.value()));
   received_[update.sequence] = {update, digest};
   WorkerActions actions;
   const absl::Status status = core_->UpdateArrived(update, absl::ZeroDuration(), actions);

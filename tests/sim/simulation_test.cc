@@ -97,7 +97,9 @@ class Schedule {
     const std::vector<SimWorker*> alive = Alive();
     if (alive.empty()) return;
     SimWorker* victim = alive[world_.rng.Below(alive.size())];
-    switch (world_.rng.Below(4)) {
+    const uint64_t kind = world_.rng.Below(4);
+    world_.Trace(absl::StrCat("fault ", kind, " at group ", victim->group().value()));
+    switch (kind) {
       case 0:
         victim->CutLink();
         return;
@@ -107,8 +109,11 @@ class Schedule {
       case 2:
         if (!kills_ || !SomebodyElseHolds(*victim)) return;
         victim->Kill();
-        world_.After(world_.Upto(absl::Milliseconds(600)),
-                     [this, group = victim->group()] { Spawn(group); });
+        ++pending_;
+        world_.After(world_.Upto(absl::Milliseconds(600)), [this, group = victim->group()] {
+          --pending_;
+          Spawn(group);
+        });
         return;
       default:  // a second process for a group that has one
         if (!kills_ || !SomebodyElseHolds(*victim)) return;
@@ -121,7 +126,11 @@ class Schedule {
   // and is not about to be replaced, must survive every fault.
   bool SomebodyElseHolds(const SimWorker& victim) const {
     if (coordinator_->core().state(world_.now) == Coordinator::State::kAgreeing) return false;
-    if (coordinator_->core().open_round() == Round(0)) return true;
+    if (pending_ > 0) return false;
+    for (const SimWorker* worker : Alive()) {
+      if (worker->core() == nullptr) return false;  // about to register, and to fence another
+    }
+    if (coordinator_->core().open_round() == Round(0)) return groups_ > 1;
     for (const SimWorker* worker : Alive()) {
       const auto& groups = coordinator_->core().membership().groups();
       const auto it = groups.find(worker->group());
@@ -160,6 +169,7 @@ class Schedule {
   uint64_t faults_ = 0;
   bool kills_ = false;
   uint64_t nonce_ = 0;
+  int pending_ = 0;  // killed, not yet started again
   WorkerOptions options_;
   std::unique_ptr<SimCoordinator> coordinator_;
   std::vector<std::unique_ptr<SimWorker>> workers_;

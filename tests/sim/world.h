@@ -5,7 +5,9 @@
 #include <absl/time/time.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
+#include <iostream>
 #include <map>
 #include <string>
 #include <utility>
@@ -37,6 +39,10 @@ class World {
     node.mapped()();
     return true;
   }
+  // One line of the schedule, for ISTHMUS_SIM_SEED=n ISTHMUS_SIM_TRACE=1.
+  void Trace(const std::string& text) const {
+    if (trace_) std::cout << (now - absl::UnixEpoch()) << " " << text << "\n";
+  }
   void Check(bool holds, const std::string& what) {
     if (!holds) violations.push_back(what);
   }
@@ -44,6 +50,7 @@ class World {
  private:
   std::map<std::pair<absl::Time, uint64_t>, std::function<void()>> events_;
   uint64_t next_ = 0;
+  const bool trace_ = std::getenv("ISTHMUS_SIM_TRACE") != nullptr;
 };
 
 // One direction of a stream: first in, first out, each message delayed at random; once cut, what

@@ -28,6 +28,7 @@ TrainerOptions SmallOptions(uint64_t steps) {
   options.schedule.peak = 1e-2;
   options.schedule.warmup = 5;
   options.log_every = 0;
+  options.reattach_delay = absl::ZeroDuration();
   return options;
 }
 

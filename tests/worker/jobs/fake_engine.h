@@ -37,6 +37,12 @@ class FakeEngine : public JobEvents {
   std::shared_ptr<JobSession> AwaitAttached(size_t n = 0) { return Await(sessions_, n); }
   std::pair<uint64_t, std::vector<RankStep>> AwaitStep(size_t n = 0) { return Await(steps_, n); }
   std::pair<uint64_t, std::string> AwaitLost(size_t n = 0) { return Await(lost_, n); }
+  // Waits for step n or the loss of a session, whichever comes first; true for the step.
+  bool StepBeforeLoss(size_t n) {
+    MutexLock lock(&mu_);
+    while (steps_.size() <= n && lost_.empty()) changed_.Wait(&mu_);
+    return steps_.size() > n;
+  }
 
  private:
   template <typename F>

@@ -1,0 +1,120 @@
+// The tool `isthmus`: flags to options, and the choice of subcommand; nothing else.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstring>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "cli/base/exit_codes.h"
+#include "cli/base/signals.h"
+#include "cli/link/link_command.h"
+#include "cli/rehearse/flags.h"
+#include "cli/rehearse/rehearse.h"
+#include "cli/status/status_command.h"
+
+namespace isthmus {
+namespace {
+
+constexpr const char* kExitCodes = R"(Exit codes:
+  0    done; for rehearse: the run finished and all replicas are bit-identical
+  1    failure: the message says which program or call
+  2    a flag or its value is wrong
+  3    no coordinator answers
+  4    the run finished, but the replicas' state hashes differ or are missing
+  130  ended by Ctrl-C, 143 by SIGTERM (rehearse; every child has ended by then))";
+
+constexpr const char* kExamples = R"(Examples:
+  isthmus rehearse --text book.txt                       two sites, two ranks each
+  isthmus status --watch 2                               how a running coordinator is doing
+  isthmus link --to 10.0.0.5:29750 --link 50mbit/80ms    a thin link to it
+`isthmus COMMAND --help` tells more.
+)";
+
+constexpr const char* kStatusExamples = R"(Examples:
+  isthmus status
+  isthmus status --coordinator 10.0.0.5:29750 --watch 2
+  isthmus status --json | jq '.groups[] | {label, state}')";
+
+constexpr const char* kLinkHelp =
+    R"(RATE/DELAY is per direction and one-way: 10mbit/40ms means 10 Mbit/s each way and 80 ms for a round
+trip. UP:DOWN/DELAY gives each direction its rate, up being from the connecting client to --to.
+"none" forwards unshaped. All connections share the link. Ends with Ctrl-C.
+Examples:
+  isthmus link --to 127.0.0.1:29750 --link 10mbit/40ms
+  isthmus link --listen 127.0.0.1:4000 --to example.org:80 --link 1mbit:20mbit/30ms)";
+
+void AddStatus(CLI::App* app, StatusOptions* options) {
+  app->add_option("--coordinator", options->coordinator, "Whom to ask, HOST:PORT")
+      ->envname("ISTHMUS_COORDINATOR")
+      ->capture_default_str();
+  app->add_flag("--json", options->json, "The message as JSON, one line each with --watch");
+  app->add_option("--watch", options->watch_seconds, "Ask again every SECONDS until Ctrl-C")
+      ->check(CLI::Range(0.1, 86400.0));
+  app->footer(kStatusExamples);
+}
+
+void AddLink(CLI::App* app, LinkOptions* options) {
+  app->add_option("--listen", options->listen, "Where clients connect; port 0: any free one")
+      ->capture_default_str();
+  app->add_option("--to", options->to, "Where to forward, HOST:PORT")->required();
+  app->add_option("--link", options->link, "What the link is like: none, RATE or RATE/DELAY")
+      ->capture_default_str();
+  app->footer(kLinkHelp);
+}
+
+int Rehearse(const RehearseFlags& flags, Signals& signals) {
+  const absl::StatusOr<RehearseOptions> options = ParseRehearseFlags(flags);
+  if (!options.ok()) {
+    std::cerr << "isthmus rehearse: " << options.status().message() << std::endl;
+    return kExitUsage;
+  }
+  return RunRehearse(*options, signals, isatty(STDERR_FILENO) == 1, std::cout, std::cerr);
+}
+
+int Main(int argc, char** argv) {
+  // Before any thread exists, so that all inherit the mask.
+  Signals signals;
+  CLI::App app("Isthmus trains one model at several sites over thin links.", "isthmus");
+  app.require_subcommand(1);
+  app.footer(std::string(kExamples) + kExitCodes);
+  app.set_version_flag("--version", ISTHMUS_VERSION);
+
+  RehearseFlags rehearse_flags;
+  StatusOptions status_options;
+  LinkOptions link_options;
+  CLI::App* rehearse =
+      app.add_subcommand("rehearse", "Run a whole deployment on this host, with the real programs");
+  CLI::App* status = app.add_subcommand("status", "Ask a running coordinator how the run is going");
+  CLI::App* link = app.add_subcommand("link", "Forward TCP as a thin link would");
+  AddRehearseFlags(rehearse, &rehearse_flags);
+  rehearse->footer(std::string(RehearseExamples()) + kExitCodes);
+  AddStatus(status, &status_options);
+  AddLink(link, &link_options);
+
+  // What follows "--" is another program's command line and none of the parser's business.
+  char** const end = argv + argc;
+  char** const dashes =
+      std::find_if(argv, end, [](const char* text) { return std::strcmp(text, "--") == 0; });
+  if (dashes != end) rehearse_flags.command.assign(dashes + 1, end);
+  try {
+    app.parse(static_cast<int>(dashes - argv), argv);
+    if (dashes != end && (!rehearse->parsed() || rehearse_flags.command.empty())) {
+      throw CLI::ExtrasError({"expected `rehearse ... -- COMMAND`, got '--'"});
+    }
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  if (rehearse->parsed()) return Rehearse(rehearse_flags, signals);
+  if (status->parsed()) {
+    return RunStatus(status_options, signals, isatty(STDOUT_FILENO) == 1, std::cout, std::cerr);
+  }
+  return RunLink(link_options, signals, std::cout, std::cerr);
+}
+
+}  // namespace
+}  // namespace isthmus
+
+int main(int argc, char** argv) { return isthmus::Main(argc, argv); }

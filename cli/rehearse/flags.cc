@@ -1,0 +1,107 @@
+#include "cli/rehearse/flags.h"
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+namespace isthmus {
+namespace {
+
+void AddDeployment(CLI::App* app, RehearseFlags* flags) {
+  const auto group = "Deployment (lists: one value for all sites, or one per site)";
+  app->add_option("--sites", flags->sites, "How many sites (default: as many as a list has, or 2)")
+      ->group(group);
+  app->add_option("--ranks", flags->ranks, "Ranks per site, such as 2 or 1,2,3")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--link", flags->link,
+                  "none, RATE/DELAY each way and one-way, or UP:DOWN/DELAY; a list too")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--deadline", flags->deadline,
+                  "Commit a bucket without latecomers after this long, such as 60s, or off")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--fault", flags->faults,
+                  "kill:SITE@ROUND kills a worker, which is started again; cut:SITE@ROUND/SECONDS "
+                  "cuts a link; repeatable")
+      ->group(group)
+      ->allow_extra_args(false);
+}
+
+void AddExchange(CLI::App* app, RehearseFlags* flags) {
+  const auto group = "Exchange between sites";
+  app->add_option("--scheme", flags->scheme, "flexdemo (compressed momentum) or full (gradients)")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--chunk", flags->chunk, "Elements of a DCT block, a power of two")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--k", flags->k, "Coefficients kept per chunk")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--values", flags->values, "bf16 or f32 (default: bf16; full: f32)")
+      ->group(group);
+  app->add_option("--decay", flags->decay, "Of the momentum, per step")
+      ->capture_default_str()
+      ->group(group);
+  app->add_flag("--sign,!--no-sign", flags->sign,
+                "Apply the sign of the merged direction (default: on; full: off)")
+      ->group(group);
+}
+
+void AddTraining(CLI::App* app, RehearseFlags* flags) {
+  const auto group = "Training";
+  app->add_option("--text", flags->text, "File or directory of text to train on")->group(group);
+  app->add_option("--steps", flags->steps, "Rounds of the run")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--optimizer", flags->optimizer, "sgd or adamw (default: sgd; full: adamw)")
+      ->group(group);
+  app->add_option("--lr", flags->lr, "Learning rate after warm-up (default: as tuned per scheme)")
+      ->group(group);
+  app->add_option("--batch", flags->batch, "Sequences per step and rank")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--seed", flags->seed, "Of initial parameters and batches")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--lm-args", flags->lm_args, "Further flags of isthmus-lm, split at blanks")
+      ->group(group);
+}
+
+void AddOutput(CLI::App* app, RehearseFlags* flags) {
+  const auto group = "Output";
+  app->add_option("--compare-steps", flags->compare_steps,
+                  "Afterwards, rounds of scheme full on the same links to compare with; 0: none")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--json", flags->json, "Write the summary to this file")->group(group);
+  app->add_option("--keep,--work-dir", flags->keep,
+                  "Keep every program's log and report in this directory")
+      ->group(group);
+  app->add_option("--bin-dir", flags->bin_dir, "Where the programs are (default: next to this one)")
+      ->group(group);
+}
+
+}  // namespace
+
+void AddRehearseFlags(CLI::App* app, RehearseFlags* flags) {
+  AddDeployment(app, flags);
+  AddExchange(app, flags);
+  AddTraining(app, flags);
+  AddOutput(app, flags);
+}
+
+const char* RehearseExamples() {
+  return R"(A job after -- runs instead of isthmus-lm, once per rank, with ISTHMUS_SOCKET, LOCAL_RANK and
+LOCAL_WORLD_SIZE set. Progress goes to stderr, the summary to stdout.
+Examples:
+  isthmus rehearse --text book.txt --json result.json
+  isthmus rehearse --text book.txt --ranks 1,2,3 --link 10mbit/40ms,50mbit/10ms,2mbit:20mbit/15ms
+  isthmus rehearse --text book.txt --link none --compare-steps 0 --seed 7
+  isthmus rehearse --text book.txt --fault kill:2@50 --fault cut:1@100/5
+  isthmus rehearse --steps 100 -- ./my-job --flag
+)";
+}
+
+}  // namespace isthmus

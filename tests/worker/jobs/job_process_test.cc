@@ -1,0 +1,120 @@
+// Ranks as processes of their own, killed in mid-step: the others hear of it at once.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/worker/jobs/fake_engine.h"
+#include "worker/jobs/unique_fd.h"
+
+extern char** environ;
+
+namespace isthmus {
+namespace {
+
+using ::testing::HasSubstr;
+
+// tests/client/c_job.c; killed and reaped with its owner.
+class Process {
+ public:
+  explicit Process(std::vector<std::string> args) {
+    int ends[2];
+    EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    output_ = UniqueFd(ends[0]);
+    const UniqueFd write_end(ends[1]);
+    args.insert(args.begin(), ISTHMUS_C_JOB);
+    std::vector<char*> argv;
+    for (std::string& arg : args) argv.push_back(arg.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, write_end.get(), STDOUT_FILENO);
+    EXPECT_EQ(posix_spawn(&pid_, ISTHMUS_C_JOB, &actions, nullptr, argv.data(), environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+  }
+  ~Process() { Kill(); }
+  // What it prints next; blocks, and the test's own time limit bounds that.
+  std::string ReadLine() {
+    std::string line;
+    char c;
+    while (read(output_.get(), &c, 1) == 1 && c != '\n') line += c;
+    return line;
+  }
+  void Kill() {
+    if (pid_ <= 0) return;
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    pid_ = 0;
+  }
+
+ private:
+  pid_t pid_ = 0;
+  UniqueFd output_;
+};
+
+class JobProcessTest : public testing::Test {
+ protected:
+  JobProcessTest() : server_(StartServer(dir_.path(), 2, &engine_)) {}
+
+  std::shared_ptr<JobSession> FinishAttach() {
+    auto session = engine_.AwaitAttached(attached_++);
+    server_->FinishAttach(session->id(), AttachReply());
+    return session;
+  }
+  // Two ranks attach, step `steps` times and leave, answered by the test.
+  void TrainTwoRanks(size_t first_step) {
+    Process a({dir_.path(), "0", "steps", "2"});
+    Process b({dir_.path(), "1", "steps", "2"});
+    auto session = FinishAttach();
+    EXPECT_EQ(session->parameters(1)[5], 6);
+    StepReply reply;
+    for (size_t i = 0; i < 2; ++i) {
+      auto [id, steps] = engine_.AwaitStep(first_step + i);
+      EXPECT_EQ(session->gradients(0)[0], 1);
+      reply.end = i == 1;
+      server_->FinishStep(id, reply);
+    }
+    EXPECT_EQ(a.ReadLine(), "done");
+    EXPECT_EQ(b.ReadLine(), "done");
+  }
+
+  SocketDir dir_;
+  FakeEngine engine_;
+  std::unique_ptr<JobServer> server_;
+  size_t attached_ = 0;
+};
+
+TEST_F(JobProcessTest, AKilledRankAbortsTheOthersInMidStepAndNewOnesAttach) {
+  Process victim({dir_.path(), "1", "hang"});
+  Process survivor({dir_.path(), "0", "steps", "1"});
+  auto session = FinishAttach();
+  EXPECT_EQ(victim.ReadLine(), "begun");
+  engine_.AwaitStep();
+  victim.Kill();
+  EXPECT_THAT(survivor.ReadLine(), HasSubstr("step: ABORTED: group 3, rank 0: the session ended: "
+                                             "rank 1: went away"));
+  EXPECT_EQ(engine_.AwaitLost().first, session->id());
+  // `session` is still held: its memory is readable while the next ones train.
+  TrainTwoRanks(1);
+  EXPECT_EQ(session->parameters(1)[5], 6);
+}
+
+TEST_F(JobProcessTest, AForkedChildThatHoldsTheSocketDoesNotHideADeath) {
+  Process victim({dir_.path(), "1", "fork"});
+  Process survivor({dir_.path(), "0", "steps", "1"});
+  FinishAttach();
+  const pid_t child = std::stoi(victim.ReadLine());
+  engine_.AwaitStep();
+  victim.Kill();
+  EXPECT_THAT(survivor.ReadLine(), HasSubstr("ABORTED"));
+  EXPECT_EQ(kill(child, SIGKILL), 0) << "the child was still there";
+  TrainTwoRanks(1);
+}
+
+}  // namespace
+}  // namespace isthmus

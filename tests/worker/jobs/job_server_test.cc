@@ -1,0 +1,260 @@
+// The server over real sockets: what jobs may send that no libisthmus would, and what the socket
+// file promises.
+#include "worker/jobs/job_server.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <fstream>
+#include <optional>
+
+#include "client/isthmus.h"
+#include "tests/worker/jobs/fake_engine.h"
+#include "tests/worker/jobs/packets.h"
+#include "worker/jobs/unique_fd.h"
+
+namespace isthmus {
+namespace {
+
+using ::testing::HasSubstr;
+
+// A job that speaks packets itself. Reads block, bounded by a receive timeout.
+class RawJob {
+ public:
+  explicit RawJob(const std::string& path)
+      : fd_(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    EXPECT_EQ(connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    const timeval timeout = {60, 0};
+    setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+  }
+  bool Send(const Packet& packet) {
+    return send(fd_.get(), packet.data(), packet.size(), MSG_NOSIGNAL) >= 0;
+  }
+  // The next packet, or nothing at the end. Descriptors are kept in fds.
+  std::optional<Packet> Receive() {
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      Packet packet(ISTHMUS_WIRE_MAX_PACKET);
+      alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
+      iovec data = {packet.data(), packet.size()};
+      msghdr message = {};
+      message.msg_iov = &data;
+      message.msg_iovlen = 1;
+      message.msg_control = control;
+      message.msg_controllen = sizeof(control);
+      const ssize_t size = recvmsg(fd_.get(), &message, MSG_CMSG_CLOEXEC);
+      if (size < 0 && errno == ECONNRESET) continue;  // the last words come after it
+      if (size <= 0) return std::nullopt;
+      if (const cmsghdr* part = CMSG_FIRSTHDR(&message)) {
+        int received[4];
+        std::memcpy(received, CMSG_DATA(part), sizeof(received));
+        for (const int fd : received) fds.emplace_back(fd);
+      }
+      packet.resize(static_cast<size_t>(size));
+      return packet;
+    }
+    return std::nullopt;
+  }
+  uint16_t ReceiveType() {
+    const auto packet = Receive();
+    if (!packet || packet->size() < sizeof(isthmus_wire_header)) return 0;
+    isthmus_wire_header header;
+    std::memcpy(&header, packet->data(), sizeof(header));
+    return header.type;
+  }
+  // The daemon's last words: "code: text", then the end.
+  std::string ReceiveError() {
+    const auto packet = Receive();
+    if (!packet || packet->size() != sizeof(isthmus_wire_error)) return "no ERROR";
+    isthmus_wire_error error;
+    std::memcpy(&error, packet->data(), sizeof(error));
+    EXPECT_FALSE(Receive().has_value());
+    return std::string(isthmus_code_name(static_cast<isthmus_code>(error.code))) + ": " +
+           std::string(error.text, error.text_size);
+  }
+  // Up to FILLED.
+  void Attach(int rank) {
+    Send(HelloPacket(rank));
+    Send(EntryPacket());
+    EXPECT_EQ(ReceiveType(), ISTHMUS_WIRE_BUFFERS);
+    Send(BarePacket(ISTHMUS_WIRE_FILLED));
+  }
+  void HangUp() { fd_ = UniqueFd(); }
+
+  std::vector<UniqueFd> fds;
+
+ private:
+  UniqueFd fd_;
+};
+
+class JobServerTest : public testing::Test {
+ protected:
+  JobServerTest() : server_(StartServer(dir_.path(), 2, &engine_)) {}
+  SocketDir dir_;
+  FakeEngine engine_;
+  std::unique_ptr<JobServer> server_;
+};
+
+TEST_F(JobServerTest, BuffersAreSealedMemfds) {
+  RawJob job(dir_.path());
+  job.Attach(0);
+  ASSERT_EQ(job.fds.size(), 4u);
+  constexpr int kSealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+  for (const UniqueFd& fd : job.fds) {
+    EXPECT_EQ(fcntl(fd.get(), F_GET_SEALS) & kSealed, kSealed);
+    EXPECT_NE(ftruncate(fd.get(), 1 << 24), 0);
+  }
+  EXPECT_NE(pwrite(job.fds[3].get(), "x", 1, 0), 1) << "the offsets are read-only";
+}
+
+TEST_F(JobServerTest, ABreachEndsTheSessionForAllInMidStepAndTheNextFormsAtOnce) {
+  std::vector<std::shared_ptr<JobSession>> held;
+  for (size_t n = 0; n < 3; ++n) {
+    RawJob first(dir_.path());
+    RawJob second(dir_.path());
+    first.Attach(0);
+    second.Attach(1);
+    held.push_back(engine_.AwaitAttached(n));
+    EXPECT_EQ(held[n]->parameters(0)[0], 0) << "new memory for a new session";
+    held[n]->parameters(0)[0] = 1;
+    server_->FinishAttach(held[n]->id(), AttachReply());
+    EXPECT_EQ(first.ReceiveType(), ISTHMUS_WIRE_ATTACHED);
+    EXPECT_EQ(second.ReceiveType(), ISTHMUS_WIRE_ATTACHED);
+    first.Send(StepPacket());
+    second.Send(StepPacket());
+    engine_.AwaitStep(n);
+    if (n == 0) {
+      first.Send(Packet(100000));
+      EXPECT_THAT(first.ReceiveError(), HasSubstr("INVALID_ARGUMENT: group 3, rank 0: malformed"));
+    } else if (n == 1) {
+      first.Send(StepPacket());
+      EXPECT_THAT(first.ReceiveError(), HasSubstr("FAILED_PRECONDITION: group 3, rank 0:"));
+    } else {
+      first.HangUp();
+    }
+    EXPECT_THAT(second.ReceiveError(), HasSubstr("ABORTED: group 3, rank 1: the session ended: "
+                                                 "rank 0: "));
+    EXPECT_EQ(engine_.AwaitLost(n).first, held[n]->id());
+    server_->FinishStep(held[n]->id(), StepReply());  // late: nothing happens
+  }
+}
+
+TEST_F(JobServerTest, ADeathWhileTheEngineAttachesEndsTheSession) {
+  RawJob first(dir_.path());
+  RawJob second(dir_.path());
+  first.Attach(0);
+  second.Attach(1);
+  engine_.AwaitAttached();
+  second.HangUp();
+  EXPECT_THAT(first.ReceiveError(), HasSubstr("rank 1: went away without detaching"));
+  engine_.AwaitLost();
+}
+
+TEST_F(JobServerTest, AJobThatReadsNothingCannotHoldTheDaemonUp) {
+  RawJob deaf(dir_.path());
+  RawJob other(dir_.path());
+  deaf.Attach(0);
+  other.Attach(1);
+  const uint64_t id = engine_.AwaitAttached()->id();
+  server_->FinishAttach(id, AttachReply());
+  EXPECT_EQ(other.ReceiveType(), ISTHMUS_WIRE_ATTACHED);
+  // Each step leaves one more packet unread, until the socket is full.
+  size_t n = 0;
+  for (; n < 100000; ++n) {
+    deaf.Send(StepPacket());
+    other.Send(StepPacket());
+    if (!engine_.StepBeforeLoss(n)) break;
+    server_->FinishStep(id, StepReply());
+    EXPECT_EQ(other.ReceiveType(), ISTHMUS_WIRE_STEP_DONE);
+  }
+  EXPECT_EQ(other.ReceiveType(), ISTHMUS_WIRE_ERROR);
+  EXPECT_THAT(engine_.AwaitLost().second, HasSubstr("rank 0: send: "));
+}
+
+TEST_F(JobServerTest, StrangersAreToldWhatIsWrongWithTheirPackets) {
+  RawJob garbage(dir_.path());
+  garbage.Send(Packet(16));
+  EXPECT_THAT(garbage.ReceiveError(), HasSubstr("INVALID_ARGUMENT: group 3: malformed packet"));
+  RawJob version(dir_.path());
+  Packet hello = HelloPacket(1);
+  hello[4] = std::byte{77};
+  hello[5] = std::byte{77};
+  version.Send(hello);
+  EXPECT_THAT(version.ReceiveError(), HasSubstr("FAILED_PRECONDITION: group 3: job protocol"));
+}
+
+TEST_F(JobServerTest, EndSessionReachesFormingRanksToo) {
+  RawJob job(dir_.path());
+  job.Attach(0);
+  RawJob refused(dir_.path());  // by then rank 0 is surely known
+  refused.Send(HelloPacket(0));
+  EXPECT_THAT(refused.ReceiveError(), HasSubstr("FAILED_PRECONDITION"));
+  server_->EndSession(absl::AbortedError("the run was cancelled"));
+  EXPECT_EQ(job.ReceiveError(), "ABORTED: group 3, rank 0: the run was cancelled");
+}
+
+TEST(JobServerHandshakeTest, LateAndSurplusHandshakesAreEndedAndBlockNobody) {
+  SocketDir dir;
+  FakeEngine engine;
+  HandClock clock;
+  JobServer::Options options;
+  options.socket_path = dir.path();
+  options.name = "group 3";
+  options.max_pending = 1;
+  options.clock = &clock;
+  auto server = JobServer::Start(options, &engine);
+  ASSERT_TRUE(server.ok()) << server.status();
+  RawJob silent(dir.path());
+  RawJob half(dir.path());
+  half.Send(HelloPacket(0, 2));
+  half.Send(EntryPacket());
+  RawJob surplus(dir.path());
+  EXPECT_THAT(surplus.ReceiveError(), HasSubstr("RESOURCE_EXHAUSTED: group 3: expected at most 2"));
+  clock.Advance(absl::Seconds(31));
+  (*server)->EndSession(absl::AbortedError("wakes the thread"));
+  EXPECT_THAT(silent.ReceiveError(), HasSubstr("DEADLINE_EXCEEDED: group 3: "));
+  EXPECT_THAT(half.ReceiveError(), HasSubstr("DEADLINE_EXCEEDED: group 3"));
+  RawJob good(dir.path());
+  good.Attach(0);
+  engine.AwaitAttached();
+}
+
+TEST(JobServerStartTest, TheSocketIsPrivateExclusiveAndReplacedWhenStale) {
+  SocketDir dir;
+  FakeEngine engine;
+  auto server = StartServer(dir.path(), 1, &engine);
+  struct stat status;
+  ASSERT_EQ(stat(dir.path().c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  JobServer::Options options;
+  options.socket_path = dir.path();
+  EXPECT_EQ(JobServer::Start(options, &engine).status().code(), absl::StatusCode::kAlreadyExists);
+  server.reset();
+  EXPECT_NE(stat(dir.path().c_str(), &status), 0) << "unlinked at the end";
+
+  {  // What a killed daemon leaves.
+    const UniqueFd fd(socket(AF_UNIX, SOCK_SEQPACKET, 0));
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, dir.path().data(), dir.path().size());
+    ASSERT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  }
+  EXPECT_TRUE(JobServer::Start(options, &engine).ok());
+  std::ofstream(dir.path()) << "precious";
+  EXPECT_EQ(JobServer::Start(options, &engine).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  options.socket_path = std::string(200, 'x');
+  EXPECT_EQ(JobServer::Start(options, &engine).status().code(), absl::StatusCode::kInvalidArgument);
+  options.ranks = 0;
+  EXPECT_EQ(JobServer::Start(options, &engine).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,383 @@
+// Packets and deaths in, actions out.
+#include "worker/jobs/session_core.h"
+
+#include <absl/strings/str_cat.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <random>
+
+#include "tests/worker/jobs/packets.h"
+
+namespace isthmus {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// "attached 1", "hang up on 2: ABORTED: ...": actions as tests want to read them.
+std::string Describe(const JobAction& action) {
+  struct Visitor {
+    std::string operator()(const SendBuffers& a) {
+      return absl::StrCat("buffers to ", a.to.value(), " as rank ", a.rank);
+    }
+    std::string operator()(const DropBuffers& a) { return absl::StrCat("drop rank ", a.rank); }
+    std::string operator()(const SendAttached& a) {
+      return absl::StrCat("attached to ", a.to.value());
+    }
+    std::string operator()(const SendStepDone& a) { return absl::StrCat("done to ", a.to.value()); }
+    std::string operator()(const HangUp& a) {
+      return absl::StrCat("hang up on ", a.to.value(), ": ", a.status.ToString());
+    }
+    std::string operator()(const ReportAttached& a) {
+      return absl::StrCat("session ", a.session_id);
+    }
+    std::string operator()(const ReportStep& a) { return absl::StrCat("step of ", a.session_id); }
+    std::string operator()(const ReportLost& a) {
+      return absl::StrCat("lost ", a.session_id, ": ", a.reason);
+    }
+  };
+  return std::visit(Visitor(), action);
+}
+
+class SessionCoreTest : public testing::Test {
+ protected:
+  explicit SessionCoreTest(uint32_t ranks = 2) {
+    SessionCore::Options options;
+    options.ranks = ranks;
+    options.name = "group 3";
+    options.max_pending = 2;
+    options.max_session_bytes = 1 << 20;
+    core_.emplace(options);
+  }
+  using Lines = std::vector<std::string>;
+  static Lines ToLines(const SessionCore::Actions& actions) {
+    Lines lines;
+    for (const JobAction& action : actions) lines.push_back(Describe(action));
+    return lines;
+  }
+  Lines Connect(uint64_t id) { return ToLines(core_->Connected(JobConnectionId(id), now_)); }
+  Lines Say(uint64_t id, const Packet& packet) {
+    return ToLines(core_->Received(JobConnectionId(id), packet, now_));
+  }
+  Lines Die(uint64_t id) { return ToLines(core_->Closed(JobConnectionId(id))); }
+  // Up to FILLED; what the last packet brought.
+  Lines AttachAs(uint64_t id, int rank, const Packet& entry = EntryPacket()) {
+    EXPECT_THAT(Connect(id), IsEmpty());
+    EXPECT_THAT(Say(id, HelloPacket(rank)), IsEmpty());
+    EXPECT_THAT(Say(id, entry), ElementsAre(absl::StrCat("buffers to ", id, " as rank ", rank)));
+    return Say(id, BarePacket(ISTHMUS_WIRE_FILLED));
+  }
+  // Connections 1 and 2 as ranks 0 and 1 of session 1, ready to step.
+  void AttachBoth() {
+    AttachAs(1, 0);
+    EXPECT_THAT(AttachAs(2, 1), ElementsAre("session 1"));
+    EXPECT_THAT(ToLines(core_->FinishAttach(1, AttachReply())),
+                ElementsAre("attached to 1", "attached to 2"));
+  }
+
+  std::optional<SessionCore> core_;
+  absl::Time now_ = absl::UnixEpoch();
+};
+
+TEST_F(SessionCoreTest, ASessionIsWholeOnceEveryRankHasFilledItsBuffers) {
+  EXPECT_THAT(AttachAs(7, 1), IsEmpty());
+  EXPECT_THAT(AttachAs(8, 0), ElementsAre("session 1"));
+  EXPECT_EQ(core_->layout().length(), 4096u);
+  // By rank, not by arrival.
+  EXPECT_THAT(ToLines(core_->FinishAttach(1, AttachReply())),
+              ElementsAre("attached to 8", "attached to 7"));
+}
+
+TEST_F(SessionCoreTest, AStepIsReportedOnceAllRanksHaveBegunIt) {
+  AttachBoth();
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_THAT(Say(2, StepPacket()), IsEmpty());
+    EXPECT_THAT(Say(1, StepPacket()), ElementsAre("step of 1"));
+    EXPECT_THAT(ToLines(core_->FinishStep(1, StepReply())), ElementsAre("done to 1", "done to 2"));
+  }
+}
+
+TEST_F(SessionCoreTest, WaitingRanksKeepWaitingWhenAnotherDies) {
+  AttachAs(1, 0);
+  Connect(2);
+  Say(2, HelloPacket(1));
+  Say(2, EntryPacket());
+  EXPECT_THAT(Die(2), ElementsAre("drop rank 1"));
+  Connect(3);
+  EXPECT_THAT(Say(3, Packet(3)), ElementsAre(HasSubstr("hang up on 3: INVALID_ARGUMENT")));
+  EXPECT_THAT(AttachAs(4, 1), ElementsAre("session 1"));
+}
+
+TEST_F(SessionCoreTest, AfterAllFormingRanksLeftAnotherLayoutMayCome) {
+  AttachAs(1, 0);
+  EXPECT_THAT(Die(1), ElementsAre("drop rank 0"));
+  AttachAs(2, 0, EntryPacket(0, "other"));
+  EXPECT_THAT(AttachAs(3, 1, EntryPacket(0, "other")), ElementsAre("session 1"));
+}
+
+TEST_F(SessionCoreTest, OfTwoHandshakesForOneRankTheFirstToFinishHasIt) {
+  Connect(1);
+  Connect(2);
+  EXPECT_THAT(Say(1, HelloPacket(0)), IsEmpty());
+  EXPECT_THAT(Say(2, HelloPacket(0)), IsEmpty());
+  EXPECT_THAT(Say(2, EntryPacket()), ElementsAre("buffers to 2 as rank 0"));
+  EXPECT_THAT(Say(1, EntryPacket()),
+              ElementsAre(HasSubstr("hang up on 1: FAILED_PRECONDITION: group 3, rank 0: "
+                                    "local_rank: expected one that is free")));
+}
+
+TEST_F(SessionCoreTest, ADeathEndsAWholeSessionAtOnceInEveryState) {
+  for (uint64_t session = 1; session <= 4; ++session) {
+    const uint64_t a = 2 * session;
+    const uint64_t b = a + 1;
+    AttachAs(a, 0);
+    EXPECT_THAT(AttachAs(b, 1), ElementsAre(absl::StrCat("session ", session)));
+    if (session >= 2) core_->FinishAttach(session, AttachReply());
+    if (session >= 3) Say(a, StepPacket());
+    if (session >= 4) Say(b, StepPacket());
+    EXPECT_THAT(Die(b),
+                ElementsAre(absl::StrCat("hang up on ", a,
+                                         ": ABORTED: group 3, rank 0: the session ended: rank 1: "
+                                         "went away without detaching"),
+                            absl::StrCat("lost ", session,
+                                         ": group 3: the session ended: rank 1: went away without "
+                                         "detaching")));
+    // The engine's answer comes too late and does nothing.
+    EXPECT_THAT(ToLines(core_->FinishAttach(session, AttachReply())), IsEmpty());
+    EXPECT_THAT(ToLines(core_->FinishStep(session, StepReply())), IsEmpty());
+    EXPECT_THAT(Die(a), IsEmpty());
+  }
+}
+
+TEST_F(SessionCoreTest, WhoBreaksTheProtocolIsToldAndTheOthersAreAborted) {
+  const Packet breaches[] = {
+      BarePacket(ISTHMUS_WIRE_FILLED),
+      HelloPacket(0),
+      EntryPacket(),
+      StepPacket(0.5f, 2),
+      StepPacket(std::numeric_limits<float>::infinity()),
+      StepPacket(0.5f, 65),
+      BarePacket(ISTHMUS_WIRE_STEP_DONE),
+      Packet(5),
+      Packet(2000),
+  };
+  uint64_t session = 1;
+  uint64_t id = 1;
+  for (const Packet& breach : breaches) {
+    AttachAs(id, 0);
+    AttachAs(id + 1, 1);
+    core_->FinishAttach(session, AttachReply());
+    const Lines lines = Say(id, breach);
+    ASSERT_EQ(lines.size(), 3u);
+    EXPECT_THAT(lines[0], HasSubstr(absl::StrCat("hang up on ", id, ": ")));
+    EXPECT_THAT(lines[0], HasSubstr("group 3, rank 0: "));
+    EXPECT_THAT(lines[1], HasSubstr(absl::StrCat("hang up on ", id + 1, ": ABORTED")));
+    EXPECT_THAT(lines[1], HasSubstr("rank 0: "));
+    EXPECT_THAT(lines[2], HasSubstr(absl::StrCat("lost ", session)));
+    ++session;
+    id += 2;
+  }
+}
+
+TEST_F(SessionCoreTest, AStepBegunTwiceIsABreach) {
+  AttachBoth();
+  Say(1, StepPacket());
+  EXPECT_THAT(Say(1, StepPacket())[0],
+              HasSubstr("FAILED_PRECONDITION: group 3, rank 0: expected one STEP_BEGIN per step"));
+}
+
+TEST_F(SessionCoreTest, AStepBeforeTheAttachIsAnsweredIsABreach) {
+  AttachAs(1, 0);
+  AttachAs(2, 1);
+  EXPECT_THAT(Say(2, StepPacket())[0], HasSubstr("hang up on 2: FAILED_PRECONDITION"));
+}
+
+TEST_F(SessionCoreTest, RatesMustAgreeBetweenRanks) {
+  AttachBoth();
+  Say(2, StepPacket(0.25f));
+  EXPECT_THAT(Say(1, StepPacket(0.5f)),
+              ElementsAre("hang up on 2: INVALID_ARGUMENT: group 3, rank 1: lr[0]: expected rank "
+                          "0's 0.5, got 0.25",
+                          HasSubstr("hang up on 1: ABORTED: group 3, rank 0: the session ended: "
+                                    "rank 1: lr[0]"),
+                          HasSubstr("lost 1")));
+}
+
+TEST_F(SessionCoreTest, EngineErrorsAndEndSessionReachAllRanks) {
+  AttachAs(1, 0);
+  EXPECT_THAT(
+      ToLines(core_->EndSession(absl::UnavailableError("no coordinator"))),
+      ElementsAre("hang up on 1: UNAVAILABLE: group 3, rank 0: no coordinator", "drop rank 0"));
+  AttachAs(3, 0);
+  AttachAs(4, 1);
+  EXPECT_THAT(ToLines(core_->FinishAttach(1, absl::InternalError("x"))),
+              ElementsAre("hang up on 3: INTERNAL: group 3, rank 0: x",
+                          "hang up on 4: INTERNAL: group 3, rank 1: x", "lost 1: group 3: x"));
+}
+
+TEST_F(SessionCoreTest, OtherVersionsAndOversizeTablesAreRefused) {
+  auto hello = NewWire<isthmus_wire_hello>(ISTHMUS_WIRE_HELLO);
+  hello.header.version = 9;
+  Connect(1);
+  EXPECT_THAT(Say(1, ToPacket(hello)),
+              ElementsAre("hang up on 1: FAILED_PRECONDITION: group 3: job protocol: expected "
+                          "version 1, got 9"));
+  Connect(2);
+  EXPECT_THAT(
+      Say(2, HelloPacket(0, ISTHMUS_WIRE_MAX_ENTRIES + 1)),
+      ElementsAre(HasSubstr("RESOURCE_EXHAUSTED: group 3, rank 0: expected at most 131072")));
+  Connect(3);
+  EXPECT_THAT(Say(3, HelloPacket(0, 0)), ElementsAre(HasSubstr("INVALID_ARGUMENT")));
+  Connect(4);
+  Say(4, HelloPacket(0, 2));
+  EXPECT_THAT(Say(4, EntryPacket(1)), ElementsAre(HasSubstr("expected entry 0 of 2, got entry 1")));
+  Connect(5);
+  Say(5, HelloPacket(0));
+  EXPECT_THAT(Say(5, EntryPacket(0, "w", 1 << 20)),
+              ElementsAre(HasSubstr("RESOURCE_EXHAUSTED: group 3, rank 0: shared buffers of 2 "
+                                    "ranks: expected at most 1048576 bytes, got 16777216")));
+}
+
+TEST_F(SessionCoreTest, HandshakesAreBoundedInTimeAndNumber) {
+  for (uint64_t id = 1; id <= 4; ++id) EXPECT_THAT(Connect(id), IsEmpty());
+  EXPECT_THAT(Connect(5), ElementsAre(HasSubstr("hang up on 5: RESOURCE_EXHAUSTED")));
+  Say(1, HelloPacket(0));
+  Say(1, EntryPacket());
+  Say(1, BarePacket(ISTHMUS_WIRE_FILLED));
+  now_ += absl::Seconds(29);
+  EXPECT_THAT(Connect(6), IsEmpty()) << "rank 0 is done, a place is free";
+  EXPECT_EQ(core_->NextDeadline(), now_ + absl::Seconds(1));
+  now_ += absl::Seconds(1);
+  EXPECT_THAT(ToLines(core_->Tick(now_)),
+              ElementsAre(HasSubstr("hang up on 2: DEADLINE_EXCEEDED"),
+                          HasSubstr("hang up on 3: DEADLINE_EXCEEDED"),
+                          HasSubstr("hang up on 4: DEADLINE_EXCEEDED")));
+  Die(6);
+  EXPECT_EQ(core_->NextDeadline(), absl::InfiniteFuture()) << "a waiting rank is not late";
+}
+
+TEST_F(SessionCoreTest, ARankThatNeverFillsItsBuffersLosesItsPlace) {
+  Connect(1);
+  Say(1, HelloPacket(0));
+  Say(1, EntryPacket());
+  now_ += absl::Seconds(31);
+  EXPECT_THAT(ToLines(core_->Tick(now_)),
+              ElementsAre(HasSubstr("DEADLINE_EXCEEDED: group 3, rank 0"), "drop rank 0"));
+}
+
+// A random walk: connections that mostly follow the protocol, and at times say anything, damage a
+// packet, die or come back. Each whole session is reported lost exactly once.
+class RandomWalk {
+ public:
+  RandomWalk(SessionCore* core, uint32_t seed) : core_(*core), random_(seed) {}
+
+  void Step() {
+    const JobConnectionId id(random_() % kConnections);
+    now_ += absl::Milliseconds(random_() % 50);
+    const uint32_t what = random_() % 64;
+    if (what == 0) {
+      Perform(core_.Closed(id));
+      progress_[id.value()] = kGone;
+    } else if (what == 1) {
+      Perform(core_.Tick(now_));
+    } else if (what < 16) {
+      Answer();
+    } else if (progress_[id.value()] == kGone) {
+      progress_[id.value()] = 0;
+      Perform(core_.Connected(id, now_));
+    } else {
+      Packet packet = what < 18 ? Any() : Next(id);
+      if (what == 18) packet[random_() % packet.size()] ^= std::byte(random_());
+      Perform(core_.Received(id, packet, now_));
+    }
+  }
+  uint64_t wholes() const { return wholes_; }
+  uint64_t steps() const { return steps_; }
+
+ private:
+  static constexpr size_t kConnections = 4;
+  static constexpr int kGone = -1;
+
+  // What libisthmus would say next on this connection.
+  Packet Next(JobConnectionId id) {
+    switch (progress_[id.value()]++) {
+      case 0:
+        return HelloPacket(static_cast<int>(id.value() % 2));
+      case 1:
+        return EntryPacket();
+      case 2:
+        return BarePacket(ISTHMUS_WIRE_FILLED);
+      default:
+        return StepPacket();
+    }
+  }
+  Packet Any() {
+    switch (random_() % 5) {
+      case 0:
+        return HelloPacket(static_cast<int>(random_() % 2));
+      case 1:
+        return EntryPacket();
+      case 2:
+        return BarePacket(ISTHMUS_WIRE_FILLED);
+      case 3:
+        return BarePacket(ISTHMUS_WIRE_DETACH);
+      default:
+        return StepPacket();
+    }
+  }
+  void Answer() {
+    if (attaching_) {
+      attaching_ = false;
+      Perform(core_.FinishAttach(session_, AttachReply()));
+    } else if (stepping_) {
+      stepping_ = false;
+      Perform(core_.FinishStep(session_, StepReply()));
+    }
+  }
+  void Perform(const SessionCore::Actions& actions) {
+    for (const JobAction& action : actions) {
+      if (const auto* attached = std::get_if<ReportAttached>(&action)) {
+        ASSERT_EQ(session_, 0u);
+        session_ = attached->session_id;
+        attaching_ = true;
+        ++wholes_;
+      } else if (const auto* lost = std::get_if<ReportLost>(&action)) {
+        ASSERT_EQ(session_, lost->session_id);
+        session_ = 0;
+        attaching_ = stepping_ = false;
+      } else if (const auto* step = std::get_if<ReportStep>(&action)) {
+        ASSERT_EQ(session_, step->session_id);
+        ASSERT_FALSE(attaching_ || stepping_);
+        stepping_ = true;
+        ++steps_;
+      } else if (const auto* hang_up = std::get_if<HangUp>(&action)) {
+        progress_[hang_up->to.value()] = kGone;
+      }
+    }
+  }
+
+  SessionCore& core_;
+  std::mt19937 random_;
+  absl::Time now_ = absl::UnixEpoch();
+  int progress_[kConnections] = {kGone, kGone, kGone, kGone};
+  uint64_t session_ = 0;  // the whole one
+  bool attaching_ = false;
+  bool stepping_ = false;
+  uint64_t wholes_ = 0;
+  uint64_t steps_ = 0;
+};
+
+TEST_F(SessionCoreTest, SurvivesAnything) {
+  constexpr uint32_t kSeed = 20240607;
+  SCOPED_TRACE(absl::StrCat("seed ", kSeed));
+  RandomWalk walk(&*core_, kSeed);
+  for (int i = 0; i < 200000 && !HasFatalFailure(); ++i) walk.Step();
+  EXPECT_GT(walk.wholes(), 100u) << "the walk reached whole sessions";
+  EXPECT_GT(walk.steps(), 100u);
+}
+
+}  // namespace
+}  // namespace isthmus
