@@ -101,11 +101,12 @@ int Main(int argc, char** argv) {
   if (dashes != end) rehearse_flags.command.assign(dashes + 1, end);
   try {
     app.parse(static_cast<int>(dashes - argv), argv);
-    if (dashes != end && (!rehearse->parsed() || rehearse_flags.command.empty())) {
-      throw CLI::ExtrasError({"expected `rehearse ... -- COMMAND`, got '--'"});
-    }
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  if (dashes != end && (!rehearse->parsed() || rehearse_flags.command.empty())) {
+    std::cerr << "isthmus: expected a command after --, and rehearse before it" << std::endl;
+    return kExitUsage;
   }
   if (rehearse->parsed()) return Rehearse(rehearse_flags, signals);
   if (status->parsed()) {

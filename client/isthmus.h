@@ -69,7 +69,7 @@ typedef struct isthmus_attach_options {
   size_t struct_size;
   const char* socket_path;   /* NULL: the environment's ISTHMUS_SOCKET */
   int32_t local_rank;        /* -1: LOCAL_RANK, or 0 where that is unset */
-  int32_t local_world_size;  /* -1: LOCAL_WORLD_SIZE, or the daemon's rank count where unset */
+  int32_t local_world_size;  /* -1 or 0: LOCAL_WORLD_SIZE, or the daemon's ranks where unset */
   double timeout_seconds;    /* for attach, until training can start; 0: wait without limit */
 } isthmus_attach_options;
 

@@ -211,7 +211,10 @@ void Deployment::Ask(absl::Time now) {
     rounds_at_start_ = run_.rounds_committed;
     counters_start_ = Counters();
   }
-  if (Ended() && !ended_at_) ended_at_ = now;
+  if (Ended() && !ended_at_) {
+    ended_at_ = now;
+    phase_ = "the last round is done";
+  }
 }
 
 void Deployment::ApplyFaults(absl::Time now) {

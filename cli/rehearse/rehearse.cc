@@ -135,6 +135,8 @@ class Rehearsal {
       const absl::StatusOr<Places> compare_places =
           MakePlaces(*bin_dir, temporary->path() + "/full", log_dir + "/full");
       if (!compare_places.ok()) return Fail(compare_places.status(), kExitFailure);
+      view_.Note(absl::StrCat("measuring scheme full for comparison, ", options_.compare_steps,
+                              " rounds on the same links"));
       comparison = Deploy(Plan::Comparison(options_, *compare_places),
                           "measuring scheme full for comparison");
     }

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <numbers>
 
 #include "common/base/check.h"
@@ -166,12 +167,16 @@ void InverseDct4(Lanes* in, ptrdiff_t stride, Lanes* x) {
   }
 }
 
-// Copies `chunks` (at most kLanes) chunks into the lanes; the lanes left over get zeros.
+// Copies `chunks` (at most kLanes) chunks into the lanes. Lanes left over get the last chunk once
+// more, so that the inner loop has a constant length; nobody looks at them.
 template <int N>
 void Load(const float* in, int chunks, Lanes* lanes) {
-  if (chunks < kLanes) std::fill_n(lanes, N, Lanes{});
+  const float* chunk[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) chunk[lane] = in + std::min(lane, chunks - 1) * N;
   for (int j = 0; j < N; ++j) {
-    for (int lane = 0; lane < chunks; ++lane) lanes[j][lane] = in[lane * N + j];
+    float row[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) row[lane] = chunk[lane][j];
+    std::memcpy(&lanes[j], row, sizeof(row));
   }
 }
 
@@ -179,8 +184,14 @@ template <int N>
 void Store(const Lanes* lanes, int chunks, float* out) {
   constexpr float kScale = InverseSqrt<N>();
   for (int j = 0; j < N; ++j) {
-    const Lanes row = kScale * lanes[j];
-    for (int lane = 0; lane < chunks; ++lane) out[lane * N + j] = row[lane];
+    const Lanes scaled = kScale * lanes[j];
+    float row[kLanes];
+    std::memcpy(row, &scaled, sizeof(row));
+    if (chunks == kLanes) {  // the usual case, unrolled
+      for (int lane = 0; lane < kLanes; ++lane) out[lane * N + j] = row[lane];
+    } else {
+      for (int lane = 0; lane < chunks; ++lane) out[lane * N + j] = row[lane];
+    }
   }
 }
 

@@ -29,12 +29,16 @@ void AccumulateMomentum(const BlockTransform& transform, float decay, float scal
   ISTHMUS_CHECK(gradient.size() == momentum.size());
   const size_t block = transform.block_size();
   ISTHMUS_CHECK(momentum.size() % block == 0);
-  // In batches that stay in the first-level cache; blocks beyond the largest chunk are the
-  // reference path, which may allocate.
-  std::array<float, kMaxChunkSize> on_stack;
-  std::vector<float> on_heap(block > on_stack.size() ? block : 0);
+  // In batches that stay in the first-level cache where chunks are small, and that give the
+  // transform as many chunks as it takes side by side where they are large. Blocks beyond the
+  // largest chunk are the reference path, which may allocate.
+  constexpr size_t kSideBySide = 8;
+  constexpr size_t kSmallBatch = 4096;  // elements
+  std::array<float, kSideBySide * kMaxChunkSize> on_stack;
+  std::vector<float> on_heap(block > kMaxChunkSize ? block : 0);
   const std::span<float> buffer = on_heap.empty() ? std::span<float>(on_stack) : on_heap;
-  const size_t batch = buffer.size() / block * block;
+  const size_t batch =
+      on_heap.empty() ? std::max(kSideBySide * block, kSmallBatch / block * block) : block;
   for (size_t at = 0; at < momentum.size(); at += batch) {
     const size_t count = std::min(batch, momentum.size() - at);
     const std::span<float> coefficients = buffer.first(count);

@@ -18,28 +18,33 @@ void CheckPart(const Selection& part, uint32_t chunk_size, uint32_t k, uint64_t 
   ISTHMUS_CHECK(part.indices.size() == (k == chunk_size ? 0 : part.values.size()));
 }
 
-// Calls visit(chunk, position, value) for each value that counts as sent, in order; `chunk` and
-// `position` count from the bucket's first.
+// Sums stay finite, so that groups' huge values cannot make one that no payload may carry.
+float Saturate(float x) { return std::clamp(x, -kMaxFinite, kMaxFinite); }
+
+// Calls visit(chunk, position, weighted value) for each value that counts as sent, in order;
+// `chunk` and `position` count from the bucket's first. The weight comes before the rule (P10), so
+// a group of weight zero sent nothing, and dilutes no mean over senders.
 template <typename Visit>
-void ForEachSent(const Selection& part, uint32_t chunk_size, uint32_t k, uint64_t first_chunk,
-                 Visit visit) {
+void ForEachSent(const Selection& part, float weight, uint32_t chunk_size, uint32_t k,
+                 uint64_t first_chunk, Visit visit) {
   const float* values = part.values.data();
   const uint16_t* indices = part.indices.empty() ? nullptr : part.indices.data();
   uint64_t chunk = part.first_chunk - first_chunk;
   for (uint64_t c = 0; c < part.chunk_count; ++c, ++chunk, values += k) {
     for (uint32_t i = 0; i < k; ++i) {
-      if (values[i] == 0.0f) continue;
-      visit(chunk, chunk * chunk_size + (indices == nullptr ? i : indices[i]), values[i]);
+      const float value = Saturate(weight * values[i]);
+      if (value == 0.0f) continue;
+      visit(chunk, chunk * chunk_size + (indices == nullptr ? i : indices[i]), value);
     }
     if (indices != nullptr) indices += k;
   }
 }
 
-// The coefficient that stands for `sum` over `count` senders. Finite, so that two groups' huge
-// values cannot make one that no payload may carry; and never -0, which the update does not encode.
+// The coefficient that stands for `sum` over `count` senders; never -0, which the update does not
+// encode.
 float Finish(float sum, float count) {
   if (count != 1.0f) sum /= count;
-  return std::clamp(sum, -kMaxFinite, kMaxFinite) + 0.0f;
+  return sum + 0.0f;
 }
 
 }  // namespace
@@ -71,9 +76,10 @@ MergedBucket Merge(MergeRule rule, uint32_t chunk_size, uint32_t k, uint64_t fir
   for (const MergeInput& input : inputs) {
     for (const Selection& part : input.parts) {
       CheckPart(part, chunk_size, k, first_chunk, chunk_count);
-      ForEachSent(part, chunk_size, k, first_chunk,
+      ForEachSent(part, input.weight, chunk_size, k, first_chunk,
                   [&](uint64_t chunk, uint64_t position, float value) {
-                    merged.coefficients[position] += input.weight * value;
+                    float& sum = merged.coefficients[position];
+                    sum = Saturate(sum + value);
                     merged.present[chunk] = 1;
                     ++senders[position];
                   });
@@ -81,16 +87,17 @@ MergedBucket Merge(MergeRule rule, uint32_t chunk_size, uint32_t k, uint64_t fir
   }
   // A second walk over what was sent, which is far less than the whole bucket. The count is spent
   // at the first visit, so that each coefficient is finished once.
+  const auto finish = [&](uint64_t, uint64_t position, float) {
+    if (senders[position] == 0) return;
+    const float count = rule == MergeRule::kSum    ? 1.0f
+                        : rule == MergeRule::kMean ? static_cast<float>(inputs.size())
+                                                   : static_cast<float>(senders[position]);
+    merged.coefficients[position] = Finish(merged.coefficients[position], count);
+    senders[position] = 0;
+  };
   for (const MergeInput& input : inputs) {
     for (const Selection& part : input.parts) {
-      ForEachSent(part, chunk_size, k, first_chunk, [&](uint64_t, uint64_t position, float) {
-        if (senders[position] == 0) return;
-        const float count = rule == MergeRule::kSum    ? 1.0f
-                            : rule == MergeRule::kMean ? static_cast<float>(inputs.size())
-                                                       : static_cast<float>(senders[position]);
-        merged.coefficients[position] = Finish(merged.coefficients[position], count);
-        senders[position] = 0;
-      });
+      ForEachSent(part, input.weight, chunk_size, k, first_chunk, finish);
     }
   }
   return merged;

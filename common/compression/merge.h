@@ -13,7 +13,8 @@
 namespace isthmus {
 
 // kSenderMean: per coefficient, the mean over the groups that sent it. kMean: over all
-// contributors. kSum. A value of exactly zero is not sent, whatever the payload's length.
+// contributors. kSum. A value of exactly zero after weighting is not sent, whatever the payload's
+// length.
 enum class MergeRule : uint8_t { kSenderMean = 0, kMean = 1, kSum = 2 };
 
 struct MergeInput {

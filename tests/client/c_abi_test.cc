@@ -1,12 +1,15 @@
 // The C ABI against the real JobServer, over a real socket, with an engine played by the test.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <cmath>
 #include <cstring>
 #include <future>
+#include <thread>
 #include <vector>
 
 #include "client/isthmus.h"
@@ -82,6 +85,17 @@ isthmus_step_args StepArgs() {
   args.samples = 7;
   args.loss = 1.5f;
   return args;
+}
+
+// A socket where connections wait for nobody.
+int ListenWithoutDaemon(const std::string& path) {
+  const int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  EXPECT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  EXPECT_EQ(listen(listener, 0), 0);
+  return listener;
 }
 
 AttachReply SomeReply() {
@@ -264,20 +278,21 @@ TEST_F(CAbiTest, MistakesFoundByTheLibraryLeaveTheSessionUsable) {
 TEST_F(CAbiTest, RefusedRanksHearWhyAndWaitingOnesKeepWaiting) {
   Start(2);
   auto waiting = AttachAsync(0);
-  Tensors other;
-  other[2].name = "c";
-  // Rank 0 holds its place once another layout is refused because of it.
+  // A list that never gets a place tells when rank 0 has its own.
+  Tensors twice;
+  twice[2].name = "w";
   Attached refused;
   do {
-    refused = Attach(Options(path_, 1), other);
-    if (refused.code == ISTHMUS_OK) FAIL() << "two layouts in one session";
-  } while (refused.error.find("rank 0") == std::string::npos);
+    refused = Attach(Options(path_, 0), twice);
+  } while (refused.code == ISTHMUS_INVALID_ARGUMENT);
+  EXPECT_EQ(refused.code, ISTHMUS_FAILED_PRECONDITION);
+  EXPECT_THAT(refused.error, HasSubstr("expected one that is free, got 0"));
+  Tensors other;
+  other[2].name = "c";
+  refused = Attach(Options(path_, 1), other);
   EXPECT_EQ(refused.code, ISTHMUS_FAILED_PRECONDITION);
   EXPECT_THAT(refused.error, HasSubstr("group 3, rank 1: layout unlike that of rank 0: tensor 1: "
                                        "expected 'b'"));
-  refused = Attach(Options(path_, 0));
-  EXPECT_EQ(refused.code, ISTHMUS_FAILED_PRECONDITION);
-  EXPECT_THAT(refused.error, HasSubstr("expected one that is free, got 0"));
   refused = Attach(Options(path_, 2));
   EXPECT_EQ(refused.code, ISTHMUS_INVALID_ARGUMENT);
   EXPECT_THAT(refused.error, HasSubstr("local_rank: expected 0 to 1, got 2"));
@@ -378,14 +393,41 @@ TEST_F(CAbiTest, AttachKeepsItsTimeout) {
   server_.reset();
 
   // Nor does a full backlog hold it up.
-  const int listener = socket(AF_UNIX, SOCK_SEQPACKET, 0);
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path_.data(), path_.size());
-  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  ASSERT_EQ(listen(listener, 0), 0);
+  const int listener = ListenWithoutDaemon(path_);
   for (int i = 0; i < 2; ++i) EXPECT_EQ(Attach(options).code, ISTHMUS_DEADLINE_EXCEEDED);
   close(listener);
+}
+
+TEST_F(CAbiTest, ADaemonThatDiesWithoutAWordIsUnavailable) {
+  const int listener = ListenWithoutDaemon(path_);
+  auto attaching = AttachAsync(0);
+  const int connection = accept(listener, nullptr, nullptr);
+  ASSERT_GE(connection, 0);
+  // With or without the job's packets unread, which the kernel reports differently.
+  char packet[4096];
+  ASSERT_GT(recv(connection, packet, sizeof(packet), 0), 0);
+  close(connection);
+  const Attached refused = attaching.get();
+  EXPECT_EQ(refused.code, ISTHMUS_UNAVAILABLE);
+  EXPECT_THAT(refused.error, HasSubstr("the daemon went away"));
+  close(listener);
+}
+
+TEST_F(CAbiTest, SignalsDoNotInterruptAStep) {
+  Start(1);
+  isthmus_session* s = AttachAll(1)[0];
+  struct sigaction action = {};
+  action.sa_handler = [](int) {};  // without SA_RESTART
+  ASSERT_EQ(sigaction(SIGUSR1, &action, nullptr), 0);
+  const isthmus_step_args args = StepArgs();
+  isthmus_code code = ISTHMUS_INTERNAL;
+  std::thread stepping([&] { code = isthmus_step(s, &args, nullptr); });
+  const uint64_t id = engine_.AwaitStep().first;
+  for (int i = 0; i < 1000; ++i) pthread_kill(stepping.native_handle(), SIGUSR1);
+  server_->FinishStep(id, StepReply{});
+  stepping.join();
+  EXPECT_EQ(code, ISTHMUS_OK) << isthmus_error_message(s);
+  isthmus_detach(s);
 }
 
 TEST_F(CAbiTest, ADaemonThatStopsIsUnavailableAlsoInMidStep) {

@@ -15,6 +15,7 @@
 
 static int fail(const char* call, isthmus_code code, isthmus_session* session) {
   printf("%s: %s: %s\n", call, isthmus_code_name(code), isthmus_error_message(session));
+  isthmus_detach(session);
   return 1;
 }
 

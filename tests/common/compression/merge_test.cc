@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
 
 #include "tests/common/compression/test_data.h"
 
@@ -43,6 +46,14 @@ TEST(MergeTest, ZerosOfEitherSignAreNotSent) {
   const auto merged = MergeOneChunk(MergeRule::kSenderMean, groups, {1.0f, 1.0f});
   EXPECT_EQ(merged[0], 5.0f);
   EXPECT_EQ(merged[1], 3.0f);
+}
+
+TEST(MergeTest, P10_AGroupOfWeightZeroDilutesNothing) {
+  const std::vector<Selection> groups = {OneChunk({0, 1}, {4.0f, 2.0f}),
+                                         OneChunk({0, 2}, {6.0f, 8.0f})};
+  const auto merged = MergeOneChunk(MergeRule::kSenderMean, groups, {1.0f, 0.0f});
+  EXPECT_EQ(merged[0], 4.0f);
+  EXPECT_EQ(merged[2], 0.0f);
 }
 
 TEST(MergeTest, PresenceSaysWhereSomethingWasSent) {
@@ -102,8 +113,16 @@ TEST(MergeTest, OverflowSaturatesAndUnderflowIsPlusZero) {
   const std::vector<Selection> groups = {OneChunk({0, 1}, {3e38f, -1e-45f}),
                                          OneChunk({0, 2}, {3e38f, 1.0f})};
   const auto merged = MergeOneChunk(MergeRule::kMean, groups, {1.0f, 1.0f});
-  EXPECT_EQ(merged[0], std::numeric_limits<float>::max() / 2.0f * 2.0f);
+  EXPECT_EQ(merged[0], std::numeric_limits<float>::max() / 2.0f);
   EXPECT_EQ(std::bit_cast<uint32_t>(merged[1]), 0u);
+}
+
+TEST(MergeTest, HugeWeightedValuesOfEitherSignStayFinite) {
+  const std::vector<Selection> groups = {OneChunk({0, 1}, {3e38f, 3e38f}),
+                                         OneChunk({0, 1}, {-3e38f, -2e38f})};
+  for (float value : MergeOneChunk(MergeRule::kSum, groups, {2.0f, 2.0f})) {
+    EXPECT_TRUE(std::isfinite(value));
+  }
 }
 
 TEST(MergeTest, NothingIsNothing) {

@@ -1,0 +1,36 @@
+// Channels and server builders with the settings that both ends must agree on.
+#ifndef ISTHMUS_COMMON_TRANSPORT_ENDPOINTS_H_
+#define ISTHMUS_COMMON_TRANSPORT_ENDPOINTS_H_
+
+#include <absl/status/status.h>
+
+#include <memory>
+#include <string>
+
+namespace grpc {
+class Channel;
+class ServerBuilder;
+}  // namespace grpc
+
+namespace isthmus {
+
+// Control messages carry a layout of up to 65,536 tensors; frames of the data plane are held to
+// kFrameBytes by their receiver.
+inline constexpr int kMaxMessageBytes = 32 << 20;
+
+inline constexpr char kDefaultCoordinator[] = "127.0.0.1:29750";
+
+// A lazily connecting channel of its own (never shared with another of this process), with
+// keepalive pings and a bounded reconnect backoff.
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
+
+// The server's side of the same settings.
+void ConfigureServer(grpc::ServerBuilder* builder);
+
+// OK for a loopback host; FAILED_PRECONDITION for any other without `insecure` (P27): there is no
+// TLS yet, so exposing the port must be somebody's decision. INVALID_ARGUMENT unless HOST:PORT.
+absl::Status CheckListenAddress(const std::string& address, bool insecure);
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_TRANSPORT_ENDPOINTS_H_

@@ -1,0 +1,51 @@
+// The recent updates, in memory, for those who are sent them now or resume later. The seam for the
+// durable log: records are appended in sequence and read by sequence, and nothing is handed out
+// that was not appended.
+#ifndef ISTHMUS_SERVER_LOG_UPDATE_RING_H_
+#define ISTHMUS_SERVER_LOG_UPDATE_RING_H_
+
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/base/mutex.h"
+
+namespace isthmus {
+
+struct UpdateRecord {
+  std::string bytes;  // a serialized isthmus.v1.Update
+  // Per contributor: how long it waited for the others (P26). Not part of the update.
+  std::vector<std::pair<GroupId, absl::Duration>> waited;
+};
+
+// Holds at most `capacity_bytes` of records (but always the newest one), dropping the oldest.
+// Thread-safe.
+class UpdateRing {
+ public:
+  explicit UpdateRing(uint64_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
+
+  // CHECKs that `sequence` follows the last one (the first is 1).
+  void Append(Sequence sequence, std::shared_ptr<const UpdateRecord> record);
+  // Null if it was dropped or is not there yet.
+  std::shared_ptr<const UpdateRecord> Get(Sequence sequence) const;
+  // The oldest sequence still held; the one after the last if none is.
+  Sequence first_available() const;
+  uint64_t bytes() const;
+
+ private:
+  const uint64_t capacity_bytes_;
+  mutable Mutex mu_;
+  std::deque<std::shared_ptr<const UpdateRecord>> records_ ABSL_GUARDED_BY(mu_);
+  uint64_t first_ ABSL_GUARDED_BY(mu_) = 1;
+  uint64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_SERVER_LOG_UPDATE_RING_H_

@@ -1,0 +1,37 @@
+// A whole coordinator: engine, services, health and reflection, on one port.
+#ifndef ISTHMUS_SERVER_RPC_COORDINATOR_SERVER_H_
+#define ISTHMUS_SERVER_RPC_COORDINATOR_SERVER_H_
+
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <memory>
+#include <string>
+
+#include "server/rpc/engine.h"
+
+namespace isthmus {
+
+// Thread-safe.
+class CoordinatorServer {
+ public:
+  struct Options {
+    std::string listen = "127.0.0.1:0";  // port 0: any free one
+    bool insecure = false;               // allow addresses other than loopback
+    Engine::Options engine;
+  };
+  // Listens and serves. Errors: INVALID_ARGUMENT for the run spec or address; UNAVAILABLE when the
+  // address cannot be bound.
+  static absl::StatusOr<std::unique_ptr<CoordinatorServer>> Start(Options options,
+                                                                  const Clock& clock);
+  virtual ~CoordinatorServer() = default;  // as Shutdown(0)
+
+  virtual int port() const = 0;
+  virtual Engine& engine() = 0;
+  // Says NOT_SERVING, takes no new calls, ends the streams after `grace`. Blocks until done.
+  virtual void Shutdown(absl::Duration grace) = 0;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_SERVER_RPC_COORDINATOR_SERVER_H_

@@ -1,0 +1,473 @@
+#include "server/rpc/engine.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/time/time.h>
+
+#include <asio/post.hpp>
+#include <asio/thread_pool.hpp>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/compression/payload.h"
+#include "common/telemetry/log.h"
+#include "common/transport/convert.h"
+#include "server/merge/merge_bucket.h"
+
+namespace isthmus {
+namespace {
+
+constexpr absl::Duration kLongestNap = absl::Seconds(1);
+
+std::span<const std::byte> Bytes(const std::string& s) {
+  return std::as_bytes(std::span(s.data(), s.size()));
+}
+
+}  // namespace
+
+class Engine::Threads {
+ public:
+  explicit Threads(int count) : pool_(count) {}
+  ~Threads() { pool_.join(); }
+  template <typename F>
+  void Post(F f) {
+    asio::post(pool_, std::move(f));
+  }
+
+ private:
+  asio::thread_pool pool_;
+};
+
+Engine::Engine(Options options, const Clock& clock)
+    : options_(std::move(options)),
+      clock_(clock),
+      started_(clock.Now()),
+      ring_(options_.ring_bytes),
+      core_(options_.core),
+      threads_(std::make_unique<Threads>(options_.merge_threads)),
+      ticker_([this] { TickLoop(); }) {}
+
+Engine::~Engine() {
+  {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+    wake_.NotifyAll();
+  }
+  ticker_.join();
+  threads_.reset();  // waits for merges under way; their steps find stopping_ harmless
+}
+
+template <typename F>
+auto Engine::Step(F step) {
+  Actions actions;
+  const auto finish = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    for (Action& action : actions) tasks_.emplace_back(std::move(action));
+    wake_.NotifyAll();  // the next wake-up may have moved
+  };
+  if constexpr (std::is_void_v<decltype(step(core_, absl::Time(), actions))>) {
+    {
+      MutexLock lock(&mu_);
+      step(core_, clock_.Now(), actions);
+      finish();
+    }
+    Drain();
+  } else {
+    auto result = [&] {
+      MutexLock lock(&mu_);
+      auto value = step(core_, clock_.Now(), actions);
+      finish();
+      return value;
+    }();
+    Drain();
+    return result;
+  }
+}
+
+void Engine::Drain() {
+  {
+    MutexLock lock(&mu_);
+    if (draining_) return;
+    draining_ = true;
+  }
+  while (true) {
+    Task task;
+    {
+      MutexLock lock(&mu_);
+      if (tasks_.empty()) {
+        draining_ = false;
+        return;
+      }
+      task = std::move(tasks_.front());
+      tasks_.pop_front();
+    }
+    if (auto* action = std::get_if<Action>(&task)) {
+      Perform(*action);
+    } else {
+      std::get<std::function<void()>>(task)();
+    }
+  }
+}
+
+void Engine::TickLoop() {
+  while (true) {
+    {
+      MutexLock lock(&mu_);
+      if (stopping_) return;
+      const absl::Duration nap =
+          std::min(kLongestNap, core_.NextWakeup() - clock_.Now());
+      if (nap > absl::ZeroDuration()) {
+        wake_.WaitFor(&mu_, absl::ToChronoNanoseconds(nap));
+      }
+      if (stopping_) return;
+      if (core_.NextWakeup() > clock_.Now()) continue;
+    }
+    Step([](Coordinator& core, absl::Time now, Actions& out) { core.Tick(now, out); });
+  }
+}
+
+std::shared_ptr<UpdateStream> Engine::Find(StreamId id) {
+  MutexLock lock(&mu_);
+  const auto it = streams_.find(id);
+  return it == streams_.end() ? nullptr : it->second;
+}
+
+// --- control -----------------------------------------------------------------------------------
+
+absl::StatusOr<Coordinator::Registered> Engine::Register(const Coordinator::RegisterArgs& args) {
+  auto result = Step([&](Coordinator& core, absl::Time now, Actions& out) {
+    return core.Register(args, now, out);
+  });
+  LogInfo(result.ok() ? absl::StrCat("group ", args.group.value(), " '", args.label,
+                                     "' registered as incarnation ",
+                                     result->incarnation.value())
+                      : absl::StrCat("refused: ", std::string(result.status().message())));
+  return result;
+}
+
+absl::Status Engine::Ready(Member member, uint64_t change, const Layout& layout) {
+  absl::Status status = Step([&](Coordinator& core, absl::Time now, Actions& out) {
+    return core.Ready(member, change, layout, now, out);
+  });
+  LogInfo(status.ok() ? absl::StrCat("group ", member.group.value(), " is ready")
+                      : absl::StrCat("refused: ", std::string(status.message())));
+  return status;
+}
+
+absl::Status Engine::NotReady(Member member, uint64_t change, const std::string& reason) {
+  LogInfo(absl::StrCat("group ", member.group.value(), " is not ready: ", reason));
+  return Step([&](Coordinator& core, absl::Time now, Actions& out) {
+    return core.NotReady(member, change, reason, now, out);
+  });
+}
+
+absl::Status Engine::Leave(Member member, const std::string& reason) {
+  LogInfo(absl::StrCat("group ", member.group.value(), " leaves: ", reason));
+  return Step([&](Coordinator& core, absl::Time now, Actions& out) {
+    return core.Leave(member, reason, now, out);
+  });
+}
+
+absl::StatusOr<v1::HeartbeatReply> Engine::Heartbeat(const v1::HeartbeatRequest& request) {
+  MutexLock lock(&mu_);
+  const Member member{GroupId(request.identity().group_id()),
+                      Incarnation(request.identity().incarnation())};
+  ISTHMUS_RETURN_IF_ERROR(core_.CheckMember(member));
+  heartbeats_[member.group] = request;
+  heard_[member.group] = clock_.Now();
+  v1::HeartbeatReply reply;
+  reply.set_epoch(core_.membership().epoch().value());
+  reply.set_running(core_.state(clock_.Now()) != Coordinator::State::kEnded);
+  return reply;
+}
+
+v1::GetStatusReply Engine::Status() {
+  MutexLock lock(&mu_);
+  const absl::Time now = clock_.Now();
+  v1::GetStatusReply s;
+  s.set_instance(options_.core.instance);
+  s.set_epoch(core_.membership().epoch().value());
+  static constexpr v1::GetStatusReply::State kStates[] = {
+      v1::GetStatusReply::WAITING_FOR_GROUPS, v1::GetStatusReply::AGREEING,
+      v1::GetStatusReply::TRAINING, v1::GetStatusReply::WAITING_FOR_QUORUM,
+      v1::GetStatusReply::ENDED};
+  s.set_state(kStates[static_cast<int>(core_.state(now))]);
+  s.set_waiting_reason(core_.WaitingReason(now));
+  s.set_round(core_.open_round().value());
+  const CoordinatorCounters& counters = core_.counters();
+  s.set_rounds_committed(counters.rounds_committed);
+  s.set_sequence(core_.last_sequence().value());
+  ToProto(options_.core.run, s.mutable_run());
+  if (core_.layout()) s.set_parameters(core_.layout()->logical_length());
+  s.set_buckets(core_.buckets().count());
+  s.set_contributions_merged(counters.contributions_merged);
+  s.set_contributions_late(counters.contributions_late);
+  s.set_contributions_rejected(rejected_);
+  s.set_abstentions(counters.abstentions);
+  s.set_scalar_mismatches(counters.scalar_mismatches);
+  s.set_uptime_seconds(absl::ToDoubleSeconds(now - started_));
+  s.set_loss(core_.last_loss());
+  if (now > training_began_) {
+    s.set_samples_per_second(static_cast<double>(samples_merged_) /
+                             absl::ToDoubleSeconds(now - training_began_));
+  }
+  s.set_ring_bytes(ring_.bytes());
+  for (const auto& [id, group] : core_.membership().groups()) {
+    v1::GroupStatus* g = s.add_groups();
+    g->set_group_id(id.value());
+    g->set_label(group.label);
+    g->set_incarnation(group.incarnation.value());
+    g->set_state(group.left       ? "gone"
+                 : group.active() ? "active"
+                 : group.in_sync  ? (group.ready ? "ready" : "waiting for its job")
+                 : group.ready    ? "syncing"
+                                  : "registered");
+    g->set_connected(group.stream.has_value());
+    g->set_awaited(core_.round().awaited().contains(id));
+    g->set_buckets_received(core_.round().CompleteBuckets(id));
+    g->set_ranks(group.ranks);
+    g->set_bytes_up(traffic_[id].bytes_up);
+    g->set_bytes_down(traffic_[id].bytes_down);
+    g->set_last_event(group.last_event);
+    if (const auto it = heard_.find(id); it != heard_.end()) {
+      g->set_seconds_since_heard(absl::ToDoubleSeconds(now - it->second));
+    }
+    if (const auto it = heartbeats_.find(id); it != heartbeats_.end()) {
+      *g->mutable_heartbeat() = it->second;
+    }
+  }
+  return s;
+}
+
+// --- data --------------------------------------------------------------------------------------
+
+absl::Status Engine::Opened(StreamId id, std::shared_ptr<UpdateStream> stream,
+                            const Coordinator::Hello& hello) {
+  return Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS
+              -> absl::Status {
+    const auto next = core.StreamOpened(id, hello, ring_.first_available(), now, out);
+    ISTHMUS_RETURN_IF_ERROR(next.status());
+    streams_[id] = stream;
+    heard_[hello.member.group] = now;
+    v1::CoordinatorMessage message;
+    message.mutable_welcome()->set_epoch(core.membership().epoch().value());
+    message.mutable_welcome()->set_next_sequence(next->value());
+    tasks_.emplace_back([stream, message] { stream->Send(message); });  // before what follows
+    return absl::OkStatus();
+  });
+}
+
+void Engine::Closed(StreamId id, const std::string& reason) {
+  Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    streams_.erase(id);
+    core.StreamClosed(id, reason, now, out);
+  });
+}
+
+absl::StatusOr<ChunkRun> Engine::BucketChunks(BucketIndex bucket) {
+  MutexLock lock(&mu_);
+  return core_.BucketChunks(bucket);
+}
+
+void Engine::Part(StreamId id, GroupId group, WholePart part,
+                  std::function<void(absl::Status)> done) {
+  threads_->Post([this, id, group, part = std::move(part), done = std::move(done)]() mutable {
+    auto selection = DecodePayload(Bytes(part.payload), ContributionFormat(options_.core.run),
+                                   part.chunks.first, part.chunks.count);
+    if (!selection.ok()) {
+      {
+        MutexLock lock(&mu_);
+        ++rejected_;
+      }
+      return done({selection.status().code(),
+                   absl::StrCat("group ", group.value(), " round ", part.round.value(),
+                                " bucket ", part.bucket.value(), ": ",
+                                std::string(selection.status().message()))});
+    }
+    done(Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS
+              -> absl::Status {
+      heard_[group] = now;
+      const auto fate =
+          core.PartArrived(id, part.round, part.bucket, part.chunks, part.info, now, out);
+      if (!fate.ok()) {
+        ++rejected_;
+        return fate.status();
+      }
+      if (*fate == Coordinator::PartFate::kStore) {
+        store_.Put(group, part.round, part.bucket, *std::move(selection));
+      }
+      return absl::OkStatus();
+    }));
+  });
+}
+
+absl::Status Engine::Abstain(StreamId id, const v1::Abstain& abstain) {
+  if (abstain.reason() != v1::Abstain::NON_FINITE && abstain.reason() != v1::Abstain::SKIPPED) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("abstain reason: expected 1 or 2, got ", static_cast<int>(abstain.reason())));
+  }
+  return Step([&](Coordinator& core, absl::Time now, Actions& out) {
+    return core.Abstained(id, Round(abstain.round()), BucketIndex(abstain.bucket()),
+                          static_cast<AbstainReason>(abstain.reason()), now, out);
+  });
+}
+
+absl::Status Engine::CaughtUp(StreamId id, const v1::CaughtUp& caught_up) {
+  return Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    const TransferId transfer(caught_up.transfer());
+    relays_.erase(transfer);
+    return core.CaughtUp(id, transfer, Sequence(caught_up.sequence()), ring_.first_available(),
+                         now, out);
+  });
+}
+
+absl::Status Engine::Relay(StreamId donor, v1::SnapshotFrame frame) {
+  std::shared_ptr<UpdateStream> joiner;
+  {
+    MutexLock lock(&mu_);
+    const auto it = relays_.find(TransferId(frame.transfer()));
+    if (it == relays_.end() || it->second.donor != donor) return absl::OkStatus();  // aborted
+    Relaying& relay = it->second;
+    if (frame.data().size() > kFrameBytes || frame.offset() != relay.next_offset ||
+        frame.offset() + frame.data().size() > relay.acked + options_.snapshot_window_bytes ||
+        frame.data().empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "snapshot ", frame.transfer(), ": frame of ", frame.data().size(), " bytes at offset ",
+          frame.offset(), "; expected 1 to ", kFrameBytes, " at ", relay.next_offset,
+          " and within the window of ", options_.snapshot_window_bytes));
+    }
+    relay.next_offset += frame.data().size();
+    core_.TransferProgress(TransferId(frame.transfer()), clock_.Now());
+    if (const auto s = streams_.find(relay.joiner); s != streams_.end()) joiner = s->second;
+  }
+  if (joiner == nullptr) return absl::OkStatus();
+  v1::CoordinatorMessage message;
+  *message.mutable_snapshot() = std::move(frame);
+  joiner->Send(std::move(message));
+  return absl::OkStatus();
+}
+
+void Engine::Relayed(TransferId transfer, uint64_t end) {
+  std::shared_ptr<UpdateStream> donor;
+  {
+    MutexLock lock(&mu_);
+    const auto it = relays_.find(transfer);
+    if (it == relays_.end()) return;
+    it->second.acked = end;
+    core_.TransferProgress(transfer, clock_.Now());
+    if (const auto s = streams_.find(it->second.donor); s != streams_.end()) donor = s->second;
+  }
+  if (donor == nullptr) return;
+  v1::CoordinatorMessage message;
+  message.mutable_snapshot_ack()->set_transfer(transfer.value());
+  message.mutable_snapshot_ack()->set_offset(end);
+  donor->Send(std::move(message));
+}
+
+void Engine::CountTraffic(GroupId group, uint64_t up, uint64_t down) {
+  MutexLock lock(&mu_);
+  traffic_[group].bytes_up += up;
+  traffic_[group].bytes_down += down;
+  if (up > 0) heard_[group] = clock_.Now();
+}
+
+// --- performing --------------------------------------------------------------------------------
+
+void Engine::Perform(const Action& action) {
+  v1::CoordinatorMessage message;
+  if (const auto* merge = std::get_if<MergeBucket>(&action)) {
+    PerformMerge(*merge);
+  } else if (const auto* append = std::get_if<Append>(&action)) {
+    PerformAppend(append->sequence);
+  } else if (const auto* publish = std::get_if<Publish>(&action)) {
+    published_.store(publish->sequence.value());
+    std::map<StreamId, std::shared_ptr<UpdateStream>> streams;
+    {
+      MutexLock lock(&mu_);
+      streams = streams_;
+    }
+    for (const auto& [id, stream] : streams) stream->Poke();
+  } else if (const auto* updates = std::get_if<SendUpdates>(&action)) {
+    if (auto stream = Find(updates->stream)) stream->SendUpdates(updates->from);
+  } else if (const auto* start = std::get_if<SendStart>(&action)) {
+    {
+      MutexLock lock(&mu_);
+      training_began_ = std::min(training_began_, clock_.Now());
+    }
+    message.mutable_start()->set_group_index(start->group_index);
+    message.mutable_start()->set_group_count(start->group_count);
+    message.mutable_start()->set_open_round(start->open_round.value());
+    if (auto stream = Find(start->stream)) stream->Send(message);
+  } else if (const auto* closed = std::get_if<SendClosed>(&action)) {
+    message.mutable_closed()->set_round(closed->round.value());
+    message.mutable_closed()->set_bucket(closed->bucket.value());
+    if (auto stream = Find(closed->stream)) stream->Send(message);
+  } else if (const auto* transfer = std::get_if<StartTransfer>(&action)) {
+    {
+      MutexLock lock(&mu_);
+      relays_[transfer->transfer] = {transfer->donor, transfer->joiner};
+    }
+    message.mutable_snapshot_request()->set_transfer(transfer->transfer.value());
+    message.mutable_snapshot_request()->set_window_bytes(options_.snapshot_window_bytes);
+    if (auto stream = Find(transfer->donor)) stream->Send(message);
+  } else if (const auto* abort = std::get_if<AbortTransfer>(&action)) {
+    {
+      MutexLock lock(&mu_);
+      relays_.erase(abort->transfer);
+    }
+    message.mutable_snapshot_aborted()->set_transfer(abort->transfer.value());
+    message.mutable_snapshot_aborted()->set_reason(abort->reason);
+    for (StreamId id : {abort->donor, abort->joiner}) {
+      if (auto stream = Find(id)) stream->Send(message);
+    }
+  } else if (const auto* close = std::get_if<CloseStream>(&action)) {
+    if (auto stream = Find(close->stream)) stream->Close(close->status);
+  } else if (const auto* drop = std::get_if<DropContribution>(&action)) {
+    MutexLock lock(&mu_);
+    store_.Drop(drop->group, drop->round, drop->bucket);
+  } else if (const auto* note = std::get_if<Note>(&action)) {
+    LogInfo(note->text);
+  }
+}
+
+void Engine::PerformMerge(const MergeBucket& merge) {
+  std::vector<std::vector<Selection>> parts;
+  ChunkRun chunks;
+  {
+    MutexLock lock(&mu_);
+    chunks = *core_.BucketChunks(merge.update.bucket);
+    for (const Contributor& c : merge.update.contributors) {
+      parts.push_back(store_.Take(c.group, merge.update.round, merge.update.bucket));
+      if (merge.update.bucket == BucketIndex(0)) samples_merged_ += c.samples;
+    }
+  }
+  threads_->Post([this, merge, chunks, parts = std::move(parts)] {
+    v1::Update update;
+    ToProto(merge.update, &update);
+    update.set_payload(MergeContributions(options_.core.run, chunks.first, chunks.count,
+                                          merge.update.contributors, parts));
+    auto record = std::make_shared<UpdateRecord>();
+    update.SerializeToString(&record->bytes);
+    for (size_t i = 0; i < merge.waited.size(); ++i) {
+      record->waited.emplace_back(merge.update.contributors[i].group, merge.waited[i]);
+    }
+    Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      merged_[merge.update.sequence] = std::move(record);
+      core.Merged(merge.update.sequence, now, out);
+    });
+  });
+}
+
+void Engine::PerformAppend(Sequence sequence) {
+  std::shared_ptr<const UpdateRecord> record;
+  {
+    MutexLock lock(&mu_);
+    const auto node = merged_.extract(sequence);
+    ISTHMUS_CHECK(!node.empty());
+    record = node.mapped();
+  }
+  ring_.Append(sequence, std::move(record));
+  Step([&](Coordinator& core, absl::Time now, Actions& out) {
+    core.Appended(sequence, now, out);
+  });
+}
+
+}  // namespace isthmus

@@ -1,0 +1,144 @@
+// The coordinator's core at work: turns what the services hear into events, and performs what the
+// core decides, in order. Owns the core, the stored parts, the ring of updates and the merge
+// threads.
+#ifndef ISTHMUS_SERVER_RPC_ENGINE_H_
+#define ISTHMUS_SERVER_RPC_ENGINE_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "isthmus/v1/control.pb.h"
+#include "isthmus/v1/exchange.pb.h"
+#include "server/core/coordinator.h"
+#include "server/log/update_ring.h"
+#include "server/merge/contribution_store.h"
+#include "server/rpc/part_assembler.h"
+
+namespace isthmus {
+
+// A worker's exchange stream as the engine uses it. Thread-safe; calls return at once, and do
+// nothing once the stream has ended.
+class UpdateStream {
+ public:
+  virtual ~UpdateStream() = default;
+  virtual void Send(v1::CoordinatorMessage message) = 0;
+  // Sends updates from `from` on, up to what has been published; Poke() says there is more.
+  virtual void SendUpdates(Sequence from) = 0;
+  virtual void Poke() = 0;
+  virtual void Close(const absl::Status& status) = 0;
+};
+
+// What crossed a group's streams, in message bytes.
+struct GroupTraffic {
+  uint64_t bytes_up = 0;
+  uint64_t bytes_down = 0;
+};
+
+// Thread-safe.
+class Engine {
+ public:
+  struct Options {
+    CoordinatorConfig core;
+    uint64_t ring_bytes = uint64_t{256} << 20;
+    int merge_threads = 2;
+    uint64_t snapshot_window_bytes = 1 << 20;
+  };
+  Engine(Options options, const Clock& clock);
+  ~Engine();  // streams must have ended
+
+  const CoordinatorConfig& config() const { return options_.core; }
+
+  // --- control ---------------------------------------------------------------------------------
+  absl::StatusOr<Coordinator::Registered> Register(const Coordinator::RegisterArgs& args);
+  absl::Status Ready(Member member, uint64_t change, const Layout& layout);
+  absl::Status NotReady(Member member, uint64_t change, const std::string& reason);
+  absl::Status Leave(Member member, const std::string& reason);
+  absl::StatusOr<v1::HeartbeatReply> Heartbeat(const v1::HeartbeatRequest& request);
+  v1::GetStatusReply Status();
+
+  // --- data ------------------------------------------------------------------------------------
+  StreamId NewStreamId() { return StreamId(++last_stream_); }
+  // On success Welcome has been sent.
+  absl::Status Opened(StreamId id, std::shared_ptr<UpdateStream> stream,
+                      const Coordinator::Hello& hello);
+  void Closed(StreamId id, const std::string& reason);
+  absl::StatusOr<ChunkRun> BucketChunks(BucketIndex bucket);
+  // Decodes on a merge thread; `done` is called there with the verdict.
+  void Part(StreamId id, GroupId group, WholePart part, std::function<void(absl::Status)> done);
+  absl::Status Abstain(StreamId id, const v1::Abstain& abstain);
+  absl::Status CaughtUp(StreamId id, const v1::CaughtUp& caught_up);
+  // Passes a donor's frame on to the joiner. Errors end the donor's stream.
+  absl::Status Relay(StreamId donor, v1::SnapshotFrame frame);
+  // The joiner's stream has taken the relayed frame that ends at `end`.
+  void Relayed(TransferId transfer, uint64_t end);
+  void CountTraffic(GroupId group, uint64_t up, uint64_t down);
+
+  // For streams.
+  Sequence published() const { return Sequence(published_.load()); }
+  const UpdateRing& ring() const { return ring_; }
+
+ private:
+  struct Relaying {
+    StreamId donor;
+    StreamId joiner;
+    uint64_t next_offset = 0;  // expected from the donor
+    uint64_t acked = 0;        // taken by the joiner's stream
+  };
+  using Task = std::variant<Action, std::function<void()>>;
+
+  // Runs `step(core, now, actions)` under the lock, then performs what is queued, unless another
+  // thread is at it.
+  template <typename F>
+  auto Step(F step);
+  void Drain();
+  void Perform(const Action& action);
+  void PerformMerge(const MergeBucket& merge);
+  void PerformAppend(Sequence sequence);
+  std::shared_ptr<UpdateStream> Find(StreamId id);
+  void TickLoop();
+
+  const Options options_;
+  const Clock& clock_;
+  const absl::Time started_;
+  UpdateRing ring_;
+  std::atomic<uint64_t> last_stream_{0};
+  std::atomic<uint64_t> published_{0};
+
+  Mutex mu_;
+  CondVar wake_;
+  Coordinator core_ ABSL_GUARDED_BY(mu_);
+  ContributionStore store_ ABSL_GUARDED_BY(mu_);
+  std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::map<StreamId, std::shared_ptr<UpdateStream>> streams_ ABSL_GUARDED_BY(mu_);
+  std::map<Sequence, std::shared_ptr<const UpdateRecord>> merged_ ABSL_GUARDED_BY(mu_);
+  std::map<TransferId, Relaying> relays_ ABSL_GUARDED_BY(mu_);
+  std::map<GroupId, v1::HeartbeatRequest> heartbeats_ ABSL_GUARDED_BY(mu_);
+  std::map<GroupId, absl::Time> heard_ ABSL_GUARDED_BY(mu_);
+  std::map<GroupId, GroupTraffic> traffic_ ABSL_GUARDED_BY(mu_);
+  uint64_t rejected_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Time training_began_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
+  uint64_t samples_merged_ ABSL_GUARDED_BY(mu_) = 0;  // of first buckets
+
+  class Threads;
+  std::unique_ptr<Threads> threads_;
+  std::thread ticker_;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_SERVER_RPC_ENGINE_H_

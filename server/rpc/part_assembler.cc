@@ -1,0 +1,61 @@
+#include "server/rpc/part_assembler.h"
+
+#include <absl/strings/str_cat.h>
+
+#include "common/base/status_macros.h"
+#include "common/transport/convert.h"
+
+namespace isthmus {
+namespace {
+
+absl::Status FrameError(const v1::PartFrame& frame, const char* field, uint64_t expected,
+                        uint64_t actual) {
+  return absl::InvalidArgumentError(absl::StrCat("part frame of round ", frame.round(), " bucket ",
+                                                 frame.bucket(), ": ", field, ": expected ",
+                                                 expected, ", got ", actual));
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame& frame) {
+  if (frame.data().size() > kFrameBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("part frame of ", frame.data().size(),
+                                                   " bytes: expected at most ", kFrameBytes));
+  }
+  if (frame.offset() == 0) {
+    ISTHMUS_ASSIGN_OR_RETURN(const ChunkRun bucket, bucket_chunks_(BucketIndex(frame.bucket())));
+    const uint64_t end = bucket.first + bucket.count;
+    if (frame.chunk_count() == 0 || frame.first_chunk() < bucket.first ||
+        frame.first_chunk() >= end || frame.chunk_count() > end - frame.first_chunk()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "part frame of round ", frame.round(), " bucket ", frame.bucket(), ": ",
+          frame.chunk_count(), " chunks from ", frame.first_chunk(), ", expected within [",
+          bucket.first, ", ", end, ")"));
+    }
+    const uint64_t expected = PayloadBytes(format_, frame.chunk_count());
+    if (frame.payload_bytes() != expected) {
+      return FrameError(frame, "payload_bytes", expected, frame.payload_bytes());
+    }
+    part_.emplace(WholePart{Round(frame.round()), BucketIndex(frame.bucket()),
+                            {frame.first_chunk(), frame.chunk_count()},
+                            FromProto(frame.info()), ""});
+    payload_bytes_ = expected;
+    part_->payload.reserve(expected);
+  }
+  const uint64_t have = part_ ? part_->payload.size() : 0;
+  if (!part_ || frame.offset() != have || Round(frame.round()) != part_->round ||
+      BucketIndex(frame.bucket()) != part_->bucket ||
+      frame.first_chunk() != part_->chunks.first) {
+    return FrameError(frame, "offset", have, frame.offset());
+  }
+  if (frame.data().size() > payload_bytes_ - have) {
+    return FrameError(frame, "bytes left", payload_bytes_ - have, frame.data().size());
+  }
+  part_->payload.append(frame.data());
+  if (part_->payload.size() < payload_bytes_) return std::optional<WholePart>();
+  std::optional<WholePart> whole = std::move(part_);
+  part_.reset();
+  return whole;
+}
+
+}  // namespace isthmus

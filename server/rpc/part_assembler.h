@@ -1,0 +1,50 @@
+// Frames of one stream put together into whole parts, each checked before anything is allocated
+// for it.
+#ifndef ISTHMUS_SERVER_RPC_PART_ASSEMBLER_H_
+#define ISTHMUS_SERVER_RPC_PART_ASSEMBLER_H_
+
+#include <absl/status/statusor.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "common/run/run_spec.h"
+#include "common/run/update.h"
+#include "isthmus/v1/exchange.pb.h"
+#include "server/core/round.h"
+
+namespace isthmus {
+
+struct WholePart {
+  Round round;
+  BucketIndex bucket;
+  ChunkRun chunks;
+  ContributionInfo info;
+  std::string payload;
+};
+
+// Holds at most one part, of the size that its chunk run has in the run's format.
+// Thread-compatible.
+class PartAssembler {
+ public:
+  // `bucket_chunks` says where a bucket's chunks lie, or why there is no such bucket.
+  PartAssembler(PayloadFormat format,
+                std::function<absl::StatusOr<ChunkRun>(BucketIndex)> bucket_chunks)
+      : format_(format), bucket_chunks_(std::move(bucket_chunks)) {}
+
+  // The part that `frame` completes, if it does. A frame with offset 0 begins a part and drops an
+  // unfinished one (its sender was told Closed). Errors: INVALID_ARGUMENT for an oversize frame, a
+  // part outside its bucket, a size that does not fit its chunk run, or an offset out of order.
+  absl::StatusOr<std::optional<WholePart>> Add(const v1::PartFrame& frame);
+
+ private:
+  const PayloadFormat format_;
+  const std::function<absl::StatusOr<ChunkRun>(BucketIndex)> bucket_chunks_;
+  std::optional<WholePart> part_;
+  uint64_t payload_bytes_ = 0;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_SERVER_RPC_PART_ASSEMBLER_H_

@@ -1,0 +1,87 @@
+#include "server/rpc/services.h"
+
+#include <utility>
+
+#include "common/transport/convert.h"
+#include "common/transport/status.h"
+#include "server/rpc/exchange_stream.h"
+
+namespace isthmus {
+namespace {
+
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+Member MemberOf(const v1::Identity& identity) {
+  return {GroupId(identity.group_id()), Incarnation(identity.incarnation())};
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* ControlService::Register(grpc::CallbackServerContext* context,
+                                                   const v1::RegisterRequest* request,
+                                                   v1::RegisterReply* reply) {
+  Coordinator::RegisterArgs args;
+  args.versions = {request->versions().min(), request->versions().max()};
+  args.group = GroupId(request->group_id());
+  args.nonce = request->nonce();
+  args.label = request->label();
+  args.ranks = request->ranks();
+  args.instance = request->instance();
+  args.expect.assign(request->expect().begin(), request->expect().end());
+  const auto registered = engine_->Register(args);
+  if (!registered.ok()) return Answer(context, registered.status());
+  reply->set_version(registered->version);
+  reply->set_instance(engine_->config().instance);
+  reply->set_incarnation(registered->incarnation.value());
+  reply->set_epoch(registered->epoch.value());
+  ToProto(engine_->config().run, reply->mutable_run());
+  return Answer(context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* ControlService::Ready(grpc::CallbackServerContext* context,
+                                                const v1::ReadyRequest* request,
+                                                v1::ReadyReply*) {
+  const auto layout = FromProto(request->layout());
+  if (!layout.ok()) return Answer(context, layout.status());
+  return Answer(context,
+                engine_->Ready(MemberOf(request->identity()), request->change(), *layout));
+}
+
+grpc::ServerUnaryReactor* ControlService::NotReady(grpc::CallbackServerContext* context,
+                                                   const v1::NotReadyRequest* request,
+                                                   v1::NotReadyReply*) {
+  return Answer(context, engine_->NotReady(MemberOf(request->identity()), request->change(),
+                                           request->reason().substr(0, 512)));
+}
+
+grpc::ServerUnaryReactor* ControlService::Heartbeat(grpc::CallbackServerContext* context,
+                                                    const v1::HeartbeatRequest* request,
+                                                    v1::HeartbeatReply* reply) {
+  auto answer = engine_->Heartbeat(*request);
+  if (answer.ok()) *reply = *std::move(answer);
+  return Answer(context, answer.status());
+}
+
+grpc::ServerUnaryReactor* ControlService::Leave(grpc::CallbackServerContext* context,
+                                                const v1::LeaveRequest* request, v1::LeaveReply*) {
+  return Answer(context, engine_->Leave(MemberOf(request->identity()),
+                                        request->reason().substr(0, 512)));
+}
+
+grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext* context,
+                                                    const v1::GetStatusRequest*,
+                                                    v1::GetStatusReply* reply) {
+  *reply = engine_->Status();
+  return Answer(context, absl::OkStatus());
+}
+
+grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* ExchangeService::Connect(
+    grpc::CallbackServerContext*) {
+  return ExchangeStream::Start(engine_);
+}
+
+}  // namespace isthmus

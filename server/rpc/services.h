@@ -1,0 +1,47 @@
+// The two services of the coordinator. They decode, call the engine, and answer.
+#ifndef ISTHMUS_SERVER_RPC_SERVICES_H_
+#define ISTHMUS_SERVER_RPC_SERVICES_H_
+
+#include "isthmus/v1/control.grpc.pb.h"
+#include "isthmus/v1/exchange.grpc.pb.h"
+#include "server/rpc/engine.h"
+
+namespace isthmus {
+
+class ControlService : public v1::Control::CallbackService {
+ public:
+  explicit ControlService(Engine* engine) : engine_(engine) {}
+  grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
+                                     const v1::RegisterRequest* request,
+                                     v1::RegisterReply* reply) override;
+  grpc::ServerUnaryReactor* Ready(grpc::CallbackServerContext* context,
+                                  const v1::ReadyRequest* request, v1::ReadyReply* reply) override;
+  grpc::ServerUnaryReactor* NotReady(grpc::CallbackServerContext* context,
+                                     const v1::NotReadyRequest* request,
+                                     v1::NotReadyReply* reply) override;
+  grpc::ServerUnaryReactor* Heartbeat(grpc::CallbackServerContext* context,
+                                      const v1::HeartbeatRequest* request,
+                                      v1::HeartbeatReply* reply) override;
+  grpc::ServerUnaryReactor* Leave(grpc::CallbackServerContext* context,
+                                  const v1::LeaveRequest* request, v1::LeaveReply* reply) override;
+  grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
+                                      const v1::GetStatusRequest* request,
+                                      v1::GetStatusReply* reply) override;
+
+ private:
+  Engine* const engine_;
+};
+
+class ExchangeService : public v1::Exchange::CallbackService {
+ public:
+  explicit ExchangeService(Engine* engine) : engine_(engine) {}
+  grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* Connect(
+      grpc::CallbackServerContext* context) override;
+
+ private:
+  Engine* const engine_;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_SERVER_RPC_SERVICES_H_

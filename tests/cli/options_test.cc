@@ -1,0 +1,137 @@
+#include "cli/rehearse/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+namespace isthmus {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+RehearseFlags Flags() {
+  RehearseFlags flags;
+  flags.text = "book.txt";
+  return flags;
+}
+
+RehearseOptions Parse(const RehearseFlags& flags) {
+  const absl::StatusOr<RehearseOptions> options = ParseRehearseFlags(flags);
+  EXPECT_TRUE(options.ok()) << options.status();
+  return options.ok() ? *options : RehearseOptions();
+}
+
+TEST(RehearseOptionsTest, DefaultsAreTheDemo) {
+  const RehearseOptions options = Parse(Flags());
+  EXPECT_THAT(options.ranks, ElementsAre(2, 2));
+  EXPECT_EQ(options.links[0].ToString(), "10mbit/40ms");
+  EXPECT_EQ(options.steps, 300u);
+  EXPECT_EQ(options.scheme, "flexdemo");
+  EXPECT_EQ(options.chunk, 64);
+  EXPECT_EQ(options.k, 4);
+  EXPECT_EQ(options.decay, 0.999);
+  EXPECT_TRUE(options.sign);
+  EXPECT_EQ(options.values, "bf16");
+  EXPECT_EQ(options.optimizer, "sgd");
+  EXPECT_FALSE(options.deadline.has_value());
+}
+
+TEST(RehearseOptionsTest, SchemeFullHasItsOwnDefaults) {
+  RehearseFlags flags = Flags();
+  flags.scheme = "full";
+  EXPECT_EQ(Parse(flags).optimizer, "adamw");
+  EXPECT_EQ(Parse(flags).values, "f32");
+  EXPECT_EQ(Parse(flags).lr, kFullDefaults.lr);
+  EXPECT_FALSE(Parse(flags).sign);
+  flags.optimizer = "sgd";
+  flags.lr = "0.1";
+  EXPECT_EQ(Parse(flags).optimizer, "sgd");
+  EXPECT_EQ(Parse(flags).lr, 0.1);
+}
+
+TEST(RehearseOptionsTest, ListsAreOnePerSite) {
+  RehearseFlags flags = Flags();
+  flags.ranks = "1,2,3";
+  flags.link = "10mbit/40ms,none,1gbit/5ms";
+  const RehearseOptions options = Parse(flags);
+  EXPECT_THAT(options.ranks, ElementsAre(1, 2, 3));
+  EXPECT_EQ(options.links[1].ToString(), "none");
+  flags.link = "none";
+  EXPECT_EQ(Parse(flags).links.size(), 3u);
+  flags.ranks = "1";
+  flags.sites = "4";
+  EXPECT_THAT(Parse(flags).ranks, ElementsAre(1, 1, 1, 1));
+}
+
+TEST(RehearseOptionsTest, AJobMayReplaceTheText) {
+  RehearseFlags flags;
+  EXPECT_FALSE(ParseRehearseFlags(flags).ok());
+  flags.command = {"./job", "--flag"};
+  EXPECT_THAT(Parse(flags).command, ElementsAre("./job", "--flag"));
+}
+
+TEST(RehearseOptionsTest, JobFlagsAreSplitAtBlanks) {
+  RehearseFlags flags = Flags();
+  flags.lm_args = " --layers 2  --width 64";
+  EXPECT_THAT(Parse(flags).lm_args, ElementsAre("--layers", "2", "--width", "64"));
+}
+
+TEST(RehearseOptionsTest, FaultsName) {
+  const absl::StatusOr<Fault> kill = ParseFault("kill:2@50");
+  ASSERT_TRUE(kill.ok()) << kill.status();
+  EXPECT_EQ(*kill, (Fault{Fault::Kind::kKill, 2, 50, absl::ZeroDuration()}));
+  const absl::StatusOr<Fault> cut = ParseFault("cut:1@100/2.5s");
+  ASSERT_TRUE(cut.ok()) << cut.status();
+  EXPECT_EQ(*cut, (Fault{Fault::Kind::kCut, 1, 100, absl::Seconds(2.5)}));
+}
+
+struct BadFlag {
+  const char* name;
+  std::function<void(RehearseFlags&)> set;
+  const char* expected;
+};
+
+TEST(RehearseOptionsTest, SaysWhichFlagIsWrongWhatIsExpectedAndWhatCame) {
+  const BadFlag cases[] = {
+      {"--sites", [](auto& f) { f.sites = "0"; }, "a whole number from 1 to 64, got '0'"},
+      {"--sites", [](auto& f) { f.sites = "two"; }, "got 'two'"},
+      {"--ranks", [](auto& f) { f.ranks = "2,x"; }, "a whole number from 1 to 64, got 'x'"},
+      {"--ranks", [](auto& f) { f.sites = "3", f.ranks = "1,2"; }, "each of 3 sites, got '1,2'"},
+      {"--link", [](auto& f) { f.link = "10"; }, "got '10'"},
+      {"--link", [](auto& f) { f.ranks = "1,2,3", f.link = "none,none"; }, "each of 3 sites"},
+      {"--scheme", [](auto& f) { f.scheme = "best"; }, "flexdemo or full, got 'best'"},
+      {"--chunk", [](auto& f) { f.chunk = "48"; }, "a power of two from 16 to 4096, got '48'"},
+      {"--k", [](auto& f) { f.k = "65"; }, "a whole number from 1 to 64, got '65'"},
+      {"--values", [](auto& f) { f.values = "f64"; }, "bf16 or f32, got 'f64'"},
+      {"--decay", [](auto& f) { f.decay = "1"; }, "a number from 0 to below 1, got '1'"},
+      {"--decay", [](auto& f) { f.decay = "nan"; }, "got 'nan'"},
+      {"--optimizer", [](auto& f) { f.optimizer = "lion"; }, "sgd or adamw, got 'lion'"},
+      {"--lr", [](auto& f) { f.lr = "0"; }, "above 0, got '0'"},
+      {"--steps", [](auto& f) { f.steps = "1e3"; }, "got '1e3'"},
+      {"--batch", [](auto& f) { f.batch = "-1"; }, "got '-1'"},
+      {"--seed", [](auto& f) { f.seed = "x"; }, "got 'x'"},
+      {"--compare-steps", [](auto& f) { f.compare_steps = "x"; }, "got 'x'"},
+      {"--deadline", [](auto& f) { f.deadline = "60"; }, "a duration such as 60s, got '60'"},
+      {"--text", [](auto& f) { f.text = ""; }, "got ''"},
+      {"--fault", [](auto& f) { f.faults = {"kill:1"}; }, "kill:SITE@ROUND"},
+      {"--fault", [](auto& f) { f.faults = {"cut:1@5"}; }, "cut:SITE@ROUND/SECONDS"},
+      {"--fault", [](auto& f) { f.faults = {"cut:1@5/0"}; }, "above 0"},
+      {"--fault", [](auto& f) { f.faults = {"burn:1@5"}; }, "got 'burn:1@5'"},
+      {"--fault", [](auto& f) { f.faults = {"kill:3@5"}; }, "a site from 1 to 2"},
+      {"--fault", [](auto& f) { f.faults = {"kill:1@301"}; }, "a round from 1 to 300"},
+  };
+  for (const BadFlag& bad : cases) {
+    RehearseFlags flags = Flags();
+    bad.set(flags);
+    const absl::Status status = ParseRehearseFlags(flags).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad.name << bad.expected;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(bad.name));
+    EXPECT_THAT(std::string(status.message()), HasSubstr(bad.expected));
+  }
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,104 @@
+#include "cli/rehearse/plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+namespace isthmus {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::Not;
+using ::testing::Pair;
+
+RehearseOptions Options(RehearseFlags flags = {}) {
+  flags.text = "book.txt";
+  flags.ranks = "1,2";
+  flags.faults = {"kill:1@5"};
+  return ParseRehearseFlags(flags).value();
+}
+
+Places ExamplePlaces() { return {.bin_dir = "/bin", .run_dir = "/run", .log_dir = "/log"}; }
+
+// The argument after `flag`.
+std::string ValueOf(const Command& command, const std::string& flag) {
+  const auto it = std::find(command.argv.begin(), command.argv.end(), flag);
+  return it == command.argv.end() || it + 1 == command.argv.end() ? "" : *(it + 1);
+}
+
+TEST(PlanTest, TheCoordinatorGetsTheRunSpec) {
+  RehearseFlags flags;
+  flags.deadline = "60s";
+  const Command command = Plan::Main(Options(flags), ExamplePlaces()).Coordinator();
+  EXPECT_THAT(
+      command.argv,
+      ElementsAre("/bin/isthmus-coordinator", "--listen", "127.0.0.1:0", "--port-file",
+                  "/run/coordinator.port", "--scheme", "flexdemo", "--chunk", "64", "--k", "4",
+                  "--decay", "0.999", "--values", "bf16", "--optimizer", "sgd", "--rounds", "300",
+                  "--start-groups", "2", "--min-groups", "1", "--deadline", "1m"));
+  EXPECT_EQ(command.log_path, "/log/coordinator.log");
+}
+
+TEST(PlanTest, SignAndDeadlineAreStated) {
+  RehearseFlags flags;
+  flags.sign = false;
+  const Command command = Plan::Main(Options(flags), ExamplePlaces()).Coordinator();
+  EXPECT_THAT(command.argv, Contains("--no-sign"));
+  EXPECT_EQ(ValueOf(command, "--deadline"), "off");
+}
+
+TEST(PlanTest, AWorkerDialsItsLink) {
+  const Command command = Plan::Main(Options(), ExamplePlaces()).Worker(2, "127.0.0.1:4711");
+  EXPECT_EQ(command.name, "worker-2");
+  EXPECT_THAT(command.argv, ElementsAre("/bin/isthmus-worker", "--coordinator", "127.0.0.1:4711",
+                                        "--group", "2", "--label", "site-2", "--ranks", "cpu:2",
+                                        "--socket", "/run/worker-2.sock"));
+}
+
+TEST(PlanTest, AJobFindsItsWorker) {
+  RehearseFlags flags;
+  flags.seed = "7";
+  flags.lm_args = "--layers 2";
+  const Command command = Plan::Main(Options(flags), ExamplePlaces()).Job(2, 1);
+  EXPECT_EQ(command.name, "job-2-1");
+  EXPECT_EQ(command.argv[0], "/bin/isthmus-lm");
+  EXPECT_EQ(ValueOf(command, "--text"), "book.txt");
+  EXPECT_EQ(ValueOf(command, "--steps"), "0");
+  EXPECT_EQ(ValueOf(command, "--seed"), "7");
+  EXPECT_EQ(ValueOf(command, "--lr"), "0.002");
+  EXPECT_EQ(ValueOf(command, "--report"), "/log/job-2-1.json");
+  EXPECT_EQ(ValueOf(command, "--layers"), "2");
+  EXPECT_THAT(command.environment,
+              ElementsAre(Pair("ISTHMUS_SOCKET", "/run/worker-2.sock"), Pair("LOCAL_RANK", "1"),
+                          Pair("LOCAL_WORLD_SIZE", "2")));
+}
+
+TEST(PlanTest, AnotherJobRunsAsGiven) {
+  RehearseFlags flags;
+  flags.command = {"python3", "job.py"};
+  const Command command = Plan::Main(Options(flags), ExamplePlaces()).Job(1, 0);
+  EXPECT_THAT(command.argv, ElementsAre("python3", "job.py"));
+  EXPECT_EQ(command.environment.size(), 3u);
+}
+
+TEST(PlanTest, TheComparisonIsSchemeFullOnTheSameLinks) {
+  const Plan plan = Plan::Comparison(Options(), ExamplePlaces());
+  const Command coordinator = plan.Coordinator();
+  EXPECT_EQ(ValueOf(coordinator, "--scheme"), "full");
+  EXPECT_EQ(ValueOf(coordinator, "--optimizer"), "adamw");
+  EXPECT_EQ(ValueOf(coordinator, "--values"), "f32");
+  EXPECT_EQ(ValueOf(coordinator, "--rounds"), "5");
+  EXPECT_THAT(coordinator.argv, Contains("--no-sign"));
+  EXPECT_EQ(plan.rounds(), 5u);
+  EXPECT_TRUE(plan.options().faults.empty());
+  EXPECT_EQ(plan.link(2).ToString(), "10mbit/40ms");
+  EXPECT_EQ(ValueOf(plan.Job(1, 0), "--lr"), "0.004");
+  EXPECT_EQ(ValueOf(plan.Job(1, 0), "--sample"), "0");
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,179 @@
+#include "common/collectives/local_communicator.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <functional>
+#include <thread>
+#include <utility>
+
+#include "common/base/rng.h"
+
+namespace isthmus {
+namespace {
+
+using Vectors = std::vector<std::vector<float>>;
+
+// Runs `body` at every rank, each on its own thread.
+void AtEveryRank(uint32_t size, const std::function<void(Communicator&)>& body) {
+  const auto communicators = MakeLocalCommunicators(size);
+  std::vector<std::thread> threads;
+  for (const auto& communicator : communicators) {
+    threads.emplace_back([&body, &communicator] { body(*communicator); });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+// Of very different magnitudes, so that another order of summation shows.
+Vectors RandomInputs(uint64_t seed, uint32_t size, size_t length) {
+  Rng rng(seed);
+  Vectors inputs(size, std::vector<float>(length));
+  for (auto& input : inputs) {
+    for (float& value : input) {
+      value = static_cast<float>((rng.Uniform() - 0.5) * static_cast<double>(1 << rng.Below(20)));
+    }
+  }
+  return inputs;
+}
+
+// The specification, as plainly as can be.
+std::vector<float> PlainMean(const Vectors& inputs) {
+  std::vector<float> mean = inputs[0];
+  for (size_t i = 0; i < mean.size(); ++i) {
+    for (size_t rank = 1; rank < inputs.size(); ++rank) mean[i] += inputs[rank][i];
+    mean[i] /= static_cast<float>(inputs.size());
+  }
+  return mean;
+}
+
+// `size` parts of `length` elements, unequal, some of them empty.
+std::vector<uint64_t> RandomCuts(uint64_t seed, uint32_t size, uint64_t length) {
+  Rng rng(seed);
+  std::vector<uint64_t> cuts{0};
+  for (uint32_t rank = 1; rank < size; ++rank) {
+    cuts.push_back(rng.Chance(0.3) ? cuts.back()
+                                   : cuts.back() + rng.Below(length - cuts.back() + 1));
+  }
+  cuts.push_back(length);
+  return cuts;
+}
+
+void ExpectSameBits(const std::vector<float>& actual, const std::vector<float>& expected) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t i = 0; i < actual.size(); ++i) {
+    ASSERT_EQ(std::bit_cast<uint32_t>(actual[i]), std::bit_cast<uint32_t>(expected[i])) << i;
+  }
+}
+
+TEST(LocalCommunicatorTest, P21_MeanIsSummedInRankOrderBitForBit) {
+  for (uint32_t size = 1; size <= 5; ++size) {
+    for (const size_t length : {1u, 7u, 4096u, 10001u}) {
+      const Vectors inputs = RandomInputs(size * 100 + length, size, length);
+      const std::vector<uint64_t> cuts = RandomCuts(size + length, size, length);
+      std::vector<float> result(length);
+      AtEveryRank(size, [&](Communicator& communicator) {
+        const uint32_t rank = communicator.rank();
+        const auto output = std::span(result).subspan(cuts[rank], cuts[rank + 1] - cuts[rank]);
+        EXPECT_TRUE(communicator.ReduceScatterMean(inputs[rank], cuts[rank], output).ok());
+      });
+      ExpectSameBits(result, PlainMean(inputs));
+    }
+  }
+}
+
+TEST(LocalCommunicatorTest, EveryRankGathersUnequalAndEmptyParts) {
+  constexpr size_t kLength = 5000;
+  for (uint32_t size = 1; size <= 5; ++size) {
+    const std::vector<float> whole = RandomInputs(size, 1, kLength)[0];
+    const std::vector<uint64_t> cuts = RandomCuts(size, size, kLength);
+    Vectors outputs(size, std::vector<float>(kLength));
+    AtEveryRank(size, [&](Communicator& communicator) {
+      const uint32_t rank = communicator.rank();
+      EXPECT_EQ(communicator.size(), size);
+      const auto input = std::span(whole).subspan(cuts[rank], cuts[rank + 1] - cuts[rank]);
+      EXPECT_TRUE(communicator.AllGather(input, cuts[rank], outputs[rank]).ok());
+    });
+    for (const auto& output : outputs) ExpectSameBits(output, whole);
+  }
+}
+
+TEST(LocalCommunicatorTest, AllTrueUnlessOneIsNot) {
+  constexpr uint32_t kSize = 4;
+  for (uint32_t odd_one = 0; odd_one <= kSize; ++odd_one) {
+    AtEveryRank(kSize, [&](Communicator& communicator) {
+      const auto all = communicator.AllTrue(communicator.rank() != odd_one);
+      ASSERT_TRUE(all.ok());
+      EXPECT_EQ(*all, odd_one == kSize);  // the last turn has no odd one
+    });
+  }
+}
+
+// Every rank overwrites its input at once after each collective: nobody may still read it.
+TEST(LocalCommunicatorTest, ManyRoundsReuseTheSameMemory) {
+  constexpr uint32_t kSize = 3;
+  constexpr int kRounds = 300;
+  constexpr size_t kLength = 257;
+  AtEveryRank(kSize, [&](Communicator& communicator) {
+    std::vector<float> input(kLength);
+    std::vector<float> output(kLength);
+    for (int round = 0; round < kRounds; ++round) {
+      std::fill(input.begin(), input.end(), static_cast<float>(round));
+      ASSERT_TRUE(communicator.ReduceScatterMean(input, 0, output).ok());
+      ASSERT_EQ(output.back(), static_cast<float>(round));
+      std::fill(input.begin(), input.end(), -1.0f);
+      ASSERT_EQ(*communicator.AllTrue(round % 2 == 0), round % 2 == 0);
+      ASSERT_TRUE(communicator.Barrier().ok());
+    }
+  });
+}
+
+TEST(LocalCommunicatorTest, AbortFromAnotherThreadWakesThoseWhoWait) {
+  const auto communicators = MakeLocalCommunicators(3);
+  std::vector<absl::Status> results(2);
+  std::vector<std::thread> threads;
+  for (uint32_t rank = 0; rank < 2; ++rank) {  // rank 2 never comes
+    threads.emplace_back([&, rank] {
+      std::vector<float> input(10);
+      results[rank] = communicators[rank]->ReduceScatterMean(input, 0, input);
+    });
+  }
+  communicators[2]->Abort(absl::InternalError("rank 2 died"));
+  communicators[0]->Abort(absl::InternalError("too late to be the reason"));
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& result : results) EXPECT_EQ(result, absl::AbortedError("rank 2 died"));
+}
+
+TEST(LocalCommunicatorTest, AfterAnAbortEveryCallFails) {
+  const auto communicators = MakeLocalCommunicators(2);
+  communicators[0]->Abort(absl::CancelledError("over"));
+  for (const auto& communicator : communicators) {
+    std::vector<float> data(4);
+    EXPECT_EQ(communicator->Barrier(), absl::AbortedError("over"));
+    EXPECT_EQ(communicator->AllTrue(true).status(), absl::AbortedError("over"));
+    EXPECT_EQ(communicator->AllGather({}, 0, data), absl::AbortedError("over"));
+  }
+}
+
+// An abort that races with collectives: the ranks agree on how many have happened.
+TEST(LocalCommunicatorTest, ACollectiveHappensAtEveryRankOrAtNone) {
+  constexpr uint32_t kSize = 3;
+  for (int turn = 0; turn < 20; ++turn) {
+    const auto communicators = MakeLocalCommunicators(kSize);
+    std::vector<int> done(kSize);
+    std::vector<std::thread> threads;
+    for (uint32_t rank = 0; rank < kSize; ++rank) {
+      threads.emplace_back([&, rank] {
+        while (communicators[rank]->Barrier().ok()) {
+          ++done[rank];
+          if (rank == 0 && done[rank] > turn) std::this_thread::yield();
+        }
+      });
+    }
+    communicators[0]->Abort(absl::CancelledError("over"));
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(done, std::vector<int>(kSize, done[0]));
+  }
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,288 @@
+// A replica group without a network: a pipeline, a job made of plain vectors, and the coordinator's
+// part of a round done by hand.
+#ifndef ISTHMUS_TESTS_WORKER_STEP_TEST_GROUP_H_
+#define ISTHMUS_TESTS_WORKER_STEP_TEST_GROUP_H_
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <future>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/mutex.h"
+#include "common/base/rng.h"
+#include "common/compression/merge.h"
+#include "common/compression/update_payload.h"
+#include "worker/step/pipeline.h"
+
+namespace isthmus {
+
+using FloatVector = std::vector<float>;
+
+class FakeJob : public JobSession {
+ public:
+  FakeJob(Layout layout, uint32_t ranks)
+      : layout_(std::move(layout)),
+        parameters_(ranks, FloatVector(layout_.length())),
+        gradients_(ranks, FloatVector(layout_.length())),
+        constants_(ranks, std::vector<std::byte>(layout_.constants_bytes())) {}
+  uint64_t id() const override { return 1; }
+  const Layout& layout() const override { return layout_; }
+  uint32_t ranks() const override { return static_cast<uint32_t>(parameters_.size()); }
+  std::span<float> parameters(uint32_t rank) override { return parameters_[rank]; }
+  std::span<float> gradients(uint32_t rank) override { return gradients_[rank]; }
+  std::span<std::byte> constants(uint32_t rank) override { return constants_[rank]; }
+
+ private:
+  const Layout layout_;
+  std::vector<FloatVector> parameters_;
+  std::vector<FloatVector> gradients_;
+  std::vector<std::vector<std::byte>> constants_;
+};
+
+// Thread-safe.
+class RecordedEvents : public PipelineEvents {
+ public:
+  void OnPart(ContributionPart part) override {
+    MutexLock lock(&mu_);
+    parts_[{part.round, part.bucket}].push_back(std::move(part));
+  }
+  void OnNonFinite(Round round, BucketIndex bucket) override {
+    MutexLock lock(&mu_);
+    non_finite_.emplace_back(round, bucket);
+  }
+  void OnFailure(const absl::Status& status) override {
+    MutexLock lock(&mu_);
+    failures_.push_back(status);
+    failed_.NotifyAll();
+  }
+
+  // In ascending rank.
+  std::vector<ContributionPart> parts(Round round, BucketIndex bucket) {
+    MutexLock lock(&mu_);
+    std::vector<ContributionPart> parts = parts_[{round, bucket}];
+    std::sort(parts.begin(), parts.end(),
+              [](const auto& a, const auto& b) { return a.rank < b.rank; });
+    return parts;
+  }
+  std::vector<std::pair<Round, BucketIndex>> non_finite() {
+    MutexLock lock(&mu_);
+    return non_finite_;
+  }
+  std::vector<absl::Status> failures() {
+    MutexLock lock(&mu_);
+    return failures_;
+  }
+  absl::Status AwaitFailure() {
+    MutexLock lock(&mu_);
+    while (failures_.empty()) {
+      if (!failed_.WaitFor(&mu_, std::chrono::seconds(60)) && failures_.empty()) {
+        return absl::DeadlineExceededError("no failure came");
+      }
+    }
+    return failures_[0];
+  }
+
+ private:
+  Mutex mu_;
+  CondVar failed_;
+  std::map<std::pair<Round, BucketIndex>, std::vector<ContributionPart>> parts_
+      ABSL_GUARDED_BY(mu_);
+  std::vector<std::pair<Round, BucketIndex>> non_finite_ ABSL_GUARDED_BY(mu_);
+  std::vector<absl::Status> failures_ ABSL_GUARDED_BY(mu_);
+};
+
+// Several buckets, tensors across bucket borders, two parameter groups, padding, constants.
+inline Layout MixedLayout() {
+  return *Layout::Create({{.name = "embedding", .shape = {100, 97}, .parameter_group = 0},
+                          {.name = "bias", .shape = {77}, .parameter_group = 1},
+                          {.name = "weight", .shape = {9000}, .parameter_group = 0},
+                          {.name = "scale", .shape = {}, .parameter_group = 1}},
+                         {{.name = "mask", .size_bytes = 100}});
+}
+
+// One unit: with several ranks all parts but one are empty.
+inline Layout TinyLayout() { return *Layout::Create({{.name = "w", .shape = {130}}}, {}); }
+
+inline RunSpec DemoRun() {
+  RunSpec run = DefaultRunSpec(Scheme::kFlexDemo);
+  run.bucket_length = 2 * kUnitLength;
+  return run;
+}
+
+inline RunSpec FullRun() {
+  RunSpec run = DefaultRunSpec(Scheme::kFull);
+  run.bucket_length = 2 * kUnitLength;
+  return run;
+}
+
+// Multiples of 2^-7 within (-8, 8), so that the mean of a few ranks' equal gradients is exactly
+// that gradient. Zero on padding.
+inline FloatVector CoarseVector(uint64_t seed, const Layout& layout) {
+  Rng rng(seed);
+  FloatVector vector(layout.length());
+  for (size_t t = 0; t < layout.tensors().size(); ++t) {
+    for (uint64_t i = 0; i < layout.counts()[t]; ++i) {
+      vector[layout.offsets()[t] + i] = static_cast<float>(rng.Below(2047)) / 128.0f - 7.992f;
+    }
+  }
+  for (float& value : vector) value = std::round(value * 128.0f) / 128.0f;
+  return vector;
+}
+
+template <typename T>
+T AwaitValue(std::future<T> future) {
+  if (future.wait_for(std::chrono::seconds(60)) != std::future_status::ready) {
+    ADD_FAILURE() << "the pipeline did not answer";
+    std::abort();  // its threads hold on to what the test is about to destroy
+  }
+  return future.get();
+}
+
+struct TestGroup {
+  TestGroup(uint32_t ranks, const RunSpec& run_spec, const Layout& the_layout)
+      : run(run_spec),
+        layout(the_layout),
+        job(std::make_shared<FakeJob>(layout, ranks)),
+        pipeline({.ranks = ranks, .run = run}, &events) {
+    EXPECT_TRUE(pipeline.Configure(layout).ok());
+  }
+
+  // Everybody's parameters are rank 0's, drawn from `seed`, and so are the constants.
+  void Start(uint64_t seed) {
+    const FloatVector initial = CoarseVector(seed, layout);
+    std::copy(initial.begin(), initial.end(), job->parameters(0).begin());
+    std::fill(job->constants(0).begin(), job->constants(0).end(), std::byte(seed));
+    pipeline.Adopt(job);
+    pipeline.Load(job);
+    Await();
+  }
+  void SetGradients(const FloatVector& gradient) {
+    Await();
+    for (uint32_t rank = 0; rank < job->ranks(); ++rank) {
+      std::copy(gradient.begin(), gradient.end(), job->gradients(rank).begin());
+    }
+  }
+  void ProcessAll(Round round, bool extract) {
+    for (uint32_t b = 0; b < pipeline.buckets().count(); ++b) {
+      pipeline.Process(job, round, BucketIndex(b), extract, 0.1f);
+    }
+  }
+  // What the group would have sent: parts in order, covering the bucket.
+  std::vector<Selection> Sent(Round round, BucketIndex bucket) {
+    std::vector<Selection> selections;
+    uint64_t next = pipeline.buckets().bucket(bucket).begin / run.chunk_size;
+    for (const ContributionPart& part : events.parts(round, bucket)) {
+      EXPECT_EQ(part.first_chunk, next);
+      next += part.chunk_count;
+      const auto decoded =
+          DecodePayload(std::as_bytes(std::span(part.payload)), ContributionFormat(run),
+                        part.first_chunk, part.chunk_count);
+      EXPECT_TRUE(decoded.ok()) << decoded.status();
+      selections.push_back(*decoded);
+    }
+    EXPECT_EQ(next, pipeline.buckets().bucket(bucket).end / run.chunk_size);
+    return selections;
+  }
+  // The same without the cuts between ranks.
+  Selection SentWhole(Round round, BucketIndex bucket) {
+    Selection whole;
+    for (const Selection& part : Sent(round, bucket)) {
+      whole.chunk_count += part.chunk_count;
+      whole.indices.insert(whole.indices.end(), part.indices.begin(), part.indices.end());
+      whole.values.insert(whole.values.end(), part.values.begin(), part.values.end());
+    }
+    return whole;
+  }
+
+  void Await() {
+    std::promise<void> done;
+    pipeline.Then([&] { done.set_value(); });
+    AwaitValue(done.get_future());
+  }
+  uint64_t Hash() {
+    std::promise<uint64_t> hash;
+    pipeline.Hash([&](uint64_t value) { hash.set_value(value); });
+    return AwaitValue(hash.get_future());
+  }
+  StateImage Snapshot() {
+    std::promise<StateImage> image;
+    pipeline.Snapshot([&](StateImage value) { image.set_value(std::move(value)); });
+    return AwaitValue(image.get_future());
+  }
+  FloatVector Masters() {
+    const StateImage image = Snapshot();
+    FloatVector masters(layout.length());
+    std::memcpy(masters.data(), image.bytes.data(), masters.size() * sizeof(float));
+    return masters;
+  }
+
+  const RunSpec run;
+  const Layout layout;
+  RecordedEvents events;
+  const std::shared_ptr<FakeJob> job;
+  Pipeline pipeline;  // last: its threads use everything above
+};
+
+// The coordinator's part: merges what `groups` sent for (round, bucket). Without groups, an update
+// that changes nothing. `rates` scales the learning rate, which differs per parameter group.
+inline std::shared_ptr<const ReceivedUpdate> MakeUpdate(
+    const std::vector<TestGroup*>& groups, const TestGroup& shape, Round round,
+    BucketIndex bucket, float rate = 0.01f) {
+  auto update = std::make_shared<ReceivedUpdate>();
+  UpdateHeader& header = update->header;
+  header.round = round;
+  header.bucket = bucket;
+  header.first = round == Round(1);
+  const double t = static_cast<double>(round.value());
+  const OptimizerSpec& optimizer = shape.run.optimizer;
+  header.bias1 = static_cast<float>(1.0 - std::pow(static_cast<double>(optimizer.beta1), t));
+  header.bias2_sqrt =
+      static_cast<float>(std::sqrt(1.0 - std::pow(static_cast<double>(optimizer.beta2), t)));
+  for (uint32_t g = 0; g < shape.layout.parameter_groups(); ++g) {
+    const float lr = rate * static_cast<float>(g + 1);
+    header.scalars.push_back({.lr = lr, .decay = 1.0f - lr * 0.1f});
+  }
+  if (groups.empty()) return update;
+  std::vector<std::vector<Selection>> sent;
+  std::vector<MergeInput> inputs;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    header.contributors.push_back({.group = GroupId(static_cast<uint32_t>(g))});
+    sent.push_back(groups[g]->Sent(round, bucket));
+  }
+  for (const auto& parts : sent) inputs.push_back({.weight = 1.0f, .parts = parts});
+  const Extent extent = shape.pipeline.buckets().bucket(bucket);
+  const RunSpec& run = shape.run;
+  update->payload = EncodeUpdate(
+      MergedFormat(run), Merge(run.merge, run.chunk_size, run.k, extent.begin / run.chunk_size,
+                               extent.size() / run.chunk_size, inputs));
+  return update;
+}
+
+// A round of all `groups`: each processes `gradients[g]`, all apply what they sent together.
+inline void ExchangeRound(const std::vector<TestGroup*>& groups, Round round,
+                          const std::vector<FloatVector>& gradients) {
+  for (size_t g = 0; g < groups.size(); ++g) {
+    groups[g]->SetGradients(gradients[g]);
+    groups[g]->ProcessAll(round, true);
+    groups[g]->Await();
+  }
+  for (uint32_t b = 0; b < groups[0]->pipeline.buckets().count(); ++b) {
+    const auto update = MakeUpdate(groups, *groups[0], round, BucketIndex(b));
+    for (TestGroup* group : groups) {
+      group->pipeline.Apply(update, Credit::kMerged, group->job);
+    }
+  }
+}
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_TESTS_WORKER_STEP_TEST_GROUP_H_

@@ -1,0 +1,122 @@
+// The arithmetic of a worker daemon: masters, momentum and optimizer state of the local ranks, and
+// one thread per rank that performs operations in exactly the order in which they are queued, so
+// that ranks always enter the same collectives. While one bucket is on the wire the next is being
+// compressed; nothing here waits for the network.
+//
+// Each rank owns its parts of all buckets (docs/protocol.md, P3). Masters are apart from the job's
+// buffers (P13): updates go to the masters, and to the job only by Load, Gather or an Apply that
+// gathers.
+#ifndef ISTHMUS_WORKER_STEP_PIPELINE_H_
+#define ISTHMUS_WORKER_STEP_PIPELINE_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "common/base/ids.h"
+#include "common/run/run_spec.h"
+#include "common/run/update.h"
+#include "common/tensor/buckets.h"
+#include "common/tensor/layout.h"
+#include "worker/core/worker_core.h"
+#include "worker/jobs/job_server.h"
+
+namespace isthmus {
+
+// An update as received: its header and its encoded payload (empty without contributors).
+struct ReceivedUpdate {
+  UpdateHeader header;
+  std::string payload;
+};
+
+// One rank's encoded part of a contribution.
+struct ContributionPart {
+  Round round;
+  BucketIndex bucket;
+  uint32_t rank = 0;
+  uint64_t first_chunk = 0;
+  uint64_t chunk_count = 0;
+  std::string payload;  // common/compression/payload.h
+};
+
+// A whole state, as it crosses the wire: masters, optimizer state vectors (each float32,
+// little-endian, flat length), then the packed constants.
+struct StateImage {
+  std::string bytes;
+};
+
+// Called from rank threads; implementations are thread-safe, quick, and may queue operations.
+class PipelineEvents {
+ public:
+  virtual ~PipelineEvents() = default;
+  // A rank's part of a bucket was extracted. Ranks with an empty part say nothing.
+  virtual void OnPart(ContributionPart part) = 0;
+  // Some rank's reduced gradient held NaN, Inf or |g| > 1e30 in this bucket: no rank touched its
+  // momentum, none extracted. Once per bucket.
+  virtual void OnNonFinite(Round round, BucketIndex bucket) = 0;
+  // Something that should not be able to happen did: an update that does not decode. The pipeline
+  // does nothing more.
+  virtual void OnFailure(const absl::Status& status) = 0;
+};
+
+// Operations return at once and are performed later, in order. Thread-safe, but the order of calls
+// from several threads is theirs to arrange.
+class Pipeline {
+ public:
+  struct Options {
+    uint32_t ranks = 1;
+    RunSpec run;
+  };
+  // Starts the rank threads. `events` must outlive the pipeline.
+  Pipeline(Options options, PipelineEvents* events);
+  ~Pipeline();  // performs nothing more; waits for the operation that is running
+
+  // Sizes the state for `layout`: masters, optimizer state, momentum, all zero. Once for the first
+  // job; again only for another layout before any state counts. Waits for what is queued, so not
+  // from within an event. Errors: RESOURCE_EXHAUSTED with the bytes needed when there is not enough
+  // memory; then there is no state until the next call, and only Then() may be queued.
+  absl::Status Configure(const Layout& layout);
+  const Buckets& buckets() const;
+  uint64_t state_bytes() const;  // of a StateImage
+
+  // Masters and constants become those of the job's rank 0.
+  void Adopt(std::shared_ptr<JobSession> job);
+  // Every rank's buffers become the masters and constants; gradients zero.
+  void Load(std::shared_ptr<JobSession> job);
+  // Reduce-scatter of the job's gradients of `bucket`, finite check, momentum update; with
+  // `extract` also selection, subtraction and OnPart. `lr` per parameter group, for runs with lr
+  // inside the momentum (one group's rate must then serve all: the first).
+  void Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket, bool extract,
+               float lr);
+  // Applies `update` to the masters and settles what was taken for its (round, bucket); gathers
+  // the bucket into the job's parameters if `gather_to` is set.
+  void Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
+             std::shared_ptr<JobSession> gather_to);
+  void Gather(BucketIndex bucket, std::shared_ptr<JobSession> job);
+  // Copies the state as of this point; `done` gets it on a rank thread.
+  void Snapshot(std::function<void(StateImage)> done);
+  // Masters, optimizer state and constants become those of `image` (of state_bytes()); what was
+  // taken and is in flight is forgotten, with `reset_momentum` the momentum too.
+  void Install(std::shared_ptr<const StateImage> image, bool reset_momentum);
+  // The state hash of all masters (P22: logical elements only) as of this point.
+  void Hash(std::function<void(uint64_t)> done);
+  // Runs `done` on a rank thread once everything queued before has been done at all ranks.
+  void Then(std::function<void()> done);
+
+  // Seconds that rank threads have been busy with operations since the last call (the largest over
+  // ranks).
+  double TakeBusySeconds();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_STEP_PIPELINE_H_

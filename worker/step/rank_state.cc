@@ -1,0 +1,176 @@
+#include "worker/step/rank_state.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "common/base/check.h"
+#include "common/compression/state_hash.h"
+
+namespace isthmus {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "images are little-endian");
+
+// A direction is written and used this many elements at a time, so that it stays in the cache. A
+// multiple of every chunk size.
+constexpr uint64_t kBlockLength = 4 * kUnitLength;
+
+std::unique_ptr<Replicator> MakeReplicator(const RunSpec& run, const Buckets& buckets,
+                                           uint32_t rank, uint32_t ranks) {
+  const ReplicatorSpec spec{.format = ContributionFormat(run),
+                            .decay = run.decay,
+                            .lr_in_momentum = run.lr_in_momentum};
+  return run.scheme == Scheme::kFull ? MakeFullReplicator(spec, buckets, rank, ranks)
+                                     : MakeDemoReplicator(spec, buckets, rank, ranks);
+}
+
+}  // namespace
+
+bool AllUsable(std::span<const float> gradient) {
+  // Without a branch per element, and NaN fails every comparison.
+  bool usable = true;
+  for (const float g : gradient) usable &= std::fabs(g) <= kMaxGradient;
+  return usable;
+}
+
+RankState::RankState(const RunSpec& run, const Layout& layout, const Buckets& buckets,
+                     uint32_t rank, uint32_t ranks)
+    : run_(run), layout_(layout), buckets_(buckets), rank_(rank), ranks_(ranks) {
+  uint64_t length = 0;
+  uint64_t longest = 0;
+  for (uint32_t b = 0; b < buckets.count(); ++b) {
+    const uint64_t size = part(BucketIndex(b)).size();
+    starts_.push_back(length);
+    length += size;
+    longest = std::max(longest, size);
+  }
+  masters_.resize(length);
+  optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(run.optimizer)));
+  for (std::vector<float>& vector : optimizer_) vector.resize(length);
+  scratch_.resize(longest);
+  replicator_ = MakeReplicator(run, buckets, rank, ranks);
+}
+
+std::span<const float> RankState::masters(BucketIndex bucket) const {
+  return std::span(masters_).subspan(starts_[bucket.value()], part(bucket).size());
+}
+
+std::span<float> RankState::scratch(BucketIndex bucket) {
+  return std::span(scratch_).first(part(bucket).size());
+}
+
+std::span<float> RankState::PartOf(std::vector<float>& vector, BucketIndex bucket) const {
+  return std::span(vector).subspan(starts_[bucket.value()], part(bucket).size());
+}
+
+void RankState::Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr) {
+  replicator_->Accumulate(bucket, gradient, lr);
+}
+
+std::string RankState::Extract(Round round, BucketIndex bucket) {
+  const auto [taken, inserted] =
+      taken_.emplace(Key(round, bucket), replicator_->Extract(bucket));
+  ISTHMUS_CHECK(inserted);
+  return EncodePayload(replicator_->format(), taken->second);
+}
+
+void RankState::Apply(const UpdateHeader& header, const UpdateView& update) {
+  const Extent whole = part(header.bucket);
+  for (uint64_t begin = whole.begin; begin < whole.end; begin += kBlockLength) {
+    const Extent block{begin, std::min(begin + kBlockLength, whole.end)};
+    const std::span<float> direction = std::span(scratch_).first(block.size());
+    update.Direction(block.begin / run_.chunk_size, direction);
+    ApplyBlock(header, block, direction, starts_[header.bucket.value()] + begin - whole.begin);
+  }
+}
+
+// `first` is where `block` begins in masters_.
+void RankState::ApplyBlock(const UpdateHeader& header, const Extent& block,
+                           std::span<const float> direction, uint64_t first) {
+  const auto piece = [&](std::vector<float>& vector, const Extent& run) {
+    return std::span(vector).subspan(first + run.begin - block.begin, run.size());
+  };
+  const std::vector<Layout::Segment>& segments = layout_.segments();
+  auto segment = std::partition_point(segments.begin(), segments.end(), [&](const auto& s) {
+    return s.end <= block.begin;
+  });
+  for (; segment != segments.end() && segment->begin < block.end; ++segment) {
+    const Extent run{std::max(segment->begin, block.begin), std::min(segment->end, block.end)};
+    const ParameterGroupScalars& group = header.scalars[segment->parameter_group];
+    const OptimizerScalars scalars{.lr = group.lr,
+                                   .decay = group.decay,
+                                   .bias1 = header.bias1,
+                                   .bias2_sqrt = header.bias2_sqrt,
+                                   .first = header.first};
+    std::span<float> state[2];
+    for (size_t i = 0; i < optimizer_.size(); ++i) state[i] = piece(optimizer_[i], run);
+    ApplyDirection(run_.optimizer, scalars, direction.subspan(run.begin - block.begin, run.size()),
+                   piece(masters_, run), state[0], state[1]);
+  }
+}
+
+void RankState::Settle(Round round, BucketIndex bucket, Credit credit) {
+  if (credit == Credit::kNone) return;
+  const auto taken = taken_.find(Key(round, bucket));
+  if (taken == taken_.end()) return;  // an empty part, or forgotten with a snapshot
+  if (credit == Credit::kReturn) replicator_->Return(bucket, taken->second);
+  taken_.erase(taken);
+}
+
+void RankState::Adopt(std::span<const float> parameters) {
+  for (uint32_t b = 0; b < buckets_.count(); ++b) {
+    const Extent extent = part(BucketIndex(b));
+    const std::span<const float> from = parameters.subspan(extent.begin, extent.size());
+    std::copy(from.begin(), from.end(), PartOf(masters_, BucketIndex(b)).begin());
+  }
+}
+
+void RankState::Save(std::span<std::byte> image) const {
+  const auto save = [&](const std::vector<float>& vector, uint64_t base) {
+    for (uint32_t b = 0; b < buckets_.count(); ++b) {
+      const Extent extent = part(BucketIndex(b));
+      const std::span<const std::byte> from =
+          std::as_bytes(std::span(vector).subspan(starts_[b], extent.size()));
+      std::copy(from.begin(), from.end(), image.begin() + (base + extent.begin) * sizeof(float));
+    }
+  };
+  save(masters_, 0);
+  for (size_t i = 0; i < optimizer_.size(); ++i) save(optimizer_[i], (i + 1) * layout_.length());
+}
+
+void RankState::Load(std::span<const std::byte> image, bool reset_momentum) {
+  const auto load = [&](std::vector<float>& vector, uint64_t base) {
+    for (uint32_t b = 0; b < buckets_.count(); ++b) {
+      const std::span<std::byte> to = std::as_writable_bytes(PartOf(vector, BucketIndex(b)));
+      const uint64_t begin = (base + part(BucketIndex(b)).begin) * sizeof(float);
+      const std::span<const std::byte> from = image.subspan(begin, to.size());
+      std::copy(from.begin(), from.end(), to.begin());
+    }
+  };
+  load(masters_, 0);
+  for (size_t i = 0; i < optimizer_.size(); ++i) load(optimizer_[i], (i + 1) * layout_.length());
+  taken_.clear();
+  if (reset_momentum) replicator_->Reset();
+}
+
+uint64_t RankState::Hash() const {
+  const std::vector<uint64_t>& offsets = layout_.offsets();
+  const std::vector<uint64_t>& counts = layout_.counts();
+  uint64_t hash = 0;
+  size_t tensor = 0;  // parts and tensors both ascend
+  for (uint32_t b = 0; b < buckets_.count(); ++b) {
+    const Extent extent = part(BucketIndex(b));
+    while (tensor < offsets.size() && offsets[tensor] + counts[tensor] <= extent.begin) ++tensor;
+    for (size_t t = tensor; t < offsets.size() && offsets[t] < extent.end; ++t) {
+      const uint64_t begin = std::max(offsets[t], extent.begin);
+      const uint64_t end = std::min(offsets[t] + counts[t], extent.end);
+      if (begin >= end) continue;
+      hash += StateHash(begin, masters(BucketIndex(b)).subspan(begin - extent.begin, end - begin));
+    }
+  }
+  return hash;
+}
+
+}  // namespace isthmus

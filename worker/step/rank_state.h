@@ -1,0 +1,94 @@
+// What one rank keeps between operations, and the arithmetic on it: masters, optimizer state,
+// momentum (in its replicator), and what it took for contributions still in flight. No threads, no
+// other rank; `Pipeline` arranges who does what when.
+#ifndef ISTHMUS_WORKER_STEP_RANK_STATE_H_
+#define ISTHMUS_WORKER_STEP_RANK_STATE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/compression/update_payload.h"
+#include "common/run/run_spec.h"
+#include "common/run/update.h"
+#include "common/tensor/buckets.h"
+#include "common/tensor/layout.h"
+#include "worker/core/worker_core.h"
+#include "worker/replication/replicator.h"
+
+namespace isthmus {
+
+// |g| above this counts as unusable, as do NaN and Inf (docs/protocol.md, P18).
+inline constexpr float kMaxGradient = 1e30f;
+
+// True if every |g| <= kMaxGradient.
+bool AllUsable(std::span<const float> gradient);
+
+// Single-threaded: the rank's own thread. "Part" is what the rank owns of a bucket; it may be
+// empty. `layout` and `buckets` outlive it.
+class RankState {
+ public:
+  // All zero. Throws std::bad_alloc.
+  RankState(const RunSpec& run, const Layout& layout, const Buckets& buckets, uint32_t rank,
+            uint32_t ranks);
+
+  Extent part(BucketIndex bucket) const { return buckets_.part(bucket, rank_, ranks_); }
+  std::span<const float> masters(BucketIndex bucket) const;
+  // As long as the part; contents last until the next call of anything here.
+  std::span<float> scratch(BucketIndex bucket);
+
+  // Adds the part's reduced gradient, all of it usable, to the momentum.
+  void Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr);
+  // Takes out of the momentum what to send, remembers it, and returns it encoded. CHECKs that
+  // nothing is remembered for (round, bucket) yet.
+  std::string Extract(Round round, BucketIndex bucket);
+
+  // Applies the part of `update`'s direction to masters and optimizer state. `header.scalars` has
+  // an entry for each parameter group of the layout.
+  void Apply(const UpdateHeader& header, const UpdateView& update);
+  // What was taken for (round, bucket), if anything, is forgotten (kMerged) or first added back to
+  // the momentum (kReturn).
+  void Settle(Round round, BucketIndex bucket, Credit credit);
+
+  // Masters become the rank's parts of `parameters`, a whole flat vector.
+  void Adopt(std::span<const float> parameters);
+  // Writes to, or reads from, the rank's parts of an image: masters, then each optimizer state
+  // vector, all of flat length. Load also forgets what was taken and, with `reset_momentum`, the
+  // momentum.
+  void Save(std::span<std::byte> image) const;
+  void Load(std::span<const std::byte> image, bool reset_momentum);
+
+  // The hash of the logical elements among the rank's masters; those of all ranks add up.
+  uint64_t Hash() const;
+
+ private:
+  using Key = std::pair<Round, BucketIndex>;
+
+  // The part's elements of one of the contiguous vectors below.
+  std::span<float> PartOf(std::vector<float>& vector, BucketIndex bucket) const;
+  void ApplyBlock(const UpdateHeader& header, const Extent& block, std::span<const float> direction,
+                  uint64_t first);
+
+  const RunSpec run_;
+  const Layout& layout_;
+  const Buckets& buckets_;
+  const uint32_t rank_;
+  const uint32_t ranks_;
+  std::vector<uint64_t> starts_;  // per bucket: where its part begins in the vectors below
+  std::vector<float> masters_;    // the parts, one after the other
+  std::vector<std::vector<float>> optimizer_;  // OptimizerStateVectors() of them, as masters_
+  std::vector<float> scratch_;                 // as long as the largest part
+  std::unique_ptr<Replicator> replicator_;
+  std::map<Key, Selection> taken_;  // bounded by the rounds that are open
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_STEP_RANK_STATE_H_
