@@ -60,7 +60,7 @@ template <typename F>
 auto Engine::Step(F step) {
   Actions actions;
   const auto finish = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    for (Action& action : actions) tasks_.emplace_back(std::move(action));
+    for (Action& action : actions) tasks_.Add(std::move(action));
     wake_.NotifyAll();  // the next wake-up may have moved
   };
   if constexpr (std::is_void_v<decltype(step(core_, absl::Time(), actions))>) {
@@ -83,28 +83,13 @@ auto Engine::Step(F step) {
 }
 
 void Engine::Drain() {
-  {
-    MutexLock lock(&mu_);
-    if (draining_) return;
-    draining_ = true;
-  }
-  while (true) {
-    Task task;
-    {
-      MutexLock lock(&mu_);
-      if (tasks_.empty()) {
-        draining_ = false;
-        return;
-      }
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
-    }
+  tasks_.Drain([this](Task& task) {
     if (auto* action = std::get_if<Action>(&task)) {
       Perform(*action);
     } else {
       std::get<std::function<void()>>(task)();
     }
-  }
+  });
 }
 
 void Engine::TickLoop() {
@@ -250,7 +235,8 @@ absl::Status Engine::Opened(StreamId id, std::shared_ptr<UpdateStream> stream,
     v1::CoordinatorMessage message;
     message.mutable_welcome()->set_epoch(core.membership().epoch().value());
     message.mutable_welcome()->set_next_sequence(next->value());
-    tasks_.emplace_back([stream, message] { stream->Send(message); });  // before what follows
+    // Before what follows.
+    tasks_.Add(std::function<void()>([stream, message] { stream->Send(message); }));
     return absl::OkStatus();
   });
 }

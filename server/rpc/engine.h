@@ -9,7 +9,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -19,6 +18,7 @@
 #include <variant>
 
 #include "common/base/clock.h"
+#include "common/base/in_order.h"
 #include "common/base/mutex.h"
 #include "isthmus/v1/control.pb.h"
 #include "isthmus/v1/exchange.pb.h"
@@ -117,12 +117,11 @@ class Engine {
   std::atomic<uint64_t> last_stream_{0};
   std::atomic<uint64_t> published_{0};
 
+  InOrder<Task> tasks_;
   Mutex mu_;
   CondVar wake_;
   Coordinator core_ ABSL_GUARDED_BY(mu_);
   ContributionStore store_ ABSL_GUARDED_BY(mu_);
-  std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);
-  bool draining_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::map<StreamId, std::shared_ptr<UpdateStream>> streams_ ABSL_GUARDED_BY(mu_);
   std::map<Sequence, std::shared_ptr<const UpdateRecord>> merged_ ABSL_GUARDED_BY(mu_);

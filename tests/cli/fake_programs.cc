@@ -5,7 +5,6 @@
 // FAKE_FAILURE=job|worker|coordinator lets that one fail in round 3 or at its start;
 // FAKE_FAILURE=hash lets the sites' hashes differ; FAKE_FAILURE=stubborn ignores SIGTERM.
 #include <grpcpp/grpcpp.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -32,6 +31,8 @@ bool Fails(const char* what) {
   const char* failure = std::getenv("FAKE_FAILURE");
   return failure != nullptr && std::strcmp(failure, what) == 0;
 }
+
+bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
 void Pause() { std::this_thread::sleep_for(std::chrono::milliseconds(10)); }
 
@@ -98,6 +99,8 @@ int RunWorker() {
   v1::HeartbeatRequest request;
   const uint32_t group = static_cast<uint32_t>(std::stoul(flags["--group"]));
   request.mutable_identity()->set_group_id(group);
+  // As the real one: no group is ready before its job has attached.
+  while (!Exists(flags["--socket"] + ".attached") && !terminated) Pause();
   for (int beats = 0; !terminated; ++beats) {
     grpc::ClientContext context;
     context.set_wait_for_ready(true);
@@ -128,9 +131,9 @@ int RunJob() {
     return 5;
   }
   // A killed worker's socket vanishes too: "attach again" for a second.
-  struct stat info {};
+  std::ofstream(socket + ".attached") << "";
   for (int missing = 0; missing < 100 && !terminated; Pause()) {
-    missing = stat(socket.c_str(), &info) == 0 ? 0 : missing + 1;
+    missing = Exists(socket) ? 0 : missing + 1;
   }
   if (flags.contains("--report") && std::strcmp(std::getenv("LOCAL_RANK"), "0") == 0) {
     std::ofstream(flags["--report"])

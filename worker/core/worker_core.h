@@ -172,6 +172,14 @@ class WorkerCore {
   // The masters are the run's, no longer the job's own.
   bool has_state() const { return has_state_; }
   bool ended() const { return config_.last_round != Round(0) && AppliedRound() >= config_.last_round; }
+  // The coordinator's stream is open to answers.
+  bool in_sync() const { return connected_ && in_sync_; }
+  // A contribution to (round, bucket) is still undecided: what is extracted for it is to be sent.
+  bool Wanted(Round round, BucketIndex bucket) const {
+    const Bucket& b = buckets_[bucket.value()];
+    return b.answer == round && b.contributed;
+  }
+  bool job_attached() const { return job_attached_; }
   Sequence applied_sequence() const { return applied_; }
   Round AppliedRound() const;  // the last round applied in full
   bool in_step() const { return step_.has_value(); }

@@ -1,0 +1,241 @@
+// Rounds between groups: what pipelines compress, apply and take back.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/worker/step/test_group.h"
+
+namespace isthmus {
+namespace {
+
+constexpr BucketIndex kBucket0(0);
+
+std::vector<FloatVector> GradientsOf(Round round, size_t groups, const Layout& layout) {
+  std::vector<FloatVector> gradients;
+  for (size_t g = 0; g < groups; ++g) {
+    gradients.push_back(CoarseVector(1000 * round.value() + g, layout));
+  }
+  return gradients;
+}
+
+void ExpectSameSelection(const Selection& actual, const Selection& expected) {
+  EXPECT_EQ(actual.chunk_count, expected.chunk_count);
+  EXPECT_EQ(actual.indices, expected.indices);
+  ASSERT_EQ(actual.values.size(), expected.values.size());
+  EXPECT_EQ(std::memcmp(actual.values.data(), expected.values.data(),
+                        actual.values.size() * sizeof(float)),
+            0);
+}
+
+TEST(PipelineExchangeTest, P21_GroupsOfDifferentSizesStayEqual) {
+  for (const RunSpec& run : {DemoRun(), FullRun()}) {
+    for (const Layout& layout : {MixedLayout(), TinyLayout()}) {
+      TestGroup one(1, run, layout);
+      TestGroup two(2, run, layout);
+      TestGroup three(3, run, layout);
+      const std::vector<TestGroup*> groups{&one, &two, &three};
+      for (TestGroup* group : groups) group->Start(7);
+      uint64_t before = one.Hash();
+      for (Round round(1); round <= Round(5); ++round) {
+        ExchangeRound(groups, round, GradientsOf(round, groups.size(), layout));
+        const uint64_t hash = one.Hash();
+        EXPECT_NE(hash, before);
+        EXPECT_EQ(two.Hash(), hash);
+        EXPECT_EQ(three.Hash(), hash);
+        before = hash;
+      }
+      // Apply gathered: every rank's job has what the masters are.
+      for (uint32_t rank = 0; rank < 3; ++rank) {
+        const auto parameters = three.job->parameters(rank);
+        EXPECT_EQ(FloatVector(parameters.begin(), parameters.end()), one.Masters());
+      }
+    }
+  }
+}
+
+TEST(PipelineExchangeTest, P3_AnyNumberOfRanksSendsAndKeepsTheSame) {
+  for (const Layout& layout : {MixedLayout(), TinyLayout()}) {
+    std::vector<FloatVector> masters;
+    std::vector<std::vector<Selection>> sent;  // per number of ranks
+    for (uint32_t ranks = 1; ranks <= 3; ++ranks) {
+      TestGroup group(ranks, DemoRun(), layout);
+      group.Start(3);
+      sent.emplace_back();
+      for (Round round(1); round <= Round(3); ++round) {
+        ExchangeRound({&group}, round, GradientsOf(round, 1, layout));
+        for (uint32_t b = 0; b < group.pipeline.buckets().count(); ++b) {
+          sent.back().push_back(group.SentWhole(round, BucketIndex(b)));
+        }
+      }
+      masters.push_back(group.Masters());
+    }
+    for (size_t other = 1; other < masters.size(); ++other) {
+      EXPECT_EQ(masters[other], masters[0]);
+      ASSERT_EQ(sent[other].size(), sent[0].size());
+      for (size_t i = 0; i < sent[0].size(); ++i) ExpectSameSelection(sent[other][i], sent[0][i]);
+    }
+  }
+}
+
+TEST(PipelineExchangeTest, RanksWithoutAPartSayNothing) {
+  TestGroup group(3, DemoRun(), TinyLayout());
+  group.Start(1);
+  group.SetGradients(CoarseVector(2, group.layout));
+  group.ProcessAll(Round(1), true);
+  group.Await();
+  EXPECT_EQ(group.events.parts(Round(1), kBucket0).size(), 1u);
+}
+
+TEST(PipelineExchangeTest, TheGradientIsTheMeanOverRanks) {
+  TestGroup alone(1, FullRun(), MixedLayout());
+  TestGroup pair(2, FullRun(), MixedLayout());
+  const FloatVector a = CoarseVector(1, alone.layout);
+  const FloatVector b = CoarseVector(2, alone.layout);
+  FloatVector mean(a.size());
+  for (size_t i = 0; i < a.size(); ++i) mean[i] = (a[i] + b[i]) / 2.0f;
+  alone.SetGradients(mean);
+  pair.SetGradients(a);
+  std::copy(b.begin(), b.end(), pair.job->gradients(1).begin());
+  for (TestGroup* group : {&alone, &pair}) {
+    group->ProcessAll(Round(1), true);
+    group->Await();
+  }
+  ExpectSameSelection(pair.SentWhole(Round(1), kBucket0), alone.SentWhole(Round(1), kBucket0));
+}
+
+TEST(PipelineExchangeTest, P12_WhatMissedTheRoundIsSentAgainBitForBit) {
+  for (const RunSpec& run : {DemoRun(), FullRun()}) {
+    TestGroup missed(3, run, MixedLayout());
+    TestGroup silent(3, run, MixedLayout());
+    TestGroup merged(3, run, MixedLayout());
+    const auto update = MakeUpdate({}, missed, Round(1), kBucket0);
+    const auto first_round = [&](TestGroup& group, bool extract, Credit credit) {
+      group.SetGradients(CoarseVector(5, group.layout));
+      group.pipeline.Process(group.job, Round(1), kBucket0, extract, 0.1f);
+      group.pipeline.Apply(update, credit, nullptr);
+      group.SetGradients(CoarseVector(6, group.layout));
+      group.pipeline.Process(group.job, Round(2), kBucket0, true, 0.1f);
+      group.Await();
+      return group.SentWhole(Round(2), kBucket0);
+    };
+    const Selection expected = first_round(silent, false, Credit::kNone);
+    ExpectSameSelection(first_round(missed, true, Credit::kReturn), expected);
+    // And what was merged is not sent again.
+    EXPECT_NE(first_round(merged, true, Credit::kMerged).values, expected.values);
+  }
+}
+
+TEST(PipelineExchangeTest, P7_AnUpdateWithoutContributorsChangesNothing) {
+  TestGroup group(2, DemoRun(), MixedLayout());
+  group.Start(4);
+  const uint64_t before = group.Hash();
+  group.pipeline.Apply(MakeUpdate({}, group, Round(1), kBucket0), Credit::kNone, group.job);
+  EXPECT_EQ(group.Hash(), before);
+  EXPECT_TRUE(group.events.failures().empty());
+}
+
+TEST(PipelineExchangeTest, P18_OneRanksNaNLeavesTheMomentumUntouched) {
+  constexpr float kBad[] = {std::numeric_limits<float>::quiet_NaN(),
+                            -std::numeric_limits<float>::infinity(), -7e30f};
+  for (const float bad : kBad) {
+    for (const bool extract : {true, false}) {
+      TestGroup hit(3, DemoRun(), MixedLayout());
+      TestGroup spared(3, DemoRun(), MixedLayout());  // never saw that gradient
+      hit.SetGradients(CoarseVector(8, hit.layout));
+      hit.job->gradients(1)[5000] = bad;
+      hit.pipeline.Process(hit.job, Round(1), kBucket0, extract, 0.1f);
+      hit.Await();
+      EXPECT_EQ(hit.events.non_finite(),
+                (std::vector<std::pair<Round, BucketIndex>>{{Round(1), kBucket0}}));
+      EXPECT_TRUE(hit.events.parts(Round(1), kBucket0).empty());
+      // The engine abstained; the others went on.
+      hit.pipeline.Apply(MakeUpdate({}, hit, Round(1), kBucket0), Credit::kNone, nullptr);
+      for (TestGroup* group : {&hit, &spared}) {
+        group->SetGradients(CoarseVector(9, group->layout));
+        group->pipeline.Process(group->job, Round(2), kBucket0, true, 0.1f);
+        group->Await();
+      }
+      ExpectSameSelection(hit.SentWhole(Round(2), kBucket0),
+                          spared.SentWhole(Round(2), kBucket0));
+      EXPECT_EQ(hit.events.non_finite().size(), 1u);
+    }
+  }
+}
+
+// Two groups of two ranks against the textbook, in double and in one piece.
+TEST(PipelineExchangeTest, FullSchemeIsAdamWOnTheMeanGradient) {
+  const Layout layout = MixedLayout();
+  TestGroup a(2, FullRun(), layout);
+  TestGroup b(3, FullRun(), layout);
+  a.Start(11);
+  b.Start(11);
+  const FloatVector initial = a.Masters();
+  std::vector<double> p(initial.begin(), initial.end());
+  std::vector<double> m(p.size());
+  std::vector<double> v(p.size());
+  std::vector<double> rate(p.size());
+  for (const Layout::Segment& segment : layout.segments()) {
+    for (uint64_t i = segment.begin; i < segment.end; ++i) {
+      rate[i] = 0.01 * (segment.parameter_group + 1);
+    }
+  }
+  for (Round round(1); round <= Round(5); ++round) {
+    const auto gradients = GradientsOf(round, 2, layout);
+    ExchangeRound({&a, &b}, round, gradients);
+    const double bias1 = 1 - std::pow(0.9, static_cast<double>(round.value()));
+    const double bias2 = 1 - std::pow(0.999, static_cast<double>(round.value()));
+    for (size_t i = 0; i < p.size(); ++i) {
+      const double g = 0.5 * (static_cast<double>(gradients[0][i]) + gradients[1][i]);
+      m[i] = 0.9 * m[i] + 0.1 * g;
+      v[i] = 0.999 * v[i] + 0.001 * g * g;
+      p[i] -= rate[i] * 0.1 * p[i];
+      p[i] -= rate[i] * (m[i] / bias1) / (std::sqrt(v[i] / bias2) + 1e-8);
+    }
+  }
+  const FloatVector masters = a.Masters();
+  for (size_t i = 0; i < p.size(); ++i) ASSERT_NEAR(masters[i], p[i], 1e-5) << i;
+  EXPECT_EQ(b.Masters(), masters);
+}
+
+TEST(PipelineExchangeTest, AnUndecodableUpdateFailsOnceAndEndsEverything) {
+  TestGroup group(3, DemoRun(), MixedLayout());
+  group.Start(1);
+  group.SetGradients(CoarseVector(2, group.layout));
+  group.ProcessAll(Round(1), true);
+  group.Await();
+  const FloatVector before(group.job->parameters(2).begin(), group.job->parameters(2).end());
+  auto broken = std::make_shared<ReceivedUpdate>(*MakeUpdate({&group}, group, Round(1), kBucket0));
+  broken->payload.back() = static_cast<char>(broken->payload.back() ^ 1);
+  group.pipeline.Apply(broken, Credit::kMerged, group.job);
+  group.pipeline.Process(group.job, Round(2), kBucket0, true, 0.1f);
+  group.pipeline.Apply(broken, Credit::kMerged, group.job);
+  EXPECT_EQ(group.events.AwaitFailure().code(), absl::StatusCode::kDataLoss);
+  for (int i = 0; i < 100; ++i) group.pipeline.Load(group.job);
+  EXPECT_TRUE(group.pipeline.Configure(group.layout).ok());  // waits until nothing runs
+  EXPECT_EQ(group.events.failures().size(), 1u);
+  EXPECT_TRUE(group.events.parts(Round(2), kBucket0).empty());
+  EXPECT_EQ(FloatVector(group.job->parameters(2).begin(), group.job->parameters(2).end()), before);
+}
+
+TEST(PipelineExchangeTest, AnUpdateOfAnotherShapeFails) {
+  TestGroup group(2, DemoRun(), MixedLayout());
+  group.SetGradients(CoarseVector(2, group.layout));
+  group.ProcessAll(Round(1), true);
+  group.Await();
+  auto update = std::make_shared<ReceivedUpdate>(*MakeUpdate({&group}, group, Round(1), kBucket0));
+  update->header.scalars.pop_back();
+  group.pipeline.Apply(update, Credit::kMerged, nullptr);
+  EXPECT_EQ(group.events.AwaitFailure().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(PipelineExchangeTest, AnUpdateOfNoBucketFails) {
+  TestGroup group(2, DemoRun(), MixedLayout());
+  auto update = std::make_shared<ReceivedUpdate>();
+  update->header.bucket = BucketIndex(1000);
+  group.pipeline.Apply(update, Credit::kNone, nullptr);
+  EXPECT_EQ(group.events.AwaitFailure().code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace isthmus

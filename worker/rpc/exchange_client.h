@@ -1,0 +1,85 @@
+// The worker's end of one exchange stream. One object per connection; when it ends, the daemon
+// makes another.
+#ifndef ISTHMUS_WORKER_RPC_EXCHANGE_CLIENT_H_
+#define ISTHMUS_WORKER_RPC_EXCHANGE_CLIENT_H_
+
+#include <absl/status/status.h>
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "common/base/ids.h"
+#include "common/run/update.h"
+#include "worker/step/pipeline.h"
+
+namespace grpc {
+class Channel;
+}
+
+namespace isthmus {
+
+// A piece of a snapshot.
+struct SnapshotPiece {
+  TransferId transfer;
+  Sequence sequence;
+  Round round;
+  uint64_t total_bytes = 0;
+  uint64_t offset = 0;
+  std::string data;
+  std::vector<Round> applied_rounds;  // with offset 0
+};
+
+// What is heard. Called one at a time, from gRPC's threads. An error ends the stream.
+class StreamEvents {
+ public:
+  virtual ~StreamEvents() = default;
+  virtual absl::Status OnWelcome(uint64_t stream, Sequence next) = 0;
+  virtual void OnStart(uint64_t stream, uint32_t group_index, uint32_t group_count) = 0;
+  virtual absl::Status OnUpdate(uint64_t stream, ReceivedUpdate update,
+                                absl::Duration peer_wait) = 0;
+  virtual void OnClosed(uint64_t stream, Round round, BucketIndex bucket) = 0;
+  virtual absl::Status OnSnapshotRequest(uint64_t stream, TransferId transfer,
+                                         uint64_t window_bytes) = 0;
+  virtual void OnSnapshotAck(uint64_t stream, TransferId transfer, uint64_t offset) = 0;
+  virtual absl::Status OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) = 0;
+  virtual void OnSnapshotAborted(uint64_t stream, TransferId transfer) = 0;
+  // The last call for `stream`.
+  virtual void OnStreamEnd(uint64_t stream, const absl::Status& status) = 0;
+};
+
+// A part to send, and what came with it. Shared with the outbox that may send it again.
+struct OutgoingPart {
+  ContributionPart part;
+  ContributionInfo info;
+};
+
+// Thread-safe; calls return at once and do nothing once the stream has ended. Short messages go
+// first, then parts in order, then snapshot pieces.
+class ExchangeClient {
+ public:
+  struct Identity {
+    GroupId group;
+    Incarnation incarnation;
+    uint64_t instance = 0;
+  };
+  // Opens stream number `stream` and says Hello. `events` must outlive the stream.
+  static std::shared_ptr<ExchangeClient> Connect(std::shared_ptr<grpc::Channel> channel,
+                                                 uint64_t stream, const Identity& identity,
+                                                 Sequence applied, StreamEvents* events);
+  virtual ~ExchangeClient() = default;
+
+  virtual void SendPart(std::shared_ptr<const OutgoingPart> part) = 0;
+  virtual void SendAbstain(Round round, BucketIndex bucket, AbstainReason reason) = 0;
+  virtual void SendCaughtUp(TransferId transfer, Sequence sequence) = 0;
+  virtual void SendSnapshotPiece(SnapshotPiece piece) = 0;
+  // Drops what is queued for (round, bucket), a part half sent too.
+  virtual void StopSending(Round round, BucketIndex bucket) = 0;
+  // Ends the stream; OnStreamEnd follows.
+  virtual void Cancel() = 0;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_RPC_EXCHANGE_CLIENT_H_
