@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <atomic>
 #include <new>
-#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -16,9 +15,9 @@
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/collectives/local_communicator.h"
-#include "common/compression/update_payload.h"
 #include "worker/step/rank_state.h"
 #include "worker/step/rank_threads.h"
+#include "worker/step/shared_update.h"
 
 namespace isthmus {
 namespace {
@@ -27,41 +26,6 @@ uint64_t MachineMemoryBytes() {
   return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
          static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }
-
-// An update parsed by whichever rank comes first. Thread-safe.
-class SharedUpdate {
- public:
-  explicit SharedUpdate(std::shared_ptr<const ReceivedUpdate> received)
-      : received_(std::move(received)) {}
-
-  const UpdateHeader& header() const { return received_->header; }
-
-  // Valid as long as this object. The same for every rank, errors too.
-  absl::StatusOr<const UpdateView*> Parsed(const RunSpec& run, const Layout& layout,
-                                           const Buckets& buckets) {
-    MutexLock lock(&mu_);
-    if (!view_.has_value()) view_ = Parse(run, layout, buckets);
-    if (!view_->ok()) return view_->status();
-    return &**view_;
-  }
-
- private:
-  absl::StatusOr<UpdateView> Parse(const RunSpec& run, const Layout& layout,
-                                   const Buckets& buckets) const {
-    if (header().scalars.size() != layout.parameter_groups()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "update ", header().sequence.value(), ": expected scalars of ",
-          layout.parameter_groups(), " parameter groups, got ", header().scalars.size()));
-    }
-    const Extent extent = buckets.bucket(header().bucket);
-    return UpdateView::Parse(std::as_bytes(std::span(received_->payload)), MergedFormat(run),
-                             extent.begin / run.chunk_size, extent.size() / run.chunk_size);
-  }
-
-  const std::shared_ptr<const ReceivedUpdate> received_;  // the engine may keep it too
-  Mutex mu_;
-  std::optional<absl::StatusOr<UpdateView>> view_ ABSL_GUARDED_BY(mu_);
-};
 
 // Told by every rank once; says who was the last.
 class Countdown {
@@ -168,8 +132,8 @@ absl::Status Pipeline::Impl::Configure(const Layout& layout) {
     state->buckets = cut;
     state->constants.resize(layout.constants_bytes());
     for (uint32_t rank = 0; rank < ranks(); ++rank) {
-      state->ranks.push_back(std::make_unique<RankState>(options_.run, state->layout,
-                                                         state->buckets, rank, ranks()));
+      state->ranks.push_back(
+          std::make_unique<RankState>(options_.run, state->layout, state->buckets, rank, ranks()));
     }
     state_ = std::move(state);
   } catch (const std::bad_alloc&) {
@@ -316,7 +280,7 @@ void Pipeline::Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) {
 void Pipeline::Snapshot(std::function<void(StateImage)> done) {
   struct Shared {
     explicit Shared(uint32_t ranks) : countdown(ranks) {}
-    Mutex mu;          // of allocating the image; ranks then write apart from each other
+    Mutex mu;  // of allocating the image; ranks then write apart from each other
     StateImage image;
     Countdown countdown;
   };

@@ -19,9 +19,8 @@ constexpr uint64_t kBlockLength = 4 * kUnitLength;
 
 std::unique_ptr<Replicator> MakeReplicator(const RunSpec& run, const Buckets& buckets,
                                            uint32_t rank, uint32_t ranks) {
-  const ReplicatorSpec spec{.format = ContributionFormat(run),
-                            .decay = run.decay,
-                            .lr_in_momentum = run.lr_in_momentum};
+  const ReplicatorSpec spec{
+      .format = ContributionFormat(run), .decay = run.decay, .lr_in_momentum = run.lr_in_momentum};
   return run.scheme == Scheme::kFull ? MakeFullReplicator(spec, buckets, rank, ranks)
                                      : MakeDemoReplicator(spec, buckets, rank, ranks);
 }
@@ -70,8 +69,7 @@ void RankState::Accumulate(BucketIndex bucket, std::span<const float> gradient, 
 }
 
 std::string RankState::Extract(Round round, BucketIndex bucket) {
-  const auto [taken, inserted] =
-      taken_.emplace(Key(round, bucket), replicator_->Extract(bucket));
+  const auto [taken, inserted] = taken_.emplace(Key(round, bucket), replicator_->Extract(bucket));
   ISTHMUS_CHECK(inserted);
   return EncodePayload(replicator_->format(), taken->second);
 }
@@ -93,9 +91,8 @@ void RankState::ApplyBlock(const UpdateHeader& header, const Extent& block,
     return std::span(vector).subspan(first + run.begin - block.begin, run.size());
   };
   const std::vector<Layout::Segment>& segments = layout_.segments();
-  auto segment = std::partition_point(segments.begin(), segments.end(), [&](const auto& s) {
-    return s.end <= block.begin;
-  });
+  auto segment = std::partition_point(segments.begin(), segments.end(),
+                                      [&](const auto& s) { return s.end <= block.begin; });
   for (; segment != segments.end() && segment->begin < block.end; ++segment) {
     const Extent run{std::max(segment->begin, block.begin), std::min(segment->end, block.end)};
     const ParameterGroupScalars& group = header.scalars[segment->parameter_group];

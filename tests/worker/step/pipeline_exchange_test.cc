@@ -156,8 +156,7 @@ TEST(PipelineExchangeTest, P18_OneRanksNaNLeavesTheMomentumUntouched) {
         group->pipeline.Process(group->job, Round(2), kBucket0, true, 0.1f);
         group->Await();
       }
-      ExpectSameSelection(hit.SentWhole(Round(2), kBucket0),
-                          spared.SentWhole(Round(2), kBucket0));
+      ExpectSameSelection(hit.SentWhole(Round(2), kBucket0), spared.SentWhole(Round(2), kBucket0));
       EXPECT_EQ(hit.events.non_finite().size(), 1u);
     }
   }

@@ -73,7 +73,6 @@ TEST(PipelineStateTest, P15_AnInstalledSnapshotContinuesEqually) {
     EXPECT_EQ(joiner.job->constants(2)[99], std::byte(1));
     // The optimizer's state came along: the same updates have the same effect.
     for (Round round(4); round <= Round(6); ++round) {
-      joiner.events.parts(round, BucketIndex(0));
       donor.SetGradients(CoarseVector(round.value(), donor.layout));
       donor.ProcessAll(round, true);
       donor.Await();
@@ -137,12 +136,12 @@ TEST(PipelineStateTest, P22_HashIsOfTheLogicalElementsOnly) {
 TEST(PipelineStateTest, ThenWaitsForAllRanksAndMayQueueMore) {
   TestGroup group(3, DemoRun(), MixedLayout());
   group.Start(1);
-  std::promise<void> done;
-  group.pipeline.Then([&] {
+  const auto done = std::make_shared<std::promise<void>>();
+  group.pipeline.Then([&group, done] {
     group.pipeline.Gather(BucketIndex(0), group.job);
-    group.pipeline.Then([&] { done.set_value(); });
+    group.pipeline.Then([done] { done->set_value(); });
   });
-  AwaitValue(done.get_future());
+  AwaitValue(done->get_future());
 }
 
 TEST(PipelineStateTest, JobsAreLetGo) {
@@ -174,8 +173,7 @@ TEST(PipelineStateTest, DestructionDoesNotWaitForTheQueue) {
 TEST(PipelineStateTest, ConfigureRefusesMoreThanTheMachineHas) {
   RecordedEvents events;
   Pipeline pipeline({.ranks = 2, .run = DemoRun()}, &events);
-  const Layout huge =
-      *Layout::Create({{.name = "w", .shape = {int64_t{1} << 38}}}, {});
+  const Layout huge = *Layout::Create({{.name = "w", .shape = {int64_t{1} << 38}}}, {});
   const absl::Status status = pipeline.Configure(huge);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_NE(std::string(status.message()).find("needs 2199023"), std::string::npos) << status;

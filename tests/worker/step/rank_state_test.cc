@@ -65,8 +65,8 @@ TEST_F(RankStateTest, P11_EachParameterGroupGetsItsOwnScalars) {
     const MergedBucket nothing{first, count, FloatVector(extent.size()),
                                std::vector<uint8_t>(count)};
     const std::string payload = EncodeUpdate(MergedFormat(run_), nothing);
-    const auto view = UpdateView::Parse(std::as_bytes(std::span(payload)), MergedFormat(run_),
-                                        first, count);
+    const auto view =
+        UpdateView::Parse(std::as_bytes(std::span(payload)), MergedFormat(run_), first, count);
     ASSERT_TRUE(view.ok()) << view.status();
     state.Apply(header, *view);
   }

@@ -204,19 +204,20 @@ struct TestGroup {
   }
 
   void Await() {
-    std::promise<void> done;
-    pipeline.Then([&] { done.set_value(); });
-    AwaitValue(done.get_future());
+    // The promise is shared: set_value() may still be returning when this does.
+    const auto done = std::make_shared<std::promise<void>>();
+    pipeline.Then([done] { done->set_value(); });
+    AwaitValue(done->get_future());
   }
   uint64_t Hash() {
-    std::promise<uint64_t> hash;
-    pipeline.Hash([&](uint64_t value) { hash.set_value(value); });
-    return AwaitValue(hash.get_future());
+    const auto hash = std::make_shared<std::promise<uint64_t>>();
+    pipeline.Hash([hash](uint64_t value) { hash->set_value(value); });
+    return AwaitValue(hash->get_future());
   }
   StateImage Snapshot() {
-    std::promise<StateImage> image;
-    pipeline.Snapshot([&](StateImage value) { image.set_value(std::move(value)); });
-    return AwaitValue(image.get_future());
+    const auto image = std::make_shared<std::promise<StateImage>>();
+    pipeline.Snapshot([image](StateImage value) { image->set_value(std::move(value)); });
+    return AwaitValue(image->get_future());
   }
   FloatVector Masters() {
     const StateImage image = Snapshot();
@@ -234,9 +235,9 @@ struct TestGroup {
 
 // The coordinator's part: merges what `groups` sent for (round, bucket). Without groups, an update
 // that changes nothing. `rates` scales the learning rate, which differs per parameter group.
-inline std::shared_ptr<const ReceivedUpdate> MakeUpdate(
-    const std::vector<TestGroup*>& groups, const TestGroup& shape, Round round,
-    BucketIndex bucket, float rate = 0.01f) {
+inline std::shared_ptr<const ReceivedUpdate> MakeUpdate(const std::vector<TestGroup*>& groups,
+                                                        const TestGroup& shape, Round round,
+                                                        BucketIndex bucket, float rate = 0.01f) {
   auto update = std::make_shared<ReceivedUpdate>();
   UpdateHeader& header = update->header;
   header.round = round;

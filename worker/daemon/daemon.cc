@@ -1,0 +1,494 @@
+#include "worker/daemon/daemon.h"
+
+#include <absl/strings/str_cat.h>
+
+#include "common/base/status_macros.h"
+#include "common/telemetry/log.h"
+#include "common/transport/endpoints.h"
+#include "worker/daemon/daemon_impl.h"
+
+namespace isthmus {
+namespace {
+
+// Reports wait for the network; the step never does.
+std::string GroupName(GroupId group) { return absl::StrCat("group ", group.value()); }
+
+// What the group says of a step: samples summed, loss weighted by them, rates of rank 0 (all
+// ranks agree).
+ContributionInfo Gather(const std::vector<RankStep>& steps, Round base_round) {
+  ContributionInfo info;
+  info.base_round = base_round;
+  double loss = 0, plain = 0;
+  for (const RankStep& step : steps) {
+    info.samples += step.samples;
+    loss += static_cast<double>(step.loss) * static_cast<double>(step.samples);
+    plain += step.loss;
+  }
+  info.loss = static_cast<float>(info.samples > 0
+                                     ? loss / static_cast<double>(info.samples)
+                                     : plain / static_cast<double>(steps.size()));
+  info.lr = steps.front().lr;
+  info.weight_decay = steps.front().weight_decay;
+  return info;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options, const Clock& clock) {
+  auto daemon = std::make_unique<DaemonImpl>(std::move(options), clock);
+  ISTHMUS_RETURN_IF_ERROR(daemon->Listen());
+  return daemon;
+}
+
+DaemonImpl::DaemonImpl(Options options, const Clock& clock)
+    : options_(std::move(options)),
+      clock_(clock),
+      stream_channel_(MakeChannel(options_.coordinator)),
+      // A connection of its own: a saturated data plane must not starve the control plane.
+      control_(ControlClient::Make(MakeChannel(options_.coordinator), options_.call_deadline)),
+      rng_(options_.nonce) {}
+
+absl::Status DaemonImpl::Listen() {
+  JobServer::Options jobs;
+  jobs.socket_path = options_.socket_path;
+  jobs.ranks = options_.ranks;
+  jobs.name = GroupName(options_.group);
+  ISTHMUS_ASSIGN_OR_RETURN(jobs_, JobServer::Start(jobs, this));
+  control_thread_ = std::thread([this] { ControlLoop(); });
+  return absl::OkStatus();
+}
+
+template <typename F>
+absl::Status DaemonImpl::Step(F step) {
+  absl::Status status;
+  {
+    MutexLock lock(&mu_);
+    if (!core_) return absl::OkStatus();
+    WorkerActions actions;
+    status = step(*core_, actions);
+    for (WorkerAction& action : actions) tasks_.Add(Bound{std::move(action), job_});
+    wake_.NotifyAll();
+  }
+  Drain();
+  return status;
+}
+
+void DaemonImpl::Drain() {
+  tasks_.Drain([this](Task& task) {
+    if (auto* bound = std::get_if<Bound>(&task)) {
+      Perform(*bound);
+    } else {
+      std::get<std::function<void()>>(task)();
+    }
+  });
+}
+
+// --- the job -----------------------------------------------------------------------------------
+
+void DaemonImpl::OnAttached(std::shared_ptr<JobSession> session) {
+  bool registered;
+  {
+    MutexLock lock(&mu_);
+    job_ = session;
+    registered = core_.has_value();
+    if (registered) tasks_.Add(std::function<void()>([this, session] { AttachJob(session); }));
+  }
+  LogInfo(absl::StrCat(GroupName(options_.group), ": ", options_.ranks, " ranks attached, ",
+                       session->layout().logical_length(), " parameters"));
+  if (registered) Drain();  // else SetUpRun attaches it
+}
+
+void DaemonImpl::AttachJob(std::shared_ptr<JobSession> session) {
+  absl::Status status;
+  bool keep_state;
+  {
+    MutexLock lock(&mu_);
+    if (job_ != session) return;  // lost meanwhile
+    keep_state = core_->has_state();
+    if (layout_) {
+      const std::string difference = layout_->DifferenceFrom(session->layout());
+      if (keep_state && !difference.empty()) {
+        status = absl::FailedPreconditionError(absl::StrCat(
+            GroupName(options_.group), " holds the state of another layout: ", difference));
+      }
+      keep_state |= difference.empty();
+    }
+  }
+  if (status.ok() && !keep_state) status = pipeline_->Configure(session->layout());
+  if (!status.ok()) {
+    LogError(std::string(status.message()));
+    jobs_->FinishAttach(session->id(), status);
+    return;
+  }
+  MutexLock lock(&mu_);
+  layout_ = session->layout();
+  parameter_groups_ = session->layout().parameter_groups();
+  WorkerActions actions;
+  core_->JobAttached(pipeline_->buckets().count(), actions);
+  for (WorkerAction& action : actions) tasks_.Add(Bound{std::move(action), session});
+}
+
+void DaemonImpl::OnStep(uint64_t session_id, std::vector<RankStep> steps) {
+  (void)Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (job_ == nullptr || job_->id() != session_id) return absl::OkStatus();
+    step_began_ = clock_.Now();
+    bool skip = false;
+    for (const RankStep& step : steps) skip |= step.skip;
+    infos_.clear();
+    infos_[core.AppliedRound().next()] = Gather(steps, core.AppliedRound());
+    core.StepBegun(skip, out);
+    return absl::OkStatus();
+  });
+}
+
+void DaemonImpl::OnLost(uint64_t session_id, const std::string& reason) {
+  LogInfo(absl::StrCat(GroupName(options_.group), ": the job is gone: ", reason));
+  {
+    MutexLock lock(&mu_);
+    if (job_ != nullptr && job_->id() == session_id) job_ = nullptr;
+    wake_.NotifyAll();
+    if (!core_ || !core_->job_attached()) return;
+  }
+  (void)Step([&](WorkerCore& core, WorkerActions& out) {
+    core.JobLost(reason, out);
+    return absl::OkStatus();
+  });
+}
+
+// --- the arithmetic ----------------------------------------------------------------------------
+
+void DaemonImpl::OnPart(ContributionPart part) {
+  std::shared_ptr<ExchangeClient> stream;
+  std::shared_ptr<const OutgoingPart> out;
+  {
+    MutexLock lock(&mu_);
+    const auto info = infos_.find(part.round);
+    if (!core_ || !core_->Wanted(part.round, part.bucket) || info == infos_.end()) return;
+    out = std::make_shared<OutgoingPart>(OutgoingPart{std::move(part), info->second});
+    outbox_.Put(out);
+    if (core_->in_sync()) stream = stream_;
+  }
+  if (stream != nullptr) stream->SendPart(std::move(out));
+}
+
+void DaemonImpl::OnNonFinite(Round round, BucketIndex bucket) {
+  LogWarning(absl::StrCat(GroupName(options_.group), " round ", round.value(), " bucket ",
+                          bucket.value(), ": NaN or Inf in the gradient, the group abstains"));
+  (void)Step([&](WorkerCore& core, WorkerActions& out) {
+    core.NonFinite(round, bucket, out);
+    return absl::OkStatus();
+  });
+}
+
+void DaemonImpl::OnFailure(const absl::Status& status) {
+  End(DaemonExit::kFailure, std::string(status.message()));
+}
+
+// --- the stream --------------------------------------------------------------------------------
+
+absl::Status DaemonImpl::OnWelcome(uint64_t stream, Sequence next) {
+  return Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (stream != stream_number_) return absl::OkStatus();
+    connect_failures_ = 0;
+    last_contact_ = clock_.Now();
+    return core.Welcomed(next, out);
+  });
+}
+
+void DaemonImpl::OnStart(uint64_t stream, uint32_t group_index, uint32_t group_count) {
+  (void)Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (stream == stream_number_) core.Started(group_index, group_count, out);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status DaemonImpl::OnUpdate(uint64_t stream, ReceivedUpdate update,
+                                  absl::Duration peer_wait) {
+  return Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS
+              -> absl::Status {
+    if (stream != stream_number_) return absl::OkStatus();
+    last_contact_ = clock_.Now();
+    const UpdateHeader& header = update.header;
+    if (!header.contributors.empty() && header.scalars.size() != parameter_groups_) {
+      return absl::DataLossError(absl::StrCat(
+          "update ", header.sequence.value(), ": scalars of ", header.scalars.size(),
+          " parameter groups, expected ", parameter_groups_));
+    }
+    if (header.sequence <= core.applied_sequence()) return absl::OkStatus();
+    auto shared = std::make_shared<const ReceivedUpdate>(std::move(update));
+    ISTHMUS_RETURN_IF_ERROR(core.UpdateArrived(shared->header, peer_wait, out));
+    received_[shared->header.sequence] = shared;
+    return absl::OkStatus();
+  });
+}
+
+void DaemonImpl::OnClosed(uint64_t stream, Round round, BucketIndex bucket) {
+  (void)Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (stream == stream_number_) core.ClosedArrived(round, bucket, out);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status DaemonImpl::OnSnapshotRequest(uint64_t stream, TransferId transfer,
+                                           uint64_t window_bytes) {
+  return Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (stream != stream_number_) return absl::OkStatus();
+    outgoing_window_ = window_bytes;
+    return core.SnapshotAsked(transfer, out);
+  });
+}
+
+void DaemonImpl::OnSnapshotAck(uint64_t stream, TransferId transfer, uint64_t offset) {
+  {
+    MutexLock lock(&mu_);
+    if (stream != stream_number_ || !outgoing_ || outgoing_->transfer() != transfer) return;
+    outgoing_->Acked(offset);
+  }
+  PumpSnapshot();
+}
+
+absl::Status DaemonImpl::OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) {
+  return Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS
+              -> absl::Status {
+    if (stream != stream_number_ || !layout_) return absl::OkStatus();
+    last_contact_ = clock_.Now();
+    ISTHMUS_ASSIGN_OR_RETURN(std::optional<WholeSnapshot> whole,
+                             incoming_.Add(std::move(piece), pipeline_->state_bytes()));
+    if (!whole) return absl::OkStatus();
+    LogInfo(absl::StrCat(GroupName(options_.group), ": the run's parameters have arrived, state ",
+                         "of update ", whole->sequence.value()));
+    images_[whole->transfer] = whole->image;
+    return core.SnapshotArrived(whole->transfer, whole->sequence,
+                                std::move(whole->applied_rounds), out);
+  });
+}
+
+void DaemonImpl::OnSnapshotAborted(uint64_t stream, TransferId transfer) {
+  MutexLock lock(&mu_);
+  if (stream != stream_number_) return;
+  if (outgoing_ && outgoing_->transfer() == transfer) outgoing_.reset();
+}
+
+void DaemonImpl::OnStreamEnd(uint64_t stream, const absl::Status& status) {
+  {
+    MutexLock lock(&mu_);
+    --open_streams_;
+    wake_.NotifyAll();
+    if (stream != stream_number_ || stopping_) return;
+    if (stream_ != nullptr) stream_ = nullptr;
+    connecting_ = false;
+    outgoing_.reset();
+    if (core_) core_->StreamLost();
+    // 100 ms, doubling to 2 s, with jitter so that groups do not return in step.
+    const uint32_t doublings = std::min(connect_failures_++, 5u);
+    const absl::Duration backoff =
+        std::min(absl::Milliseconds(100) * (1 << doublings), absl::Seconds(2));
+    connect_at_ = clock_.Now() + backoff * (0.5 + rng_.Uniform() / 2);
+    if (status.code() == absl::StatusCode::kFailedPrecondition) need_register_ = true;
+  }
+  if (status.code() == absl::StatusCode::kAborted) {
+    return End(DaemonExit::kFenced, std::string(status.message()));
+  }
+  LogWarning(absl::StrCat(GroupName(options_.group), ": the stream ended: ",
+                          std::string(status.message())));
+}
+
+// --- performing --------------------------------------------------------------------------------
+
+void DaemonImpl::Perform(const Bound& task) {
+  std::shared_ptr<ExchangeClient> stream;
+  {
+    MutexLock lock(&mu_);
+    stream = stream_;
+  }
+  const WorkerAction& action = task.action;
+  if (std::holds_alternative<AnnounceReady>(action)) {
+    QueueAnnouncement({true, 0, "", task.job});
+  } else if (const auto* not_ready = std::get_if<AnnounceNotReady>(&action)) {
+    QueueAnnouncement({false, 0, not_ready->reason, nullptr});
+  } else if (const auto* hello = std::get_if<SendHello>(&action)) {
+    MutexLock lock(&mu_);
+    ++open_streams_;
+    stream_ = ExchangeClient::Connect(
+        stream_channel_, ++stream_number_,
+        {options_.group, registration_->incarnation, registration_->instance}, hello->applied,
+        this);
+  } else if (const auto* abstain = std::get_if<SendAbstain>(&action)) {
+    bool in_sync;
+    {
+      MutexLock lock(&mu_);
+      outbox_.PutAbstain(abstain->round, abstain->bucket, abstain->reason);
+      in_sync = core_->in_sync();
+    }
+    if (stream && in_sync) stream->SendAbstain(abstain->round, abstain->bucket, abstain->reason);
+  } else if (const auto* stop = std::get_if<StopSending>(&action)) {
+    if (stream) stream->StopSending(stop->round, stop->bucket);
+  } else if (const auto* forget = std::get_if<ForgetAnswer>(&action)) {
+    MutexLock lock(&mu_);
+    outbox_.Forget(forget->round, forget->bucket);
+  } else if (std::holds_alternative<ResendAnswers>(action)) {
+    MutexLock lock(&mu_);
+    if (stream_) outbox_.SendAll(*stream_);
+  } else if (const auto* caught_up = std::get_if<SendCaughtUp>(&action)) {
+    if (stream) stream->SendCaughtUp(caught_up->transfer, caught_up->sequence);
+  } else if (std::holds_alternative<AdoptJobParameters>(action)) {
+    pipeline_->Adopt(task.job);
+  } else if (std::holds_alternative<LoadJob>(action)) {
+    pipeline_->Load(task.job);
+  } else if (const auto* process = std::get_if<ProcessBucket>(&action)) {
+    float lr = 0;
+    {
+      MutexLock lock(&mu_);
+      const auto info = infos_.find(process->round);
+      if (info != infos_.end()) lr = info->second.lr.front();
+    }
+    pipeline_->Process(task.job, process->round, process->bucket, process->extract, lr);
+  } else if (const auto* apply = std::get_if<ApplyUpdate>(&action)) {
+    std::shared_ptr<const ReceivedUpdate> update;
+    {
+      MutexLock lock(&mu_);
+      update = received_.extract(apply->sequence).mapped();
+    }
+    pipeline_->Apply(std::move(update), apply->credit, apply->gather ? task.job : nullptr);
+  } else if (const auto* gather = std::get_if<GatherBucket>(&action)) {
+    pipeline_->Gather(gather->bucket, task.job);
+  } else if (const auto* give = std::get_if<GiveSnapshot>(&action)) {
+    GiveJob(*give);
+  } else if (const auto* install = std::get_if<InstallSnapshot>(&action)) {
+    std::shared_ptr<const StateImage> image;
+    {
+      MutexLock lock(&mu_);
+      image = images_.extract(install->transfer).mapped();
+    }
+    pipeline_->Install(std::move(image), install->reset_momentum);
+  } else if (const auto* report = std::get_if<ReportHash>(&action)) {
+    pipeline_->Hash([this, round = report->round](uint64_t hash) {
+      MutexLock lock(&mu_);
+      hash_round_ = round;
+      hash_ = hash;
+      heartbeat_at_ = absl::InfinitePast();  // now
+      wake_.NotifyAll();
+    });
+  } else if (const auto* attach = std::get_if<FinishAttach>(&action)) {
+    AttachReply reply{options_.group.value(), attach->group_index, attach->group_count,
+                      attach->round.value(), 0};
+    {
+      MutexLock lock(&mu_);
+      reply.rounds = registration_->run.rounds;
+      step_ended_ = absl::InfinitePast();
+    }
+    if (task.job == nullptr) return;
+    pipeline_->Then([this, id = task.job->id(), reply] { jobs_->FinishAttach(id, reply); });
+  } else if (const auto* finish = std::get_if<FinishStep>(&action)) {
+    if (task.job == nullptr) return;
+    pipeline_->Then([this, id = task.job->id(), f = *finish] { StepFinished(id, f); });
+  }
+}
+
+void DaemonImpl::GiveJob(const GiveSnapshot& give) {
+  {
+    MutexLock lock(&mu_);
+    outgoing_.emplace(give.transfer, give.sequence, give.round, give.applied_rounds,
+                      outgoing_window_);
+  }
+  LogInfo(absl::StrCat(GroupName(options_.group), ": giving a snapshot as of update ",
+                       give.sequence.value()));
+  pipeline_->Snapshot([this, transfer = give.transfer](StateImage image) {
+    {
+      MutexLock lock(&mu_);
+      if (!outgoing_ || outgoing_->transfer() != transfer) return;
+      outgoing_->SetImage(std::move(image));
+    }
+    PumpSnapshot();
+  });
+}
+
+void DaemonImpl::PumpSnapshot() {
+  MutexLock lock(&mu_);
+  if (stream_ == nullptr || !outgoing_) return;
+  while (std::optional<SnapshotPiece> piece = outgoing_->Next()) {
+    stream_->SendSnapshotPiece(*std::move(piece));
+  }
+}
+
+void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
+  StepReply reply;
+  {
+    MutexLock lock(&mu_);
+    const absl::Time now = clock_.Now();
+    StepTime time;
+    time.blocked = absl::ToDoubleSeconds(now - step_began_);
+    time.step = step_ended_ == absl::InfinitePast() ? time.blocked
+                                                    : absl::ToDoubleSeconds(now - step_ended_);
+    time.local = std::min(time.blocked, pipeline_->TakeBusySeconds());
+    time.peer_wait =
+        std::min(time.blocked - time.local, absl::ToDoubleSeconds(finish.peer_wait));
+    step_ended_ = now;
+    if (!finish.end) {
+      times_.Add(time);
+      ++steps_;
+    }
+    reply = {.round = finish.round.value(),
+             .contributors = finish.contributors,
+             .merged_here = finish.merged_here,
+             .buckets = pipeline_->buckets().count(),
+             .loss = finish.loss,
+             .blocked_seconds = time.blocked,
+             .local_seconds = time.local,
+             .peer_wait_seconds = time.peer_wait,
+             .link_wait_seconds = time.link_wait(),
+             .end = finish.end};
+  }
+  jobs_->FinishStep(session_id, reply);
+}
+
+// --- the end -----------------------------------------------------------------------------------
+
+void DaemonImpl::End(DaemonExit code, const std::string& reason) {
+  {
+    MutexLock lock(&mu_);
+    if (ending_) return;
+    ending_ = Ending{code, reason};
+    stopping_ = true;
+    wake_.NotifyAll();
+  }
+  if (code != DaemonExit::kOk) {
+    jobs_->EndSession(absl::AbortedError(
+        absl::StrCat(GroupName(options_.group), ": the daemon ends: ", reason)));
+  }
+}
+
+bool DaemonImpl::Ended() {
+  MutexLock lock(&mu_);
+  return ending_.has_value();
+}
+
+Daemon::Ending DaemonImpl::ending() {
+  MutexLock lock(&mu_);
+  return ending_.value_or(Ending{});
+}
+
+void DaemonImpl::Stop() {
+  {
+    MutexLock lock(&mu_);
+    if (stopped_) return;
+    stopped_ = true;
+    stopping_ = true;
+    wake_.NotifyAll();
+  }
+  if (control_thread_.joinable()) control_thread_.join();
+  std::shared_ptr<ExchangeClient> stream;
+  {
+    MutexLock lock(&mu_);
+    stream = std::move(stream_);
+  }
+  if (stream) stream->Cancel();
+  {
+    MutexLock lock(&mu_);
+    while (open_streams_ > 0) wake_.Wait(&mu_);
+  }
+  jobs_.reset();      // no job events from here on
+  pipeline_.reset();  // nor arithmetic
+}
+
+}  // namespace isthmus

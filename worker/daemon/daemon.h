@@ -1,0 +1,64 @@
+// The worker daemon: its core at work between the coordinator, the local job and the arithmetic.
+// What the core decides is performed in order; nothing here decides about rounds or credit.
+#ifndef ISTHMUS_WORKER_DAEMON_DAEMON_H_
+#define ISTHMUS_WORKER_DAEMON_DAEMON_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/base/ids.h"
+
+namespace isthmus {
+
+// Why a daemon ended; the process' exit codes.
+enum class DaemonExit : int {
+  kOk = 0,           // the run ended and its job has detached, or Stop() was called
+  kFailure = 1,      // a bug, or an update that does not decode
+  kRefused = 3,      // versions or run spec: the coordinator will not have this worker
+  kFenced = 4,       // a newer process has registered for this group
+  kLost = 5,         // the coordinator is another instance, or was gone too long
+};
+
+// Thread-safe.
+class Daemon {
+ public:
+  struct Options {
+    std::string coordinator;           // HOST:PORT
+    GroupId group{1};
+    std::string label;
+    uint32_t ranks = 1;
+    std::string socket_path;           // where jobs attach
+    std::vector<std::string> expect;   // assertions on the run spec: "field=value"
+    uint64_t nonce = 0;                // random, non-zero
+    absl::Duration give_up_after = absl::Minutes(10);   // without the coordinator
+    absl::Duration heartbeat_interval = absl::Seconds(1);
+    absl::Duration call_deadline = absl::Seconds(5);    // of a control call
+    uint64_t hash_interval = 100;      // rounds between hash reports; 0: only at the end
+  };
+
+  // Listens for jobs and starts looking for the coordinator. Errors: what the socket says.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(Options options, const Clock& clock);
+  virtual ~Daemon() = default;  // stops
+
+  struct Ending {
+    DaemonExit code = DaemonExit::kOk;
+    std::string reason;
+  };
+  // True once the daemon has ended by itself.
+  virtual bool Ended() = 0;
+  // The reason, once ended.
+  virtual Ending ending() = 0;
+  // Says goodbye and ends. Blocks until all is down.
+  virtual void Stop() = 0;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_DAEMON_DAEMON_H_

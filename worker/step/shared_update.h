@@ -1,0 +1,45 @@
+// A received update, as the ranks share it.
+#ifndef ISTHMUS_WORKER_STEP_SHARED_UPDATE_H_
+#define ISTHMUS_WORKER_STEP_SHARED_UPDATE_H_
+
+#include <absl/status/statusor.h>
+
+#include <memory>
+#include <optional>
+
+#include "common/base/mutex.h"
+#include "common/compression/update_payload.h"
+#include "common/run/run_spec.h"
+#include "common/run/update.h"
+#include "common/tensor/buckets.h"
+#include "common/tensor/layout.h"
+#include "worker/step/pipeline.h"
+
+namespace isthmus {
+
+// Parsed once, by whichever rank comes first. Thread-safe.
+class SharedUpdate {
+ public:
+  explicit SharedUpdate(std::shared_ptr<const ReceivedUpdate> received);
+
+  const UpdateHeader& header() const { return received_->header; }
+
+  // The direction of an update that has contributors; valid as long as this object.
+  // `header().bucket` is one of `buckets`. Every rank gets the same answer. Errors:
+  // INVALID_ARGUMENT for another number of parameter groups than the layout's; else those of
+  // UpdateView::Parse.
+  absl::StatusOr<const UpdateView*> Parsed(const RunSpec& run, const Layout& layout,
+                                           const Buckets& buckets);
+
+ private:
+  absl::StatusOr<UpdateView> Parse(const RunSpec& run, const Layout& layout,
+                                   const Buckets& buckets) const;
+
+  const std::shared_ptr<const ReceivedUpdate> received_;  // the engine may keep it too
+  Mutex mu_;
+  std::optional<absl::StatusOr<UpdateView>> view_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_STEP_SHARED_UPDATE_H_
