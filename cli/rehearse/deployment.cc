@@ -25,6 +25,8 @@ constexpr absl::Duration kGrace = absl::Seconds(5);
 // How often to ask: often while the answer decides something, else as often as people look.
 constexpr absl::Duration kEagerInterval = absl::Milliseconds(50);
 constexpr absl::Duration kInterval = absl::Milliseconds(500);
+// Without a commit for this long, people want to know why.
+constexpr absl::Duration kStall = absl::Seconds(5);
 constexpr absl::Duration kAskTimeout = absl::Seconds(1);
 constexpr int kLastWords = 15;
 
@@ -205,9 +207,12 @@ void Deployment::Ask(absl::Time now) {
   const absl::StatusOr<v1::GetStatusReply> reply = status_->Get(kAskTimeout);
   // If it is busy we ask again; if it is gone, its exit says so.
   if (!reply.ok()) return;
+  const uint64_t committed_before = run_.rounds_committed;
   run_ = MakeRunView(*reply);
+  if (run_.rounds_committed != committed_before) last_commit_ = now;
   if (run_.training && !training_since_) {
     training_since_ = now;
+    last_commit_ = now;
     rounds_at_start_ = run_.rounds_committed;
     counters_start_ = Counters();
   }
@@ -238,8 +243,11 @@ void Deployment::Show(absl::Time now) {
   Progress progress;
   progress.phase = phase_;
   if (!Ended() && status_) {
-    const bool as_planned = run_.training && run_.state == "training";
-    progress.phase = as_planned ? training_phase_ : run_.state;
+    progress.phase = run_.state == "training" ? training_phase_ : run_.state;
+    // While rounds follow each other, what the open one waits for is only noise.
+    if (!run_.reason.empty() && now - last_commit_ > kStall) {
+      absl::StrAppend(&progress.phase, ": ", run_.reason);
+    }
     if (!training_since_ && run_.ready_groups < static_cast<uint64_t>(plan_.sites())) {
       progress.phase =
           absl::StrCat("waiting for ", plan_.sites(), " groups: ", run_.ready_groups, " ready");

@@ -82,6 +82,7 @@ class Deployment {
   RunView run_;
   int signal_ = 0;
   absl::Time last_asked_ = absl::InfinitePast();
+  absl::Time last_commit_ = absl::InfinitePast();
   std::optional<absl::Time> training_since_;
   std::optional<absl::Time> ended_at_;
   uint64_t rounds_at_start_ = 0;

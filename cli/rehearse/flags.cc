@@ -44,9 +44,9 @@ void AddExchange(CLI::App* app, RehearseFlags* flags) {
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
-  app->add_option("--k", flags->k, "Coefficients kept per chunk")
+  app->add_option("--k", flags->k, "Coefficients kept per chunk (default: 4; full: all)")
       ->type_name("N")
-      ->capture_default_str()
+
       ->group(group);
   app->add_option("--values", flags->values, "bf16 or f32 (default: bf16; full: f32)")
       ->type_name("TYPE")
@@ -55,8 +55,12 @@ void AddExchange(CLI::App* app, RehearseFlags* flags) {
       ->type_name("X")
       ->capture_default_str()
       ->group(group);
-  app->add_flag("--sign,!--no-sign", flags->sign,
-                "Apply the sign of the merged direction (default: on; full: off)")
+  app->add_flag_callback(
+         "--sign", [flags] { flags->sign = true; },
+         "Apply the sign of the merged direction (default: on; full: off)")
+      ->group(group);
+  app->add_flag_callback(
+         "--no-sign", [flags] { flags->sign = false; }, "Apply the merged direction itself")
       ->group(group);
 }
 

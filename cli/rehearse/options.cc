@@ -91,7 +91,14 @@ absl::Status ParseScheme(const RehearseFlags& flags, RehearseOptions* options) {
   if ((options->chunk & (options->chunk - 1)) != 0) {
     return Wrong("--chunk", "a power of two from 16 to 4096", flags.chunk);
   }
-  ISTHMUS_ASSIGN_OR_RETURN(options->k, ParseInt<int>("--k", flags.k, 1, options->chunk));
+  options->k = defaults.k == 0 ? options->chunk : std::min(defaults.k, options->chunk);
+  if (!flags.k.empty()) {
+    ISTHMUS_ASSIGN_OR_RETURN(options->k, ParseInt<int>("--k", flags.k, 1, options->chunk));
+    if (defaults.k == 0 && options->k != options->chunk) {
+      return Wrong("--k", absl::StrCat("the chunk size with scheme full, ", options->chunk),
+                   flags.k);
+    }
+  }
   ISTHMUS_ASSIGN_OR_RETURN(
       options->values,
       ParseChoice("--values", flags.values.empty() ? defaults.values : flags.values, "bf16",

@@ -22,9 +22,10 @@ struct SchemeDefaults {
   const char* values;
   double lr;
   bool sign;
+  int k;  // 0: the chunk size, for nothing is left out
 };
-inline constexpr SchemeDefaults kFlexdemoDefaults = {"flexdemo", "sgd", "bf16", 0.002, true};
-inline constexpr SchemeDefaults kFullDefaults = {"full", "adamw", "f32", 0.004, false};
+inline constexpr SchemeDefaults kFlexdemoDefaults = {"flexdemo", "sgd", "bf16", 0.002, true, 4};
+inline constexpr SchemeDefaults kFullDefaults = {"full", "adamw", "f32", 0.004, false, 0};
 
 // Something that goes wrong on purpose.
 struct Fault {
@@ -46,7 +47,7 @@ struct RehearseFlags {
   std::string text;
   std::string scheme = "flexdemo";
   std::string chunk = "64";
-  std::string k = "4";
+  std::string k;
   std::string values;
   std::string decay = "0.999";
   std::optional<bool> sign;

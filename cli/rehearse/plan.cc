@@ -28,6 +28,7 @@ Plan Plan::Comparison(const RehearseOptions& options, Places places) {
   full.values = kFullDefaults.values;
   full.lr = kFullDefaults.lr;
   full.sign = kFullDefaults.sign;
+  full.k = full.chunk;
   full.steps = options.compare_steps;
   full.faults.clear();
   return Plan(std::move(full), std::move(places), 0);
@@ -60,10 +61,6 @@ Command Plan::Coordinator() const {
       PortFile(),
       "--scheme",
       options_.scheme,
-      "--chunk",
-      absl::StrCat(options_.chunk),
-      "--k",
-      absl::StrCat(options_.k),
       "--decay",
       absl::StrCat(options_.decay),
       "--values",
@@ -79,7 +76,11 @@ Command Plan::Coordinator() const {
       "--deadline",
       options_.deadline ? absl::FormatDuration(*options_.deadline) : "off",
   };
-  if (!options_.sign) argv.push_back("--no-sign");
+  if (options_.scheme != "full") {  // which sends everything
+    argv.insert(argv.end(),
+                {"--chunk", absl::StrCat(options_.chunk), "--k", absl::StrCat(options_.k)});
+  }
+  argv.push_back(options_.sign ? "--sign" : "--no-sign");
   return {.name = CoordinatorName(),
           .argv = std::move(argv),
           .environment = {},

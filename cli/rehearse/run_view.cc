@@ -37,9 +37,7 @@ RunView MakeRunView(const v1::GetStatusReply& status) {
                   status.state() == v1::GetStatusReply::WAITING_FOR_QUORUM;
   view.ended = status.state() == v1::GetStatusReply::ENDED;
   view.state = StateName(status.state());
-  if (!status.waiting_reason().empty()) {
-    absl::StrAppend(&view.state, ": ", status.waiting_reason());
-  }
+  view.reason = status.waiting_reason();
   view.round = status.round();
   view.rounds_committed = status.rounds_committed();
   view.parameters = status.parameters();

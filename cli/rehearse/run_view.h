@@ -28,9 +28,10 @@ struct GroupView {
 };
 
 struct RunView {
-  bool training = false;
+  bool training = false;  // rounds are under way, even if they wait for a quorum
   bool ended = false;
-  std::string state;  // in words, with its reason
+  std::string state;   // in words
+  std::string reason;  // what it waits for, in words; may be empty
   uint64_t ready_groups = 0;
   uint64_t round = 0;
   uint64_t rounds_committed = 0;

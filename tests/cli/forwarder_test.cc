@@ -148,8 +148,9 @@ TEST_F(ForwarderTest, P27DelayIsOneWay) {
     Tcp::socket server = Accept();
     std::vector<double> round_trips(11);
     for (double& value : round_trips) value = MeasureRoundTripSeconds(client, server);
-    std::nth_element(round_trips.begin(), round_trips.begin() + 5, round_trips.end());
-    EXPECT_NEAR(round_trips[5], seconds, 0.1 * seconds) << link;
+    // The fastest: what is above it is the machine's scheduling, not the link.
+    const double fastest = *std::min_element(round_trips.begin(), round_trips.end());
+    EXPECT_NEAR(fastest, seconds, 0.1 * seconds) << link;
   }
 }
 

@@ -46,6 +46,7 @@ TEST(RehearseOptionsTest, SchemeFullHasItsOwnDefaults) {
   EXPECT_EQ(Parse(flags).values, "f32");
   EXPECT_EQ(Parse(flags).lr, kFullDefaults.lr);
   EXPECT_FALSE(Parse(flags).sign);
+  EXPECT_EQ(Parse(flags).k, 64);
   flags.optimizer = "sgd";
   flags.lr = "0.1";
   EXPECT_EQ(Parse(flags).optimizer, "sgd");
@@ -105,6 +106,7 @@ TEST(RehearseOptionsTest, SaysWhichFlagIsWrongWhatIsExpectedAndWhatCame) {
       {"--scheme", [](auto& f) { f.scheme = "best"; }, "flexdemo or full, got 'best'"},
       {"--chunk", [](auto& f) { f.chunk = "48"; }, "a power of two from 16 to 4096, got '48'"},
       {"--k", [](auto& f) { f.k = "65"; }, "a whole number from 1 to 64, got '65'"},
+      {"--k", [](auto& f) { f.scheme = "full", f.k = "4"; }, "the chunk size with scheme full, 64"},
       {"--values", [](auto& f) { f.values = "f64"; }, "bf16 or f32, got 'f64'"},
       {"--decay", [](auto& f) { f.decay = "1"; }, "a number from 0 to below 1, got '1'"},
       {"--decay", [](auto& f) { f.decay = "nan"; }, "got 'nan'"},

@@ -91,6 +91,7 @@ TEST(PlanTest, TheComparisonIsSchemeFullOnTheSameLinks) {
   EXPECT_EQ(ValueOf(coordinator, "--scheme"), "full");
   EXPECT_EQ(ValueOf(coordinator, "--optimizer"), "adamw");
   EXPECT_EQ(ValueOf(coordinator, "--values"), "f32");
+  EXPECT_EQ(ValueOf(coordinator, "--k"), "64");
   EXPECT_EQ(ValueOf(coordinator, "--rounds"), "5");
   EXPECT_THAT(coordinator.argv, Contains("--no-sign"));
   EXPECT_EQ(plan.rounds(), 5u);
