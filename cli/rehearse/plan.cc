@@ -28,7 +28,6 @@ Plan Plan::Comparison(const RehearseOptions& options, Places places) {
   full.values = kFullDefaults.values;
   full.lr = kFullDefaults.lr;
   full.sign = kFullDefaults.sign;
-  full.k = full.chunk;
   full.steps = options.compare_steps;
   full.faults.clear();
   return Plan(std::move(full), std::move(places), 0);

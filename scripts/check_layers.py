@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Holds every #include to the diagram of who may know whom (docs/architecture.md).
+
+Usage: check_layers.py [ROOT]. Prints each include that breaks a rule; exit 1 if any does.
+"""
+import pathlib
+import re
+import sys
+
+COMMON = {
+    "common/base": set(),
+    "common/tensor": {"common/base"},
+    "common/compression": {"common/base", "common/tensor"},
+    "common/optimizer": {"common/base"},
+    "common/run": {"common/base", "common/tensor", "common/compression", "common/optimizer"},
+    "common/collectives": {"common/base"},
+    "common/telemetry": {"common/base"},
+}
+ARITHMETIC = {"common/base", "common/tensor", "common/compression", "common/optimizer", "common/run"}
+EDGE = ARITHMETIC | {"common/telemetry", "common/transport", "proto"}
+
+# Folder -> folders whose headers it may include, besides its own. "proto" stands for generated
+# messages.
+ALLOWED = {
+    **COMMON,
+    "common/transport": ARITHMETIC | {"proto"},
+    "server/core": ARITHMETIC,
+    "server/merge": ARITHMETIC,
+    "server/log": {"common/base"},
+    "server/rpc": EDGE | {"server/core", "server/merge", "server/log"},
+    "server": EDGE | {"server/rpc"},
+    "worker/core": ARITHMETIC,
+    "worker/replication": ARITHMETIC,
+    "worker/jobs": {"common/base", "common/tensor", "client"},
+    "worker/step": ARITHMETIC | {"common/collectives", "worker/core", "worker/jobs", "worker/replication"},
+    "worker/rpc": EDGE | {"worker/step"},
+    "worker/daemon": EDGE | {"worker/core", "worker/jobs", "worker/rpc", "worker/step"},
+    "worker": EDGE | {"worker/daemon"},
+    "client": set(),
+    "cli": EDGE | {"cli/base", "cli/link", "cli/rehearse", "cli/status"},
+    "cli/base": {"common/base"},
+    "cli/link": {"common/base", "cli/base"},
+    "cli/status": EDGE | {"cli/base"},
+    "cli/rehearse": EDGE | {"cli/base", "cli/link", "cli/status"},
+    "examples/lm": {"client"},
+}
+# Only these may include gRPC itself, our slowest header.
+GRPC = {"common/transport", "server/rpc", "worker/rpc", "cli/status"}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
+
+
+def folder_of(path):
+    """The longest listed folder that holds `path`."""
+    parts = path.split("/")[:-1]
+    while parts:
+        if "/".join(parts) in ALLOWED:
+            return "/".join(parts)
+        parts.pop()
+    return None
+
+
+def main():
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    problems = []
+    files = 0
+    for top in ("common", "server", "worker", "client", "cli", "examples"):
+        for path in sorted((root / top).rglob("*")):
+            if path.suffix not in (".h", ".hpp", ".c", ".cc", ".cu", ".cuh"):
+                continue
+            name = str(path.relative_to(root))
+            folder = folder_of(name)
+            if folder is None:
+                problems.append(f"{name}: its folder is not listed in scripts/check_layers.py")
+                continue
+            files += 1
+            for quote, target in INCLUDE.findall(path.read_text()):
+                if target.startswith(("grpcpp/", "grpc/")) and folder not in GRPC:
+                    problems.append(f"{name}: includes <{target}>; gRPC stays in {', '.join(sorted(GRPC))}")
+                if target.startswith("isthmus/v1/") and "proto" not in ALLOWED[folder]:
+                    problems.append(f"{name}: includes {target}; {folder} knows no generated messages")
+                other = folder_of(target) if quote == '"' else None
+                if other and other != folder and other not in ALLOWED[folder]:
+                    problems.append(f"{name}: includes {target}; {folder} may not know {other}")
+    print("\n".join(problems) if problems else f"{files} files keep to the layers")
+    return 1 if problems or files == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
