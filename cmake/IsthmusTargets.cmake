@@ -16,7 +16,7 @@ endfunction()
 
 # isthmus_test(NAME SOURCES ... [LIBS libs ...] [LABELS labels ...] [TIMEOUT seconds])
 #   A GoogleTest program, one CTest entry. Labels in use: unit (no network, no child process),
-#   process (real gRPC or child processes), long (only in scripts/test --full).
+#   process (real gRPC, sockets or child processes).
 function(isthmus_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
