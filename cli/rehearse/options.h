@@ -24,7 +24,7 @@ struct SchemeDefaults {
   bool sign;
   int k;  // 0: the chunk size, for nothing is left out
 };
-inline constexpr SchemeDefaults kFlexdemoDefaults = {"flexdemo", "sgd", "bf16", 0.002, true, 4};
+inline constexpr SchemeDefaults kFlexdemoDefaults = {"flexdemo", "sgd", "bf16", 0.003, true, 4};
 inline constexpr SchemeDefaults kFullDefaults = {"full", "adamw", "f32", 0.004, false, 0};
 
 // Something that goes wrong on purpose.

@@ -69,7 +69,7 @@ TEST(PlanTest, AJobFindsItsWorker) {
   EXPECT_EQ(ValueOf(command, "--text"), "book.txt");
   EXPECT_EQ(ValueOf(command, "--steps"), "0");
   EXPECT_EQ(ValueOf(command, "--seed"), "7");
-  EXPECT_EQ(ValueOf(command, "--lr"), "0.002");
+  EXPECT_EQ(ValueOf(command, "--lr"), "0.003");
   EXPECT_EQ(ValueOf(command, "--report"), "/log/job-2-1.json");
   EXPECT_EQ(ValueOf(command, "--layers"), "2");
   EXPECT_THAT(command.environment,
