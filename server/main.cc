@@ -88,7 +88,8 @@ int Main(int argc, char** argv) {
   auto* run = app.add_option_group("The run");
   run->add_option("--scheme", flags.scheme, "flexdemo (compressed momentum) or full (gradients)")
       ->capture_default_str();
-  auto* chunk = run->add_option("--chunk", given.chunk_size, "Elements of one DCT block, 16 to 4096");
+  auto* chunk =
+      run->add_option("--chunk", given.chunk_size, "Elements of one DCT block, 16 to 4096");
   auto* k = run->add_option("--k", given.k, "Coefficients kept per chunk");
   auto* decay = run->add_option("--decay", given.decay, "Momentum decay per step");
   run->add_option("--values", flags.values, "Values on the wire: f32 or bf16");
@@ -113,11 +114,13 @@ int Main(int argc, char** argv) {
   run->add_option("--initial-donor", flags.initial_donor,
                   "Group whose parameters all start from; default: the lowest id");
   auto* limits = app.add_option_group("Patience and limits");
-  limits->add_option("--deadline", flags.deadline,
-                     "How long a bucket waits after its first contribution, or off")
+  limits
+      ->add_option("--deadline", flags.deadline,
+                   "How long a bucket waits after its first contribution, or off")
       ->capture_default_str();
-  limits->add_option("--reconnect-grace", flags.reconnect_grace,
-                     "How long a broken stream is waited for")
+  limits
+      ->add_option("--reconnect-grace", flags.reconnect_grace,
+                   "How long a broken stream is waited for")
       ->capture_default_str();
   limits->add_option("--ring-mib", flags.ring_mib, "Updates kept for those who resume, MiB")
       ->capture_default_str();

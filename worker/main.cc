@@ -111,9 +111,9 @@ int Main(int argc, char** argv) {
   if (flags.give_up_after == "off") {
     options.give_up_after = absl::InfiniteDuration();
   } else if (!absl::ParseDuration(flags.give_up_after, &options.give_up_after)) {
-    return Fail(absl::InvalidArgumentError(absl::StrCat(
-                    "--give-up-after: expected a duration such as 10m, or off; got '",
-                    flags.give_up_after, "'")),
+    return Fail(absl::InvalidArgumentError(
+                    absl::StrCat("--give-up-after: expected a duration such as 10m, or off; got '",
+                                 flags.give_up_after, "'")),
                 kExitUsage);
   }
   auto daemon = Daemon::Start(options, Clock::Real());

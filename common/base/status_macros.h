@@ -7,8 +7,8 @@
 
 #include <utility>
 
-#define ISTHMUS_RETURN_IF_ERROR(expr)                 \
-  do {                                                \
+#define ISTHMUS_RETURN_IF_ERROR(expr)                                                         \
+  do {                                                                                        \
     if (absl::Status isthmus_status_ = (expr); !isthmus_status_.ok()) return isthmus_status_; \
   } while (false)
 

@@ -144,25 +144,25 @@ UpdateFormat MergedFormat(const RunSpec& spec) {
 
 std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec) {
   const auto boolean = [](bool b) { return std::string(b ? "true" : "false"); };
-  return {{"scheme", Name(spec.scheme)},
-          {"chunk_size", absl::StrCat(spec.chunk_size)},
-          {"k", absl::StrCat(spec.k)},
-          {"decay", absl::StrCat(spec.decay)},
-          {"lr_in_momentum", boolean(spec.lr_in_momentum)},
-          {"values", Name(spec.values)},
-          {"sign", boolean(spec.sign)},
-          {"merge", Name(spec.merge)},
-          {"optimizer", Name(spec.optimizer.kind)},
-          {"sgd_momentum", absl::StrCat(spec.optimizer.momentum)},
-          {"adam_beta1", absl::StrCat(spec.optimizer.beta1)},
-          {"adam_beta2", absl::StrCat(spec.optimizer.beta2)},
-          {"adam_epsilon", absl::StrCat(spec.optimizer.epsilon)},
-          {"bucket_length", absl::StrCat(spec.bucket_length)},
-          {"rounds", absl::StrCat(spec.rounds)},
-          {"start_groups", absl::StrCat(spec.start_groups)},
-          {"min_groups", absl::StrCat(spec.min_groups)},
-          {"initial_donor",
-           spec.initial_donor ? absl::StrCat(spec.initial_donor->value()) : "lowest"}};
+  return {
+      {"scheme", Name(spec.scheme)},
+      {"chunk_size", absl::StrCat(spec.chunk_size)},
+      {"k", absl::StrCat(spec.k)},
+      {"decay", absl::StrCat(spec.decay)},
+      {"lr_in_momentum", boolean(spec.lr_in_momentum)},
+      {"values", Name(spec.values)},
+      {"sign", boolean(spec.sign)},
+      {"merge", Name(spec.merge)},
+      {"optimizer", Name(spec.optimizer.kind)},
+      {"sgd_momentum", absl::StrCat(spec.optimizer.momentum)},
+      {"adam_beta1", absl::StrCat(spec.optimizer.beta1)},
+      {"adam_beta2", absl::StrCat(spec.optimizer.beta2)},
+      {"adam_epsilon", absl::StrCat(spec.optimizer.epsilon)},
+      {"bucket_length", absl::StrCat(spec.bucket_length)},
+      {"rounds", absl::StrCat(spec.rounds)},
+      {"start_groups", absl::StrCat(spec.start_groups)},
+      {"min_groups", absl::StrCat(spec.min_groups)},
+      {"initial_donor", spec.initial_donor ? absl::StrCat(spec.initial_donor->value()) : "lowest"}};
 }
 
 absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::string>& expect) {
@@ -171,14 +171,13 @@ absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::strin
   for (const std::string& item : expect) {
     const size_t equals = item.find('=');
     const std::string name = item.substr(0, equals);
-    const auto field = std::find_if(fields.begin(), fields.end(),
-                                    [&](const auto& f) { return f.first == name; });
+    const auto field =
+        std::find_if(fields.begin(), fields.end(), [&](const auto& f) { return f.first == name; });
     if (equals == std::string::npos || field == fields.end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("expectation '", item, "': expected field=value with one of ",
-                       absl::StrJoin(fields, ", ", [](std::string* out, const auto& f) {
-                         absl::StrAppend(out, f.first);
-                       })));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "expectation '", item, "': expected field=value with one of ",
+          absl::StrJoin(fields, ", ",
+                        [](std::string* out, const auto& f) { absl::StrAppend(out, f.first); })));
     }
     const std::string wanted = item.substr(equals + 1);
     if (field->second != wanted) {

@@ -28,8 +28,8 @@ absl::Status SetLogLevel(const std::string& level) {
     Logger().set_level(value);
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "log level: expected debug, info, warning, error or off; got '", level, "'"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("log level: expected debug, info, warning, error or off; got '", level, "'"));
 }
 
 void LogDebug(const std::string& text) { Logger().debug("{}", text); }

@@ -33,9 +33,9 @@ absl::StatusOr<Buckets> Buckets::Create(uint64_t length, uint64_t bucket_length)
   }
   const uint64_t count = (length + bucket_length - 1) / bucket_length;
   if (count > std::numeric_limits<uint32_t>::max()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("bucket length ", bucket_length, " cuts ", length, " elements into ", count,
-                     " buckets; at most 2^32 - 1 are allowed"));
+    return absl::InvalidArgumentError(absl::StrCat("bucket length ", bucket_length, " cuts ",
+                                                   length, " elements into ", count,
+                                                   " buckets; at most 2^32 - 1 are allowed"));
   }
   Buckets buckets;
   buckets.length_ = length;

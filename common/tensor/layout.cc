@@ -17,9 +17,7 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
 }
 
-const char* DTypeName(DType dtype) {
-  return dtype == DType::kFloat32 ? "float32" : "bfloat16";
-}
+const char* DTypeName(DType dtype) { return dtype == DType::kFloat32 ? "float32" : "bfloat16"; }
 
 absl::Status CheckName(const std::string& kind, size_t index, const std::string& name,
                        std::unordered_set<std::string>& seen) {
@@ -74,17 +72,17 @@ absl::StatusOr<Layout> Layout::Create(std::vector<TensorSpec> tensors,
     const TensorSpec& tensor = tensors[i];
     ISTHMUS_RETURN_IF_ERROR(CheckName("tensor", i, tensor.name, names));
     if (tensor.parameter_group >= kMaxParameterGroups) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor '", tensor.name, "': parameter group ", tensor.parameter_group,
-                       ", expected below ", kMaxParameterGroups));
+      return absl::InvalidArgumentError(absl::StrCat("tensor '", tensor.name, "': parameter group ",
+                                                     tensor.parameter_group, ", expected below ",
+                                                     kMaxParameterGroups));
     }
     ISTHMUS_ASSIGN_OR_RETURN(const uint64_t count, ElementCount(tensor));
     const uint64_t begin = RoundUp(end, kTensorAlignment);
     end = begin + count;
     if (end > kMaxFlatLength) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor '", tensor.name, "': the flat vector grows beyond ", kMaxFlatLength,
-                       " elements"));
+      return absl::InvalidArgumentError(absl::StrCat("tensor '", tensor.name,
+                                                     "': the flat vector grows beyond ",
+                                                     kMaxFlatLength, " elements"));
     }
     layout.offsets_.push_back(begin);
     layout.counts_.push_back(count);
@@ -102,8 +100,8 @@ absl::StatusOr<Layout> Layout::Create(std::vector<TensorSpec> tensors,
     ISTHMUS_RETURN_IF_ERROR(CheckName("constant", i, constants[i].name, names));
     if (constants[i].size_bytes > kMaxConstantBytes - layout.constants_bytes_ - 64) {
       return absl::InvalidArgumentError(absl::StrCat("constant '", constants[i].name,
-                                                     "': constants grow beyond ",
-                                                     kMaxConstantBytes, " bytes"));
+                                                     "': constants grow beyond ", kMaxConstantBytes,
+                                                     " bytes"));
     }
     layout.constant_offsets_.push_back(layout.constants_bytes_);
     layout.constants_bytes_ += RoundUp(constants[i].size_bytes, 64);

@@ -60,8 +60,8 @@ class Layout {
   static absl::StatusOr<Layout> Create(std::vector<TensorSpec> tensors,
                                        std::vector<ConstantSpec> constants);
 
-  uint64_t length() const { return length_; }                    // elements, padding included
-  uint64_t logical_length() const { return logical_length_; }    // elements, without padding
+  uint64_t length() const { return length_; }                  // elements, padding included
+  uint64_t logical_length() const { return logical_length_; }  // elements, without padding
   uint32_t parameter_groups() const { return parameter_groups_; }
   const std::vector<TensorSpec>& tensors() const { return tensors_; }
   const std::vector<ConstantSpec>& constants() const { return constants_; }

@@ -52,9 +52,9 @@ absl::Status CheckListenAddress(const std::string& address, bool insecure) {
   const std::string host = address.substr(0, colon);
   const bool loopback = host.rfind("127.", 0) == 0 || host == "localhost" || host == "[::1]";
   if (loopback || insecure) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("listen address ", address, " is not loopback: without TLS that needs "
-                   "--insecure, on a network you trust"));
+  return absl::FailedPreconditionError(absl::StrCat("listen address ", address,
+                                                    " is not loopback: without TLS that needs "
+                                                    "--insecure, on a network you trust"));
 }
 
 }  // namespace isthmus

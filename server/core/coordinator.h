@@ -35,7 +35,7 @@ namespace isthmus {
 
 struct CoordinatorConfig {
   RunSpec run;
-  uint64_t instance = 1;  // random, non-zero
+  uint64_t instance = 1;                        // random, non-zero
   absl::Duration deadline = absl::Seconds(60);  // per bucket; InfiniteDuration(): none
   absl::Duration reconnect_grace = absl::Seconds(5);
   absl::Duration transfer_timeout = absl::Seconds(60);  // without progress
@@ -177,9 +177,9 @@ class Coordinator {
   OpenRound round_;                // round 0 before training
   bool training_ = false;
   bool ended_ = false;
-  Sequence last_sequence_;      // assigned
-  Sequence last_append_;        // emitted
-  std::set<Sequence> merged_;   // beyond last_append_
+  Sequence last_sequence_;                        // assigned
+  Sequence last_append_;                          // emitted
+  std::set<Sequence> merged_;                     // beyond last_append_
   std::map<Sequence, BucketIndex> in_log_queue_;  // assigned, not yet appended
   CoordinatorCounters counters_;
   float last_loss_ = 0;

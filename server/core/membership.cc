@@ -10,19 +10,25 @@ namespace {
 constexpr size_t kPastNonces = 64;  // remembered per group, so that a zombie is told the truth
 
 absl::Status Fenced(GroupId group) {
-  return absl::AbortedError(absl::StrCat("group ", group.value(),
-                                         ": fenced, a newer process has registered for it"));
+  return absl::AbortedError(
+      absl::StrCat("group ", group.value(), ": fenced, a newer process has registered for it"));
 }
 
 }  // namespace
+
+std::string GroupText(const GroupState& group) {
+  return absl::StrCat("group ", group.id.value(), " incarnation ", group.incarnation.value());
+}
 
 absl::StatusOr<Membership::Registration> Membership::Register(GroupId group, uint64_t nonce,
                                                               const std::string& label,
                                                               uint32_t ranks) {
   const auto it = groups_.find(group);
   if (it == groups_.end() && groups_.size() >= max_groups_) {
-    return absl::ResourceExhaustedError(absl::StrCat("group ", group.value(), ": this coordinator "
-                                                     "takes at most ", max_groups_, " groups"));
+    return absl::ResourceExhaustedError(absl::StrCat("group ", group.value(),
+                                                     ": this coordinator "
+                                                     "takes at most ",
+                                                     max_groups_, " groups"));
   }
   GroupState& state = groups_[group];
   if (it != groups_.end() && state.nonce == nonce) {
@@ -50,9 +56,9 @@ absl::StatusOr<Membership::Registration> Membership::Register(GroupId group, uin
 absl::StatusOr<GroupState*> Membership::Find(Member member) {
   const auto it = groups_.find(member.group);
   if (it == groups_.end() || member.incarnation > it->second.incarnation) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("group ", member.group.value(), " incarnation ", member.incarnation.value(),
-                     " has not registered with this coordinator"));
+    return absl::FailedPreconditionError(absl::StrCat("group ", member.group.value(),
+                                                      " incarnation ", member.incarnation.value(),
+                                                      " has not registered with this coordinator"));
   }
   if (member.incarnation < it->second.incarnation) return Fenced(member.group);
   return &it->second;

@@ -47,6 +47,9 @@ struct GroupState {
   }
 };
 
+// "group 3 incarnation 2", for messages.
+std::string GroupText(const GroupState& group);
+
 // Single-threaded.
 class Membership {
  public:

@@ -12,10 +12,10 @@ namespace isthmus {
 
 // How a bucket stands.
 struct BucketTally {
-  uint32_t complete = 0;               // groups with a complete contribution
-  uint32_t abstained = 0;              // groups that said they send nothing
-  std::vector<GroupId> pending;        // awaited groups that have done neither
-  bool deadline_passed = false;        // since the first complete contribution
+  uint32_t complete = 0;         // groups with a complete contribution
+  uint32_t abstained = 0;        // groups that said they send nothing
+  std::vector<GroupId> pending;  // awaited groups that have done neither
+  bool deadline_passed = false;  // since the first complete contribution
 };
 
 struct QuorumVerdict {

@@ -18,11 +18,11 @@ absl::StatusOr<Contribution::Fate> Contribution::Add(ChunkRun part, ChunkRun buc
   if (same != parts_.end() && same->second == part.count) return Fate::kRepeat;
   const auto after = parts_.lower_bound(part.first);
   const bool hits_after = after != parts_.end() && after->first < part.first + part.count;
-  const bool hits_before = after != parts_.begin() &&
-                           std::prev(after)->first + std::prev(after)->second > part.first;
+  const bool hits_before =
+      after != parts_.begin() && std::prev(after)->first + std::prev(after)->second > part.first;
   if (hits_after || hits_before) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "part of ", part.count, " chunks from ", part.first, " overlaps an earlier part"));
+    return absl::InvalidArgumentError(absl::StrCat("part of ", part.count, " chunks from ",
+                                                   part.first, " overlaps an earlier part"));
   }
   parts_.emplace(part.first, part.count);
   covered_ += part.count;

@@ -16,8 +16,8 @@ std::string MergeContributions(const RunSpec& run, uint64_t first_chunk, uint64_
   const std::vector<float> weights = MergeWeights(samples);
   std::vector<MergeInput> inputs;
   for (size_t i = 0; i < parts.size(); ++i) inputs.push_back({weights[i], parts[i]});
-  return EncodeUpdate(MergedFormat(run), Merge(run.merge, run.chunk_size, run.k, first_chunk,
-                                               chunk_count, inputs));
+  return EncodeUpdate(MergedFormat(run),
+                      Merge(run.merge, run.chunk_size, run.k, first_chunk, chunk_count, inputs));
 }
 
 }  // namespace isthmus

@@ -27,7 +27,8 @@ std::span<const std::byte> Bytes(const std::string& s) {
 class Engine::Threads {
  public:
   explicit Threads(int count) : pool_(count) {}
-  ~Threads() { pool_.join(); }
+  ~Threads() { Join(); }
+  void Join() { pool_.join(); }
   template <typename F>
   void Post(F f) {
     asio::post(pool_, std::move(f));
@@ -53,14 +54,21 @@ Engine::~Engine() {
     wake_.NotifyAll();
   }
   ticker_.join();
-  threads_.reset();  // waits for merges under way; their steps find stopping_ harmless
+  threads_->Join();  // waits for merges under way, and for those that they lead to
 }
 
 template <typename F>
 auto Engine::Step(F step) {
   Actions actions;
   const auto finish = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    for (Action& action : actions) tasks_.Add(std::move(action));
+    for (Action& action : actions) {
+      if (const auto* drop = std::get_if<DropContribution>(&action)) {
+        // At once: in its turn it could hit parts that the group has sent anew by then.
+        store_.Drop(drop->group, drop->round, drop->bucket);
+        continue;
+      }
+      tasks_.Add(std::move(action));
+    }
     wake_.NotifyAll();  // the next wake-up may have moved
   };
   if constexpr (std::is_void_v<decltype(step(core_, absl::Time(), actions))>) {
@@ -97,8 +105,7 @@ void Engine::TickLoop() {
     {
       MutexLock lock(&mu_);
       if (stopping_) return;
-      const absl::Duration nap =
-          std::min(kLongestNap, core_.NextWakeup() - clock_.Now());
+      const absl::Duration nap = std::min(kLongestNap, core_.NextWakeup() - clock_.Now());
       if (nap > absl::ZeroDuration()) {
         wake_.WaitFor(&mu_, absl::ToChronoNanoseconds(nap));
       }
@@ -122,8 +129,7 @@ absl::StatusOr<Coordinator::Registered> Engine::Register(const Coordinator::Regi
     return core.Register(args, now, out);
   });
   LogInfo(result.ok() ? absl::StrCat("group ", args.group.value(), " '", args.label,
-                                     "' registered as incarnation ",
-                                     result->incarnation.value())
+                                     "' registered as incarnation ", result->incarnation.value())
                       : absl::StrCat("refused: ", std::string(result.status().message())));
   return result;
 }
@@ -226,8 +232,8 @@ v1::GetStatusReply Engine::Status() {
 
 absl::Status Engine::Opened(StreamId id, std::shared_ptr<UpdateStream> stream,
                             const Coordinator::Hello& hello) {
-  return Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS
-              -> absl::Status {
+  return Step([&](Coordinator& core, absl::Time now,
+                  Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::Status {
     const auto next = core.StreamOpened(id, hello, ring_.first_available(), now, out);
     ISTHMUS_RETURN_IF_ERROR(next.status());
     streams_[id] = stream;
@@ -263,13 +269,13 @@ void Engine::Part(StreamId id, GroupId group, WholePart part,
         MutexLock lock(&mu_);
         ++rejected_;
       }
-      return done({selection.status().code(),
-                   absl::StrCat("group ", group.value(), " round ", part.round.value(),
-                                " bucket ", part.bucket.value(), ": ",
-                                std::string(selection.status().message()))});
+      return done(
+          {selection.status().code(),
+           absl::StrCat("group ", group.value(), " round ", part.round.value(), " bucket ",
+                        part.bucket.value(), ": ", std::string(selection.status().message()))});
     }
-    done(Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS
-              -> absl::Status {
+    done(Step([&](Coordinator& core, absl::Time now,
+                  Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::Status {
       heard_[group] = now;
       const auto fate =
           core.PartArrived(id, part.round, part.bucket, part.chunks, part.info, now, out);
@@ -287,12 +293,15 @@ void Engine::Part(StreamId id, GroupId group, WholePart part,
 
 absl::Status Engine::Abstain(StreamId id, const v1::Abstain& abstain) {
   if (abstain.reason() != v1::Abstain::NON_FINITE && abstain.reason() != v1::Abstain::SKIPPED) {
+    CountRejected();
     return absl::InvalidArgumentError(
         absl::StrCat("abstain reason: expected 1 or 2, got ", static_cast<int>(abstain.reason())));
   }
-  return Step([&](Coordinator& core, absl::Time now, Actions& out) {
-    return core.Abstained(id, Round(abstain.round()), BucketIndex(abstain.bucket()),
-                          static_cast<AbstainReason>(abstain.reason()), now, out);
+  return Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    absl::Status status = core.Abstained(id, Round(abstain.round()), BucketIndex(abstain.bucket()),
+                                         static_cast<AbstainReason>(abstain.reason()), now, out);
+    if (!status.ok()) ++rejected_;
+    return status;
   });
 }
 
@@ -300,8 +309,8 @@ absl::Status Engine::CaughtUp(StreamId id, const v1::CaughtUp& caught_up) {
   return Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     const TransferId transfer(caught_up.transfer());
     relays_.erase(transfer);
-    return core.CaughtUp(id, transfer, Sequence(caught_up.sequence()), ring_.first_available(),
-                         now, out);
+    return core.CaughtUp(id, transfer, Sequence(caught_up.sequence()), ring_.first_available(), now,
+                         out);
   });
 }
 
@@ -346,6 +355,11 @@ void Engine::Relayed(TransferId transfer, uint64_t end) {
   message.mutable_snapshot_ack()->set_transfer(transfer.value());
   message.mutable_snapshot_ack()->set_offset(end);
   donor->Send(std::move(message));
+}
+
+void Engine::CountRejected() {
+  MutexLock lock(&mu_);
+  ++rejected_;
 }
 
 void Engine::CountTraffic(GroupId group, uint64_t up, uint64_t down) {
@@ -406,9 +420,6 @@ void Engine::Perform(const Action& action) {
     }
   } else if (const auto* close = std::get_if<CloseStream>(&action)) {
     if (auto stream = Find(close->stream)) stream->Close(close->status);
-  } else if (const auto* drop = std::get_if<DropContribution>(&action)) {
-    MutexLock lock(&mu_);
-    store_.Drop(drop->group, drop->round, drop->bucket);
   } else if (const auto* note = std::get_if<Note>(&action)) {
     LogInfo(note->text);
   }
@@ -451,9 +462,7 @@ void Engine::PerformAppend(Sequence sequence) {
     record = node.mapped();
   }
   ring_.Append(sequence, std::move(record));
-  Step([&](Coordinator& core, absl::Time now, Actions& out) {
-    core.Appended(sequence, now, out);
-  });
+  Step([&](Coordinator& core, absl::Time now, Actions& out) { core.Appended(sequence, now, out); });
 }
 
 }  // namespace isthmus

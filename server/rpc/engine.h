@@ -84,6 +84,7 @@ class Engine {
   absl::Status Relay(StreamId donor, v1::SnapshotFrame frame);
   // The joiner's stream has taken the relayed frame that ends at `end`.
   void Relayed(TransferId transfer, uint64_t end);
+  void CountRejected();  // a malformed message that did not come so far as Part() or Abstain()
   void CountTraffic(GroupId group, uint64_t up, uint64_t down);
 
   // For streams.

@@ -11,8 +11,6 @@
 namespace isthmus {
 namespace {
 
-constexpr uint32_t kAckFrames = 8;
-constexpr absl::Duration kAckInterval = absl::Milliseconds(100);
 // Short messages waiting for a slow reader: bounded, because each answers something bounded.
 constexpr size_t kMaxShortMessages = 65536;
 
@@ -30,7 +28,7 @@ ExchangeStream::ExchangeStream(Engine* engine)
       id_(engine->NewStreamId()),
       assembler_(ContributionFormat(engine->config().run),
                  [engine](BucketIndex bucket) { return engine->BucketChunks(bucket); }),
-      last_ack_(Clock::Real().Now()) {}
+      received_(Clock::Real().Now()) {}
 
 // --- reading -----------------------------------------------------------------------------------
 
@@ -53,18 +51,14 @@ void ExchangeStream::Handle() {
     case v1::WorkerMessage::kHello:
       return FinishHandling(HandleHello(reading_.hello()));
     case v1::WorkerMessage::kPart:
-      unacked_bytes_ += bytes;
-      ++unacked_frames_;
-      AckReceived();
+      AckReceived(bytes);
       return HandlePart(reading_.part());
     case v1::WorkerMessage::kAbstain:
       return FinishHandling(engine_->Abstain(id_, reading_.abstain()));
     case v1::WorkerMessage::kAck:
       return FinishHandling(absl::OkStatus());
     case v1::WorkerMessage::kSnapshot:
-      unacked_bytes_ += bytes;
-      ++unacked_frames_;
-      AckReceived();
+      AckReceived(bytes);
       return FinishHandling(engine_->Relay(id_, std::move(*reading_.mutable_snapshot())));
     case v1::WorkerMessage::kCaughtUp:
       return FinishHandling(engine_->CaughtUp(id_, reading_.caught_up()));
@@ -86,7 +80,10 @@ absl::Status ExchangeStream::HandleHello(const v1::Hello& hello) {
 
 void ExchangeStream::HandlePart(const v1::PartFrame& frame) {
   auto part = assembler_.Add(frame);
-  if (!part.ok()) return FinishHandling(part.status());
+  if (!part.ok()) {
+    engine_->CountRejected();
+    return FinishHandling(part.status());
+  }
   if (!*part) return FinishHandling(absl::OkStatus());
   engine_->Part(id_, group_, **std::move(part),
                 [self = self_](absl::Status status) { self->FinishHandling(status); });
@@ -101,17 +98,11 @@ void ExchangeStream::FinishHandling(const absl::Status& status) {
   if (!finished_) StartRead(&reading_);
 }
 
-void ExchangeStream::AckReceived() {
-  const absl::Time now = Clock::Real().Now();
-  if (unacked_frames_ < kAckFrames && now - last_ack_ < kAckInterval) return;
+void ExchangeStream::AckReceived(uint64_t bytes) {
+  std::optional<v1::Ack> ack = received_.Add(bytes, Clock::Real().Now());
+  if (!ack) return;
   v1::CoordinatorMessage message;
-  message.mutable_ack()->set_bytes(unacked_bytes_);
-  message.mutable_ack()->set_frames(unacked_frames_);
-  message.mutable_ack()->set_elapsed_micros(
-      static_cast<uint64_t>(absl::ToInt64Microseconds(now - last_ack_)));
-  unacked_bytes_ = 0;
-  unacked_frames_ = 0;
-  last_ack_ = now;
+  *message.mutable_ack() = *std::move(ack);
   Send(std::move(message));
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "common/base/mutex.h"
+#include "common/transport/ack_meter.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
 #include "server/rpc/engine.h"
 #include "server/rpc/part_assembler.h"
@@ -42,7 +43,7 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   absl::Status HandleHello(const v1::Hello& hello);
   void HandlePart(const v1::PartFrame& frame);
   void FinishHandling(const absl::Status& status);  // asks for the next message, or ends
-  void AckReceived();
+  void AckReceived(uint64_t bytes);
   void Pump();
   // Fills `writing_` with the next message. False when there is nothing to send.
   bool NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -57,9 +58,7 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   PartAssembler assembler_;
   bool hello_done_ = false;
   GroupId group_;
-  uint64_t unacked_bytes_ = 0;
-  uint32_t unacked_frames_ = 0;
-  absl::Time last_ack_;
+  AckMeter received_;
 
   Mutex mu_;
   v1::CoordinatorMessage writing_ ABSL_GUARDED_BY(mu_);

@@ -27,25 +27,26 @@ absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame&
     const uint64_t end = bucket.first + bucket.count;
     if (frame.chunk_count() == 0 || frame.first_chunk() < bucket.first ||
         frame.first_chunk() >= end || frame.chunk_count() > end - frame.first_chunk()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "part frame of round ", frame.round(), " bucket ", frame.bucket(), ": ",
-          frame.chunk_count(), " chunks from ", frame.first_chunk(), ", expected within [",
-          bucket.first, ", ", end, ")"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("part frame of round ", frame.round(), " bucket ", frame.bucket(), ": ",
+                       frame.chunk_count(), " chunks from ", frame.first_chunk(),
+                       ", expected within [", bucket.first, ", ", end, ")"));
     }
     const uint64_t expected = PayloadBytes(format_, frame.chunk_count());
     if (frame.payload_bytes() != expected) {
       return FrameError(frame, "payload_bytes", expected, frame.payload_bytes());
     }
-    part_.emplace(WholePart{Round(frame.round()), BucketIndex(frame.bucket()),
+    part_.emplace(WholePart{Round(frame.round()),
+                            BucketIndex(frame.bucket()),
                             {frame.first_chunk(), frame.chunk_count()},
-                            FromProto(frame.info()), ""});
+                            FromProto(frame.info()),
+                            ""});
     payload_bytes_ = expected;
     part_->payload.reserve(expected);
   }
   const uint64_t have = part_ ? part_->payload.size() : 0;
   if (!part_ || frame.offset() != have || Round(frame.round()) != part_->round ||
-      BucketIndex(frame.bucket()) != part_->bucket ||
-      frame.first_chunk() != part_->chunks.first) {
+      BucketIndex(frame.bucket()) != part_->bucket || frame.first_chunk() != part_->chunks.first) {
     return FrameError(frame, "offset", have, frame.offset());
   }
   if (frame.data().size() > payload_bytes_ - have) {

@@ -43,12 +43,10 @@ grpc::ServerUnaryReactor* ControlService::Register(grpc::CallbackServerContext* 
 }
 
 grpc::ServerUnaryReactor* ControlService::Ready(grpc::CallbackServerContext* context,
-                                                const v1::ReadyRequest* request,
-                                                v1::ReadyReply*) {
+                                                const v1::ReadyRequest* request, v1::ReadyReply*) {
   const auto layout = FromProto(request->layout());
   if (!layout.ok()) return Answer(context, layout.status());
-  return Answer(context,
-                engine_->Ready(MemberOf(request->identity()), request->change(), *layout));
+  return Answer(context, engine_->Ready(MemberOf(request->identity()), request->change(), *layout));
 }
 
 grpc::ServerUnaryReactor* ControlService::NotReady(grpc::CallbackServerContext* context,
@@ -68,8 +66,8 @@ grpc::ServerUnaryReactor* ControlService::Heartbeat(grpc::CallbackServerContext*
 
 grpc::ServerUnaryReactor* ControlService::Leave(grpc::CallbackServerContext* context,
                                                 const v1::LeaveRequest* request, v1::LeaveReply*) {
-  return Answer(context, engine_->Leave(MemberOf(request->identity()),
-                                        request->reason().substr(0, 512)));
+  return Answer(context,
+                engine_->Leave(MemberOf(request->identity()), request->reason().substr(0, 512)));
 }
 
 grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext* context,

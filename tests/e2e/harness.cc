@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <iostream>
 #include <utility>
@@ -85,12 +86,11 @@ TestCoordinator::TestCoordinator(CoordinatorServer::Options options) {
   server_ = *std::move(server);
 }
 
-std::string TestCoordinator::address() const {
-  return absl::StrCat("127.0.0.1:", server_->port());
-}
+std::string TestCoordinator::address() const { return absl::StrCat("127.0.0.1:", server_->port()); }
 
 v1::GroupStatus TestCoordinator::Group(uint32_t id) const {
-  for (const v1::GroupStatus& group : Status().groups()) {
+  const v1::GetStatusReply status = Status();
+  for (const v1::GroupStatus& group : status.groups()) {
     if (group.group_id() == id) return group;
   }
   return {};
@@ -104,9 +104,8 @@ void TestCoordinator::AwaitRound(uint64_t committed) const {
 uint64_t TestCoordinator::ExpectEqualHashes(uint32_t groups) const {
   uint64_t first = 0;
   for (uint32_t id = 1; id <= groups; ++id) {
-    Eventually(absl::StrCat("the last hash of group ", id), [&] {
-      return Group(id).heartbeat().hash_round() == Status().run().rounds();
-    });
+    Eventually(absl::StrCat("the last hash of group ", id),
+               [&] { return Group(id).heartbeat().hash_round() == Status().run().rounds(); });
     const uint64_t hash = Group(id).heartbeat().state_hash();
     if (id == 1) first = hash;
     EXPECT_EQ(StateHashText(hash), StateHashText(first)) << "group " << id;
@@ -184,6 +183,7 @@ Job::~Job() {
 void Job::PauseBefore(uint64_t round) {
   MutexLock lock(&mu_);
   pause_before_ = round;
+  changed_.NotifyAll();  // a later round than before lets go who waits
 }
 
 void Job::Resume() {
@@ -263,8 +263,8 @@ void ExpectEqualEnds(const std::vector<const std::vector<RankOutcome>*>& jobs,
   for (size_t j = 0; j < jobs.size(); ++j) {
     for (size_t r = 0; r < jobs[j]->size(); ++r) {
       const RankOutcome& rank = (*jobs[j])[r];
-      EXPECT_TRUE(rank.status.end()) << "job " << j << " rank " << r << ": "
-                                     << rank.status.ToString();
+      EXPECT_TRUE(rank.status.end())
+          << "job " << j << " rank " << r << ": " << rank.status.ToString();
       EXPECT_TRUE(rank.parameters == first) << "job " << j << " rank " << r << " differs";
     }
   }

@@ -55,10 +55,10 @@ void SimCoordinator::OnHello(std::shared_ptr<Stream> stream, const Coordinator::
   Actions actions;
   // Welcome precedes whatever the core wants sent.
   auto next = core_.StreamOpened(stream->id, hello, first_available(), world_->now, actions);
-  world_->Trace(absl::StrCat("stream ", stream->id.value(), ": hello of group ", hello.member.group.value(), " incarnation ",
-                             hello.member.incarnation.value(), " applied ",
-                             hello.applied.value(), ": ",
-                             next.ok() ? absl::StrCat(next->value()) : next.status().ToString()));
+  world_->Trace(absl::StrCat(
+      "stream ", stream->id.value(), ": hello of group ", hello.member.group.value(),
+      " incarnation ", hello.member.incarnation.value(), " applied ", hello.applied.value(), ": ",
+      next.ok() ? absl::StrCat(next->value()) : next.status().ToString()));
   if (!next.ok()) {
     EndStream(stream->id, next.status());
   } else {
@@ -71,8 +71,8 @@ void SimCoordinator::OnPart(std::shared_ptr<Stream> stream, const Token& token, 
   if (!stream->server_open) return;
   Actions actions;
   const ContributionInfo info{Round(token.round.value() - 1), 1, 0.5f, {0.1f}, {0.0f}};
-  auto fate = core_.PartArrived(stream->id, token.round, token.bucket, part, info, world_->now,
-                                actions);
+  auto fate =
+      core_.PartArrived(stream->id, token.round, token.bucket, part, info, world_->now, actions);
   if (!fate.ok()) {
     // Zombies and stale streams may be refused; a current one never sends what is refused.
     world_->Check(fate.status().code() == absl::StatusCode::kAborted ||
@@ -89,8 +89,8 @@ void SimCoordinator::OnPart(std::shared_ptr<Stream> stream, const Token& token, 
 void SimCoordinator::OnAbstain(std::shared_ptr<Stream> stream, Round round, BucketIndex bucket) {
   if (!stream->server_open) return;
   Actions actions;
-  absl::Status status = core_.Abstained(stream->id, round, bucket, AbstainReason::kNonFinite,
-                                        world_->now, actions);
+  absl::Status status =
+      core_.Abstained(stream->id, round, bucket, AbstainReason::kNonFinite, world_->now, actions);
   if (!status.ok()) EndStream(stream->id, status);
   Perform(actions);
 }
@@ -174,8 +174,8 @@ void SimCoordinator::PerformOne(const Action& action) {
   } else if (const auto* send = std::get_if<SendUpdates>(&action)) {
     const auto it = streams_.find(send->stream);
     if (it == streams_.end()) return;
-    world_->Trace(absl::StrCat("stream ", send->stream.value(), " gets updates from ",
-                               send->from.value()));
+    world_->Trace(
+        absl::StrCat("stream ", send->stream.value(), " gets updates from ", send->from.value()));
     it->second->next_to_send = send->from;
     SendPublished(*it->second);
   } else if (const auto* start = std::get_if<SendStart>(&action)) {
@@ -184,8 +184,7 @@ void SimCoordinator::PerformOne(const Action& action) {
     down(closed->stream, [c = *closed](StreamPeer& p) { p.OnClosed(c.round, c.bucket); });
   } else if (const auto* transfer = std::get_if<StartTransfer>(&action)) {
     relays_[transfer->transfer] = {transfer->donor, transfer->joiner};
-    down(transfer->donor,
-         [t = transfer->transfer](StreamPeer& p) { p.OnSnapshotAsked(t); });
+    down(transfer->donor, [t = transfer->transfer](StreamPeer& p) { p.OnSnapshotAsked(t); });
   } else if (const auto* abort = std::get_if<AbortTransfer>(&action)) {
     relays_.erase(abort->transfer);
     down(abort->joiner, [t = abort->transfer](StreamPeer& p) { p.OnSnapshotAborted(t); });
@@ -232,7 +231,8 @@ void SimCoordinator::SendPublished(Stream& stream) {
       EndStream(stream.id, absl::ResourceExhaustedError("slower than the log"));
       return;
     }
-    world_->Trace(absl::StrCat("send update ", it->first.value(), " on stream ", stream.id.value()));
+    world_->Trace(
+        absl::StrCat("send update ", it->first.value(), " on stream ", stream.id.value()));
     stream.down.Send([peer = stream.peer, record = it->second] {
       peer->OnUpdate(record.update, record.digest);
     });

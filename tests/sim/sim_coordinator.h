@@ -84,7 +84,9 @@ class SimCoordinator {
     return committed_.contains({round, bucket});
   }
   bool WasMerged(const Token& token) const;
-  uint64_t Digest(Round round, BucketIndex bucket) const { return committed_.at({round, bucket}).digest; }
+  uint64_t Digest(Round round, BucketIndex bucket) const {
+    return committed_.at({round, bucket}).digest;
+  }
 
  private:
   struct Record {

@@ -93,7 +93,8 @@ void SimWorker::RunControl() {
     if (fenced_) return Kill();
     control_busy_ = false;
     if (request_lost || reply_lost) return Later(kRetry, [this] { RunControl(); });
-    world_->Check(status.ok(), absl::StrCat("control call refused: ", std::string(status.message())));
+    world_->Check(status.ok(),
+                  absl::StrCat("control call refused: ", std::string(status.message())));
     control_.pop_front();
     RunControl();
   });
@@ -203,13 +204,13 @@ void SimWorker::PerformOne(const WorkerAction& action) {
       return coordinator_->OnReady(self, change, options_.layout);
     });
   } else if (std::holds_alternative<AnnounceNotReady>(action)) {
-    QueueControl([this, self, change = ++change_] { return coordinator_->OnNotReady(self, change); });
+    QueueControl(
+        [this, self, change = ++change_] { return coordinator_->OnNotReady(self, change); });
   } else if (const auto* hello = std::get_if<SendHello>(&action)) {
     if (!stream_) return;
-    stream_->up.Send([c = coordinator_, s = stream_,
-                      h = Coordinator::Hello{self, options_.instance, hello->applied}] {
-      c->OnHello(s, h);
-    });
+    stream_->up.Send(
+        [c = coordinator_, s = stream_,
+         h = Coordinator::Hello{self, options_.instance, hello->applied}] { c->OnHello(s, h); });
   } else if (const auto* abstain = std::get_if<SendAbstain>(&action)) {
     answers_[{abstain->round, abstain->bucket}] = Answer{};
     SendAnswer({abstain->round, abstain->bucket});
@@ -220,9 +221,8 @@ void SimWorker::PerformOne(const WorkerAction& action) {
     for (const auto& [key, answer] : answers_) SendAnswer(key);
   } else if (const auto* caught = std::get_if<SendCaughtUp>(&action)) {
     if (!stream_) return;
-    stream_->up.Send([c = coordinator_, s = stream_, a = *caught] {
-      c->OnCaughtUp(s, a.transfer, a.sequence);
-    });
+    stream_->up.Send(
+        [c = coordinator_, s = stream_, a = *caught] { c->OnCaughtUp(s, a.transfer, a.sequence); });
   } else if (std::holds_alternative<AdoptJobParameters>(action)) {
     Enqueue([this] {
       masters_.assign(options_.buckets, InitialMasters(options_.group, options_.nonce));
@@ -273,14 +273,15 @@ void SimWorker::SendAnswer(Key key) {
   if (!stream_) return;
   const Answer& answer = answers_.at(key);
   if (!answer.token) {
-    stream_->up.Send([c = coordinator_, s = stream_, key] { c->OnAbstain(s, key.first, key.second); });
+    stream_->up.Send(
+        [c = coordinator_, s = stream_, key] { c->OnAbstain(s, key.first, key.second); });
     return;
   }
   // Two parts, as two ranks would send.
   const ChunkRun chunks = coordinator_->Chunks(key.second);
   const uint64_t half = chunks.count / 2;
-  for (const ChunkRun part : {ChunkRun{chunks.first, half},
-                              ChunkRun{chunks.first + half, chunks.count - half}}) {
+  for (const ChunkRun part :
+       {ChunkRun{chunks.first, half}, ChunkRun{chunks.first + half, chunks.count - half}}) {
     stream_->up.Send(
         [c = coordinator_, s = stream_, t = *answer.token, part] { c->OnPart(s, t, part); });
   }
@@ -337,7 +338,8 @@ void SimWorker::Apply(const ApplyUpdate& apply) {
   const auto [update, digest] = received_.at(apply.sequence);
   received_.erase(apply.sequence);
   const uint32_t b = apply.bucket.value();
-  world_->Check(coordinator_->Committed(update.round, apply.bucket), "applied what nobody committed");
+  world_->Check(coordinator_->Committed(update.round, apply.bucket),
+                "applied what nobody committed");
   world_->Check(coordinator_->Digest(update.round, apply.bucket) == digest,
                 "applied another update than was committed");
   world_->Check(applied_[b].next() == update.round, "applied twice or out of order");
@@ -360,9 +362,8 @@ void SimWorker::CheckLedger() const {
     const bool merged = coordinator_->WasMerged(token);
     const bool in_flight = taken_.contains({token.round, token.bucket}) &&
                            taken_.at({token.round, token.bucket}) == token;
-    const std::string who =
-        absl::StrCat("group ", token.group.value(), " round ", token.round.value(), " bucket ",
-                     token.bucket.value());
+    const std::string who = absl::StrCat("group ", token.group.value(), " round ",
+                                         token.round.value(), " bucket ", token.bucket.value());
     switch (fate) {
       case Fate::kInFlight:
         world_->Check(in_flight, absl::StrCat(who, ": lost track of a contribution"));

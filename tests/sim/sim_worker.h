@@ -25,19 +25,19 @@ struct WorkerOptions {
   Round last_round;
   Layout layout;
   uint32_t buckets = 1;
-  double nonfinite = 0;   // chance per bucket
-  double duplicate = 0;   // chance that a control call is delivered twice
-  double lose = 0;        // chance that a control call or its reply is lost
+  double nonfinite = 0;  // chance per bucket
+  double duplicate = 0;  // chance that a control call is delivered twice
+  double lose = 0;       // chance that a control call or its reply is lost
 };
 
 class SimWorker : public StreamPeer {
  public:
   SimWorker(World* world, SimCoordinator* coordinator, WorkerOptions options);
 
-  void Start();            // registers, connects, attaches a job
-  void Kill();             // SIGKILL: nothing of this process happens any more
-  void CrashJob();         // a rank dies; another job attaches after a while
-  void CutLink();          // the stream breaks at both ends, each noticing in its own time
+  void Start();     // registers, connects, attaches a job
+  void Kill();      // SIGKILL: nothing of this process happens any more
+  void CrashJob();  // a rank dies; another job attaches after a while
+  void CutLink();   // the stream breaks at both ends, each noticing in its own time
 
   bool alive() const { return alive_; }
   bool fenced() const { return fenced_; }
@@ -107,11 +107,11 @@ class SimWorker : public StreamPeer {
   std::deque<std::function<void()>> pipeline_;
   bool pipeline_busy_ = false;
   std::vector<uint64_t> masters_;
-  std::vector<Round> applied_;                // per bucket, as the pipeline has done
+  std::vector<Round> applied_;  // per bucket, as the pipeline has done
   std::map<Sequence, std::pair<UpdateHeader, uint64_t>> received_;
   std::map<TransferId, SnapshotState> snapshots_;  // arrived, not yet installed
-  std::map<Key, Token> taken_;                // in flight, as the pipeline sees it
-  std::map<Key, Answer> answers_;             // kept for sending again
+  std::map<Key, Token> taken_;                     // in flight, as the pipeline sees it
+  std::map<Key, Answer> answers_;                  // kept for sending again
   std::map<Token, Fate> fates_;
 };
 

@@ -38,8 +38,8 @@ class Schedule {
     config.run.min_groups = 1 + static_cast<uint32_t>(rng.Below(groups_));
     config.run.rounds = kRounds;
     config.run.bucket_length = kUnitLength;
-    config.deadline = rng.Chance(0.5) ? absl::Milliseconds(20 + rng.Below(300))
-                                      : absl::InfiniteDuration();
+    config.deadline =
+        rng.Chance(0.5) ? absl::Milliseconds(20 + rng.Below(300)) : absl::InfiniteDuration();
     config.reconnect_grace = absl::Milliseconds(50 + rng.Below(400));
     config.transfer_timeout = absl::Seconds(1);
     const bool short_log = rng.Chance(0.3);

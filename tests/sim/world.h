@@ -68,8 +68,8 @@ class Pipe {
       if (!closed_) deliver();
     });
   }
-  void Cut() { cut_ = true; }      // the sender's end is gone
-  void Close() { closed_ = true; } // the receiver no longer listens
+  void Cut() { cut_ = true; }       // the sender's end is gone
+  void Close() { closed_ = true; }  // the receiver no longer listens
 
  private:
   World* world_;

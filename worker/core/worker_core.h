@@ -118,10 +118,10 @@ struct FinishStep {
 };
 
 using WorkerAction =
-    std::variant<AnnounceReady, AnnounceNotReady, SendHello, SendAbstain, StopSending,
-                 ForgetAnswer, ResendAnswers, SendCaughtUp, AdoptJobParameters, LoadJob,
-                 ProcessBucket, ApplyUpdate, GatherBucket, GiveSnapshot, InstallSnapshot, ReportHash,
-                 FinishAttach, FinishStep>;
+    std::variant<AnnounceReady, AnnounceNotReady, SendHello, SendAbstain, StopSending, ForgetAnswer,
+                 ResendAnswers, SendCaughtUp, AdoptJobParameters, LoadJob, ProcessBucket,
+                 ApplyUpdate, GatherBucket, GiveSnapshot, InstallSnapshot, ReportHash, FinishAttach,
+                 FinishStep>;
 using WorkerActions = std::vector<WorkerAction>;
 
 // --- the machine -------------------------------------------------------------------------------
@@ -129,8 +129,8 @@ using WorkerActions = std::vector<WorkerAction>;
 struct WorkerCoreConfig {
   GroupId group;
   Incarnation incarnation;
-  Round last_round;           // the run ends with it; 0: no end
-  uint64_t hash_interval = 0; // rounds between hash reports besides the one at the end; 0: none
+  Round last_round;            // the run ends with it; 0: no end
+  uint64_t hash_interval = 0;  // rounds between hash reports besides the one at the end; 0: none
 };
 
 // Single-threaded. Errors are the coordinator's: the stream should be ended and opened again.
@@ -155,7 +155,7 @@ class WorkerCore {
   // behind stays, only what it had in flight is forgotten, since nobody can tell any more whether
   // it was merged. Errors: INVALID_ARGUMENT for another number of buckets.
   absl::Status SnapshotArrived(TransferId transfer, Sequence sequence,
-                                 std::vector<Round> applied_rounds, WorkerActions& out);
+                               std::vector<Round> applied_rounds, WorkerActions& out);
 
   // --- the job ---------------------------------------------------------------------------------
   // All ranks have attached; the flat vector has `buckets` buckets.
@@ -171,7 +171,9 @@ class WorkerCore {
   // --- status ----------------------------------------------------------------------------------
   // The masters are the run's, no longer the job's own.
   bool has_state() const { return has_state_; }
-  bool ended() const { return config_.last_round != Round(0) && AppliedRound() >= config_.last_round; }
+  bool ended() const {
+    return config_.last_round != Round(0) && AppliedRound() >= config_.last_round;
+  }
   // The coordinator's stream is open to answers.
   bool in_sync() const { return connected_ && in_sync_; }
   // A contribution to (round, bucket) is still undecided: what is extracted for it is to be sent.
@@ -206,7 +208,7 @@ class WorkerCore {
 
   const WorkerCoreConfig config_;
   bool connected_ = false;
-  bool in_sync_ = false;    // as far as the coordinator has said
+  bool in_sync_ = false;  // as far as the coordinator has said
   bool has_state_ = false;
   bool job_attached_ = false;
   bool job_loaded_ = false;

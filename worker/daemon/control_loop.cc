@@ -36,26 +36,20 @@ bool DaemonImpl::RunIsOver() {
 
 void DaemonImpl::ControlLoop() {
   while (true) {
-    enum { kRegister, kConnect, kAnnounce, kHeartbeat } what;
+    enum { kRegister, kConnect, kAnnounce, kHeartbeat, kGiveUp } what;
     {
       MutexLock lock(&mu_);
       while (!stopping_ && !RunIsOver() && NextDue() > clock_.Now()) {
-        wake_.WaitFor(&mu_, absl::ToChronoNanoseconds(
-                                std::min(NextDue() - clock_.Now(), absl::Seconds(1))));
+        wake_.WaitFor(
+            &mu_, absl::ToChronoNanoseconds(std::min(NextDue() - clock_.Now(), absl::Seconds(1))));
       }
       if (stopping_ || RunIsOver()) break;
       const absl::Time now = clock_.Now();
-      if (now > last_contact_ + options_.give_up_after) {
-        ending_ = Ending{DaemonExit::kLost,
-                         absl::StrCat("nothing heard of the coordinator at ", options_.coordinator,
-                                      " for ", absl::FormatDuration(options_.give_up_after))};
-        stopping_ = true;
-        break;
-      }
-      what = need_register_                                       ? kRegister
-             : !connecting_ && connect_at_ <= now                 ? kConnect
-             : !announcements_.empty() && retry_at_ <= now        ? kAnnounce
-                                                                  : kHeartbeat;
+      what = now > last_contact_ + options_.give_up_after  ? kGiveUp
+             : need_register_                              ? kRegister
+             : !connecting_ && connect_at_ <= now          ? kConnect
+             : !announcements_.empty() && retry_at_ <= now ? kAnnounce
+                                                           : kHeartbeat;
     }
     switch (what) {
       case kRegister:
@@ -69,6 +63,11 @@ void DaemonImpl::ControlLoop() {
         break;
       case kHeartbeat:
         SendHeartbeat();
+        break;
+      case kGiveUp:
+        End(DaemonExit::kLost,
+            absl::StrCat("nothing heard of the coordinator at ", options_.coordinator, " for ",
+                         absl::FormatDuration(options_.give_up_after)));
         break;
     }
   }
@@ -157,14 +156,17 @@ void DaemonImpl::TryAnnounce() {
     me = self();
   }
   const absl::Status status =
-      announcement.ready
-          ? control_->Ready(me, announcement.change, announcement.job->layout())
-          : control_->NotReady(me, announcement.change, announcement.reason);
+      announcement.ready ? control_->Ready(me, announcement.change, announcement.job->layout())
+                         : control_->NotReady(me, announcement.change, announcement.reason);
   if (Transient(status) || status.code() == absl::StatusCode::kAborted) {
     return HandleControlError("ready", status);
   }
   if (!status.ok() && announcement.ready) {
-    // The job's layout is not the run's: the job must change, the daemon can wait for another.
+    // Either the job's layout is not the run's, or this is another coordinator that does not know
+    // this group yet; the job is to blame only for the former.
+    const absl::Status known = control_->Heartbeat(me, WorkerReport());
+    if (!known.ok()) return HandleControlError("ready", known);
+    // The job must change; the daemon can wait for another.
     LogError(std::string(status.message()));
     jobs_->FinishAttach(announcement.job->id(), status);
   }

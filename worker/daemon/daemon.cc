@@ -24,9 +24,8 @@ ContributionInfo Gather(const std::vector<RankStep>& steps, Round base_round) {
     loss += static_cast<double>(step.loss) * static_cast<double>(step.samples);
     plain += step.loss;
   }
-  info.loss = static_cast<float>(info.samples > 0
-                                     ? loss / static_cast<double>(info.samples)
-                                     : plain / static_cast<double>(steps.size()));
+  info.loss = static_cast<float>(info.samples > 0 ? loss / static_cast<double>(info.samples)
+                                                  : plain / static_cast<double>(steps.size()));
   info.lr = steps.front().lr;
   info.weight_decay = steps.front().weight_decay;
   return info;
@@ -204,15 +203,15 @@ void DaemonImpl::OnStart(uint64_t stream, uint32_t group_index, uint32_t group_c
 
 absl::Status DaemonImpl::OnUpdate(uint64_t stream, ReceivedUpdate update,
                                   absl::Duration peer_wait) {
-  return Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS
-              -> absl::Status {
+  return Step([&](WorkerCore& core,
+                  WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::Status {
     if (stream != stream_number_) return absl::OkStatus();
     last_contact_ = clock_.Now();
     const UpdateHeader& header = update.header;
     if (!header.contributors.empty() && header.scalars.size() != parameter_groups_) {
-      return absl::DataLossError(absl::StrCat(
-          "update ", header.sequence.value(), ": scalars of ", header.scalars.size(),
-          " parameter groups, expected ", parameter_groups_));
+      return absl::DataLossError(absl::StrCat("update ", header.sequence.value(), ": scalars of ",
+                                              header.scalars.size(), " parameter groups, expected ",
+                                              parameter_groups_));
     }
     if (header.sequence <= core.applied_sequence()) return absl::OkStatus();
     auto shared = std::make_shared<const ReceivedUpdate>(std::move(update));
@@ -248,8 +247,8 @@ void DaemonImpl::OnSnapshotAck(uint64_t stream, TransferId transfer, uint64_t of
 }
 
 absl::Status DaemonImpl::OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) {
-  return Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS
-              -> absl::Status {
+  return Step([&](WorkerCore& core,
+                  WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::Status {
     if (stream != stream_number_ || !layout_) return absl::OkStatus();
     last_contact_ = clock_.Now();
     ISTHMUS_ASSIGN_OR_RETURN(std::optional<WholeSnapshot> whole,
@@ -258,8 +257,8 @@ absl::Status DaemonImpl::OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) {
     LogInfo(absl::StrCat(GroupName(options_.group), ": the run's parameters have arrived, state ",
                          "of update ", whole->sequence.value()));
     images_[whole->transfer] = whole->image;
-    return core.SnapshotArrived(whole->transfer, whole->sequence,
-                                std::move(whole->applied_rounds), out);
+    return core.SnapshotArrived(whole->transfer, whole->sequence, std::move(whole->applied_rounds),
+                                out);
   });
 }
 
@@ -270,9 +269,15 @@ void DaemonImpl::OnSnapshotAborted(uint64_t stream, TransferId transfer) {
 }
 
 void DaemonImpl::OnStreamEnd(uint64_t stream, const absl::Status& status) {
+  LeaveStream(stream, status);
+  MutexLock lock(&mu_);
+  --open_streams_;  // last: Stop() waits for it, and then this object may go
+  wake_.NotifyAll();
+}
+
+void DaemonImpl::LeaveStream(uint64_t stream, const absl::Status& status) {
   {
     MutexLock lock(&mu_);
-    --open_streams_;
     wake_.NotifyAll();
     if (stream != stream_number_ || stopping_) return;
     if (stream_ != nullptr) stream_ = nullptr;
@@ -289,157 +294,8 @@ void DaemonImpl::OnStreamEnd(uint64_t stream, const absl::Status& status) {
   if (status.code() == absl::StatusCode::kAborted) {
     return End(DaemonExit::kFenced, std::string(status.message()));
   }
-  LogWarning(absl::StrCat(GroupName(options_.group), ": the stream ended: ",
-                          std::string(status.message())));
-}
-
-// --- performing --------------------------------------------------------------------------------
-
-void DaemonImpl::Perform(const Bound& task) {
-  std::shared_ptr<ExchangeClient> stream;
-  {
-    MutexLock lock(&mu_);
-    stream = stream_;
-  }
-  const WorkerAction& action = task.action;
-  if (std::holds_alternative<AnnounceReady>(action)) {
-    QueueAnnouncement({true, 0, "", task.job});
-  } else if (const auto* not_ready = std::get_if<AnnounceNotReady>(&action)) {
-    QueueAnnouncement({false, 0, not_ready->reason, nullptr});
-  } else if (const auto* hello = std::get_if<SendHello>(&action)) {
-    MutexLock lock(&mu_);
-    ++open_streams_;
-    stream_ = ExchangeClient::Connect(
-        stream_channel_, ++stream_number_,
-        {options_.group, registration_->incarnation, registration_->instance}, hello->applied,
-        this);
-  } else if (const auto* abstain = std::get_if<SendAbstain>(&action)) {
-    bool in_sync;
-    {
-      MutexLock lock(&mu_);
-      outbox_.PutAbstain(abstain->round, abstain->bucket, abstain->reason);
-      in_sync = core_->in_sync();
-    }
-    if (stream && in_sync) stream->SendAbstain(abstain->round, abstain->bucket, abstain->reason);
-  } else if (const auto* stop = std::get_if<StopSending>(&action)) {
-    if (stream) stream->StopSending(stop->round, stop->bucket);
-  } else if (const auto* forget = std::get_if<ForgetAnswer>(&action)) {
-    MutexLock lock(&mu_);
-    outbox_.Forget(forget->round, forget->bucket);
-  } else if (std::holds_alternative<ResendAnswers>(action)) {
-    MutexLock lock(&mu_);
-    if (stream_) outbox_.SendAll(*stream_);
-  } else if (const auto* caught_up = std::get_if<SendCaughtUp>(&action)) {
-    if (stream) stream->SendCaughtUp(caught_up->transfer, caught_up->sequence);
-  } else if (std::holds_alternative<AdoptJobParameters>(action)) {
-    pipeline_->Adopt(task.job);
-  } else if (std::holds_alternative<LoadJob>(action)) {
-    pipeline_->Load(task.job);
-  } else if (const auto* process = std::get_if<ProcessBucket>(&action)) {
-    float lr = 0;
-    {
-      MutexLock lock(&mu_);
-      const auto info = infos_.find(process->round);
-      if (info != infos_.end()) lr = info->second.lr.front();
-    }
-    pipeline_->Process(task.job, process->round, process->bucket, process->extract, lr);
-  } else if (const auto* apply = std::get_if<ApplyUpdate>(&action)) {
-    std::shared_ptr<const ReceivedUpdate> update;
-    {
-      MutexLock lock(&mu_);
-      update = received_.extract(apply->sequence).mapped();
-    }
-    pipeline_->Apply(std::move(update), apply->credit, apply->gather ? task.job : nullptr);
-  } else if (const auto* gather = std::get_if<GatherBucket>(&action)) {
-    pipeline_->Gather(gather->bucket, task.job);
-  } else if (const auto* give = std::get_if<GiveSnapshot>(&action)) {
-    GiveJob(*give);
-  } else if (const auto* install = std::get_if<InstallSnapshot>(&action)) {
-    std::shared_ptr<const StateImage> image;
-    {
-      MutexLock lock(&mu_);
-      image = images_.extract(install->transfer).mapped();
-    }
-    pipeline_->Install(std::move(image), install->reset_momentum);
-  } else if (const auto* report = std::get_if<ReportHash>(&action)) {
-    pipeline_->Hash([this, round = report->round](uint64_t hash) {
-      MutexLock lock(&mu_);
-      hash_round_ = round;
-      hash_ = hash;
-      heartbeat_at_ = absl::InfinitePast();  // now
-      wake_.NotifyAll();
-    });
-  } else if (const auto* attach = std::get_if<FinishAttach>(&action)) {
-    AttachReply reply{options_.group.value(), attach->group_index, attach->group_count,
-                      attach->round.value(), 0};
-    {
-      MutexLock lock(&mu_);
-      reply.rounds = registration_->run.rounds;
-      step_ended_ = absl::InfinitePast();
-    }
-    if (task.job == nullptr) return;
-    pipeline_->Then([this, id = task.job->id(), reply] { jobs_->FinishAttach(id, reply); });
-  } else if (const auto* finish = std::get_if<FinishStep>(&action)) {
-    if (task.job == nullptr) return;
-    pipeline_->Then([this, id = task.job->id(), f = *finish] { StepFinished(id, f); });
-  }
-}
-
-void DaemonImpl::GiveJob(const GiveSnapshot& give) {
-  {
-    MutexLock lock(&mu_);
-    outgoing_.emplace(give.transfer, give.sequence, give.round, give.applied_rounds,
-                      outgoing_window_);
-  }
-  LogInfo(absl::StrCat(GroupName(options_.group), ": giving a snapshot as of update ",
-                       give.sequence.value()));
-  pipeline_->Snapshot([this, transfer = give.transfer](StateImage image) {
-    {
-      MutexLock lock(&mu_);
-      if (!outgoing_ || outgoing_->transfer() != transfer) return;
-      outgoing_->SetImage(std::move(image));
-    }
-    PumpSnapshot();
-  });
-}
-
-void DaemonImpl::PumpSnapshot() {
-  MutexLock lock(&mu_);
-  if (stream_ == nullptr || !outgoing_) return;
-  while (std::optional<SnapshotPiece> piece = outgoing_->Next()) {
-    stream_->SendSnapshotPiece(*std::move(piece));
-  }
-}
-
-void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
-  StepReply reply;
-  {
-    MutexLock lock(&mu_);
-    const absl::Time now = clock_.Now();
-    StepTime time;
-    time.blocked = absl::ToDoubleSeconds(now - step_began_);
-    time.step = step_ended_ == absl::InfinitePast() ? time.blocked
-                                                    : absl::ToDoubleSeconds(now - step_ended_);
-    time.local = std::min(time.blocked, pipeline_->TakeBusySeconds());
-    time.peer_wait =
-        std::min(time.blocked - time.local, absl::ToDoubleSeconds(finish.peer_wait));
-    step_ended_ = now;
-    if (!finish.end) {
-      times_.Add(time);
-      ++steps_;
-    }
-    reply = {.round = finish.round.value(),
-             .contributors = finish.contributors,
-             .merged_here = finish.merged_here,
-             .buckets = pipeline_->buckets().count(),
-             .loss = finish.loss,
-             .blocked_seconds = time.blocked,
-             .local_seconds = time.local,
-             .peer_wait_seconds = time.peer_wait,
-             .link_wait_seconds = time.link_wait(),
-             .end = finish.end};
-  }
-  jobs_->FinishStep(session_id, reply);
+  LogWarning(absl::StrCat(GroupName(options_.group),
+                          ": the stream ended: ", std::string(status.message())));
 }
 
 // --- the end -----------------------------------------------------------------------------------
@@ -453,8 +309,8 @@ void DaemonImpl::End(DaemonExit code, const std::string& reason) {
     wake_.NotifyAll();
   }
   if (code != DaemonExit::kOk) {
-    jobs_->EndSession(absl::AbortedError(
-        absl::StrCat(GroupName(options_.group), ": the daemon ends: ", reason)));
+    jobs_->EndSession(
+        absl::AbortedError(absl::StrCat(GroupName(options_.group), ": the daemon ends: ", reason)));
   }
 }
 
@@ -487,8 +343,7 @@ void DaemonImpl::Stop() {
     MutexLock lock(&mu_);
     while (open_streams_ > 0) wake_.Wait(&mu_);
   }
-  jobs_.reset();      // no job events from here on
-  pipeline_.reset();  // nor arithmetic
+  jobs_->Stop();  // no job events from here on; the pipeline ends with this object
 }
 
 }  // namespace isthmus

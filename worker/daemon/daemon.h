@@ -19,28 +19,28 @@ namespace isthmus {
 
 // Why a daemon ended; the process' exit codes.
 enum class DaemonExit : int {
-  kOk = 0,           // the run ended and its job has detached, or Stop() was called
-  kFailure = 1,      // a bug, or an update that does not decode
-  kRefused = 3,      // versions or run spec: the coordinator will not have this worker
-  kFenced = 4,       // a newer process has registered for this group
-  kLost = 5,         // the coordinator is another instance, or was gone too long
+  kOk = 0,       // the run ended and its job has detached, or Stop() was called
+  kFailure = 1,  // a bug, or an update that does not decode
+  kRefused = 3,  // versions or run spec: the coordinator will not have this worker
+  kFenced = 4,   // a newer process has registered for this group
+  kLost = 5,     // the coordinator is another instance, or was gone too long
 };
 
 // Thread-safe.
 class Daemon {
  public:
   struct Options {
-    std::string coordinator;           // HOST:PORT
+    std::string coordinator;  // HOST:PORT
     GroupId group{1};
     std::string label;
     uint32_t ranks = 1;
-    std::string socket_path;           // where jobs attach
-    std::vector<std::string> expect;   // assertions on the run spec: "field=value"
-    uint64_t nonce = 0;                // random, non-zero
-    absl::Duration give_up_after = absl::Minutes(10);   // without the coordinator
+    std::string socket_path;                           // where jobs attach
+    std::vector<std::string> expect;                   // assertions on the run spec: "field=value"
+    uint64_t nonce = 0;                                // random, non-zero
+    absl::Duration give_up_after = absl::Minutes(10);  // without the coordinator
     absl::Duration heartbeat_interval = absl::Seconds(1);
-    absl::Duration call_deadline = absl::Seconds(5);    // of a control call
-    uint64_t hash_interval = 100;      // rounds between hash reports; 0: only at the end
+    absl::Duration call_deadline = absl::Seconds(5);  // of a control call
+    uint64_t hash_interval = 100;  // rounds between hash reports; 0: only at the end
   };
 
   // Listens for jobs and starts looking for the coordinator. Errors: what the socket says.

@@ -1,5 +1,6 @@
-// The daemon's class, shared by the files that implement it: daemon.cc (events and actions) and
-// control_loop.cc (the thread that registers, announces, reconnects and reports).
+// The daemon's class, shared by the files that implement it: daemon.cc (events), daemon_actions.cc
+// (what follows from them) and control_loop.cc (the thread that registers, announces, reconnects
+// and reports).
 #ifndef ISTHMUS_WORKER_DAEMON_DAEMON_IMPL_H_
 #define ISTHMUS_WORKER_DAEMON_DAEMON_IMPL_H_
 
@@ -78,6 +79,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void AttachJob(std::shared_ptr<JobSession> session);
   void GiveJob(const GiveSnapshot& give);
   void PumpSnapshot();
+  void LeaveStream(uint64_t stream, const absl::Status& status);
   void StepFinished(uint64_t session_id, const FinishStep& finish);
   void End(DaemonExit code, const std::string& reason);
   void QueueAnnouncement(Announcement announcement);
@@ -101,7 +103,6 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   std::shared_ptr<grpc::Channel> stream_channel_;
   std::unique_ptr<ControlClient> control_;
   std::unique_ptr<JobServer> jobs_;
-  std::unique_ptr<Pipeline> pipeline_;  // replaced only by SetUpRun, in order with actions
   InOrder<Task> tasks_;
 
   Mutex mu_;
@@ -147,6 +148,8 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::optional<Ending> ending_ ABSL_GUARDED_BY(mu_);
   std::thread control_thread_;
+  // Replaced only by SetUpRun, in order with actions. Last: its threads use everything above.
+  std::unique_ptr<Pipeline> pipeline_;
 };
 
 }  // namespace isthmus

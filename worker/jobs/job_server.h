@@ -113,6 +113,11 @@ class JobServer {
 
   // Ends the session (if any) at every rank with `status`, keeps listening.
   virtual void EndSession(const absl::Status& status) = 0;
+
+  // Hangs up on every rank with UNAVAILABLE. No event follows; calls after it do nothing. Blocks
+  // until the thread has ended. Not from within an event; one thread calls it. The destructor does
+  // the same.
+  virtual void Stop() = 0;
 };
 
 }  // namespace isthmus

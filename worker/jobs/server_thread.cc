@@ -32,7 +32,8 @@ ServerThread::ServerThread(SessionCore::Options options, const Clock* clock, Uni
       forming_(ranks_),
       thread_([this] { Run(); }) {}
 
-ServerThread::~ServerThread() {
+void ServerThread::Stop() {
+  if (!thread_.joinable()) return;
   {
     MutexLock lock(&mu_);
     stop_ = true;

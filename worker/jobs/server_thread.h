@@ -33,12 +33,12 @@ class ServerThread final : public JobServer {
   // `wake` is an eventfd.
   ServerThread(SessionCore::Options options, const Clock* clock, UnixListener listener,
                UniqueFd wake, JobEvents* events);
-  // Hangs up on every rank with UNAVAILABLE.
-  ~ServerThread() override;
+  ~ServerThread() override { Stop(); }
 
   void FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) override;
   void FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) override;
   void EndSession(const absl::Status& status) override;
+  void Stop() override;
 
  private:
   using Actions = SessionCore::Actions;

@@ -13,6 +13,7 @@
 #include "common/base/crc32c.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
+#include "common/transport/ack_meter.h"
 #include "common/transport/convert.h"
 #include "common/transport/status.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
@@ -20,8 +21,6 @@
 namespace isthmus {
 namespace {
 
-constexpr uint32_t kAckFrames = 8;
-constexpr absl::Duration kAckInterval = absl::Milliseconds(100);
 // An update holds at most all coefficients of a bucket as float32, and some headers.
 constexpr uint64_t kMaxUpdateBytes = uint64_t{1} << 30;
 
@@ -218,8 +217,8 @@ class Stream : public ExchangeClient,
   absl::Status HandleSnapshot() {
     v1::SnapshotFrame& frame = *reading_.mutable_snapshot();
     if (Crc32c(Bytes(frame.data())) != frame.crc32c()) {
-      return absl::DataLossError(absl::StrCat("snapshot ", frame.transfer(), ": wrong checksum at ",
-                                              frame.offset()));
+      return absl::DataLossError(
+          absl::StrCat("snapshot ", frame.transfer(), ": wrong checksum at ", frame.offset()));
     }
     SnapshotPiece piece{TransferId(frame.transfer()),
                         Sequence(frame.sequence()),
@@ -233,18 +232,10 @@ class Stream : public ExchangeClient,
   }
 
   void CountFrame() {
-    unacked_bytes_ += reading_.ByteSizeLong();
-    ++unacked_frames_;
-    const absl::Time now = Clock::Real().Now();
-    if (unacked_frames_ < kAckFrames && now - last_ack_ < kAckInterval) return;
+    std::optional<v1::Ack> ack = received_.Add(reading_.ByteSizeLong(), Clock::Real().Now());
+    if (!ack) return;
     v1::WorkerMessage message;
-    message.mutable_ack()->set_bytes(unacked_bytes_);
-    message.mutable_ack()->set_frames(unacked_frames_);
-    message.mutable_ack()->set_elapsed_micros(
-        static_cast<uint64_t>(absl::ToInt64Microseconds(now - last_ack_)));
-    unacked_bytes_ = 0;
-    unacked_frames_ = 0;
-    last_ack_ = now;
+    *message.mutable_ack() = *std::move(ack);
     Send(std::move(message));
   }
 
@@ -300,8 +291,7 @@ class Stream : public ExchangeClient,
     frame->set_chunk_count(out.part.chunk_count);
     frame->set_payload_bytes(out.part.payload.size());
     frame->set_offset(part_offset_);
-    const uint64_t size =
-        std::min<uint64_t>(kFrameBytes, out.part.payload.size() - part_offset_);
+    const uint64_t size = std::min<uint64_t>(kFrameBytes, out.part.payload.size() - part_offset_);
     frame->set_data(out.part.payload.data() + part_offset_, size);
     if (part_offset_ == 0) ToProto(out.info, frame->mutable_info());
     part_offset_ += size;
@@ -319,9 +309,7 @@ class Stream : public ExchangeClient,
   // Touched by one read at a time.
   v1::CoordinatorMessage reading_;
   UpdateAssembler assembler_;
-  uint64_t unacked_bytes_ = 0;
-  uint32_t unacked_frames_ = 0;
-  absl::Time last_ack_ = Clock::Real().Now();
+  AckMeter received_{Clock::Real().Now()};
 
   Mutex mu_;
   v1::WorkerMessage writing_ ABSL_GUARDED_BY(mu_);

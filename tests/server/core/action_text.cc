@@ -21,11 +21,10 @@ struct Text {
     std::string text = absl::StrCat("merge ", update.sequence.value(), ": ",
                                     PlaceText(update.round, update.bucket), " of ");
     if (update.contributors.empty()) return text + "nobody";
-    absl::StrAppend(&text, absl::StrJoin(update.contributors, ", ",
-                                         [](std::string* out, const Contributor& c) {
-                                           absl::StrAppend(out, "group ", c.group.value(), ".",
-                                                           c.incarnation.value());
-                                         }));
+    absl::StrAppend(
+        &text, absl::StrJoin(update.contributors, ", ", [](std::string* out, const Contributor& c) {
+          absl::StrAppend(out, "group ", c.group.value(), ".", c.incarnation.value());
+        }));
     for (const ParameterGroupScalars& s : update.scalars) {
       absl::StrAppend(&text, "; lr ", s.lr, " decay ", s.decay);
     }

@@ -9,7 +9,10 @@ namespace isthmus {
 
 EventWords::EventWords(const std::string& line) {
   const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
-  if (words.empty()) return Fail("no event");
+  if (words.empty()) {
+    Fail("no event");
+    return;
+  }
   name_ = words[0];
   for (size_t i = 1; i < words.size(); ++i) {
     const size_t equals = words[i].find('=');
@@ -72,8 +75,7 @@ absl::Duration EventWords::TakeDuration(const std::string& key, absl::Duration o
 absl::Status EventWords::Check() const {
   if (!error_.empty()) return absl::InvalidArgumentError(error_);
   if (named_.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(name_, " knows no ", named_.begin()->first, "="));
+  return absl::InvalidArgumentError(absl::StrCat(name_, " knows no ", named_.begin()->first, "="));
 }
 
 }  // namespace isthmus

@@ -16,8 +16,8 @@ constexpr char kAnswer[] = "  ";
 constexpr uint32_t kChunkSize = 64;
 
 Layout LayoutOf(uint32_t buckets) {
-  return *Layout::Create(
-      {{"w", {static_cast<int64_t>(buckets * kUnitLength)}, DType::kFloat32, 0}}, {});
+  return *Layout::Create({{"w", {static_cast<int64_t>(buckets * kUnitLength)}, DType::kFloat32, 0}},
+                         {});
 }
 
 const char* Text(Coordinator::State state) {
@@ -267,8 +267,8 @@ absl::StatusOr<std::string> Rewrite(const std::string& text) {
     absl::StrAppend(&out, line, "\n");
     if (line.rfind(kEvent, 0) != 0) {
       if (line.empty() || line[0] == '#') continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("line ", i + 1, ": expected '# ', '> ', two spaces or nothing at its begin"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "line ", i + 1, ": expected '# ', '> ', two spaces or nothing at its begin"));
     }
     const auto answers = scenario.Perform(line.substr(2));
     if (!answers.ok()) {

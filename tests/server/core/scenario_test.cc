@@ -2,6 +2,8 @@
 // describes the files. ISTHMUS_REWRITE_SCENARIOS=1 writes what really follows into them: read the
 // change before you commit it.
 
+#include "tests/server/core/scenario.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,8 +14,6 @@
 #include <sstream>
 #include <string>
 #include <vector>
-
-#include "tests/server/core/scenario.h"
 
 namespace isthmus {
 namespace {

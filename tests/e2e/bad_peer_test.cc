@@ -1,0 +1,292 @@
+// A peer that breaks the protocol costs itself its stream, is told why, and disturbs nobody.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+
+#include "common/base/crc32c.h"
+#include "tests/e2e/harness.h"
+#include "tests/e2e/raw_peer.h"
+
+namespace isthmus::e2e {
+namespace {
+
+using ::testing::HasSubstr;
+using Code = absl::StatusCode;
+
+constexpr uint64_t kRounds = 9;
+constexpr uint64_t kOpen = 4;  // the round in which the bad peer comes
+
+// Offsets in a payload (common/compression/payload.h).
+constexpr size_t kK = 12;
+constexpr size_t kCrc = 40;
+constexpr size_t kBody = 44;
+
+// Puts `value` at `offset` of the payload, then makes the checksum right again.
+template <typename T>
+void Patch(v1::WorkerMessage& message, size_t offset, T value) {
+  std::string& data = *message.mutable_part()->mutable_data();
+  std::memcpy(data.data() + offset, &value, sizeof(value));
+  const auto bytes = std::as_bytes(std::span(data));
+  const uint32_t crc = ExtendCrc32c(Crc32c(bytes.first(kCrc)), bytes.subspan(kBody));
+  std::memcpy(data.data() + kCrc, &crc, sizeof(crc));
+}
+
+class BadPeerTest : public ::testing::Test {
+ protected:
+  BadPeerTest() {
+    CoordinatorServer::Options options = ServerOptions(SmallRun(1, kRounds));
+    options.engine.core.reconnect_grace = absl::Milliseconds(50);
+    coordinator_ = std::make_unique<TestCoordinator>(options);
+    site_ = std::make_unique<Site>(coordinator_->address(), 1, 1);
+    job_ = std::make_unique<Job>(*site_);
+    job_->PauseBefore(kOpen);
+    coordinator_->AwaitRound(kOpen - 1);
+    peer_ = std::make_unique<RawPeer>(coordinator_->address(), 9);
+  }
+  ~BadPeerTest() override {
+    job_->Resume();
+    ExpectEqualEnds({&job_->Await()}, coordinator_->ExpectEqualHashes(1));
+  }
+
+  void ExpectEnded(Code code, const std::string& words, uint64_t rejected) {
+    const absl::Status status = peer_->AwaitEnd();
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(words));
+    EXPECT_EQ(coordinator_->Status().contributions_rejected(), rejected);
+    Eventually("the coordinator lets go of the stream",
+               [&] { return !coordinator_->Group(9).connected(); });
+  }
+
+  std::unique_ptr<TestCoordinator> coordinator_;
+  std::unique_ptr<Site> site_;
+  std::unique_ptr<Job> job_;
+  std::unique_ptr<RawPeer> peer_;
+};
+
+// --- before Hello ------------------------------------------------------------------------------
+
+TEST_F(BadPeerTest, SomethingBeforeHello) {
+  peer_->Open();
+  v1::WorkerMessage message;
+  message.mutable_ack()->set_bytes(1);
+  peer_->Write(message);
+  ExpectEnded(Code::kFailedPrecondition, "expected Hello as the first message", 0);
+}
+
+TEST_F(BadPeerTest, HelloOfAGroupThatNeverRegistered) {
+  peer_->Open();
+  peer_->Write(peer_->MakeHello());
+  ExpectEnded(Code::kFailedPrecondition, "group 9 incarnation 0 has not registered", 0);
+}
+
+TEST_F(BadPeerTest, HelloOfAnotherInstance) {
+  ASSERT_TRUE(peer_->Register(peer_->MakeRegister()).ok());
+  peer_->Open();
+  v1::WorkerMessage hello = peer_->MakeHello();
+  hello.mutable_hello()->set_instance(77);
+  peer_->Write(hello);
+  ExpectEnded(Code::kFailedPrecondition,
+              "group 9 incarnation 1 speaks of coordinator instance 77, this one is instance", 0);
+}
+
+TEST_F(BadPeerTest, HelloFromTheFuture) {
+  ASSERT_TRUE(peer_->Register(peer_->MakeRegister()).ok());
+  peer_->Open();
+  v1::WorkerMessage hello = peer_->MakeHello();
+  hello.mutable_hello()->set_applied_sequence(1000);
+  peer_->Write(hello);
+  ExpectEnded(Code::kInvalidArgument, "group 9 incarnation 1 says 1000, the run is at 12", 0);
+}
+
+TEST_F(BadPeerTest, PartsOfAGroupThatIsNotInSync) {
+  ASSERT_TRUE(peer_->Register(peer_->MakeRegister()).ok());
+  peer_->Open();
+  peer_->Write(peer_->MakeHello());
+  v1::WorkerMessage message = peer_->MakePart(0);
+  message.mutable_part()->set_round(kOpen);
+  message.mutable_part()->mutable_info()->set_base_round(kOpen - 1);
+  peer_->Write(message);
+  ExpectEnded(Code::kFailedPrecondition, "it is not in sync, and the open round is 4", 1);
+}
+
+// --- what is right -----------------------------------------------------------------------------
+
+TEST_F(BadPeerTest, RightPartsAreMerged) {
+  peer_->BecomeActive();
+  EXPECT_EQ(peer_->open_round(), kOpen);
+  for (uint32_t b = 0; b < 4; ++b) peer_->Write(peer_->MakePart(b));
+  Eventually("all of it has arrived",
+             [&] { return coordinator_->Group(9).buckets_received() == 4; });
+  job_->PauseBefore(kOpen + 1);
+  coordinator_->AwaitRound(kOpen);
+  EXPECT_EQ(coordinator_->Status().contributions_merged(), kOpen * 4 + 4);
+  EXPECT_TRUE(peer_->Leave().ok());
+}
+
+TEST_F(BadPeerTest, SnapshotFramesNobodyAskedForAreIgnored) {
+  peer_->BecomeActive();
+  v1::WorkerMessage message;
+  message.mutable_snapshot()->set_transfer(99);
+  message.mutable_snapshot()->set_total_bytes(10);
+  message.mutable_snapshot()->set_data("0123456789");
+  for (int i = 0; i < 20; ++i) peer_->Write(message);
+  message.mutable_caught_up()->set_transfer(99);
+  message.mutable_caught_up()->set_sequence(1000);
+  peer_->Write(message);
+  EXPECT_TRUE(peer_->Leave().ok());
+}
+
+TEST_F(BadPeerTest, AFrameWithOffsetZeroBeginsAnew) {
+  peer_->BecomeActive();
+  v1::WorkerMessage half = peer_->MakePart(0);
+  half.mutable_part()->mutable_data()->resize(100);
+  peer_->Write(half);
+  peer_->Write(peer_->MakePart(0));
+  Eventually("it has arrived", [&] { return coordinator_->Group(9).buckets_received() == 1; });
+  EXPECT_TRUE(peer_->Leave().ok());
+}
+
+TEST_F(BadPeerTest, TheSamePartTwiceCountsOnceAndAbstainingAfterwardsNot) {
+  peer_->BecomeActive();
+  peer_->Write(peer_->MakePart(0));
+  peer_->Write(peer_->MakePart(0));
+  v1::WorkerMessage abstain;
+  abstain.mutable_abstain()->set_round(kOpen);
+  abstain.mutable_abstain()->set_reason(v1::Abstain::SKIPPED);
+  peer_->Write(abstain);
+  EXPECT_TRUE(peer_->Leave().ok());
+  EXPECT_EQ(coordinator_->Status().abstentions(), 0u);
+}
+
+TEST_F(BadPeerTest, HalfAContributionThenAbstainThenAllOfIt) {
+  peer_->BecomeActive();
+  for (int i = 0; i < 50; ++i) {
+    v1::WorkerMessage one = peer_->MakePart(0);
+    v1::WorkerMessage abstain;
+    abstain.mutable_abstain()->set_round(kOpen);
+    abstain.mutable_abstain()->set_reason(v1::Abstain::SKIPPED);
+    peer_->Write(abstain);
+    if (i == 49) peer_->Write(one);
+  }
+  Eventually("it has arrived", [&] { return coordinator_->Group(9).buckets_received() == 1; });
+  EXPECT_TRUE(peer_->Leave().ok());
+}
+
+// --- what is wrong -----------------------------------------------------------------------------
+
+struct Violation {
+  const char* name;
+  std::function<void(v1::WorkerMessage& message)> edit;  // of a right part of bucket 1
+  Code code;
+  const char* words;
+  uint64_t rejected = 1;
+  bool twice = false;  // first as it is right, in half
+};
+
+std::ostream& operator<<(std::ostream& out, const Violation& v) { return out << v.name; }
+
+class ViolationTest : public BadPeerTest, public ::testing::WithParamInterface<Violation> {};
+
+TEST_P(ViolationTest, EndsTheStreamAndNothingElse) {
+  peer_->BecomeActive();
+  v1::WorkerMessage message = peer_->MakePart(1);
+  if (GetParam().twice) {
+    v1::WorkerMessage half = message;
+    half.mutable_part()->mutable_data()->resize(100);
+    peer_->Write(half);
+  }
+  GetParam().edit(message);
+  peer_->Write(message);
+  ExpectEnded(GetParam().code, GetParam().words, GetParam().rejected);
+}
+
+const Violation kViolations[] = {
+    {"Empty", [](auto& m) { m.Clear(); }, Code::kInvalidArgument, "an empty message", 0},
+    {"SecondHello", [](auto& m) { m.mutable_hello(); }, Code::kFailedPrecondition, "second Hello",
+     0},
+    {"OversizeFrame", [](auto& m) { m.mutable_part()->mutable_data()->resize((64 << 10) + 1); },
+     Code::kInvalidArgument, "part frame of 65537 bytes: expected at most 65536"},
+    {"PayloadSize", [](auto& m) { m.mutable_part()->set_payload_bytes(1); }, Code::kInvalidArgument,
+     "round 4 bucket 1: payload_bytes: expected 748, got 1"},
+    {"HugePayload", [](auto& m) { m.mutable_part()->set_payload_bytes(uint64_t{1} << 62); },
+     Code::kInvalidArgument, "payload_bytes: expected 748, got 4611686018427387904"},
+    {"MoreThanDeclared", [](auto& m) { m.mutable_part()->mutable_data()->append("x"); },
+     Code::kInvalidArgument, "bytes left: expected 748, got 749"},
+    {"BeginsInTheMiddle", [](auto& m) { m.mutable_part()->set_offset(100); },
+     Code::kInvalidArgument, "offset: expected 0, got 100"},
+    {"GapBetweenFrames", [](auto& m) { m.mutable_part()->set_offset(101); }, Code::kInvalidArgument,
+     "offset: expected 100, got 101", 1, true},
+    {"AnotherBucketInBetween",
+     [](auto& m) {
+       m.mutable_part()->set_offset(100);
+       m.mutable_part()->set_bucket(2);
+     },
+     Code::kInvalidArgument, "bucket 2: offset: expected 100, got 100", 1, true},
+    {"BucketOutOfRange", [](auto& m) { m.mutable_part()->set_bucket(4); }, Code::kInvalidArgument,
+     "bucket: expected below 4, got 4"},
+    {"ChunksOfAnotherBucket", [](auto& m) { m.mutable_part()->set_first_chunk(63); },
+     Code::kInvalidArgument, "64 chunks from 63, expected within [64, 128)"},
+    {"TooManyChunks", [](auto& m) { m.mutable_part()->set_chunk_count(65); },
+     Code::kInvalidArgument, "65 chunks from 64, expected within [64, 128)"},
+    {"ChunkCountOverflows", [](auto& m) { m.mutable_part()->set_chunk_count(~uint64_t{0} - 10); },
+     Code::kInvalidArgument, "chunks from 64, expected within [64, 128)"},
+    {"NoChunks", [](auto& m) { m.mutable_part()->set_chunk_count(0); }, Code::kInvalidArgument,
+     "0 chunks from 64"},
+    {"FutureRound", [](auto& m) { m.mutable_part()->set_round(kOpen + 1); },
+     Code::kFailedPrecondition,
+     "group 9 incarnation 1 spoke of round 5 bucket 1; it is in sync, and the open round is 4"},
+    {"RoundZero", [](auto& m) { m.mutable_part()->set_round(0); }, Code::kFailedPrecondition,
+     "spoke of round 0"},
+    {"Checksum", [](auto& m) { (*m.mutable_part()->mutable_data())[60] ^= 1; }, Code::kDataLoss,
+     "group 9 round 4 bucket 1: contribution checksum: expected"},
+    {"IndicesOutOfOrder", [](auto& m) { Patch<uint8_t>(m, kBody, 0xff); }, Code::kInvalidArgument,
+     "group 9 round 4 bucket 1: contribution index 1 of chunk 64: expected 64 to 63, got 3"},
+    {"NotANumber", [](auto& m) { Patch<uint16_t>(m, kBody + 192, 0x7fc0); }, Code::kInvalidArgument,
+     "value"},
+    {"Infinity", [](auto& m) { Patch<uint16_t>(m, kBody + 194, 0xff80); }, Code::kInvalidArgument,
+     "value"},
+    {"AnotherK", [](auto& m) { Patch<uint32_t>(m, kK, 5); }, Code::kInvalidArgument,
+     "k: expected 4, got 5"},
+    {"NoInfo", [](auto& m) { m.mutable_part()->clear_info(); }, Code::kInvalidArgument,
+     "lr: expected one per parameter group (2), got 0"},
+    {"LearningRateIsNoNumber",
+     [](auto& m) {
+       m.mutable_part()->mutable_info()->set_lr(1, std::numeric_limits<float>::quiet_NaN());
+     },
+     Code::kInvalidArgument, "lr: expected a number from 0 to 1e6, got nan"},
+    {"NegativeDecay", [](auto& m) { m.mutable_part()->mutable_info()->set_weight_decay(0, -1); },
+     Code::kInvalidArgument, "weight_decay: expected a number from 0 to 1e6, got -1"},
+    {"TooManySamples", [](auto& m) { m.mutable_part()->mutable_info()->set_samples(~0ull); },
+     Code::kInvalidArgument, "samples: expected at most 2^53"},
+    {"BaseRound", [](auto& m) { m.mutable_part()->mutable_info()->set_base_round(kOpen); },
+     Code::kInvalidArgument, "base_round: expected below round 4, got 4"},
+    {"AbstainWithoutReason", [](auto& m) { m.mutable_abstain()->set_round(kOpen); },
+     Code::kInvalidArgument, "abstain reason: expected 1 or 2, got 0"},
+    {"AbstainForAnUnheardOfReason",
+     [](auto& m) {
+       m.mutable_abstain()->set_round(kOpen);
+       m.mutable_abstain()->set_reason(static_cast<v1::Abstain::Reason>(77));
+     },
+     Code::kInvalidArgument, "abstain reason: expected 1 or 2, got 77"},
+    {"AbstainOfNoBucket",
+     [](auto& m) {
+       m.mutable_abstain()->set_round(kOpen);
+       m.mutable_abstain()->set_reason(v1::Abstain::SKIPPED);
+       m.mutable_abstain()->set_bucket(4);
+     },
+     Code::kInvalidArgument, "bucket: expected below 4, got 4"},
+    {"AbstainOfAFutureRound",
+     [](auto& m) {
+       m.mutable_abstain()->set_round(kOpen + 1);
+       m.mutable_abstain()->set_reason(v1::Abstain::SKIPPED);
+     },
+     Code::kFailedPrecondition, "spoke of round 5 bucket 0"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Peer, ViolationTest, ::testing::ValuesIn(kViolations),
+                         [](const auto& param) { return std::string(param.param.name); });
+
+}  // namespace
+}  // namespace isthmus::e2e

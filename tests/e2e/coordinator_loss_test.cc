@@ -1,0 +1,152 @@
+// The coordinator is not up yet, goes away, or comes back as another instance (P14).
+#include <absl/strings/str_cat.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/telemetry/log.h"
+#include "tests/e2e/harness.h"
+
+namespace isthmus::e2e {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+
+constexpr uint64_t kRounds = 10;
+
+// A port that was free a moment ago.
+std::string FreeAddress() { return TestCoordinator(SmallRun(1, 1)).address(); }
+
+std::unique_ptr<TestCoordinator> StartAt(const std::string& address,
+                                         CoordinatorServer::Options options) {
+  options.listen = address;
+  return std::make_unique<TestCoordinator>(options);
+}
+
+TEST(CoordinatorLossTest, WorkersAndJobsWaitForACoordinatorThatIsNotUpYetAndSaySo) {
+  const std::string address = FreeAddress();
+  ::testing::internal::CaptureStderr();
+  ASSERT_TRUE(SetLogLevel("warning").ok());
+  Site one(address, 1, 1);
+  Site two(address, 2, 2);
+  Job a(one, {});
+  Job b(two, {});
+  std::string said;
+  Eventually("both daemons say that they wait", [&] {
+    said += ::testing::internal::GetCapturedStderr();
+    ::testing::internal::CaptureStderr();
+    return said.find("group 1: waiting for the coordinator at " + address) != said.npos &&
+           said.find("group 2: waiting for the coordinator at " + address) != said.npos;
+  });
+  ::testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(SetLogLevel("off").ok());
+  const auto coordinator = StartAt(address, ServerOptions(SmallRun(2, kRounds)));
+  ExpectEqualEnds({&a.Await(), &b.Await()}, coordinator->ExpectEqualHashes(2));
+}
+
+TEST(CoordinatorLossTest, WhenItStaysAwayWorkersGiveUpAndTheirJobsHearWhy) {
+  auto coordinator = std::make_unique<TestCoordinator>(SmallRun(2, kRounds));
+  const auto impatient = [](Daemon::Options& o) { o.give_up_after = absl::Milliseconds(500); };
+  Site one(coordinator->address(), 1, 1, impatient);
+  Site two(coordinator->address(), 2, 2, impatient);
+  Job a(one, {});
+  Job b(two, {});
+  b.PauseBefore(5);
+  b.AwaitPaused();
+  const std::string address = coordinator->address();
+  coordinator->Shutdown();
+  for (Site* site : {&one, &two}) {
+    const Daemon::Ending ending = site->AwaitEnd();
+    EXPECT_EQ(ending.code, DaemonExit::kLost);
+    EXPECT_THAT(ending.reason,
+                HasSubstr("nothing heard of the coordinator at " + address + " for 500ms"));
+  }
+  b.Resume();
+  for (Job* job : {&a, &b}) {
+    for (const RankOutcome& rank : job->Await()) {
+      EXPECT_EQ(rank.status.code(), ISTHMUS_ABORTED) << rank.status.ToString();
+      EXPECT_THAT(rank.status.message(), HasSubstr("nothing heard of the coordinator"));
+    }
+  }
+}
+
+TEST(CoordinatorLossTest, P14_WhoHoldsStateRefusesAnotherInstance) {
+  const std::string address = FreeAddress();
+  auto first = StartAt(address, ServerOptions(SmallRun(2, kRounds)));
+  const uint64_t old_instance = first->Status().instance();
+  Site one(address, 1, 1);
+  Site two(address, 2, 2);
+  Job a(one, {});
+  Job b(two, {});
+  b.PauseBefore(5);
+  b.AwaitPaused();
+  first->AwaitRound(4);
+  first->Shutdown();
+  const auto second = StartAt(address, ServerOptions(SmallRun(2, kRounds)));
+  for (Site* site : {&one, &two}) {
+    const Daemon::Ending ending = site->AwaitEnd();
+    EXPECT_EQ(ending.code, DaemonExit::kLost);
+    EXPECT_THAT(ending.reason,
+                HasSubstr(absl::StrCat("group ", site->group(),
+                                       " holds updates of coordinator instance ", old_instance,
+                                       ", this one is instance ", second->Status().instance())));
+  }
+  b.Resume();
+  for (Job* job : {&a, &b}) {
+    for (const RankOutcome& rank : job->Await()) {
+      EXPECT_EQ(rank.status.code(), ISTHMUS_ABORTED) << rank.status.ToString();
+      EXPECT_THAT(rank.status.message(), HasSubstr("coordinator instance"));
+    }
+  }
+  EXPECT_EQ(second->Status().groups_size(), 0);
+}
+
+TEST(CoordinatorLossTest, P14_WorkersWithoutStateJustRegisterAgain) {
+  const std::string address = FreeAddress();
+  auto first = StartAt(address, ServerOptions(SmallRun(2, kRounds)));
+  Site one(address, 1, 1);
+  Site two(address, 2, 2);
+  Job a(one, {});
+  Eventually("group 1 is ready, group 2 registered",
+             [&] { return first->Group(1).state() == "syncing" && first->Group(2).connected(); });
+  first->Shutdown();
+  Job b(two, {});  // attaches while there is no coordinator: its Ready reaches the next one first
+  const auto second = StartAt(address, ServerOptions(SmallRun(2, kRounds)));
+  const auto& ranks = b.Await();
+  ExpectEqualEnds({&a.Await(), &ranks}, second->ExpectEqualHashes(2));
+}
+
+TEST(CoordinatorLossTest, ACoordinatorMayGoInMidRoundAtAnyTime) {
+  for (uint64_t round = 1; round <= 6; ++round) {
+    auto coordinator = std::make_unique<TestCoordinator>(SmallRun(2, 1000));
+    const auto impatient = [](Daemon::Options& o) { o.give_up_after = absl::Milliseconds(100); };
+    Site one(coordinator->address(), 1, 1, impatient);
+    Site two(coordinator->address(), 2, 2, impatient);
+    Job a(one, {});
+    Job b(two, {});
+    coordinator->AwaitRound(round);
+    coordinator->Shutdown();
+    for (Job* job : {&a, &b}) {
+      for (const RankOutcome& rank : job->Await()) {
+        EXPECT_THAT(rank.status.code(), AnyOf(ISTHMUS_ABORTED, ISTHMUS_UNAVAILABLE));
+      }
+    }
+  }
+}
+
+TEST(CoordinatorLossTest, ADaemonMayStopInMidRoundAtAnyTime) {
+  TestCoordinator coordinator(SmallRun(1, 1'000'000));
+  for (uint64_t round = 1; round <= 6; ++round) {
+    Site one(coordinator.address(), 1, 2);
+    Job job(one, {});
+    const uint64_t now = coordinator.Status().rounds_committed();
+    if (round == 1) coordinator.AwaitRound(now + 5);
+    one.daemon().Stop();
+    for (const RankOutcome& rank : job.Await()) {
+      EXPECT_EQ(rank.status.code(), ISTHMUS_UNAVAILABLE) << rank.status.ToString();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace isthmus::e2e

@@ -1,0 +1,174 @@
+// Links that break and heal, or are too thin: nothing is lost, nothing applied twice.
+#include <absl/strings/str_cat.h>
+#include <gtest/gtest.h>
+
+#include "cli/link/forwarder.h"
+#include "common/base/rng.h"
+#include "tests/e2e/harness.h"
+
+namespace isthmus::e2e {
+namespace {
+
+constexpr uint64_t kRounds = 30;
+
+// Two groups, each behind a link of its own.
+class LinkTest : public ::testing::Test {
+ protected:
+  void Start(const CoordinatorServer::Options& options, const LinkSpec& spec) {
+    coordinator_ = std::make_unique<TestCoordinator>(options);
+    for (uint32_t g = 0; g < 2; ++g) {
+      auto link = Forwarder::Start(&loop_, "127.0.0.1:0", coordinator_->address(), spec);
+      ASSERT_TRUE(link.ok()) << link.status();
+      links_.push_back(*std::move(link));
+      sites_.push_back(std::make_unique<Site>(links_[g]->address(), g + 1, g + 1));
+      jobs_.push_back(std::make_unique<Job>(*sites_[g], JobOptions{}));
+    }
+  }
+  // A job that steps late may skip rounds that the others have closed without it, never repeat one.
+  void ExpectEqual() {
+    for (const auto& job : jobs_) {
+      uint64_t last = 0;
+      for (const isthmus_step_result& step : job->Await()[0].steps) {
+        EXPECT_GT(step.round, last);
+        last = step.round;
+      }
+    }
+    ExpectEqualEnds({&jobs_[0]->Await(), &jobs_[1]->Await()}, coordinator_->ExpectEqualHashes(2));
+    EXPECT_EQ(coordinator_->Status().sequence(), kRounds * 4);
+    EXPECT_EQ(coordinator_->Status().contributions_rejected(), 0u);
+  }
+
+  LinkLoop loop_;
+  std::unique_ptr<TestCoordinator> coordinator_;
+  std::vector<std::unique_ptr<Forwarder>> links_;
+  std::vector<std::unique_ptr<Site>> sites_;
+  std::vector<std::unique_ptr<Job>> jobs_;
+};
+
+TEST_F(LinkTest, CutsAtAnyMomentAreHealedWithoutLoss) {
+  CoordinatorServer::Options options = ServerOptions(SmallRun(2, kRounds));
+  options.engine.core.reconnect_grace = absl::Seconds(30);  // nobody is given up
+  LinkSpec spec;
+  spec.up_bits_per_second = spec.down_bits_per_second = 4e6;
+  spec.delay = absl::Milliseconds(1);
+  Start(options, spec);
+  constexpr uint64_t kSeed = 20240611;
+  RecordProperty("seed", absl::StrCat(kSeed));
+  Rng rng(kSeed);
+  const auto bytes = [&](size_t g) {
+    const LinkCounters counters = links_[g]->counters();
+    return counters.bytes_up + counters.bytes_down;
+  };
+  for (int cut = 0; cut < 6; ++cut) {
+    const size_t victim = rng.Below(2);
+    const uint64_t from = bytes(victim);
+    // About two rounds' traffic: cuts fall anywhere within one.
+    const uint64_t wait_bytes = rng.Below(20000);
+    Eventually(absl::StrCat("traffic before cut ", cut), [&] {
+      return bytes(victim) >= from + wait_bytes ||
+             coordinator_->Status().state() == v1::GetStatusReply::ENDED;
+    });
+    links_[victim]->Cut();
+    if (rng.Chance(0.7)) {
+      Eventually("the coordinator notices the cut", [&] {
+        return !coordinator_->Group(static_cast<uint32_t>(victim) + 1).connected();
+      });
+    }
+    links_[victim]->Heal();
+  }
+  ExpectEqual();
+  for (const auto& job : jobs_) EXPECT_EQ(job->Await()[0].steps.size(), kRounds);
+  EXPECT_EQ(coordinator_->Status().contributions_late(), 0u);
+  EXPECT_EQ(coordinator_->Status().contributions_merged(), kRounds * 4 * 2);
+  for (uint32_t g : {1u, 2u}) {
+    EXPECT_EQ(coordinator_->Group(g).heartbeat().returned_contributions(), 0u);
+  }
+}
+
+TEST_F(LinkTest, ACutLongerThanTheGraceCostsTheGroupItsRoundsAndNothingElse) {
+  CoordinatorServer::Options options = ServerOptions(SmallRun(2, kRounds));
+  options.engine.core.reconnect_grace = absl::Milliseconds(100);
+  Start(options, LinkSpec{});
+  jobs_[0]->PauseBefore(20);
+  jobs_[1]->PauseBefore(5);
+  jobs_[1]->AwaitPaused();
+  links_[1]->Cut();
+  jobs_[1]->Resume();  // its round-5 contribution finds no way
+  coordinator_->AwaitRound(15);
+  links_[1]->Heal();
+  Eventually("group 2 is back", [&] { return coordinator_->Group(2).state() == "active"; });
+  jobs_[0]->Resume();
+  ExpectEqual();
+  EXPECT_GT(coordinator_->Group(2).heartbeat().returned_contributions(), 0u);
+}
+
+TEST_F(LinkTest, P12_LateContributionsAreReturnedAndHashesStayEqual) {
+  CoordinatorServer::Options options = ServerOptions(SmallRun(2, kRounds));
+  options.engine.core.deadline = absl::Milliseconds(20);
+  Start(options, LinkSpec{});
+  jobs_[0]->PauseBefore(10);
+  jobs_[1]->PauseBefore(5);
+  coordinator_->AwaitRound(9);  // by group 1 alone
+  jobs_[1]->Resume();
+  jobs_[0]->Resume();
+  ExpectEqual();
+  const v1::GetStatusReply status = coordinator_->Status();
+  EXPECT_GE(status.contributions_late(), 5u * 4);
+  EXPECT_EQ(status.rounds_committed(), kRounds);
+}
+
+TEST_F(LinkTest, AThinLinkAndAShortDeadlineReturnWhatComesLate) {
+  CoordinatorServer::Options options = ServerOptions(SmallRun(2, kRounds));
+  options.engine.core.deadline = absl::Milliseconds(30);
+  LinkSpec spec;
+  spec.up_bits_per_second = 1e6;  // 5 KB a round: 40 ms
+  spec.down_bits_per_second = 8e6;
+  Start(options, spec);
+  ExpectEqual();
+  const v1::GetStatusReply status = coordinator_->Status();
+  EXPECT_GT(status.contributions_merged(), 0u);
+}
+
+TEST_F(LinkTest, WhoMissesMoreThanTheRingHoldsGetsASnapshot) {
+  CoordinatorServer::Options options = ServerOptions(SmallRun(2, kRounds));
+  options.engine.core.reconnect_grace = absl::Milliseconds(100);
+  options.engine.ring_bytes = 16 << 10;  // less than ten rounds
+  Start(options, LinkSpec{});
+  jobs_[0]->PauseBefore(20);
+  jobs_[1]->PauseBefore(5);
+  jobs_[1]->AwaitPaused();
+  links_[1]->Cut();
+  jobs_[1]->Resume();
+  coordinator_->AwaitRound(19);
+  ASSERT_LE(coordinator_->Status().ring_bytes(), options.engine.ring_bytes);
+  links_[1]->Heal();
+  Eventually("group 2 is back", [&] { return coordinator_->Group(2).state() == "active"; });
+  jobs_[0]->Resume();
+  // Its step of round 5 ended with round 19, whose parameters the snapshot brought.
+  const auto& late = jobs_[1]->Await();
+  ExpectEqualEnds({&jobs_[0]->Await(), &late}, coordinator_->ExpectEqualHashes(2));
+  ASSERT_GE(late[0].steps.size(), 5u);
+  EXPECT_EQ(late[0].steps[3].round, 4u);
+  EXPECT_EQ(late[0].steps[4].round, 19u);
+}
+
+// A ring so short that anyone cut off in mid-round needs a snapshot, while others are awaited.
+TEST_F(LinkTest, CutsWithARingThatHoldsNothing) {
+  CoordinatorServer::Options options = ServerOptions(SmallRun(2, kRounds));
+  options.engine.core.reconnect_grace = absl::Seconds(30);
+  options.engine.ring_bytes = 1;
+  LinkSpec spec;
+  spec.up_bits_per_second = spec.down_bits_per_second = 4e6;
+  spec.delay = absl::Milliseconds(1);
+  Start(options, spec);
+  for (uint64_t round : {5, 9, 14}) {
+    coordinator_->AwaitRound(round);
+    links_[1]->Cut();
+    links_[1]->Heal();
+  }
+  for (const auto& job : jobs_) job->Await();
+  ExpectEqualEnds({&jobs_[0]->Await(), &jobs_[1]->Await()}, coordinator_->ExpectEqualHashes(2));
+}
+
+}  // namespace
+}  // namespace isthmus::e2e

@@ -1,0 +1,215 @@
+// Steps, updates and credit.
+#include "worker/core/worker_core.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/worker/core/worker_action_text.h"
+
+namespace isthmus {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr BucketIndex kB0(0);
+constexpr BucketIndex kB1(1);
+
+UpdateHeader Header(uint64_t sequence, uint64_t round, uint32_t bucket) {
+  UpdateHeader update;
+  update.sequence = Sequence(sequence);
+  update.round = Round(round);
+  update.bucket = BucketIndex(bucket);
+  return update;
+}
+
+TEST(WorkerCoreTest, AttachesAdoptsAndWaitsForStart) {
+  CoreUnderTest t;
+  EXPECT_EQ(t.core.WaitingFor(), "waiting for all local ranks to attach");
+  t.core.JobAttached(2, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("adopt", "ready"));
+  EXPECT_EQ(t.core.WaitingFor(), "waiting for the coordinator");
+  t.core.StreamOpened(t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("hello, applied 0"));
+  EXPECT_TRUE(t.core.Welcomed(Sequence(0), t.out).ok());
+  EXPECT_THAT(t.Texts(), IsEmpty());
+  EXPECT_FALSE(t.core.in_sync());
+  EXPECT_EQ(t.core.WaitingFor(), "waiting for the run to start");
+  t.core.Started(1, 3, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("load", "attached as 1 of 3, round 0"));
+  EXPECT_TRUE(t.core.in_sync());
+  EXPECT_EQ(t.core.WaitingFor(), "");
+  // Start is repeated after a reconnect; the job is not loaded again.
+  t.core.Started(1, 3, t.out);
+  EXPECT_THAT(t.Texts(), IsEmpty());
+}
+
+TEST(WorkerCoreTest, P13_AStepAnswersEveryOpenBucketAndEndsWhenTheRoundIsApplied) {
+  CoreUnderTest t;
+  t.Start(2);
+  t.core.StepBegun(false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("process 1/0", "process 1/1"));
+  EXPECT_EQ(t.core.WaitingFor(), "in round 1");
+  EXPECT_TRUE(t.core.Wanted(Round(1), kB0));
+  ASSERT_TRUE(t.Update(Round(1), kB1, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/1", "apply 1 to 1 merged gather"));
+  EXPECT_FALSE(t.core.Wanted(Round(1), kB1));
+  EXPECT_TRUE(t.core.in_step());
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 2 to 0 merged gather", "step done 1"));
+  EXPECT_FALSE(t.core.in_step());
+  EXPECT_EQ(t.core.AppliedRound(), Round(1));
+}
+
+TEST(WorkerCoreTest, AFinishedStepSaysWhoTookPart) {
+  CoreUnderTest t;
+  t.Start(2);
+  t.core.StepBegun(false, t.out);
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  ASSERT_TRUE(t.Update(Round(1), kB1, false).ok());
+  const auto* done = std::get_if<FinishStep>(&t.out.back());
+  ASSERT_NE(done, nullptr);
+  EXPECT_EQ(done->contributors, 2u);  // of bucket 0
+  EXPECT_EQ(done->merged_here, 1u);
+  EXPECT_EQ(done->loss, 3.0f);
+  EXPECT_EQ(done->peer_wait, absl::Seconds(1));
+}
+
+TEST(WorkerCoreTest, P12_WhatWasNotMergedGoesBack) {
+  CoreUnderTest t;
+  t.Start(1);
+  t.core.StepBegun(false, t.out);
+  t.Texts();
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 return gather", "step done 1"));
+  EXPECT_EQ(t.core.returned(), 1u);
+}
+
+TEST(WorkerCoreTest, P12_AnotherIncarnationOfTheGroupIsNotThisOne) {
+  CoreUnderTest t;
+  t.Start(1);
+  t.core.StepBegun(false, t.out);
+  t.Texts();
+  UpdateHeader update = Header(1, 1, 0);
+  update.contributors = {{GroupId(5), Incarnation(1), 1, 0.0f}};
+  ASSERT_TRUE(t.core.UpdateArrived(update, absl::ZeroDuration(), t.out).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 return gather", "step done 1"));
+}
+
+TEST(WorkerCoreTest, P12_WhoAbstainedHasNothingToGetBack) {
+  CoreUnderTest t;
+  t.Start(2);
+  t.core.StepBegun(true, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("abstain 1/0 skipped", "abstain 1/1 skipped"));
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 gather"));
+  EXPECT_EQ(t.core.returned(), 0u);
+}
+
+TEST(WorkerCoreTest, P8_NonFiniteAbstainsOnce) {
+  CoreUnderTest t;
+  t.Start(2);
+  t.core.StepBegun(false, t.out);
+  t.Texts();
+  t.core.NonFinite(Round(1), kB1, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("abstain 1/1 nonfinite"));
+  EXPECT_FALSE(t.core.Wanted(Round(1), kB1));
+  t.core.NonFinite(Round(1), kB1, t.out);
+  EXPECT_THAT(t.Texts(), IsEmpty());
+  EXPECT_EQ(t.core.nonfinite(), 2u);
+  // Decided meanwhile: there is nobody to tell.
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
+  t.Texts();
+  t.core.NonFinite(Round(1), kB0, t.out);
+  EXPECT_THAT(t.Texts(), IsEmpty());
+}
+
+TEST(WorkerCoreTest, P13_ABucketThatIsClosedAlreadyKeepsItsGradient) {
+  CoreUnderTest t;
+  t.Start(2);
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());  // between steps: not into the job's buffer
+  EXPECT_THAT(t.Texts(), ElementsAre("apply 1 to 0"));
+  t.core.StepBegun(false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("process 1/0 keeping all", "gather 0", "process 1/1"));
+  ASSERT_TRUE(t.Update(Round(1), kB1, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/1", "apply 2 to 1 merged gather", "step done 1"));
+}
+
+TEST(WorkerCoreTest, P13_AStepJoinsTheOldestOpenRound) {
+  CoreUnderTest t;
+  t.Start(1);
+  for (uint64_t round = 1; round <= 3; ++round) {
+    ASSERT_TRUE(t.Update(Round(round), kB0, false).ok());
+  }
+  t.Texts();
+  t.core.StepBegun(false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("process 4/0"));
+  ASSERT_TRUE(t.Update(Round(4), kB0, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 4/0", "apply 4 to 0 merged gather", "step done 4"));
+}
+
+TEST(WorkerCoreTest, P13_AnUpdateIsAppliedOnce) {
+  CoreUnderTest t;
+  t.Start(1);
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
+  t.Texts();
+  EXPECT_TRUE(t.core.UpdateArrived(Header(1, 1, 0), absl::ZeroDuration(), t.out).ok());
+  EXPECT_THAT(t.Texts(), IsEmpty());
+}
+
+TEST(WorkerCoreTest, P13_AGapIsRefusedAndChangesNothing) {
+  CoreUnderTest t;
+  t.Start(2);
+  const auto refused = [&](const UpdateHeader& update) {
+    const absl::Status status = t.core.UpdateArrived(update, absl::ZeroDuration(), t.out);
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(t.Texts(), IsEmpty());
+    EXPECT_EQ(t.core.applied_sequence(), Sequence(0));
+    return std::string(status.message());
+  };
+  EXPECT_EQ(refused(Header(2, 1, 0)), "update sequence 2: expected 1");
+  EXPECT_EQ(refused(Header(1, 1, 2)), "update of bucket 2: expected below 2");
+  EXPECT_EQ(refused(Header(1, 2, 0)), "bucket 0: update of round 2, expected 1");
+  EXPECT_EQ(refused(Header(1, 0, 0)), "bucket 0: update of round 0, expected 1");
+}
+
+TEST(WorkerCoreTest, P9_ClosedStopsTheSendingAndNothingElse) {
+  CoreUnderTest t;
+  t.Start(1);
+  t.core.StepBegun(false, t.out);
+  t.Texts();
+  t.core.ClosedArrived(Round(1), kB0, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("stop 1/0"));
+  EXPECT_TRUE(t.core.in_step());  // credit waits for the update
+}
+
+TEST(WorkerCoreTest, P16_AfterTheLastRoundStepReturnsEnd) {
+  CoreUnderTest t(Round(1));
+  t.Start(1);
+  t.core.StepBegun(false, t.out);
+  t.Texts();
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  EXPECT_THAT(t.Texts(),
+              ElementsAre("forget 1/0", "apply 1 to 0 merged gather", "step done 1", "hash 1"));
+  EXPECT_TRUE(t.core.ended());
+  t.core.StepBegun(false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("step done 1 END"));
+}
+
+TEST(WorkerCoreTest, P22_HashesAreReportedEveryIntervalOnceTheRoundIsWhole) {
+  CoreUnderTest t(Round(0), 2);
+  t.Start(2);
+  for (uint64_t round = 1; round <= 4; ++round) {
+    for (BucketIndex bucket : {kB1, kB0}) {
+      ASSERT_TRUE(t.Update(Round(round), bucket, false).ok());
+      const std::vector<std::string> texts = t.Texts();
+      const bool due = round % 2 == 0 && bucket == kB0;
+      EXPECT_EQ(texts.back() == "hash " + std::to_string(round), due) << round;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace isthmus
