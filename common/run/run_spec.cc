@@ -1,6 +1,8 @@
 #include "common/run/run_spec.h"
 
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
@@ -52,6 +54,23 @@ const char* NameOf(const std::array<Named<T>, N>& table, T value) {
 absl::Status FieldError(const char* field, const std::string& expected, const std::string& actual) {
   return absl::InvalidArgumentError(
       absl::StrCat("run spec: ", field, ": expected ", expected, ", got ", actual));
+}
+
+// The shortest text that reads back as the same float.
+std::string Text(float value) {
+  for (int digits = 6; digits < 9; ++digits) {
+    const std::string text = absl::StrFormat("%.*g", digits, value);
+    float back = 0;
+    if (absl::SimpleAtof(text, &back) && back == value) return text;
+  }
+  return absl::StrFormat("%.9g", value);
+}
+
+// Numbers are compared as numbers: 1e-8 is 1e-08.
+bool SameValue(const std::string& a, const std::string& b) {
+  float x = 0, y = 0;
+  if (absl::SimpleAtof(a, &x) && absl::SimpleAtof(b, &y)) return x == y;
+  return a == b;
 }
 
 absl::Status CheckRate(const char* field, float value) {
@@ -148,16 +167,16 @@ std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec) {
       {"scheme", Name(spec.scheme)},
       {"chunk_size", absl::StrCat(spec.chunk_size)},
       {"k", absl::StrCat(spec.k)},
-      {"decay", absl::StrCat(spec.decay)},
+      {"decay", Text(spec.decay)},
       {"lr_in_momentum", boolean(spec.lr_in_momentum)},
       {"values", Name(spec.values)},
       {"sign", boolean(spec.sign)},
       {"merge", Name(spec.merge)},
       {"optimizer", Name(spec.optimizer.kind)},
-      {"sgd_momentum", absl::StrCat(spec.optimizer.momentum)},
-      {"adam_beta1", absl::StrCat(spec.optimizer.beta1)},
-      {"adam_beta2", absl::StrCat(spec.optimizer.beta2)},
-      {"adam_epsilon", absl::StrCat(spec.optimizer.epsilon)},
+      {"sgd_momentum", Text(spec.optimizer.momentum)},
+      {"adam_beta1", Text(spec.optimizer.beta1)},
+      {"adam_beta2", Text(spec.optimizer.beta2)},
+      {"adam_epsilon", Text(spec.optimizer.epsilon)},
       {"bucket_length", absl::StrCat(spec.bucket_length)},
       {"rounds", absl::StrCat(spec.rounds)},
       {"start_groups", absl::StrCat(spec.start_groups)},
@@ -180,7 +199,7 @@ absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::strin
                         [](std::string* out, const auto& f) { absl::StrAppend(out, f.first); })));
     }
     const std::string wanted = item.substr(equals + 1);
-    if (field->second != wanted) {
+    if (!SameValue(field->second, wanted)) {
       differences.push_back(
           absl::StrCat(name, ": this worker expects ", wanted, ", the run has ", field->second));
     }

@@ -1,6 +1,8 @@
 #include "common/transport/endpoints.h"
 
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <arpa/inet.h>
 #include <grpc/grpc.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
@@ -14,6 +16,9 @@ constexpr int kKeepaliveTimeMs = 10'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kMinPingIntervalMs = 5'000;
 constexpr int kMaxBackoffMs = 2'000;
+// What gRPC calls the minimum backoff is how long an attempt to connect may take: several round
+// trips of a far and busy link, not the pause between attempts.
+constexpr int kConnectTimeoutMs = 10'000;
 
 }  // namespace
 
@@ -25,7 +30,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxBackoffMs);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
@@ -50,7 +55,15 @@ absl::Status CheckListenAddress(const std::string& address, bool insecure) {
         absl::StrCat("listen address: expected HOST:PORT, got '", address, "'"));
   }
   const std::string host = address.substr(0, colon);
-  const bool loopback = host.rfind("127.", 0) == 0 || host == "localhost" || host == "[::1]";
+  uint32_t port = 0;
+  if (!absl::SimpleAtoi(address.substr(colon + 1), &port) || port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("listen address: expected a port from 0 to 65535, got '", address, "'"));
+  }
+  in_addr ipv4{};  // an address, not a name that merely begins like one
+  const bool loopback =
+      host == "localhost" || host == "[::1]" ||
+      (inet_pton(AF_INET, host.c_str(), &ipv4) == 1 && ntohl(ipv4.s_addr) >> 24 == 127);
   if (loopback || insecure) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat("listen address ", address,
                                                     " is not loopback: without TLS that needs "

@@ -31,7 +31,7 @@ struct Append {
 struct Publish {
   Sequence sequence;
 };
-// Send `stream` the updates from `from` on, as they are published.
+// Send `stream` the updates from `from` on, as they are published; 0: none any more.
 struct SendUpdates {
   StreamId stream;
   Sequence from;

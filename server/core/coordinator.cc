@@ -22,6 +22,7 @@ Coordinator::Coordinator(CoordinatorConfig config)
 // --- time --------------------------------------------------------------------------------------
 
 void Coordinator::Tick(absl::Time now, Actions& out) {
+  last_tick_ = now;
   for (auto& [id, group] : membership_.groups()) {
     if (group.stream || now < group.stream_lost + config_.reconnect_grace) continue;
     StopAwaiting(group, "no stream within the grace period", out);
@@ -46,9 +47,9 @@ absl::Time Coordinator::NextWakeup() const {
   }
   for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
     const BucketRound& bucket = round_.bucket(BucketIndex(b));
-    if (bucket.first_complete && !bucket.sequence) {
-      next = std::min(next, *bucket.first_complete + config_.deadline);
-    }
+    if (!bucket.first_complete || bucket.sequence) continue;
+    const absl::Time deadline = *bucket.first_complete + config_.deadline;
+    if (deadline > last_tick_) next = std::min(next, deadline);  // else it waits for groups
   }
   for (const auto& [id, t] : transfers_.all()) {
     next = std::min(next, t.last_progress + config_.transfer_timeout);
@@ -253,7 +254,15 @@ std::string Coordinator::WaitingReason(absl::Time now) const {
     return absl::StrCat("agreeing on initial parameters: ", active, " of ", ready,
                         " groups have them");
   }
-  if (active == 0 && ready > 0) return "no group in sync is left to give a snapshot";
+  if (active == 0 && ready > 0) {
+    const bool donor = std::any_of(
+        membership_.groups().begin(), membership_.groups().end(), [&](const auto& entry) {
+          const GroupState& g = entry.second;
+          return g.in_sync && (g.stream || now < g.stream_lost + config_.reconnect_grace);
+        });
+    return donor ? "a group that joins is getting a snapshot"
+                 : "no group in sync is left to give a snapshot";
+  }
   if (active < config_.run.min_groups) {
     return absl::StrCat("waiting for quorum: ", active, " of min_groups ", config_.run.min_groups,
                         " are active");

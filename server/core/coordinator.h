@@ -153,7 +153,7 @@ class Coordinator {
   absl::Status AcceptLayout(const Layout& layout, const GroupState& group);
   absl::Status CheckInfo(const ContributionInfo& info, Round round) const;
   absl::StatusOr<GroupState*> SenderOf(StreamId stream, Round round, BucketIndex bucket);
-  void AbortTransfersOf(StreamId stream, GroupId group, Actions& out);
+  void AbortTransfersOf(StreamId stream, GroupId group, const char* why, Actions& out);
   void DetachStream(GroupState& group, absl::Time now, Actions& out);
   void StopAwaiting(GroupState& group, const std::string& why, Actions& out);
 
@@ -177,6 +177,7 @@ class Coordinator {
   OpenRound round_;                // round 0 before training
   bool training_ = false;
   bool ended_ = false;
+  absl::Time last_tick_ = absl::InfinitePast();
   Sequence last_sequence_;                        // assigned
   Sequence last_append_;                          // emitted
   std::set<Sequence> merged_;                     // beyond last_append_

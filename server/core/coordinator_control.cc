@@ -53,7 +53,7 @@ absl::StatusOr<Coordinator::Registered> Coordinator::Register(const RegisterArgs
         *registration.fenced_stream,
         absl::AbortedError(absl::StrCat("group ", group.id.value(),
                                         ": fenced, a newer process has registered for it"))});
-    AbortTransfersOf(*registration.fenced_stream, group.id, out);
+    AbortTransfersOf(*registration.fenced_stream, group.id, "was fenced", out);
   }
   Advance(now, out);
   return Registered{version, group.incarnation, membership_.epoch()};
@@ -106,7 +106,13 @@ absl::Status Coordinator::NotReady(Member member, uint64_t change, const std::st
   if (group->ready) membership_.Touch();
   group->ready = false;
   // Before Start the masters are still the job's own and may change with the next job.
-  if (!group->started && !training_) group->in_sync = false;
+  if (!group->started && !training_) {
+    group->in_sync = false;
+    if (group->stream) {
+      AbortTransfersOf(*group->stream, group->id, "lost its job", out);
+      out.push_back(SendUpdates{*group->stream, Sequence(0)});
+    }
+  }
   group->last_event = reason;
   StopAwaiting(*group, reason, out);
   Advance(now, out);

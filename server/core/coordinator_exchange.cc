@@ -15,7 +15,7 @@ constexpr uint64_t kMaxSamples = uint64_t{1} << 53;  // exact in a double
 
 }  // namespace
 
-void Coordinator::AbortTransfersOf(StreamId stream, GroupId group, Actions& out) {
+void Coordinator::AbortTransfersOf(StreamId stream, GroupId group, const char* why, Actions& out) {
   std::vector<TransferId> broken;
   for (const auto& [id, t] : transfers_.all()) {
     if (t.donor_stream == stream || t.joiner_stream == stream) broken.push_back(id);
@@ -23,13 +23,13 @@ void Coordinator::AbortTransfersOf(StreamId stream, GroupId group, Actions& out)
   for (TransferId id : broken) {
     const Transfer& t = *transfers_.Find(id);
     out.push_back(AbortTransfer{id, t.donor_stream, t.joiner_stream,
-                                absl::StrCat("group ", group.value(), " lost its stream")});
+                                absl::StrCat("group ", group.value(), " ", why)});
     transfers_.Erase(id);
   }
 }
 
 void Coordinator::DetachStream(GroupState& group, absl::Time now, Actions& out) {
-  AbortTransfersOf(*group.stream, group.id, out);
+  AbortTransfersOf(*group.stream, group.id, "lost its stream", out);
   group.stream.reset();
   group.stream_lost = now;
 }
@@ -147,14 +147,16 @@ absl::StatusOr<Coordinator::PartFate> Coordinator::PartArrived(StreamId stream, 
     return PartFate::kLate;
   }
   BucketRound& bucket = round_.bucket(index);
-  const auto it =
-      bucket.contributions.try_emplace(group->id, Contribution(group->incarnation, info)).first;
-  if (it->second.incarnation() != group->incarnation) {
+  const auto existing = bucket.contributions.find(group->id);
+  const bool is_new = existing == bucket.contributions.end();
+  if (!is_new && existing->second.incarnation() != group->incarnation) {
     // The process before this one had answered in full: first complete wins.
     ++counters_.contributions_repeated;
     return PartFate::kRepeat;
   }
-  const absl::StatusOr<Contribution::Fate> fate = it->second.Add(part, bucket.chunks);
+  Contribution fresh(group->incarnation, info);
+  const absl::StatusOr<Contribution::Fate> fate =
+      (is_new ? fresh : existing->second).Add(part, bucket.chunks);
   if (!fate.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(GroupText(*group), " round ", round.value(),
                                                    " bucket ", index.value(), ": ",
@@ -164,8 +166,10 @@ absl::StatusOr<Coordinator::PartFate> Coordinator::PartArrived(StreamId stream, 
     ++counters_.contributions_repeated;
     return PartFate::kRepeat;
   }
-  if (it->second.complete(bucket.chunks)) {
-    bucket.abstained.erase(group->id);
+  const Contribution& contribution =
+      is_new ? bucket.contributions.emplace(group->id, std::move(fresh)).first->second
+             : existing->second;
+  if (contribution.complete(bucket.chunks)) {
     if (!bucket.first_complete) bucket.first_complete = now;
     round_.NoteComplete(group->id, now);
     // The caller stores this last part before it performs the actions.
@@ -250,6 +254,7 @@ absl::Status Coordinator::CaughtUp(StreamId stream, TransferId transfer, Sequenc
   ++counters_.snapshots;
   if (sequence.next() >= first_available) {
     group->in_sync = true;
+    group->started = false;  // Start follows, again if one was lost on an older stream
     membership_.Touch();
     out.push_back(SendUpdates{stream, sequence.next()});
   }  // else the log moved on meanwhile: Advance starts another transfer

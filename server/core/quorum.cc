@@ -11,12 +11,12 @@ QuorumVerdict DecideCommit(const BucketTally& tally, uint32_t min_groups) {
   const bool late_ones_only = tally.deadline_passed && tally.complete > 0;
   if (!all_answered && !late_ones_only) {
     if (tally.pending.empty()) return {false, "no group has answered"};
-    return {false, absl::StrCat("group ",
-                                absl::StrJoin(tally.pending, ", ",
-                                              [](std::string* out, GroupId id) {
-                                                absl::StrAppend(out, id.value());
-                                              }),
-                                " has not answered")};
+    const bool one = tally.pending.size() == 1;
+    const std::string ids = absl::StrJoin(tally.pending, ", ", [](std::string* out, GroupId id) {
+      absl::StrAppend(out, id.value());
+    });
+    return {false,
+            absl::StrCat(one ? "group " : "groups ", ids, one ? " has" : " have", " not answered")};
   }
   if (answered < min_groups) {
     return {false, absl::StrCat("below the minimum: ", answered, " of min_groups ", min_groups,

@@ -35,7 +35,8 @@ class UpdateStream {
  public:
   virtual ~UpdateStream() = default;
   virtual void Send(v1::CoordinatorMessage message) = 0;
-  // Sends updates from `from` on, up to what has been published; Poke() says there is more.
+  // Sends updates from `from` on, up to what has been published (0: none); Poke() says there is
+  // more.
   virtual void SendUpdates(Sequence from) = 0;
   virtual void Poke() = 0;
   virtual void Close(const absl::Status& status) = 0;

@@ -45,10 +45,17 @@ absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame&
     part_->payload.reserve(expected);
   }
   const uint64_t have = part_ ? part_->payload.size() : 0;
-  if (!part_ || frame.offset() != have || Round(frame.round()) != part_->round ||
-      BucketIndex(frame.bucket()) != part_->bucket || frame.first_chunk() != part_->chunks.first) {
-    return FrameError(frame, "offset", have, frame.offset());
+  if (!part_) return FrameError(frame, "offset", 0, frame.offset());
+  if (frame.round() != part_->round.value()) {
+    return FrameError(frame, "round", part_->round.value(), frame.round());
   }
+  if (frame.bucket() != part_->bucket.value()) {
+    return FrameError(frame, "bucket", part_->bucket.value(), frame.bucket());
+  }
+  if (frame.first_chunk() != part_->chunks.first) {
+    return FrameError(frame, "first_chunk", part_->chunks.first, frame.first_chunk());
+  }
+  if (frame.offset() != have) return FrameError(frame, "offset", have, frame.offset());
   if (frame.data().size() > payload_bytes_ - have) {
     return FrameError(frame, "bytes left", payload_bytes_ - have, frame.data().size());
   }

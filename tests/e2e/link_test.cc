@@ -4,6 +4,7 @@
 
 #include "cli/link/forwarder.h"
 #include "common/base/rng.h"
+#include "common/telemetry/log.h"
 #include "tests/e2e/harness.h"
 
 namespace isthmus::e2e {
@@ -15,9 +16,14 @@ constexpr uint64_t kRounds = 30;
 class LinkTest : public ::testing::Test {
  protected:
   void Start(const CoordinatorServer::Options& options, const LinkSpec& spec) {
+    Start(options, spec, spec);
+  }
+  void Start(const CoordinatorServer::Options& options, const LinkSpec& first,
+             const LinkSpec& second) {
     coordinator_ = std::make_unique<TestCoordinator>(options);
     for (uint32_t g = 0; g < 2; ++g) {
-      auto link = Forwarder::Start(&loop_, "127.0.0.1:0", coordinator_->address(), spec);
+      auto link = Forwarder::Start(&loop_, "127.0.0.1:0", coordinator_->address(),
+                                   g == 0 ? first : second);
       ASSERT_TRUE(link.ok()) << link.status();
       links_.push_back(*std::move(link));
       sites_.push_back(std::make_unique<Site>(links_[g]->address(), g + 1, g + 1));
@@ -150,6 +156,41 @@ TEST_F(LinkTest, WhoMissesMoreThanTheRingHoldsGetsASnapshot) {
   ASSERT_GE(late[0].steps.size(), 5u);
   EXPECT_EQ(late[0].steps[3].round, 4u);
   EXPECT_EQ(late[0].steps[4].round, 19u);
+}
+
+// Group 2 is cut off with some buckets of the round answered, their updates lost on the way and no
+// longer in the ring, and others unanswered: everybody waits for these, and min_groups for nobody
+// else, so the snapshot that it needs must not make it forget them.
+TEST_F(LinkTest, WhoNeedsASnapshotInMidRoundStillAnswersTheRestOfIt) {
+  RunSpec run = SmallRun(2, 6);
+  run.min_groups = 2;
+  CoordinatorServer::Options options = ServerOptions(run);
+  options.engine.core.reconnect_grace = absl::Seconds(30);
+  options.engine.ring_bytes = 1;
+  LinkSpec thin;
+  thin.up_bits_per_second = 200e3;  // 30 ms a bucket
+  thin.delay = absl::Milliseconds(100);
+  Start(options, LinkSpec{}, thin);
+  Eventually("two or three buckets of group 2 have arrived", [&] {
+    const v1::GetStatusReply status = coordinator_->Status();
+    const uint32_t have = status.groups_size() == 2 ? status.groups(1).buckets_received() : 0;
+    return status.round() >= 2 && status.sequence() % 4 >= 2 && have >= 2 && have < 4;
+  });
+  links_[1]->Cut();
+  links_[1]->Heal();
+  for (const auto& job : jobs_) job->Await();
+  ExpectEqualEnds({&jobs_[0]->Await(), &jobs_[1]->Await()}, coordinator_->ExpectEqualHashes(2));
+}
+
+TEST_F(LinkTest, AFarCoordinatorIsReachedAtTheFirstAttempt) {
+  ASSERT_TRUE(SetLogLevel("warning").ok());
+  ::testing::internal::CaptureStderr();
+  LinkSpec spec;
+  spec.delay = absl::Milliseconds(300);
+  Start(ServerOptions(SmallRun(2, 1)), spec);
+  ExpectEqualEnds({&jobs_[0]->Await(), &jobs_[1]->Await()}, coordinator_->ExpectEqualHashes(2));
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  ASSERT_TRUE(SetLogLevel("off").ok());
 }
 
 // A ring so short that anyone cut off in mid-round needs a snapshot, while others are awaited.

@@ -353,8 +353,13 @@ void SimWorker::Install(const InstallSnapshot& install) {
   snapshots_.erase(install.transfer);
   masters_ = state.masters;
   applied_ = state.applied_rounds;
-  for (const auto& [key, token] : taken_) fates_[token] = Fate::kForgotten;
-  taken_.clear();
+  std::erase_if(taken_, [&](const auto& entry) {
+    const auto& [key, token] = entry;
+    const bool decided = key.first <= install.applied_rounds[key.second.value()];
+    if (!decided && !install.reset_momentum) return false;
+    fates_[token] = Fate::kForgotten;
+    return true;
+  });
 }
 
 void SimWorker::CheckLedger() const {

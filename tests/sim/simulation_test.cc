@@ -34,8 +34,8 @@ class Schedule {
     groups_ = 1 + static_cast<uint32_t>(rng.Below(4));
     buckets_ = 1 + static_cast<uint32_t>(rng.Below(3));
     CoordinatorConfig config;
-    config.run.start_groups = groups_;
-    config.run.min_groups = 1 + static_cast<uint32_t>(rng.Below(groups_));
+    config.run.start_groups = 1 + static_cast<uint32_t>(rng.Below(groups_));
+    config.run.min_groups = 1 + static_cast<uint32_t>(rng.Below(config.run.start_groups));
     config.run.rounds = kRounds;
     config.run.bucket_length = kUnitLength;
     config.deadline =
@@ -130,7 +130,9 @@ class Schedule {
     for (const SimWorker* worker : Alive()) {
       if (worker->core() == nullptr) return false;  // about to register, and to fence another
     }
-    if (coordinator_->core().open_round() == Round(0)) return groups_ > 1;
+    if (coordinator_->core().open_round() == Round(0)) {
+      return coordinator_->core().config().run.start_groups > 1;
+    }
     for (const SimWorker* worker : Alive()) {
       const auto& groups = coordinator_->core().membership().groups();
       const auto it = groups.find(worker->group());

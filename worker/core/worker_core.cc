@@ -110,20 +110,25 @@ absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
     return absl::InvalidArgumentError(absl::StrCat("snapshot of ", applied_rounds.size(),
                                                    " buckets, expected ", buckets_.size()));
   }
+  bool undecided = false;
   for (size_t b = 0; b < buckets_.size(); ++b) {
     Bucket& bucket = buckets_[b];
-    if (bucket.answer) {
+    if (bucket.answer && *bucket.answer > applied_rounds[b]) {
+      undecided = true;
+    } else if (bucket.answer) {
       out.push_back(ForgetAnswer{*bucket.answer, BucketIndex(static_cast<uint32_t>(b))});
       bucket.answer.reset();
     }
     bucket.applied = applied_rounds[b];
     bucket.stale = true;
   }
-  out.push_back(InstallSnapshot{transfer, !has_state_});
+  out.push_back(InstallSnapshot{transfer, !has_state_, std::move(applied_rounds)});
   out.push_back(SendCaughtUp{transfer, sequence});
+  if (undecided) out.push_back(ResendAnswers{});
   applied_ = sequence;
   in_sync_ = true;
   has_state_ = true;
+  if (ended()) out.push_back(ReportHash{AppliedRound()});
   if (!step_) return absl::OkStatus();
   for (size_t b = 0; b < buckets_.size(); ++b) {
     out.push_back(GatherBucket{BucketIndex(static_cast<uint32_t>(b))});

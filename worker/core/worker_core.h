@@ -91,11 +91,13 @@ struct GiveSnapshot {
   Round round;
   std::vector<Round> applied_rounds;  // per bucket
 };
-// The masters become the state that arrived as `transfer`; what was taken for contributions still
-// in flight is forgotten, and with `reset_momentum` the momentum too.
+// The masters become the state that arrived as `transfer`; what was taken for a bucket is
+// forgotten up to the round that the state holds, and with `reset_momentum` all of it and the
+// momentum too.
 struct InstallSnapshot {
   TransferId transfer;
   bool reset_momentum = false;
+  std::vector<Round> applied_rounds;  // per bucket
 };
 // Hash the masters; `round` is the last one applied.
 struct ReportHash {
@@ -152,8 +154,10 @@ class WorkerCore {
   // Errors: FAILED_PRECONDITION when there is no state to give.
   absl::Status SnapshotAsked(TransferId transfer, WorkerActions& out);
   // All of a snapshot is here. A new joiner's momentum is zero; that of a worker that had fallen
-  // behind stays, only what it had in flight is forgotten, since nobody can tell any more whether
-  // it was merged. Errors: INVALID_ARGUMENT for another number of buckets.
+  // behind stays, only what it had in flight for rounds within the snapshot is forgotten, since
+  // nobody can tell any more whether it was merged. What is still undecided stays in flight and is
+  // sent again: others may be waiting for it. Errors: INVALID_ARGUMENT for another number of
+  // buckets.
   absl::Status SnapshotArrived(TransferId transfer, Sequence sequence,
                                std::vector<Round> applied_rounds, WorkerActions& out);
 

@@ -73,7 +73,7 @@ void DaemonImpl::Perform(const Bound& task) {
       MutexLock lock(&mu_);
       image = images_.extract(install->transfer).mapped();
     }
-    pipeline_->Install(std::move(image), install->reset_momentum);
+    pipeline_->Install(std::move(image), install->reset_momentum, install->applied_rounds);
   } else if (const auto* report = std::get_if<ReportHash>(&action)) {
     pipeline_->Hash([this, round = report->round](uint64_t hash) {
       MutexLock lock(&mu_);

@@ -38,7 +38,7 @@ class OutgoingSnapshot {
   // The next piece that the window allows, if any.
   std::optional<SnapshotPiece> Next() {
     if (!image_ || offset_ == image_->bytes.size()) return std::nullopt;
-    const uint64_t size = std::min<uint64_t>(kFrameBytes, image_->bytes.size() - offset_);
+    const uint64_t size = std::min({kFrameBytes, window_bytes_, image_->bytes.size() - offset_});
     if (offset_ + size > acked_ + window_bytes_) return std::nullopt;
     SnapshotPiece piece{transfer_, sequence_,
                         round_,    image_->bytes.size(),

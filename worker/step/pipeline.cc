@@ -75,7 +75,8 @@ class Pipeline::Impl {
   absl::Status Apply(uint32_t rank, SharedUpdate& update, Credit credit, JobSession* gather_to);
   absl::Status Gather(uint32_t rank, BucketIndex bucket, JobSession& job);
   void Save(uint32_t rank, std::string& image);
-  absl::Status Install(uint32_t rank, const std::string& image, bool reset_momentum);
+  absl::Status Install(uint32_t rank, const std::string& image, bool reset_momentum,
+                       std::span<const Round> applied_rounds);
   uint64_t Hash(uint32_t rank) { return state().ranks[rank]->Hash(); }
 
  private:
@@ -222,9 +223,10 @@ void Pipeline::Impl::Save(uint32_t rank, std::string& image) {
             bytes.begin() + static_cast<ptrdiff_t>(VectorsBytes()));
 }
 
-absl::Status Pipeline::Impl::Install(uint32_t rank, const std::string& image, bool reset_momentum) {
+absl::Status Pipeline::Impl::Install(uint32_t rank, const std::string& image, bool reset_momentum,
+                                     std::span<const Round> applied_rounds) {
   const std::span<const std::byte> bytes = std::as_bytes(std::span(image));
-  state().ranks[rank]->Load(bytes.first(VectorsBytes()), reset_momentum);
+  state().ranks[rank]->Load(bytes.first(VectorsBytes()), reset_momentum, applied_rounds);
   if (rank == 0) {
     const std::span<const std::byte> constants = bytes.subspan(VectorsBytes());
     std::copy(constants.begin(), constants.end(), state().constants.begin());
@@ -296,10 +298,13 @@ void Pipeline::Snapshot(std::function<void(StateImage)> done) {
   });
 }
 
-void Pipeline::Install(std::shared_ptr<const StateImage> image, bool reset_momentum) {
+void Pipeline::Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
+                       std::vector<Round> applied_rounds) {
   ISTHMUS_CHECK(image->bytes.size() == state_bytes());
-  impl_->threads().Queue([impl = impl_.get(), image, reset_momentum](uint32_t rank) {
-    return impl->Install(rank, image->bytes, reset_momentum);
+  ISTHMUS_CHECK(applied_rounds.size() == buckets().count());
+  impl_->threads().Queue([impl = impl_.get(), image, reset_momentum,
+                          applied = std::move(applied_rounds)](uint32_t rank) {
+    return impl->Install(rank, image->bytes, reset_momentum, applied);
   });
 }
 

@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/base/ids.h"
 #include "common/run/run_spec.h"
@@ -101,8 +102,10 @@ class Pipeline {
   // Copies the state as of this point; `done` gets it on a rank thread.
   void Snapshot(std::function<void(StateImage)> done);
   // Masters, optimizer state and constants become those of `image` (of state_bytes()); what was
-  // taken and is in flight is forgotten, with `reset_momentum` the momentum too.
-  void Install(std::shared_ptr<const StateImage> image, bool reset_momentum);
+  // taken for a bucket up to the round in `applied_rounds` is forgotten, with `reset_momentum` all
+  // of it and the momentum too.
+  void Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
+               std::vector<Round> applied_rounds);
   // The state hash of all masters (P22: logical elements only) as of this point.
   void Hash(std::function<void(uint64_t)> done);
   // Runs `done` on a rank thread once everything queued before has been done at all ranks.

@@ -137,7 +137,8 @@ void RankState::Save(std::span<std::byte> image) const {
   for (size_t i = 0; i < optimizer_.size(); ++i) save(optimizer_[i], (i + 1) * layout_.length());
 }
 
-void RankState::Load(std::span<const std::byte> image, bool reset_momentum) {
+void RankState::Load(std::span<const std::byte> image, bool reset_momentum,
+                     std::span<const Round> applied_rounds) {
   const auto load = [&](std::vector<float>& vector, uint64_t base) {
     for (uint32_t b = 0; b < buckets_.count(); ++b) {
       const std::span<std::byte> to = std::as_writable_bytes(PartOf(vector, BucketIndex(b)));
@@ -148,7 +149,10 @@ void RankState::Load(std::span<const std::byte> image, bool reset_momentum) {
   };
   load(masters_, 0);
   for (size_t i = 0; i < optimizer_.size(); ++i) load(optimizer_[i], (i + 1) * layout_.length());
-  taken_.clear();
+  std::erase_if(taken_, [&](const auto& entry) {
+    const auto& [round, bucket] = entry.first;
+    return reset_momentum || round <= applied_rounds[bucket.value()];
+  });
   if (reset_momentum) replicator_->Reset();
 }
 

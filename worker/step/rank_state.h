@@ -60,10 +60,11 @@ class RankState {
   // Masters become the rank's parts of `parameters`, a whole flat vector.
   void Adopt(std::span<const float> parameters);
   // Writes to, or reads from, the rank's parts of an image: masters, then each optimizer state
-  // vector, all of flat length. Load also forgets what was taken and, with `reset_momentum`, the
-  // momentum.
+  // vector, all of flat length. Load also forgets what was taken for a bucket up to the round
+  // in `applied_rounds` and, with `reset_momentum`, all of it and the momentum.
   void Save(std::span<std::byte> image) const;
-  void Load(std::span<const std::byte> image, bool reset_momentum);
+  void Load(std::span<const std::byte> image, bool reset_momentum,
+            std::span<const Round> applied_rounds);
 
   // The hash of the logical elements among the rank's masters; those of all ranks add up.
   uint64_t Hash() const;

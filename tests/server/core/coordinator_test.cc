@@ -183,7 +183,7 @@ TEST_F(CoordinatorTest, RefusesALabelThatIsTooLong) {
 // --- known bugs: enable each with its fix -------------------------------------------------------
 
 // PartArrived keeps an empty contribution with what came with the refused part.
-TEST_F(CoordinatorTest, DISABLED_ARefusedPartLeavesNothingBehind) {
+TEST_F(CoordinatorTest, ARefusedPartLeavesNothingBehind) {
   Start({}, 1);
   EXPECT_FALSE(Part(1, Info({0.1f}, {0.0f}), {0, kChunks + 1}).ok());
   ASSERT_TRUE(Part(1, Info({0.2f}, {0.0f})).ok());
@@ -192,7 +192,7 @@ TEST_F(CoordinatorTest, DISABLED_ARefusedPartLeavesNothingBehind) {
 
 // Once a deadline has passed below min_groups, NextWakeup stays in the past, and whoever sleeps
 // until then never sleeps again.
-TEST_F(CoordinatorTest, DISABLED_AfterATickTheNextWakeupLiesAhead) {
+TEST_F(CoordinatorTest, AfterATickTheNextWakeupLiesAhead) {
   CoordinatorConfig config;
   config.run.min_groups = 2;
   Start(config, 2);
@@ -207,7 +207,7 @@ TEST_F(CoordinatorTest, DISABLED_AfterATickTheNextWakeupLiesAhead) {
 
 // NotReady takes the donor's word back before round 1, but lets its running snapshot go on: group 2
 // then gives its own parameters to group 3 and gets those of group 1 itself.
-TEST_F(CoordinatorTest, DISABLED_P15_NobodyGivesASnapshotWhileGettingOne) {
+TEST_F(CoordinatorTest, P15_NobodyGivesASnapshotWhileGettingOne) {
   CoordinatorConfig config;
   config.run.start_groups = 2;
   Make(config);
@@ -229,7 +229,7 @@ TEST_F(CoordinatorTest, DISABLED_P15_NobodyGivesASnapshotWhileGettingOne) {
 
 // Start was sent into a stream that broke, and the group comes back beyond the log: it gets a
 // snapshot but no Start, and its job waits for ever.
-TEST_F(CoordinatorTest, DISABLED_StartIsRepeatedAfterASnapshotToo) {
+TEST_F(CoordinatorTest, StartIsRepeatedAfterASnapshotToo) {
   Start({}, 2);
   core_->StreamClosed(StreamId(2), "cut", now_, out_);
   now_ += absl::Seconds(5);
@@ -249,7 +249,7 @@ TEST_F(CoordinatorTest, DISABLED_StartIsRepeatedAfterASnapshotToo) {
 }
 
 // The words are wrong while a group without a job is giving a snapshot.
-TEST_F(CoordinatorTest, DISABLED_ADonorWithoutAJobIsADonor) {
+TEST_F(CoordinatorTest, ADonorWithoutAJobIsADonor) {
   Start({}, 1);
   ASSERT_TRUE(core_->NotReady({GroupId(1), Incarnation(1)}, 2, "job lost", now_, out_).ok());
   AddGroup(GroupId(2), SmallLayout(1));

@@ -44,7 +44,7 @@ TEST(QuorumTest, NeverWithoutAnyAnswer) {
 
 TEST(QuorumTest, SaysWhomItWaitsFor) {
   EXPECT_EQ(DecideCommit(Tally(1, 0, {GroupId(3), GroupId(7)}), 1).waiting_for,
-            "group 3, 7 has not answered");
+            "groups 3, 7 have not answered");
   EXPECT_EQ(DecideCommit(Tally(0, 0, {}), 1).waiting_for, "no group has answered");
   EXPECT_EQ(DecideCommit(Tally(1, 1, {}), 3).waiting_for,
             "below the minimum: 2 of min_groups 3 have answered");
