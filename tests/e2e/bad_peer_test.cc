@@ -223,7 +223,7 @@ const Violation kViolations[] = {
        m.mutable_part()->set_offset(100);
        m.mutable_part()->set_bucket(2);
      },
-     Code::kInvalidArgument, "bucket 2: offset: expected 100, got 100", 1, true},
+     Code::kInvalidArgument, "bucket 2: bucket: expected 1, got 2", 1, true},
     {"BucketOutOfRange", [](auto& m) { m.mutable_part()->set_bucket(4); }, Code::kInvalidArgument,
      "bucket: expected below 4, got 4"},
     {"ChunksOfAnotherBucket", [](auto& m) { m.mutable_part()->set_first_chunk(63); },

@@ -23,6 +23,8 @@ class JobLossTest : public ::testing::Test {
   // A new job at group 2 trains to the end with `other`.
   void TrainsToTheEnd(Job& other, uint64_t at_least) {
     Job again(two_, {});
+    // A daemon whose run ends while it has no job ends too.
+    Eventually("group 2 is back", [&] { return coordinator_.Group(2).state() == "active"; });
     other.Resume();
     const auto& a = other.Await();
     const auto& b = again.Await();
@@ -83,6 +85,7 @@ TEST_F(JobLossTest, ARankProcessKilledAfterAllHandedOverItsGradientsAreMerged) {
 
 TEST_F(JobLossTest, JobsComeAndGoAndComeBackManyTimes) {
   Job other(one_, {});
+  other.PauseBefore(15);
   for (uint64_t stop : {2, 3, 7, 8, 13}) {
     Job job(two_, {.quit = [stop](uint32_t rank, uint64_t round) {
               return rank == round % 3 && round >= stop;

@@ -186,7 +186,7 @@ TEST_F(LinkTest, AFarCoordinatorIsReachedAtTheFirstAttempt) {
   ASSERT_TRUE(SetLogLevel("warning").ok());
   ::testing::internal::CaptureStderr();
   LinkSpec spec;
-  spec.delay = absl::Milliseconds(300);
+  spec.delay = absl::Milliseconds(100);
   Start(ServerOptions(SmallRun(2, 1)), spec);
   ExpectEqualEnds({&jobs_[0]->Await(), &jobs_[1]->Await()}, coordinator_->ExpectEqualHashes(2));
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");

@@ -225,13 +225,14 @@ void DaemonImpl::SendHeartbeat() {
 void DaemonImpl::HandleControlError(const char* call, const absl::Status& status) {
   const std::string text(status.message());
   if (status.code() == absl::StatusCode::kAborted) return End(DaemonExit::kFenced, text);
+  const bool registering = std::string(call) == "register";
   bool has_state;
   {
     MutexLock lock(&mu_);
     retry_at_ = clock_.Now() + kRetry * (0.5 + rng_.Uniform());
     has_state = core_ && core_->has_state();
     // A coordinator that does not know this group is another instance: ask it to register.
-    if (status.code() == absl::StatusCode::kFailedPrecondition && !need_register_) {
+    if (status.code() == absl::StatusCode::kFailedPrecondition && !registering) {
       need_register_ = true;
       return;
     }

@@ -142,13 +142,17 @@ void DaemonImpl::OnStep(uint64_t session_id, std::vector<RankStep> steps) {
 
 void DaemonImpl::OnLost(uint64_t session_id, const std::string& reason) {
   LogInfo(absl::StrCat(GroupName(options_.group), ": the job is gone: ", reason));
-  {
-    MutexLock lock(&mu_);
+  const auto forget = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (job_ != nullptr && job_->id() == session_id) job_ = nullptr;
     wake_.NotifyAll();
-    if (!core_ || !core_->job_attached()) return;
+  };
+  {
+    MutexLock lock(&mu_);
+    if (!core_ || !core_->job_attached()) return forget();
   }
-  (void)Step([&](WorkerCore& core, WorkerActions& out) {
+  // In one step: the core must never act for a job that is not there.
+  (void)Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    forget();
     core.JobLost(reason, out);
     return absl::OkStatus();
   });
