@@ -9,11 +9,16 @@ void UpdateRing::Append(Sequence sequence, std::shared_ptr<const UpdateRecord> r
   ISTHMUS_CHECK(sequence.value() == first_ + records_.size());
   bytes_ += record->bytes.size();
   records_.push_back(std::move(record));
-  while (bytes_ > capacity_bytes_ && records_.size() > 1) {
+  while (bytes_ > capacity_bytes_ && records_.size() > keep_at_least_) {
     bytes_ -= records_.front()->bytes.size();
     records_.pop_front();
     ++first_;
   }
+}
+
+void UpdateRing::KeepAtLeast(size_t records) {
+  MutexLock lock(&mu_);
+  keep_at_least_ = records;
 }
 
 std::shared_ptr<const UpdateRecord> UpdateRing::Get(Sequence sequence) const {

@@ -24,7 +24,8 @@ struct UpdateRecord {
   std::vector<std::pair<GroupId, absl::Duration>> waited;
 };
 
-// Holds at most `capacity_bytes` of records (but always the newest one), dropping the oldest.
+// Holds at most `capacity_bytes` of records, but always the newest KeepAtLeast(), dropping the
+// oldest.
 // Thread-safe.
 class UpdateRing {
  public:
@@ -32,6 +33,9 @@ class UpdateRing {
 
   // CHECKs that `sequence` follows the last one (the first is 1).
   void Append(Sequence sequence, std::shared_ptr<const UpdateRecord> record);
+  // At first 1. One round's worth keeps every group that is awaited able to resume: it has applied
+  // the round before, or it could not have answered.
+  void KeepAtLeast(size_t records);
   // Null if it was dropped or is not there yet.
   std::shared_ptr<const UpdateRecord> Get(Sequence sequence) const;
   // The oldest sequence still held; the one after the last if none is.
@@ -44,6 +48,7 @@ class UpdateRing {
   std::deque<std::shared_ptr<const UpdateRecord>> records_ ABSL_GUARDED_BY(mu_);
   uint64_t first_ ABSL_GUARDED_BY(mu_) = 1;
   uint64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t keep_at_least_ ABSL_GUARDED_BY(mu_) = 1;
 };
 
 }  // namespace isthmus

@@ -457,6 +457,7 @@ void Engine::PerformAppend(Sequence sequence) {
   std::shared_ptr<const UpdateRecord> record;
   {
     MutexLock lock(&mu_);
+    ring_.KeepAtLeast(core_.buckets().count());
     const auto node = merged_.extract(sequence);
     ISTHMUS_CHECK(!node.empty());
     record = node.mapped();

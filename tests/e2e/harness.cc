@@ -27,8 +27,16 @@ namespace {
 constexpr absl::Duration kPatience = absl::Seconds(30);
 constexpr size_t kTableBytes = 100;
 
+// The coordinators that are up, for GiveUp() to tell of.
+Mutex up_mu;
+std::vector<CoordinatorServer*> up ABSL_GUARDED_BY(up_mu);
+
 [[noreturn]] void GiveUp(const std::string& what) {
   std::cerr << "waited in vain: " << what << std::endl;
+  MutexLock lock(&up_mu);
+  for (CoordinatorServer* server : up) {
+    std::cerr << server->engine().Status().ShortDebugString() << std::endl;
+  }
   abort();
 }
 
@@ -84,6 +92,16 @@ TestCoordinator::TestCoordinator(CoordinatorServer::Options options) {
   auto server = CoordinatorServer::Start(std::move(options), Clock::Real());
   if (!server.ok()) GiveUp(server.status().ToString());
   server_ = *std::move(server);
+  MutexLock lock(&up_mu);
+  up.push_back(server_.get());
+}
+
+void TestCoordinator::Shutdown() {
+  {
+    MutexLock lock(&up_mu);
+    std::erase(up, server_.get());
+  }
+  server_.reset();
 }
 
 std::string TestCoordinator::address() const { return absl::StrCat("127.0.0.1:", server_->port()); }

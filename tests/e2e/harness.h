@@ -53,6 +53,7 @@ class TestCoordinator {
  public:
   explicit TestCoordinator(CoordinatorServer::Options options);
   explicit TestCoordinator(const RunSpec& run) : TestCoordinator(ServerOptions(run)) {}
+  ~TestCoordinator() { Shutdown(); }
 
   std::string address() const;
   v1::GetStatusReply Status() const { return server_->engine().Status(); }
@@ -62,7 +63,7 @@ class TestCoordinator {
   // Waits until groups 1 to `groups` have reported the hash of the last round, expects them equal,
   // and returns it.
   uint64_t ExpectEqualHashes(uint32_t groups) const;
-  void Shutdown() { server_.reset(); }
+  void Shutdown();
 
  private:
   std::unique_ptr<CoordinatorServer> server_;

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "cli/link/forwarder.h"
@@ -16,6 +18,16 @@ using ::testing::HasSubstr;
 
 constexpr uint64_t kRounds = 24;
 
+bool Listens(const std::string& path) {
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = ""};
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  const int probe = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  const bool connected =
+      ::connect(probe, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  ::close(probe);
+  return connected;
+}
+
 // isthmus-worker as a child, for group 2 with two ranks.
 class WorkerProcess {
  public:
@@ -23,7 +35,7 @@ class WorkerProcess {
       : socket_(dir_.Path("jobs.sock")),
         program_({ISTHMUS_WORKER, "--coordinator", coordinator, "--group", "2", "--ranks", "cpu:2",
                   "--socket", socket_, "--give-up-after", "20s", "--log-level", "error"}) {
-    Eventually("the worker listens", [&] { return ::access(socket_.c_str(), F_OK) == 0; });
+    Eventually("the worker listens", [&] { return Listens(socket_); });
   }
   JobOptions options() const { return {.socket = socket_, .group = 2, .ranks = 2}; }
   Program& program() { return program_; }

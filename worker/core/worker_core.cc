@@ -205,6 +205,11 @@ void WorkerCore::FinishStepIfDone(WorkerActions& out) {
 }
 
 void WorkerCore::FinishRun(WorkerActions& out) {
+  // The last updates may have come outside a step; the job is to end with the run's parameters.
+  for (uint32_t b = 0; b < buckets_.size(); ++b) {
+    if (buckets_[b].stale) out.push_back(GatherBucket{BucketIndex(b)});
+    buckets_[b].stale = false;
+  }
   out.push_back(FinishStep{.round = AppliedRound(), .end = true});
 }
 

@@ -23,6 +23,7 @@ bool Transient(const absl::Status& status) {
 ControlClient::Self DaemonImpl::self() { return {options_.group, registration_->incarnation}; }
 
 absl::Time DaemonImpl::NextDue() {
+  if (setting_up_) return absl::InfiniteFuture();
   if (need_register_) return retry_at_;
   absl::Time due = heartbeat_at_;
   if (!announcements_.empty()) due = std::min(due, retry_at_);
@@ -109,6 +110,9 @@ void DaemonImpl::TryRegister() {
     same = registration_ && registration_->instance == registration->instance &&
            registration_->incarnation == registration->incarnation;
     registration_ = *registration;
+    // Another thread may be the one that performs SetUpRun: until then there is nothing to connect,
+    // announce or report.
+    setting_up_ = !same;
   }
   LogInfo(absl::StrCat("group ", options_.group.value(), ": registered as incarnation ",
                        registration->incarnation.value(), " with coordinator instance ",
@@ -134,6 +138,9 @@ void DaemonImpl::SetUpRun(const ControlClient::Registration& registration) {
     changes_ = 0;
     heartbeat_at_ = clock_.Now();
     connect_at_ = clock_.Now();
+    if (stream_ != nullptr) stream_->Cancel();  // of the run before; its end leads to a new one
+    setting_up_ = false;
+    wake_.NotifyAll();
     job = job_;
   }
   if (job) AttachJob(job);

@@ -86,15 +86,18 @@ void DaemonImpl::Drain() {
 
 void DaemonImpl::OnAttached(std::shared_ptr<JobSession> session) {
   bool registered;
+  std::optional<Ending> ending;
   {
     MutexLock lock(&mu_);
+    ending = ending_;
     job_ = session;
     registered = core_.has_value();
     if (registered) tasks_.Add(std::function<void()>([this, session] { AttachJob(session); }));
   }
   LogInfo(absl::StrCat(GroupName(options_.group), ": ", options_.ranks, " ranks attached, ",
                        session->layout().logical_length(), " parameters"));
-  if (registered) Drain();  // else SetUpRun attaches it
+  if (ending) return RefuseJob(*ending);  // End() came before it
+  if (registered) Drain();                // else SetUpRun attaches it
 }
 
 void DaemonImpl::AttachJob(std::shared_ptr<JobSession> session) {
@@ -102,7 +105,8 @@ void DaemonImpl::AttachJob(std::shared_ptr<JobSession> session) {
   bool keep_state;
   {
     MutexLock lock(&mu_);
-    if (job_ != session) return;  // lost meanwhile
+    // Lost meanwhile, or attached by SetUpRun already.
+    if (job_ != session || core_->job_attached()) return;
     keep_state = core_->has_state();
     if (layout_) {
       const std::string difference = layout_->DifferenceFrom(session->layout());
@@ -312,10 +316,12 @@ void DaemonImpl::End(DaemonExit code, const std::string& reason) {
     stopping_ = true;
     wake_.NotifyAll();
   }
-  if (code != DaemonExit::kOk) {
-    jobs_->EndSession(
-        absl::AbortedError(absl::StrCat(GroupName(options_.group), ": the daemon ends: ", reason)));
-  }
+  if (code != DaemonExit::kOk) RefuseJob({code, reason});
+}
+
+void DaemonImpl::RefuseJob(const Ending& ending) {
+  jobs_->EndSession(absl::AbortedError(
+      absl::StrCat(GroupName(options_.group), ": the daemon ends: ", ending.reason)));
 }
 
 bool DaemonImpl::Ended() {

@@ -81,6 +81,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void PumpSnapshot();
   void LeaveStream(uint64_t stream, const absl::Status& status);
   void StepFinished(uint64_t session_id, const FinishStep& finish);
+  void RefuseJob(const Ending& ending);
   void End(DaemonExit code, const std::string& reason);
   void QueueAnnouncement(Announcement announcement);
 
@@ -129,6 +130,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   uint32_t connect_failures_ ABSL_GUARDED_BY(mu_) = 0;
 
   bool need_register_ ABSL_GUARDED_BY(mu_) = true;
+  bool setting_up_ ABSL_GUARDED_BY(mu_) = false;  // SetUpRun is on its way
   absl::Time retry_at_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   absl::Time heartbeat_at_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   absl::Time last_contact_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
