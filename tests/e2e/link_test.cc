@@ -123,6 +123,18 @@ TEST_F(LinkTest, P12_LateContributionsAreReturnedAndHashesStayEqual) {
   EXPECT_EQ(status.rounds_committed(), kRounds);
 }
 
+TEST_F(LinkTest, AJobThatMissesTheLastRoundsEndsWithTheirParameters) {
+  CoordinatorServer::Options options = ServerOptions(SmallRun(2, kRounds));
+  options.engine.core.deadline = absl::Milliseconds(5);
+  Start(options, LinkSpec{});
+  jobs_[1]->PauseBefore(5);
+  Eventually("group 2 has applied the last round without its job",
+             [&] { return coordinator_->Group(2).heartbeat().applied_round() == kRounds; });
+  jobs_[1]->Resume();
+  ExpectEqual();
+  EXPECT_EQ(jobs_[1]->Await()[0].steps.size(), 4u);
+}
+
 TEST_F(LinkTest, AThinLinkAndAShortDeadlineReturnWhatComesLate) {
   CoordinatorServer::Options options = ServerOptions(SmallRun(2, kRounds));
   options.engine.core.deadline = absl::Milliseconds(30);

@@ -127,6 +127,7 @@ void DaemonImpl::SetUpRun(const ControlClient::Registration& registration) {
   pipeline_ = std::make_unique<Pipeline>(Pipeline::Options{options_.ranks, registration.run},
                                          static_cast<PipelineEvents*>(this));
   std::shared_ptr<JobSession> job;
+  std::shared_ptr<ExchangeClient> old_stream;
   {
     MutexLock lock(&mu_);
     core_.emplace(WorkerCoreConfig{options_.group, registration.incarnation,
@@ -138,11 +139,12 @@ void DaemonImpl::SetUpRun(const ControlClient::Registration& registration) {
     changes_ = 0;
     heartbeat_at_ = clock_.Now();
     connect_at_ = clock_.Now();
-    if (stream_ != nullptr) stream_->Cancel();  // of the run before; its end leads to a new one
+    old_stream = stream_;
     setting_up_ = false;
     wake_.NotifyAll();
     job = job_;
   }
+  if (old_stream != nullptr) old_stream->Cancel();  // its end leads to a new one
   if (job) AttachJob(job);
 }
 

@@ -49,6 +49,14 @@ TEST(UpdateRingTest, AlwaysHoldsTheNewest) {
   EXPECT_EQ(ring.bytes(), 40u);
 }
 
+TEST(UpdateRingTest, HoldsWhatItIsToldToWhateverTheBytes) {
+  UpdateRing ring(1);
+  ring.KeepAtLeast(3);
+  for (uint64_t s = 1; s <= 5; ++s) ring.Append(Sequence(s), Record(4));
+  EXPECT_EQ(ring.first_available(), Sequence(3));
+  EXPECT_EQ(ring.bytes(), 12u);
+}
+
 TEST(UpdateRingTest, ARecordOutlivesItsPlaceInTheRing) {
   UpdateRing ring(10);
   ring.Append(Sequence(1), Record(10, 'a'));
