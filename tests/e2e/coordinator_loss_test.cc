@@ -135,12 +135,12 @@ TEST(CoordinatorLossTest, ACoordinatorMayGoInMidRoundAtAnyTime) {
 }
 
 TEST(CoordinatorLossTest, ADaemonMayStopInMidRoundAtAnyTime) {
-  TestCoordinator coordinator(SmallRun(1, 1'000'000));
   for (uint64_t round = 1; round <= 6; ++round) {
+    TestCoordinator coordinator(SmallRun(1, 1'000'000));
     Site one(coordinator.address(), 1, 2);
     Job job(one, {});
-    const uint64_t now = coordinator.Status().rounds_committed();
-    if (round == 1) coordinator.AwaitRound(now + 5);
+    job.AwaitAttached();
+    coordinator.AwaitRound(round);
     one.daemon().Stop();
     for (const RankOutcome& rank : job.Await()) {
       EXPECT_EQ(rank.status.code(), ISTHMUS_UNAVAILABLE) << rank.status.ToString();

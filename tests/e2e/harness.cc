@@ -198,6 +198,13 @@ Job::~Job() {
   Await();
 }
 
+void Job::AwaitAttached() {
+  Eventually(absl::StrCat("the job of group ", options_.group, " has attached"), [&] {
+    MutexLock lock(&mu_);
+    return attached_ == options_.ranks;
+  });
+}
+
 void Job::PauseBefore(uint64_t round) {
   MutexLock lock(&mu_);
   pause_before_ = round;
@@ -247,6 +254,10 @@ RankOutcome Job::Train(uint32_t rank) {
                                          tensors);
   outcome.status = session.status();
   if (!session.ok()) return outcome;
+  {
+    MutexLock lock(&mu_);
+    ++attached_;
+  }
   outcome.info = session->Info();
   const std::span<float> parameters = session->FlatParameters();
   outcome.initial.assign(parameters.begin(), parameters.end());

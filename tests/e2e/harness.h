@@ -142,6 +142,8 @@ class Job {
   explicit Job(const Site& site) : Job(site, {}) {}
   ~Job();  // resumes and waits
 
+  // Until all ranks have attached: their group takes part.
+  void AwaitAttached();
   // No rank steps into `round` or a later one until Resume().
   void PauseBefore(uint64_t round);
   void Resume();
@@ -161,6 +163,7 @@ class Job {
   CondVar changed_;
   uint64_t pause_before_ ABSL_GUARDED_BY(mu_) = ~uint64_t{0};
   uint32_t paused_ ABSL_GUARDED_BY(mu_) = 0;
+  uint32_t attached_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 // Every rank of every job got END and holds the same parameters, whose hash is `hash` if given.

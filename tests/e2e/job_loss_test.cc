@@ -23,8 +23,7 @@ class JobLossTest : public ::testing::Test {
   // A new job at group 2 trains to the end with `other`.
   void TrainsToTheEnd(Job& other, uint64_t at_least) {
     Job again(two_, {});
-    // A daemon whose run ends while it has no job ends too.
-    Eventually("group 2 is back", [&] { return coordinator_.Group(2).state() == "active"; });
+    again.AwaitAttached();  // a daemon whose run ends while it has no job ends too
     other.Resume();
     const auto& a = other.Await();
     const auto& b = again.Await();
@@ -104,6 +103,7 @@ TEST_F(JobLossTest, AJobThatLeavesAloneInItsGroupLeavesTheOtherWaitingForNobody)
   }
   coordinator_.AwaitRound(3);
   Job other(one_, {});
+  other.AwaitAttached();
   job.Resume();
   const auto& a = other.Await();
   ExpectEqualEnds({&a, &job.Await()}, coordinator_.ExpectEqualHashes(2));

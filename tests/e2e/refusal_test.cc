@@ -98,6 +98,7 @@ TEST(RefusalTest, ADaemonWithStateRefusesAJobOfAnotherLayoutItself) {
               AllOf(HasSubstr("group 2 holds the state of another layout: "), HasSubstr("weights"),
                     HasSubstr("128"), HasSubstr("256")));
   Job again(two);
+  again.AwaitAttached();
   right.Resume();
   ExpectEqualEnds({&right.Await(), &again.Await()}, coordinator.ExpectEqualHashes(2));
 }
@@ -108,6 +109,7 @@ TEST(RefusalTest, P5_OfTwoProcessesForOneGroupTheNewestWins) {
   Site one(coordinator.address(), 1, 1);
   Site older(coordinator.address(), 2, 2);
   Job a(one);
+  a.PauseBefore(6);
   Job before(older);
   before.PauseBefore(4);
   before.AwaitPaused();
@@ -124,6 +126,8 @@ TEST(RefusalTest, P5_OfTwoProcessesForOneGroupTheNewestWins) {
     EXPECT_EQ(rank.status.code(), ISTHMUS_ABORTED) << rank.status.ToString();
     EXPECT_THAT(rank.status.message(), HasSubstr("fenced"));
   }
+  after.AwaitAttached();
+  a.Resume();
   ExpectEqualEnds({&a.Await(), &after.Await()}, coordinator.ExpectEqualHashes(2));
   EXPECT_EQ(coordinator.Group(2).incarnation(), 2u);
   EXPECT_EQ(coordinator.Group(2).ranks(), 1u);

@@ -160,7 +160,7 @@ TEST(TrainingTest, AGroupThatComesLaterCatchesUpBySnapshot) {
   Site two(coordinator.address(), 2, 1);
   Job late(two, {});
   late.PauseBefore(11);
-  Eventually("group 2 is in sync", [&] { return coordinator.Group(2).state() == "active"; });
+  late.AwaitAttached();
   early.Resume();
   late.Resume();
   const auto& a = early.Await();

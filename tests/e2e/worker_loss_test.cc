@@ -87,7 +87,7 @@ TEST(WorkerLossTest, OthersGoOnAfterTheGraceAndTheNextProcessCatchesUpBySnapshot
   WorkerProcess second(coordinator.address());
   Job returned(second.options());
   returned.PauseBefore(12);
-  Eventually("group 2 is back", [&] { return coordinator.Group(2).state() == "active"; });
+  returned.AwaitAttached();
   EXPECT_EQ(coordinator.Group(2).incarnation(), 2u);
   job.Resume();
   returned.Resume();
@@ -122,7 +122,7 @@ TEST(WorkerLossTest, KilledInTheMiddleOfItsContribution) {
   }
   WorkerProcess second(coordinator.address());
   Job returned(second.options());
-  Eventually("group 2 is back", [&] { return coordinator.Group(2).state() == "active"; });
+  returned.AwaitAttached();
   job.Resume();
   ExpectEqualEnds({&job.Await(), &returned.Await()}, coordinator.ExpectEqualHashes(2));
 }
