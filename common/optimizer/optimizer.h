@@ -27,10 +27,10 @@ int OptimizerStateVectors(const OptimizerSpec& spec);
 // coordinator in double and rounded to float32 (P11).
 struct OptimizerScalars {
   float lr = 0.0f;
-  float decay = 1.0f;         // 1 - lr * weight_decay
-  float bias1 = 1.0f;         // kAdamW: 1 - beta1^t
-  float bias2_sqrt = 1.0f;    // kAdamW: sqrt(1 - beta2^t)
-  bool first = false;         // SGD momentum: the buffer starts as u
+  float decay = 1.0f;       // 1 - lr * weight_decay
+  float bias1 = 1.0f;       // kAdamW: 1 - beta1^t
+  float bias2_sqrt = 1.0f;  // kAdamW: sqrt(1 - beta2^t)
+  bool first = false;       // SGD momentum: the buffer starts as u
 };
 
 // p <- decay * p, then
