@@ -28,6 +28,16 @@ TEST(RefusalTest, ProtocolVersionsThatDoNotMeet) {
   EXPECT_EQ(peer.registration().version(), 1u);
 }
 
+TEST(RefusalTest, ADaemonWithoutASocketDoesNotStart) {
+  Daemon::Options options;
+  options.coordinator = "127.0.0.1:1";
+  options.socket_path = "/nonexistent/folder/socket";
+  options.nonce = 1;
+  const auto daemon = Daemon::Start(options, Clock::Real());
+  ASSERT_FALSE(daemon.ok());
+  EXPECT_THAT(std::string(daemon.status().message()), HasSubstr("/nonexistent/folder/socket"));
+}
+
 TEST(RefusalTest, RegistrationsThatMakeNoSense) {
   TestCoordinator coordinator(SmallRun(1, kRounds));
   RawPeer peer(coordinator.address(), 7);

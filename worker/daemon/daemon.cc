@@ -353,7 +353,9 @@ void DaemonImpl::Stop() {
     MutexLock lock(&mu_);
     while (open_streams_ > 0) wake_.Wait(&mu_);
   }
-  jobs_->Stop();  // no job events from here on; the pipeline ends with this object
+  // No job events from here on; the pipeline ends with this object. There is no job server if it
+  // could not listen.
+  if (jobs_ != nullptr) jobs_->Stop();
 }
 
 }  // namespace isthmus
