@@ -10,61 +10,17 @@
 #include <utility>
 
 #include "common/base/clock.h"
-#include "common/base/crc32c.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/transport/ack_meter.h"
 #include "common/transport/convert.h"
 #include "common/transport/status.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
+#include "worker/rpc/snapshot_frame.h"
+#include "worker/rpc/update_assembler.h"
 
 namespace isthmus {
 namespace {
-
-// An update holds at most all coefficients of a bucket as float32, and some headers.
-constexpr uint64_t kMaxUpdateBytes = uint64_t{1} << 30;
-
-std::span<const std::byte> Bytes(const std::string& s) {
-  return std::as_bytes(std::span(s.data(), s.size()));
-}
-
-// Frames of updates, put together. One at a time, in order.
-class UpdateAssembler {
- public:
-  absl::StatusOr<std::optional<v1::Update>> Add(const v1::UpdateFrame& frame) {
-    if (frame.offset() == 0) {
-      if (frame.update_bytes() > kMaxUpdateBytes) {
-        return absl::DataLossError(absl::StrCat("update ", frame.sequence(), " of ",
-                                                frame.update_bytes(), " bytes: expected at most ",
-                                                kMaxUpdateBytes));
-      }
-      sequence_ = frame.sequence();
-      total_ = frame.update_bytes();
-      bytes_.clear();
-      peer_wait_ = absl::Microseconds(static_cast<int64_t>(frame.peer_wait_micros()));
-    }
-    if (frame.sequence() != sequence_ || frame.offset() != bytes_.size() ||
-        frame.data().size() > total_ - bytes_.size()) {
-      return absl::DataLossError(absl::StrCat("update frame ", frame.sequence(), " at offset ",
-                                              frame.offset(), ": expected ", sequence_, " at ",
-                                              bytes_.size()));
-    }
-    bytes_.append(frame.data());
-    if (bytes_.size() < total_) return std::optional<v1::Update>();
-    v1::Update update;
-    if (!update.ParseFromString(bytes_) || update.sequence() != sequence_) {
-      return absl::DataLossError(absl::StrCat("update ", sequence_, " does not parse"));
-    }
-    return std::optional<v1::Update>(std::move(update));
-  }
-  absl::Duration peer_wait() const { return peer_wait_; }
-
- private:
-  uint64_t sequence_ = 0;
-  uint64_t total_ = 0;
-  std::string bytes_;
-  absl::Duration peer_wait_;
-};
 
 class Stream : public ExchangeClient,
                public grpc::ClientBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage> {
@@ -215,19 +171,7 @@ class Stream : public ExchangeClient,
   }
 
   absl::Status HandleSnapshot() {
-    v1::SnapshotFrame& frame = *reading_.mutable_snapshot();
-    if (Crc32c(Bytes(frame.data())) != frame.crc32c()) {
-      return absl::DataLossError(
-          absl::StrCat("snapshot ", frame.transfer(), ": wrong checksum at ", frame.offset()));
-    }
-    SnapshotPiece piece{TransferId(frame.transfer()),
-                        Sequence(frame.sequence()),
-                        Round(frame.round()),
-                        frame.total_bytes(),
-                        frame.offset(),
-                        std::move(*frame.mutable_data()),
-                        {}};
-    for (uint64_t round : frame.applied_rounds()) piece.applied_rounds.emplace_back(round);
+    ISTHMUS_ASSIGN_OR_RETURN(SnapshotPiece piece, FromFrame(*reading_.mutable_snapshot()));
     return events_->OnSnapshotPiece(id_, std::move(piece));
   }
 
@@ -266,17 +210,8 @@ class Stream : public ExchangeClient,
       return true;
     }
     if (snapshot_.empty()) return false;
-    SnapshotPiece& piece = snapshot_.front();
     writing_.Clear();
-    v1::SnapshotFrame* frame = writing_.mutable_snapshot();
-    frame->set_transfer(piece.transfer.value());
-    frame->set_sequence(piece.sequence.value());
-    frame->set_round(piece.round.value());
-    frame->set_total_bytes(piece.total_bytes);
-    frame->set_offset(piece.offset);
-    frame->set_crc32c(Crc32c(Bytes(piece.data)));
-    frame->set_data(std::move(piece.data));
-    for (Round round : piece.applied_rounds) frame->add_applied_rounds(round.value());
+    ToFrame(std::move(snapshot_.front()), writing_.mutable_snapshot());
     snapshot_.pop_front();
     return true;
   }

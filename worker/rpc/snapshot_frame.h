@@ -1,0 +1,55 @@
+// A snapshot's pieces as frames of the stream, with a checksum each.
+#ifndef ISTHMUS_WORKER_RPC_SNAPSHOT_FRAME_H_
+#define ISTHMUS_WORKER_RPC_SNAPSHOT_FRAME_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/strings/str_cat.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "common/base/crc32c.h"
+#include "isthmus/v1/exchange.pb.h"
+#include "worker/rpc/exchange_client.h"
+
+namespace isthmus {
+
+inline uint32_t SnapshotCrc(const std::string& data) {
+  return Crc32c(std::as_bytes(std::span(data.data(), data.size())));
+}
+
+inline void ToFrame(SnapshotPiece piece, v1::SnapshotFrame* frame) {
+  frame->set_transfer(piece.transfer.value());
+  frame->set_sequence(piece.sequence.value());
+  frame->set_round(piece.round.value());
+  frame->set_total_bytes(piece.total_bytes);
+  frame->set_offset(piece.offset);
+  frame->set_crc32c(SnapshotCrc(piece.data));
+  frame->set_data(std::move(piece.data));
+  for (Round round : piece.applied_rounds) frame->add_applied_rounds(round.value());
+}
+
+// Takes the data out of `frame`. Errors: DATA_LOSS for a wrong checksum.
+inline absl::StatusOr<SnapshotPiece> FromFrame(v1::SnapshotFrame& frame) {
+  if (SnapshotCrc(frame.data()) != frame.crc32c()) {
+    return absl::DataLossError(
+        absl::StrCat("snapshot ", frame.transfer(), ": wrong checksum at ", frame.offset()));
+  }
+  SnapshotPiece piece{TransferId(frame.transfer()),
+                      Sequence(frame.sequence()),
+                      Round(frame.round()),
+                      frame.total_bytes(),
+                      frame.offset(),
+                      std::move(*frame.mutable_data()),
+                      {}};
+  for (uint64_t round : frame.applied_rounds()) piece.applied_rounds.emplace_back(round);
+  return piece;
+}
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_RPC_SNAPSHOT_FRAME_H_
