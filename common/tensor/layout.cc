@@ -1,5 +1,6 @@
 #include "common/tensor/layout.h"
 
+#include <absl/strings/escaping.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 
@@ -19,11 +20,35 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
 
 const char* DTypeName(DType dtype) { return dtype == DType::kFloat32 ? "float32" : "bfloat16"; }
 
+// Well-formed, as RFC 3629 has it: nothing overlong, no surrogates. Protobuf parses no other text.
+bool IsUtf8(const std::string& text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i++]);
+    if (lead < 0x80) continue;
+    if (lead < 0xc2 || lead > 0xf4) return false;
+    // What the byte after these leads may be is narrower than what follows any other.
+    unsigned char low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    for (int left = lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3; left > 0; --left, ++i) {
+      if (i == text.size()) return false;
+      const auto byte = static_cast<unsigned char>(text[i]);
+      if (byte < low || byte > high) return false;
+      low = 0x80;
+      high = 0xbf;
+    }
+  }
+  return true;
+}
+
 absl::Status CheckName(const std::string& kind, size_t index, const std::string& name,
                        std::unordered_set<std::string>& seen) {
   if (name.empty() || name.size() > kMaxNameBytes) {
     return absl::InvalidArgumentError(absl::StrCat(kind, " ", index, ": a name has 1 to ",
                                                    kMaxNameBytes, " bytes, got ", name.size()));
+  }
+  if (!IsUtf8(name)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(kind, " ", index, ": the name '", absl::CHexEscape(name), "' is not UTF-8"));
   }
   if (!seen.insert(name).second) {
     return absl::InvalidArgumentError(

@@ -55,8 +55,8 @@ class Layout {
 
   Layout() = default;
 
-  // Errors: INVALID_ARGUMENT for no tensors, too many of anything, a repeated or oversize name, a
-  // negative or overflowing shape, a parameter group out of bounds.
+  // Errors: INVALID_ARGUMENT for no tensors, too many of anything, a name that is repeated, oversize
+  // or not UTF-8, a negative or overflowing shape, a parameter group out of bounds.
   static absl::StatusOr<Layout> Create(std::vector<TensorSpec> tensors,
                                        std::vector<ConstantSpec> constants);
 

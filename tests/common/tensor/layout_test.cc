@@ -120,5 +120,23 @@ TEST(LayoutTest, DifferenceNamesTensorExpectedAndActual) {
               HasSubstr("expected 1 constants, got 0"));
 }
 
+// The coordinator hears names as a protobuf string, and would not parse a layout with any other.
+TEST(LayoutTest, NamesAreUtf8) {
+  const auto create = [](const std::string& name) {
+    return Layout::Create({Tensor("w", {1})}, {{name, 1}}).status();
+  };
+  for (const char* name :
+       {"plain", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xef\xbf\xbf",
+        "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "gr\xc3\xb6\xc3\x9f"}) {
+    EXPECT_TRUE(create(name).ok()) << create(name);
+  }
+  for (const char* name : {"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2z", "\xe0\x9f\xbf",
+                           "\xed\xa0\x80", "\xe1\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
+                           "\xf5\x80\x80\x80", "\xf1\x80\x80z", "\xff", "tail\xe1\x80"}) {
+    EXPECT_EQ(create(name).code(), absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(create("a\x80").message(), "constant 0: the name 'a\\x80' is not UTF-8");
+}
+
 }  // namespace
 }  // namespace isthmus
