@@ -67,11 +67,19 @@ void ToProto(const Layout& layout, v1::Layout* out) {
 }
 
 absl::StatusOr<Layout> FromProto(const v1::Layout& in) {
+  // Before anything is copied: a message of two bytes per tensor holds many more than a layout may.
+  const auto tensor_count = static_cast<uint64_t>(in.tensors_size());
+  const auto constant_count = static_cast<uint64_t>(in.constants_size());
+  if (tensor_count > kMaxTensors || constant_count > kMaxTensors) {
+    return absl::InvalidArgumentError(absl::StrCat("at most ", kMaxTensors,
+                                                   " tensors and as many constants, got ",
+                                                   tensor_count, " and ", constant_count));
+  }
   std::vector<TensorSpec> tensors;
   for (const v1::Layout::Tensor& t : in.tensors()) {
     if (t.dtype() > static_cast<uint32_t>(DType::kBFloat16)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor '", t.name(), "': dtype ", t.dtype(), ", expected 0 or 1"));
+      return absl::InvalidArgumentError(absl::StrCat("tensor '", t.name().substr(0, kMaxNameBytes),
+                                                     "': dtype ", t.dtype(), ", expected 0 or 1"));
     }
     tensors.push_back({t.name(), std::vector<int64_t>(t.shape().begin(), t.shape().end()),
                        static_cast<DType>(t.dtype()), t.parameter_group()});

@@ -96,6 +96,17 @@ TEST(ConvertTest, LayoutsThatNobodyCanHoldAreRefused) {
   EXPECT_FALSE(FromProto(message).ok());
 }
 
+TEST(ConvertTest, RefusesLayoutsOfTooManyEntriesInFewWords) {
+  v1::Layout message;
+  for (uint64_t i = 0; i <= kMaxTensors; ++i) message.add_tensors();
+  EXPECT_THAT(std::string(FromProto(message).status().message()),
+              HasSubstr("at most 65536 tensors and as many constants, got 65537 and 0"));
+  message.clear_tensors();
+  message.add_tensors()->set_name(std::string(1 << 20, 'n'));
+  message.mutable_tensors(0)->set_dtype(2);
+  EXPECT_LT(FromProto(message).status().message().size(), 400u);
+}
+
 TEST(ConvertTest, ContributionInfosRoundTrip) {
   const ContributionInfo info{Round(7), 32, 2.5f, {0.1f, 0.2f}, {0.01f, 0.0f}};
   v1::ContributionInfo message;
