@@ -2,7 +2,10 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
+
 #include "common/base/status_macros.h"
+#include "common/tensor/layout.h"
 #include "common/transport/convert.h"
 
 namespace isthmus {
@@ -35,6 +38,11 @@ absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame&
     const uint64_t expected = PayloadBytes(format_, frame.chunk_count());
     if (frame.payload_bytes() != expected) {
       return FrameError(frame, "payload_bytes", expected, frame.payload_bytes());
+    }
+    const int rates = std::max(frame.info().lr_size(), frame.info().weight_decay_size());
+    if (rates > static_cast<int>(kMaxParameterGroups)) {
+      return FrameError(frame, "parameter groups, at most", kMaxParameterGroups,
+                        static_cast<uint64_t>(rates));
     }
     part_.emplace(WholePart{Round(frame.round()),
                             BucketIndex(frame.bucket()),

@@ -35,7 +35,8 @@ class PartAssembler {
 
   // The part that `frame` completes, if it does. A frame with offset 0 begins a part and drops an
   // unfinished one (its sender was told Closed). Errors: INVALID_ARGUMENT for an oversize frame, a
-  // part outside its bucket, a size that does not fit its chunk run, or an offset out of order.
+  // part outside its bucket, a size that does not fit its chunk run, rates of more parameter groups
+  // than any layout has, or an offset out of order.
   absl::StatusOr<std::optional<WholePart>> Add(const v1::PartFrame& frame);
 
  private:

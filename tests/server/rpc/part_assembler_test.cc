@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <string>
 
+#include "common/tensor/layout.h"
+
 namespace isthmus {
 namespace {
 
@@ -108,6 +110,14 @@ TEST_F(PartAssemblerTest, RefusesASizeThatDoesNotFitTheChunks) {
                            std::to_string(whole_) + ", got " + std::to_string(whole_ + 1));
   frame.set_payload_bytes(~uint64_t{0});
   ExpectRefused(frame, "payload_bytes");
+}
+
+TEST_F(PartAssemblerTest, RefusesRatesOfTooManyParameterGroups) {
+  v1::PartFrame frame = Begin(part_, 10);
+  frame.mutable_info()->mutable_lr()->Resize(kMaxParameterGroups, 0.5f);
+  EXPECT_TRUE(assembler_.Add(frame).ok());
+  frame.mutable_info()->mutable_weight_decay()->Resize(kMaxParameterGroups + 1, 0.5f);
+  ExpectRefused(frame, "parameter groups, at most: expected 64, got 65");
 }
 
 TEST_F(PartAssemblerTest, RefusesMoreBytesThanThePartHas) {
