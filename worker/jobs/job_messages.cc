@@ -38,8 +38,8 @@ absl::StatusOr<W> As(std::span<const std::byte> packet) {
 
 absl::Status CheckHeader(std::span<const std::byte> packet) {
   isthmus_wire_header header = {};
-  std::memcpy(&header, packet.data(), std::min(packet.size(), sizeof(header)));
-  if (packet.size() < sizeof(header) || header.magic != ISTHMUS_WIRE_MAGIC) {
+  if (packet.size() >= sizeof(header)) std::memcpy(&header, packet.data(), sizeof(header));
+  if (header.magic != ISTHMUS_WIRE_MAGIC) {
     return absl::InvalidArgumentError(
         absl::StrCat("malformed packet: ", packet.size(), " bytes that are not Isthmus's"));
   }

@@ -161,6 +161,7 @@ TEST_F(SessionCoreTest, WhoBreaksTheProtocolIsToldAndTheOthersAreAborted) {
       StepPacket(std::numeric_limits<float>::infinity()),
       StepPacket(0.5f, 65),
       BarePacket(ISTHMUS_WIRE_STEP_DONE),
+      Packet(),
       Packet(5),
       Packet(2000),
   };
