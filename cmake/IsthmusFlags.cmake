@@ -39,3 +39,11 @@ elseif(ISTHMUS_SANITIZE STREQUAL "thread")
 elseif(ISTHMUS_SANITIZE)
   message(FATAL_ERROR "ISTHMUS_SANITIZE: expected empty, address or thread, got '${ISTHMUS_SANITIZE}'")
 endif()
+
+if(ISTHMUS_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "ISTHMUS_FUZZ: libFuzzer comes with Clang, got ${CMAKE_CXX_COMPILER_ID}")
+  endif()
+  # Coverage of every library; only the targets themselves link libFuzzer's main().
+  target_compile_options(isthmus_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()

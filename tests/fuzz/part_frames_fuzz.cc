@@ -1,0 +1,121 @@
+// Frames of contributions, as the coordinator takes them off a stream.
+//
+//   input := format:byte frame*
+//   frame := flags:byte [kNewIds: round bucket first_chunk chunk_count] [kOwnTotal: payload_bytes]
+//            [kOwnOffset: offset] [kExtra: lr_count] size:number [kRawData: bytes]
+#include <optional>
+#include <string>
+
+#include "common/transport/convert.h"
+#include "server/rpc/part_assembler.h"
+#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/grammar.h"
+
+namespace isthmus::fuzz {
+namespace {
+
+constexpr PayloadFormat kFormats[] = {{Transform::kDct, 64, 4, ValueFormat::kBf16},
+                                      {Transform::kNone, 16, 16, ValueFormat::kF32},
+                                      {Transform::kDct, 4096, 1, ValueFormat::kF32}};
+// Bucket 0 takes a few frames, bucket 1 less than one.
+constexpr ChunkRun kBuckets[] = {{0, 8192}, {8192, 7}};
+constexpr uint64_t kMaxData = kFrameBytes + 1;
+
+absl::StatusOr<ChunkRun> BucketChunks(BucketIndex bucket) {
+  if (bucket.value() < std::size(kBuckets)) return kBuckets[bucket.value()];
+  return absl::InvalidArgumentError("no such bucket");
+}
+
+class Sender {
+ public:
+  explicit Sender(const PayloadFormat& format) : format_(format) {}
+
+  v1::PartFrame Next(Input& input) {
+    const uint8_t flags = input.Byte();
+    if (flags & kNewIds) {
+      frame_.set_round(input.Number());
+      frame_.set_bucket(static_cast<uint32_t>(input.Number()));
+      frame_.set_first_chunk(input.Number());
+      frame_.set_chunk_count(input.Number());
+      const bool sane = frame_.chunk_count() <= kBuckets[0].count;
+      frame_.set_payload_bytes(sane ? PayloadBytes(format_, frame_.chunk_count()) : 0);
+    }
+    if (flags & kOwnTotal) frame_.set_payload_bytes(input.Number());
+    if (flags & kBegins) offset_ = 0;
+    frame_.set_offset(flags & kOwnOffset ? input.Number() : offset_);
+    frame_.clear_info();
+    if (flags & kExtra) {
+      const uint64_t count = std::min<uint64_t>(input.Number(), 1 << 12);
+      frame_.mutable_info()->mutable_lr()->Resize(static_cast<int>(count), 0.5f);
+      frame_.mutable_info()->mutable_weight_decay()->Resize(static_cast<int>(count), 0.25f);
+    }
+    const uint64_t size = std::min(input.Number(), kMaxData);
+    frame_.set_data(flags & kRawData ? input.Bytes(size)
+                                     : std::string(size, static_cast<char>('a' + size % 26)));
+    offset_ = frame_.offset() + frame_.data().size();
+    return frame_;
+  }
+
+ private:
+  const PayloadFormat format_;
+  v1::PartFrame frame_;
+  uint64_t offset_ = 0;
+};
+
+void CheckWhole(const WholePart& part, const PayloadFormat& format, const v1::PartFrame& begun,
+                const std::string& data) {
+  const auto bucket = BucketChunks(part.bucket);
+  ISTHMUS_CHECK(bucket.ok());
+  ISTHMUS_CHECK(part.chunks.count > 0 && part.chunks.first >= bucket->first);
+  ISTHMUS_CHECK(part.chunks.first + part.chunks.count <= bucket->first + bucket->count);
+  ISTHMUS_CHECK(part.payload.size() == PayloadBytes(format, part.chunks.count));
+  ISTHMUS_CHECK(part.payload == data);
+  ISTHMUS_CHECK(part.round.value() == begun.round() && part.bucket.value() == begun.bucket());
+  ISTHMUS_CHECK(part.info == FromProto(begun.info()));
+  ISTHMUS_CHECK(part.info.lr.size() <= kMaxParameterGroups);
+}
+
+void FuzzPartFrames(const uint8_t* bytes, size_t size) {
+  Input input(bytes, size);
+  const PayloadFormat format = kFormats[input.Byte() % std::size(kFormats)];
+  const uint64_t largest = PayloadBytes(format, kBuckets[0].count);
+  // The assembler's part and the copy to compare with, a frame here and one in the sender.
+  const MemoryBound bound(2 * largest + largest / 2 + 6 * kMaxData + (uint64_t{128} << 10));
+  Sender sender(format);
+  std::optional<PartAssembler> assembler(std::in_place, format, BucketChunks);
+  v1::PartFrame begun;
+  std::string data;  // of the part begun
+  data.reserve(largest);
+  while (!input.empty()) {
+    const v1::PartFrame frame = sender.Next(input);
+    const auto added = assembler->Add(frame);
+    if (!added.ok()) {
+      ISTHMUS_CHECK(added.status().code() == absl::StatusCode::kInvalidArgument);
+      CheckRefusal(added.status());
+      assembler.emplace(format, BucketChunks);  // the stream ends; another begins
+      data.clear();
+      continue;
+    }
+    if (frame.offset() == 0) {
+      begun = frame;
+      begun.clear_data();
+      data.clear();
+    }
+    ISTHMUS_CHECK(frame.offset() == data.size() && frame.data().size() <= kFrameBytes);
+    data += frame.data();
+    ISTHMUS_CHECK(added->has_value() == (data.size() == begun.payload_bytes()));
+    if (!added->has_value()) continue;
+    CountAccepted();
+    CheckWhole(**added, format, begun, data);
+    data.clear();
+    begun.set_payload_bytes(0);  // nothing follows
+  }
+}
+
+}  // namespace
+}  // namespace isthmus::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  isthmus::fuzz::FuzzPartFrames(data, size);
+  return 0;
+}

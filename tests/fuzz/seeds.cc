@@ -1,0 +1,290 @@
+// Writes the corpus in the tree: a few valid inputs of each target, and some that break one rule.
+//
+//   fuzz_seeds DIRECTORY       tests/fuzz/corpus, to write it anew after a format has changed
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/transport/convert.h"
+#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/grammar.h"
+#include "tests/fuzz/payload_input.h"
+#include "tests/worker/jobs/packets.h"
+
+namespace isthmus::fuzz {
+namespace {
+
+std::filesystem::path root;
+
+// A name that begins with "valid" promises that the target accepts something in it.
+void Write(const std::string& target, const std::string& name, const std::string& bytes) {
+  std::filesystem::create_directories(root / target);
+  std::ofstream out(root / target / name, std::ios::binary);
+  out << bytes;
+  ISTHMUS_CHECK(out.good());
+}
+
+std::string Pattern(uint64_t size) {
+  std::string bytes;
+  for (uint64_t i = 0; i < size; ++i) bytes.push_back(static_cast<char>(7 * i + 3));
+  return bytes;
+}
+
+// --- layout --------------------------------------------------------------------------------------
+
+std::string LayoutBytes(std::vector<TensorSpec> tensors, std::vector<ConstantSpec> constants) {
+  v1::Layout message;
+  ToProto(*Layout::Create(std::move(tensors), std::move(constants)), &message);
+  return message.SerializeAsString();
+}
+
+void WriteLayouts() {
+  const TensorSpec weight{"block.0.weight", {64, 48}, DType::kFloat32, 0};
+  const TensorSpec bias{"block.0.bias", {48}, DType::kFloat32, 1};
+  const TensorSpec half{"half", {3, 5}, DType::kBFloat16, 1};
+  Write("layout", "valid_scalar", LayoutBytes({{"s", {}, DType::kFloat32, 0}}, {}));
+  Write("layout", "valid_model", LayoutBytes({weight, bias, half}, {{"mask", 100}, {"table", 0}}));
+  Write("layout", "valid_largest",
+        LayoutBytes({{"all", {1 << 20, 1 << 20}, DType::kFloat32, 63}},
+                    {{"much", kMaxConstantBytes - 64}}));
+  Write("layout", "empty", "");
+  v1::Layout message;
+  message.add_tensors()->set_name("too long");
+  message.mutable_tensors(0)->add_shape(int64_t{1} << 41);
+  Write("layout", "too_long", message.SerializeAsString());
+  message.mutable_tensors(0)->set_shape(0, -1);
+  message.mutable_tensors(0)->set_dtype(2);
+  Write("layout", "negative", message.SerializeAsString());
+}
+
+// --- frames --------------------------------------------------------------------------------------
+
+// One frame of `size` pattern bytes that begins a part.
+void BeginPart(Output& out, uint64_t first_chunk, uint64_t chunk_count, uint64_t size) {
+  out.Byte(kNewIds | kBegins | kExtra).Number(3).Number(first_chunk < 8192 ? 0 : 1);
+  out.Number(first_chunk).Number(chunk_count).Number(1).Number(size);
+}
+
+void WritePartFrames() {
+  const uint64_t small = PayloadBytes({Transform::kDct, 64, 4, ValueFormat::kBf16}, 7);
+  Output one;
+  BeginPart(one.Byte(0), 8192, 7, small);
+  Write("part_frames", "valid_one_frame", one.bytes());
+  Output three;
+  BeginPart(three.Byte(0), 0, 8192, 65536);
+  const uint64_t large = PayloadBytes({Transform::kDct, 64, 4, ValueFormat::kBf16}, 8192);
+  three.Byte(0).Number(large - 65536);
+  Write("part_frames", "valid_two_frames", three.bytes());
+  Output parts;
+  parts.Byte(2);
+  BeginPart(parts, 0, 100, 20);  // dropped by the next
+  BeginPart(parts, 8193, 3, PayloadBytes({Transform::kDct, 4096, 1, ValueFormat::kF32}, 3));
+  BeginPart(parts, 8192, 2, 10);
+  parts.Byte(kRawData).Number(5).Bytes("hello").Byte(kOwnOffset).Number(14).Number(1);
+  Write("part_frames", "valid_parts", parts.bytes());
+  Output wrong;
+  wrong.Byte(1).Byte(kNewIds | kBegins | kOwnTotal);
+  wrong.Number(1).Number(1).Number(8192).Number(7).Number(~uint64_t{0}).Number(1);
+  Write("part_frames", "declares_too_much", wrong.bytes());
+}
+
+void WriteUpdateFrames() {
+  v1::Update update;
+  UpdateHeader header{Sequence(5), Round(2), BucketIndex(1), {}, {}, 0.5f, 0.25f, true};
+  header.contributors = {{GroupId(1), Incarnation(1), 32, 2.5f},
+                         {GroupId(2), Incarnation(4), 16, 3}};
+  header.scalars = {{0.001f, 1}, {0.002f, 0.5f}};
+  ToProto(header, &update);
+  update.set_payload(Pattern(60));
+  const std::string bytes = update.SerializeAsString();
+  Output one;
+  one.Byte(kNewIds | kOwnTotal | kBegins | kExtra | kRawData).Number(5).Number(bytes.size());
+  one.Number(1500).Number(bytes.size()).Bytes(bytes);
+  Write("update_frames", "valid_one_frame", one.bytes());
+  Output two;
+  two.Byte(kNewIds | kOwnTotal | kBegins | kRawData).Number(5).Number(bytes.size());
+  two.Number(40).Bytes(bytes.substr(0, 40));
+  two.Byte(kRawData).Number(bytes.size() - 40).Bytes(bytes.substr(40));
+  two.Byte(0).Number(0);  // one too many
+  Write("update_frames", "valid_two_frames", two.bytes());
+  Output large;
+  large.Byte(kNewIds | kOwnTotal | kBegins).Number(6).Number(uint64_t{1} << 31).Number(65536);
+  Write("update_frames", "declares_too_much", large.bytes());
+}
+
+void WriteSnapshotFrames() {
+  Output one;
+  one.Number(99).Byte(kNewIds | kBegins | kExtra | kRawData).Number(4).Number(9).Number(3);
+  one.Number(2).Number(3).Number(4).Number(100).Bytes(Pattern(100));
+  Write("snapshot_frames", "valid_one_frame", one.bytes());
+  Output more;
+  more.Number(150000).Byte(kNewIds | kBegins | kExtra).Number(4).Number(9).Number(3);
+  more.Number(1).Number(3).Number(65536).Byte(0).Number(65536).Byte(0).Number(150001 - 131072);
+  more.Byte(kBegins).Number(65536);
+  Write("snapshot_frames", "valid_three_frames", more.bytes());
+  Output wrong;
+  wrong.Number(99).Byte(kBegins | kWrongCrc | kRawData).Number(4).Bytes("data").Number(77);
+  wrong.Byte(kBegins | kOwnTotal).Number(~uint64_t{0}).Number(3);
+  Write("snapshot_frames", "wrong", wrong.bytes());
+}
+
+// --- attach_socket -------------------------------------------------------------------------------
+
+Output& Op(Output& out, AttachOp op, uint8_t connection) {
+  return out.Byte(static_cast<uint8_t>(op)).Byte(connection);
+}
+
+// `packet` as what differs from an empty one of its type.
+void Send(Output& out, uint8_t connection, const Packet& packet) {
+  isthmus_wire_header header;
+  std::memcpy(&header, packet.data(), sizeof(header));
+  std::vector<std::pair<size_t, std::string>> patches;
+  for (size_t at = sizeof(header); at < packet.size(); ++at) {
+    if (packet[at] == std::byte{0}) continue;
+    if (patches.empty() || patches.back().first + patches.back().second.size() != at) {
+      patches.emplace_back(at, "");
+    }
+    patches.back().second.push_back(std::to_integer<char>(packet[at]));
+  }
+  Op(out, AttachOp::kPacket, connection).Byte(static_cast<uint8_t>(header.type));
+  out.Number(patches.size());
+  for (const auto& [at, bytes] : patches) out.Number(at).Number(bytes.size()).Bytes(bytes);
+}
+
+Packet ConstantPacket(uint32_t index) {
+  auto wire = NewWire<isthmus_wire_entry>(ISTHMUS_WIRE_ENTRY);
+  wire.index = index;
+  wire.constant = 1;
+  wire.size_bytes = 100;
+  wire.name_size = 4;
+  std::memcpy(wire.name, "mask", 4);
+  return ToPacket(wire);
+}
+
+void Attach(Output& out, uint8_t rank) {
+  Op(out, AttachOp::kConnect, rank);
+  Send(out, rank, HelloPacket(rank, 3));
+  Send(out, rank, EntryPacket(0, "weight", 48));
+  Send(out, rank, ConstantPacket(1));
+  Send(out, rank, EntryPacket(2, "bias", 5));
+  Send(out, rank, BarePacket(ISTHMUS_WIRE_FILLED));
+}
+
+void WriteAttachSocket() {
+  constexpr uint64_t kSession = uint64_t{1} << 40;
+  Output steps;
+  steps.Byte(1).Number(kSession);  // 2 ranks
+  Attach(steps, 0);
+  Attach(steps, 1);
+  Op(steps, AttachOp::kAnswer, 0).Byte(0);
+  for (int step = 0; step < 2; ++step) {
+    for (const uint8_t rank : {0, 1}) Send(steps, rank, StepPacket());
+    Op(steps, AttachOp::kAnswer, 0).Byte(0);
+  }
+  Send(steps, 1, BarePacket(ISTHMUS_WIRE_DETACH));
+  Op(steps, AttachOp::kLate, 0);
+  Write("attach_socket", "valid_steps", steps.bytes());
+  Output unlike;
+  unlike.Byte(1).Number(kSession);
+  Attach(unlike, 0);
+  Attach(unlike, 1);
+  Op(unlike, AttachOp::kAnswer, 0).Byte(0);
+  Send(unlike, 0, StepPacket(0.5f));
+  Send(unlike, 1, StepPacket(0.25f));
+  Attach(unlike, 0);
+  Op(unlike, AttachOp::kClose, 0);
+  Write("attach_socket", "valid_unlike_rates", unlike.bytes());
+  Output ends;
+  ends.Byte(0).Number(kSession);  // 1 rank
+  Attach(ends, 0);
+  Op(ends, AttachOp::kAnswer, 0).Byte(1);
+  Attach(ends, 0);
+  Op(ends, AttachOp::kEnd, 0);
+  Op(ends, AttachOp::kConnect, 2);
+  Op(ends, AttachOp::kTick, 0).Number(31);
+  Op(ends, AttachOp::kConnect, 3);
+  Op(ends, AttachOp::kFail, 3);
+  Write("attach_socket", "valid_ends", ends.bytes());
+  Output many;
+  Op(many.Byte(0).Number(kSession), AttachOp::kConnect, 0);
+  Send(many, 0, HelloPacket(0, ISTHMUS_WIRE_MAX_ENTRIES));
+  Send(many, 0, EntryPacket(0, "w", int64_t{1} << 40));
+  Write("attach_socket", "declares_too_much", many.bytes());
+  Output raw;
+  raw.Byte(0).Number(1000);
+  Attach(raw, 0);  // more than a session may have
+  Op(raw, AttachOp::kConnect, 1);
+  Op(raw, AttachOp::kRaw, 1).Number(5).Bytes("bytes");
+  Write("attach_socket", "refused", raw.bytes());
+}
+
+// --- payloads ------------------------------------------------------------------------------------
+
+std::string CaseBytes(uint8_t flags, size_t format, uint64_t first_chunk, uint64_t chunk_count,
+                      const std::string& payload) {
+  Output out;
+  out.Byte(flags).Byte(static_cast<uint8_t>(format)).Number(first_chunk).Number(chunk_count);
+  return out.Bytes(payload).bytes();
+}
+
+void WritePayloads() {
+  for (size_t f = 0; f < std::size(kContributionFormats); ++f) {
+    const PayloadFormat& format = kContributionFormats[f];
+    Selection selection{1000, 3, {}, {}};
+    for (uint32_t i = 0; i < 3 * format.k; ++i) {
+      const uint32_t index = i % format.k * (format.chunk_size / format.k);
+      if (format.k < format.chunk_size) selection.indices.push_back(static_cast<uint16_t>(index));
+      selection.values.push_back(i % 2 == 0 ? 1.5f : -0.25f);
+    }
+    const std::string payload = EncodePayload(format, selection);
+    const std::string number = std::to_string(f);
+    Write("payload", "valid_" + number, CaseBytes(0, f, 1000, 3, payload));
+    Write("payload", "valid_fixed_" + number, CaseBytes(kFixCrc | kFixHeader, f, 1000, 3, payload));
+  }
+  Write("payload", "empty", CaseBytes(kFixCrc, 0, 0, 0, ""));
+}
+
+void WriteUpdatePayloads() {
+  for (size_t f = 0; f < std::size(kUpdateFormats); ++f) {
+    const UpdateFormat& format = kUpdateFormats[f];
+    for (const bool dense : {false, true}) {  // signs need every direction to have one
+      MergedBucket merged{1000, 3, std::vector<float>(3 * format.chunk_size), {1, 0, 1}};
+      for (uint32_t i = 0; i < merged.coefficients.size(); ++i) {
+        if (i / format.chunk_size == 1 || (!dense && i % 5 != 0)) continue;
+        merged.coefficients[i] = i % 3 == 0 ? -1.5f : 0.25f;
+      }
+      const std::string payload = EncodeUpdate(format, merged);
+      const std::string name = (dense ? "dense_" : "sparse_") + std::to_string(f);
+      Write("update_payload", "valid_" + name, CaseBytes(0, f, 1000, 3, payload));
+      Write("update_payload", "valid_fixed_" + name,
+            CaseBytes(kFixCrc | kFixHeader, f, 1000, 3, payload));
+    }
+  }
+}
+
+}  // namespace
+
+void WriteSeeds(const std::string& directory) {
+  root = directory;
+  WriteLayouts();
+  WritePartFrames();
+  WriteUpdateFrames();
+  WriteSnapshotFrames();
+  WriteAttachSocket();
+  WritePayloads();
+  WriteUpdatePayloads();
+}
+
+}  // namespace isthmus::fuzz
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: fuzz_seeds DIRECTORY\n");
+    return 2;
+  }
+  isthmus::fuzz::WriteSeeds(argv[1]);
+}
