@@ -10,13 +10,14 @@ import sys
 COMMON = {
     "common/base": set(),
     "common/tensor": {"common/base"},
-    "common/compression": {"common/base", "common/tensor"},
+    "common/kernels": {"common/base"},
+    "common/compression": {"common/base", "common/tensor", "common/kernels"},
     "common/optimizer": {"common/base"},
     "common/run": {"common/base", "common/tensor", "common/compression", "common/optimizer"},
     "common/collectives": {"common/base"},
     "common/telemetry": {"common/base"},
 }
-ARITHMETIC = {"common/base", "common/tensor", "common/compression", "common/optimizer", "common/run"}
+ARITHMETIC = {"common/base", "common/tensor", "common/kernels", "common/compression", "common/optimizer", "common/run"}
 EDGE = ARITHMETIC | {"common/telemetry", "common/transport", "proto"}
 
 # Folder -> folders whose headers it may include, besides its own. "proto" stands for generated

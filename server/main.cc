@@ -11,6 +11,7 @@
 #include <random>
 
 #include "common/base/signals.h"
+#include "common/kernels/simd.h"
 #include "common/telemetry/log.h"
 #include "common/transport/endpoints.h"
 #include "server/rpc/coordinator_server.h"
@@ -86,13 +87,18 @@ int Main(int argc, char** argv) {
   app.add_option("--log-level", flags.log_level, "debug, info, warning, error or off")
       ->capture_default_str();
   auto* run = app.add_option_group("The run");
-  run->add_option("--scheme", flags.scheme, "flexdemo (compressed momentum) or full (gradients)")
+  run->add_option("--scheme", flags.scheme,
+                  "flexdemo (compressed momentum), random, striding or slicing (parts of the "
+                  "momentum, without indices), full (gradients) or none (groups train apart)")
       ->capture_default_str();
   auto* chunk =
       run->add_option("--chunk", given.chunk_size, "Elements of one DCT block, 16 to 4096");
   auto* k = run->add_option("--k", given.k, "Coefficients kept per chunk");
   auto* decay = run->add_option("--decay", given.decay, "Momentum decay per step");
-  run->add_option("--values", flags.values, "Values on the wire: f32 or bf16");
+  auto* alpha = run->add_option("--alpha", given.alpha,
+                                "The share of what is sent that leaves the momentum, up to 1");
+  run->add_option("--values", flags.values, "Values on the wire: f32, bf16, 4bit, 1bit or sign");
+  run->add_option("--seed", given.seed, "Of the positions of scheme random")->capture_default_str();
   run->add_flag("--sign", sign, "Step by the sign of the merged direction (flexdemo's default)");
   run->add_flag("--no-sign", no_sign, "Step by the merged direction itself");
   run->add_flag("--lr-in-momentum", given.lr_in_momentum,
@@ -139,8 +145,9 @@ int Main(int argc, char** argv) {
   const RunSpec defaults = DefaultRunSpec(*scheme);
   spec.scheme = *scheme;
   if (chunk->empty()) spec.chunk_size = defaults.chunk_size;
-  if (k->empty()) spec.k = *scheme == Scheme::kFull ? spec.chunk_size : defaults.k;
+  if (k->empty()) spec.k = defaults.k == defaults.chunk_size ? spec.chunk_size : defaults.k;
   if (decay->empty()) spec.decay = defaults.decay;
+  if (alpha->empty()) spec.alpha = defaults.alpha;
   spec.sign = sign || (defaults.sign && !no_sign);
   spec.values = defaults.values;
   spec.merge = defaults.merge;
@@ -168,6 +175,7 @@ int Main(int argc, char** argv) {
   const auto grace = ParseDuration("--reconnect-grace", flags.reconnect_grace);
   if (!grace.ok()) return Fail(grace.status(), kExitUsage);
   if (absl::Status s = Validate(spec); !s.ok()) return Fail(s, kExitUsage);
+  if (absl::Status s = CheckSimdChoice(); !s.ok()) return Fail(s, kExitUsage);
 
   CoordinatorServer::Options options;
   options.listen = flags.listen;

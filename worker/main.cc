@@ -5,10 +5,13 @@
 #include <absl/time/time.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 #include <random>
+#include <thread>
 
 #include "common/base/signals.h"
+#include "common/kernels/simd.h"
 #include "common/telemetry/log.h"
 #include "common/transport/endpoints.h"
 #include "worker/daemon/daemon.h"
@@ -37,6 +40,7 @@ struct Flags {
   uint32_t group = 1;
   std::string label;
   std::string ranks = "cpu:1";
+  int threads = 0;
   std::string socket;
   std::vector<std::string> expect;
   std::string give_up_after = "10m";
@@ -77,6 +81,10 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--label", flags.label, "Name of the site, shown in status");
   app.add_option("--ranks", flags.ranks, "Local ranks: cpu:N")->capture_default_str();
+  app.add_option("--threads", flags.threads,
+                 "Threads that compress and apply one rank's bucket; 0: the cores that ranks leave")
+      ->check(CLI::Range(0, 256))
+      ->capture_default_str();
   app.add_option("--socket", flags.socket, "Unix socket where the job's ranks attach")
       ->envname("ISTHMUS_SOCKET")
       ->required();
@@ -99,11 +107,16 @@ int Main(int argc, char** argv) {
   const auto ranks = ParseRanks(flags.ranks);
   if (!ranks.ok()) return Fail(ranks.status(), kExitUsage);
 
+  if (absl::Status s = CheckSimdChoice(); !s.ok()) return Fail(s, kExitUsage);
+
   Daemon::Options options;
   options.coordinator = flags.coordinator;
   options.group = GroupId(flags.group);
   options.label = flags.label.empty() ? absl::StrCat("site-", flags.group) : flags.label;
   options.ranks = *ranks;
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  options.threads =
+      flags.threads > 0 ? flags.threads : std::max(1, cores / static_cast<int>(*ranks));
   options.socket_path = flags.socket;
   options.expect = flags.expect;
   options.nonce = RandomNonce();
@@ -116,6 +129,8 @@ int Main(int argc, char** argv) {
                                  flags.give_up_after, "'")),
                 kExitUsage);
   }
+  LogInfo(absl::StrCat("kernels: ", ActiveKernels().name, ", ", options.threads,
+                       " threads for each of ", options.ranks, " ranks"));
   auto daemon = Daemon::Start(options, Clock::Real());
   if (!daemon.ok()) return Fail(daemon.status(), kExitSocket);
   while (!(*daemon)->Ended()) {

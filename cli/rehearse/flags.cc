@@ -20,6 +20,11 @@ void AddDeployment(CLI::App* app, RehearseFlags* flags) {
       ->type_name("SPEC,...")
       ->capture_default_str()
       ->group(group);
+  app->add_option("--simd", flags->simd,
+                  "Instruction set of the workers, such as scalar or scalar,avx2 (default: each "
+                  "processor's best); it changes no bit")
+      ->type_name("SET,...")
+      ->group(group);
   app->add_option("--deadline", flags->deadline,
                   "Commit a bucket without latecomers after this long, such as 60s, or off")
       ->type_name("TIME")
@@ -36,7 +41,9 @@ void AddDeployment(CLI::App* app, RehearseFlags* flags) {
 
 void AddExchange(CLI::App* app, RehearseFlags* flags) {
   const auto group = "Exchange between sites";
-  app->add_option("--scheme", flags->scheme, "flexdemo (compressed momentum) or full (gradients)")
+  app->add_option("--scheme", flags->scheme,
+                  "flexdemo (compressed momentum), random, striding or slicing (parts of the "
+                  "momentum without indices), full (gradients) or none (sites train apart)")
       ->type_name("NAME")
       ->capture_default_str()
       ->group(group);
@@ -44,14 +51,21 @@ void AddExchange(CLI::App* app, RehearseFlags* flags) {
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
-  app->add_option("--k", flags->k, "Coefficients kept per chunk (default: 4; full: all)")
+  app->add_option("--k", flags->k,
+                  "Elements sent per chunk (default: 4; random, striding, slicing: 8; full: all)")
       ->type_name("N")
-
       ->group(group);
-  app->add_option("--values", flags->values, "bf16 or f32 (default: bf16; full: f32)")
+  app->add_option("--values", flags->values,
+                  "f32, bf16, 4bit, 1bit or sign (default: 1bit; random, striding, slicing: sign; "
+                  "full: f32)")
       ->type_name("TYPE")
       ->group(group);
   app->add_option("--decay", flags->decay, "Of the momentum, per step")
+      ->type_name("X")
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--alpha", flags->alpha,
+                  "The share of what is sent that leaves the momentum, up to 1")
       ->type_name("X")
       ->capture_default_str()
       ->group(group);

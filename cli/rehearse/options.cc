@@ -2,6 +2,7 @@
 
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 #include <absl/strings/strip.h>
 
@@ -43,9 +44,20 @@ absl::StatusOr<double> ParseReal(absl::string_view flag, absl::string_view text,
 }
 
 absl::StatusOr<std::string> ParseChoice(absl::string_view flag, absl::string_view text,
-                                        absl::string_view a, absl::string_view b) {
-  if (text != a && text != b) return Wrong(flag, absl::StrCat(a, " or ", b), text);
+                                        const std::vector<absl::string_view>& choices) {
+  if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
+    return Wrong(flag, absl::StrCat("one of ", absl::StrJoin(choices, ", ")), text);
+  }
   return std::string(text);
+}
+
+absl::StatusOr<SchemeDefaults> DefaultsOf(const std::string& scheme) {
+  std::vector<absl::string_view> names;
+  for (const SchemeDefaults& defaults : kSchemeDefaults) {
+    if (scheme == defaults.scheme) return defaults;
+    names.push_back(defaults.scheme);
+  }
+  return Wrong("--scheme", absl::StrCat("one of ", absl::StrJoin(names, ", ")), scheme);
 }
 
 // One value for all sites, or one per site.
@@ -56,6 +68,7 @@ std::vector<std::string> PerSite(const std::vector<std::string>& values, size_t 
 absl::Status ParseSites(const RehearseFlags& flags, RehearseOptions* options) {
   const std::vector<std::string> ranks = absl::StrSplit(flags.ranks, ',');
   const std::vector<std::string> links = absl::StrSplit(flags.link, ',');
+  const std::vector<std::string> simd = absl::StrSplit(flags.simd, ',');
   // Lists say how many sites there are; without any, two.
   const size_t listed = std::max(ranks.size(), links.size());
   size_t sites = listed > 1 ? listed : 2;
@@ -68,6 +81,8 @@ absl::Status ParseSites(const RehearseFlags& flags, RehearseOptions* options) {
   const std::string expected = absl::StrCat("one value, or one for each of ", sites, " sites");
   if (ranks.size() != 1 && ranks.size() != sites) return Wrong("--ranks", expected, flags.ranks);
   if (links.size() != 1 && links.size() != sites) return Wrong("--link", expected, flags.link);
+  if (simd.size() != 1 && simd.size() != sites) return Wrong("--simd", expected, flags.simd);
+  options->simd = PerSite(simd, sites);
   for (const std::string& text : PerSite(ranks, sites)) {
     ISTHMUS_ASSIGN_OR_RETURN(const int count, ParseInt<int>("--ranks", text, 1, kMaxRanks));
     options->ranks.push_back(count);
@@ -83,10 +98,8 @@ absl::Status ParseSites(const RehearseFlags& flags, RehearseOptions* options) {
 }
 
 absl::Status ParseScheme(const RehearseFlags& flags, RehearseOptions* options) {
-  ISTHMUS_ASSIGN_OR_RETURN(options->scheme,
-                           ParseChoice("--scheme", flags.scheme, "flexdemo", "full"));
-  const SchemeDefaults& defaults =
-      options->scheme == kFullDefaults.scheme ? kFullDefaults : kFlexdemoDefaults;
+  ISTHMUS_ASSIGN_OR_RETURN(const SchemeDefaults defaults, DefaultsOf(flags.scheme));
+  options->scheme = flags.scheme;
   ISTHMUS_ASSIGN_OR_RETURN(options->chunk, ParseInt<int>("--chunk", flags.chunk, 16, 4096));
   if ((options->chunk & (options->chunk - 1)) != 0) {
     return Wrong("--chunk", "a power of two from 16 to 4096", flags.chunk);
@@ -95,20 +108,22 @@ absl::Status ParseScheme(const RehearseFlags& flags, RehearseOptions* options) {
   if (!flags.k.empty()) {
     ISTHMUS_ASSIGN_OR_RETURN(options->k, ParseInt<int>("--k", flags.k, 1, options->chunk));
     if (defaults.k == 0 && options->k != options->chunk) {
-      return Wrong("--k", absl::StrCat("the chunk size with scheme full, ", options->chunk),
+      return Wrong("--k",
+                   absl::StrCat("the chunk size with scheme ", flags.scheme, ", ", options->chunk),
                    flags.k);
     }
   }
   ISTHMUS_ASSIGN_OR_RETURN(
       options->values,
-      ParseChoice("--values", flags.values.empty() ? defaults.values : flags.values, "bf16",
-                  "f32"));
+      ParseChoice("--values", flags.values.empty() ? defaults.values : flags.values,
+                  {"f32", "bf16", "4bit", "1bit", "sign"}));
   ISTHMUS_ASSIGN_OR_RETURN(options->decay, ParseReal("--decay", flags.decay, 0, 1));
+  ISTHMUS_ASSIGN_OR_RETURN(options->alpha, ParseReal("--alpha", flags.alpha, 0, 1.000001));
   options->sign = flags.sign.value_or(defaults.sign);
   ISTHMUS_ASSIGN_OR_RETURN(
       options->optimizer,
       ParseChoice("--optimizer", flags.optimizer.empty() ? defaults.optimizer : flags.optimizer,
-                  "sgd", "adamw"));
+                  {"sgd", "adamw"}));
   options->lr = defaults.lr;
   if (!flags.lr.empty()) {
     ISTHMUS_ASSIGN_OR_RETURN(options->lr, ParseReal("--lr", flags.lr, 0, 1000));

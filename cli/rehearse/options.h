@@ -24,8 +24,13 @@ struct SchemeDefaults {
   bool sign;
   int k;  // 0: the chunk size, for nothing is left out
 };
-inline constexpr SchemeDefaults kFlexdemoDefaults = {"flexdemo", "sgd", "bf16", 0.003, true, 4};
 inline constexpr SchemeDefaults kFullDefaults = {"full", "adamw", "f32", 0.004, false, 0};
+inline constexpr SchemeDefaults kSchemeDefaults[] = {{"flexdemo", "sgd", "1bit", 0.003, true, 4},
+                                                     {"random", "sgd", "sign", 0.02, true, 8},
+                                                     {"striding", "sgd", "sign", 0.02, true, 8},
+                                                     {"slicing", "sgd", "sign", 0.02, true, 8},
+                                                     kFullDefaults,
+                                                     {"none", "adamw", "f32", 0.004, false, 0}};
 
 // Something that goes wrong on purpose.
 struct Fault {
@@ -50,6 +55,8 @@ struct RehearseFlags {
   std::string k;
   std::string values;
   std::string decay = "0.999";
+  std::string alpha = "1";
+  std::string simd;
   std::optional<bool> sign;
   std::string optimizer;
   std::string lr;
@@ -66,8 +73,9 @@ struct RehearseFlags {
 };
 
 struct RehearseOptions {
-  std::vector<int> ranks;       // per site
-  std::vector<LinkSpec> links;  // per site
+  std::vector<int> ranks;         // per site
+  std::vector<LinkSpec> links;    // per site
+  std::vector<std::string> simd;  // per site: ISTHMUS_SIMD of the worker; empty: its best
   uint64_t steps = 0;
   std::string text;
   std::string scheme;
@@ -75,6 +83,7 @@ struct RehearseOptions {
   int k = 0;
   std::string values;
   double decay = 0;
+  double alpha = 1;
   bool sign = false;
   std::string optimizer;
   double lr = 0;

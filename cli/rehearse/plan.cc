@@ -26,6 +26,8 @@ Plan Plan::Comparison(const RehearseOptions& options, Places places) {
   full.scheme = kFullDefaults.scheme;
   full.optimizer = kFullDefaults.optimizer;
   full.values = kFullDefaults.values;
+  full.k = full.chunk;
+  full.alpha = 1;
   full.lr = kFullDefaults.lr;
   full.sign = kFullDefaults.sign;
   full.steps = options.compare_steps;
@@ -62,6 +64,8 @@ Command Plan::Coordinator() const {
       options_.scheme,
       "--decay",
       absl::StrCat(options_.decay),
+      "--alpha",
+      absl::StrCat(options_.alpha),
       "--values",
       options_.values,
       "--optimizer",
@@ -75,7 +79,7 @@ Command Plan::Coordinator() const {
       "--deadline",
       options_.deadline ? absl::FormatDuration(*options_.deadline) : "off",
   };
-  if (options_.scheme != "full") {  // which sends everything
+  if (options_.k < options_.chunk) {  // full and none send everything
     argv.insert(argv.end(),
                 {"--chunk", absl::StrCat(options_.chunk), "--k", absl::StrCat(options_.k)});
   }
@@ -92,7 +96,7 @@ Command Plan::Worker(int site, const std::string& address) const {
           .argv = {absl::StrCat(places_.bin_dir, "/isthmus-worker"), "--coordinator", address,
                    "--group", absl::StrCat(site), "--label", absl::StrCat("site-", site), "--ranks",
                    absl::StrCat("cpu:", ranks(site)), "--socket", SocketPath(site)},
-          .environment = {},
+          .environment = {{"ISTHMUS_SIMD", options_.simd[static_cast<size_t>(site - 1)]}},
           .log_path = LogPath(name)};
 }
 

@@ -6,15 +6,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
 
 namespace isthmus {
 
+// Returns where the integer ends.
 template <std::unsigned_integral T>
-void AppendLittleEndian(T value, std::string& out) {
+std::byte* StoreLittleEndian(T value, std::byte* to) {
   for (size_t i = 0; i < sizeof(T); ++i) {
-    out.push_back(static_cast<char>(static_cast<uint64_t>(value) >> (8 * i) & 0xff));
+    *to++ = static_cast<std::byte>(static_cast<uint64_t>(value) >> (8 * i) & 0xff);
   }
+  return to;
 }
 
 // `at` must have sizeof(T) bytes. (Compilers make one load or store of each of these loops.)
@@ -31,53 +32,55 @@ inline bool GetBit(std::span<const std::byte> bytes, uint64_t bit) {
   return (std::to_integer<unsigned>(bytes[bit / 8]) >> (bit % 8) & 1u) != 0;
 }
 
-// Appends to a string. Call Finish() last: it writes the zero-padded end.
+// Writes runs of bits into memory that is large enough for them and that ends at `end`. Nothing is
+// allocated, and nothing written beyond `end`.
 class BitWriter {
  public:
-  explicit BitWriter(std::string& out) : out_(out) {}
-  // `width` <= 32; `value` < 2^width.
-  void Put(uint32_t value, int width) {
-    pending_ |= static_cast<uint64_t>(value) << count_;
+  BitWriter(std::byte* begin, std::byte* end) : at_(begin), end_(end) {}
+  // `width` <= 56; `value` < 2^width.
+  void Put(uint64_t value, int width) {
+    pending_ |= value << count_;
     count_ += width;
+    if (end_ - at_ >= 8) {
+      StoreLittleEndian(pending_, at_);
+      at_ += count_ >> 3;
+      pending_ >>= count_ & ~7;  // never by 64: at most 56 + 7 bits are pending
+      count_ &= 7;
+      return;
+    }
     for (; count_ >= 8; count_ -= 8, pending_ >>= 8) {
-      out_.push_back(static_cast<char>(pending_ & 0xff));
+      *at_++ = static_cast<std::byte>(pending_ & 0xff);
     }
   }
-  void Finish() {
-    if (count_ > 0) out_.push_back(static_cast<char>(pending_ & 0xff));
+  // Zero-pads to a whole byte and returns where it ends.
+  std::byte* Finish() {
+    if (count_ > 0) *at_++ = static_cast<std::byte>(pending_ & 0xff);
     pending_ = 0;
     count_ = 0;
+    return at_;
   }
 
  private:
-  std::string& out_;
+  std::byte* at_;
+  std::byte* end_;
   uint64_t pending_ = 0;
   int count_ = 0;  // bits in pending_, below 8 between calls
 };
 
-// Reads what BitWriter wrote. The caller has checked that the bytes are there.
-class BitReader {
- public:
-  explicit BitReader(std::span<const std::byte> bytes) : bytes_(bytes) {}
-  // `width` <= 32.
-  uint32_t Get(int width) {
-    for (; count_ < width; count_ += 8) {
-      pending_ |= std::to_integer<uint64_t>(bytes_[next_++]) << count_;
+// The `width` <= 56 bits from bit `bit` on. The caller has checked that they are there.
+inline uint64_t LoadBits(std::span<const std::byte> bytes, uint64_t bit, int width) {
+  const size_t at = bit / 8;
+  uint64_t word;
+  if (at + 8 <= bytes.size()) {
+    word = LoadLittleEndian<uint64_t>(bytes.data() + at);
+  } else {
+    word = 0;
+    for (size_t i = at; i < bytes.size(); ++i) {
+      word |= std::to_integer<uint64_t>(bytes[i]) << (8 * (i - at));
     }
-    const uint64_t value = pending_ & ((uint64_t{1} << width) - 1);
-    pending_ >>= width;
-    count_ -= width;
-    return static_cast<uint32_t>(value);
   }
-  // What is left of the byte last read: zero, if the padding is.
-  uint64_t padding() const { return pending_; }
-
- private:
-  std::span<const std::byte> bytes_;
-  size_t next_ = 0;
-  uint64_t pending_ = 0;
-  int count_ = 0;
-};
+  return word >> (bit % 8) & ((uint64_t{1} << width) - 1);
+}
 
 }  // namespace isthmus
 

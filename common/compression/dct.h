@@ -2,11 +2,8 @@
 //
 //   X[f] = s(f) sum_j x[j] cos(pi (2j+1) f / 2N),   s(0) = sqrt(1/N),  s(f>0) = sqrt(2/N)
 //
-// A recursive factorisation into orthogonal butterflies and rotations (Plonka and Tasche, "Fast
-// and numerically stable algorithms for discrete cosine transforms", 2005): O(N log N), and the
-// error grows with log N, not N. Only +, - and * in a fixed order, tables are compile-time
-// constants, so every machine computes the same bits (docs/protocol.md, P21). This is the
-// specification that faster versions must match.
+// O(N log N), and the error grows with log N, not N. Every machine computes the same bits
+// (docs/protocol.md, P21). The formulas are in common/kernels/dct_formulas.h.
 #ifndef ISTHMUS_COMMON_COMPRESSION_DCT_H_
 #define ISTHMUS_COMMON_COMPRESSION_DCT_H_
 

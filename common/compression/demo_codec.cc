@@ -9,20 +9,6 @@
 #include "common/compression/topk.h"
 
 namespace isthmus {
-namespace {
-
-// Moves from `residual` what the payload will say, and returns it.
-inline float Take(ValueFormat format, float& residual) {
-  const float value = QuantizeValue(format, residual);
-  // The test spares -0, which subtracting +0 and adding it back would turn into +0.
-  if (value == 0.0f) return 0.0f;
-  // Exact: `value` is within a factor of two, so the difference is a float, and so is the sum of
-  // the two when it is returned.
-  residual -= value;
-  return value;
-}
-
-}  // namespace
 
 void AccumulateMomentum(const BlockTransform& transform, float decay, float scale,
                         std::span<const float> gradient, std::span<float> momentum) {
@@ -48,39 +34,44 @@ void AccumulateMomentum(const BlockTransform& transform, float decay, float scal
   }
 }
 
-Selection ExtractTopK(const PayloadFormat& format, uint64_t first_block,
-                      std::span<float> momentum) {
-  const uint32_t k = std::clamp<uint32_t>(format.k, 1, format.chunk_size);
-  if (k == format.chunk_size) return ExtractAll(format, first_block, momentum);
+Selection Extract(const PayloadFormat& format, const PayloadPlace& place, float alpha,
+                  std::span<float> momentum, std::string* payload) {
+  const uint64_t k = format.k;
+  const uint64_t block_size = format.chunk_size;
+  const bool all = k == block_size;
+  ISTHMUS_CHECK(momentum.size() == place.chunk_count * block_size);
   Selection taken;
-  taken.first_chunk = first_block;
-  taken.chunk_count = momentum.size() / format.chunk_size;
-  taken.indices.resize(taken.chunk_count * k);
-  taken.values.resize(taken.chunk_count * k);
-  SelectTopK(momentum, static_cast<int>(format.chunk_size), static_cast<int>(k), taken.indices,
-             taken.values);
-  for (uint64_t block = 0; block < taken.chunk_count; ++block) {
-    float* m = momentum.data() + block * format.chunk_size;
-    for (uint64_t i = block * k; i < (block + 1) * k; ++i) {
-      taken.values[i] = Take(format.values, m[taken.indices[i]]);
+  taken.first_chunk = place.first_chunk;
+  taken.chunk_count = place.chunk_count;
+  taken.indices.resize(all ? 0 : place.chunk_count * k);
+  taken.values.resize(place.chunk_count * k);
+  PayloadWriter writer;
+  writer.Begin(format, place, payload);
+  for (uint64_t block = 0; block < place.chunk_count; ++block) {
+    const std::span<float> m = momentum.subspan(block * block_size, block_size);
+    const std::span<float> values = std::span(taken.values).subspan(block * k, k);
+    if (all) {
+      std::copy(m.begin(), m.end(), values.begin());
+      writer.Add(nullptr, values.data());
+      for (size_t i = 0; i < m.size(); ++i) m[i] -= alpha * values[i];
+      continue;
     }
+    const std::span<uint16_t> indices = std::span(taken.indices).subspan(block * k, k);
+    if (format.has_indices()) {
+      SelectTopK(m, static_cast<int>(block_size), static_cast<int>(k), indices, values);
+    } else {
+      KnownPositions(format, place.round, place.first_chunk + block, indices.data());
+      for (size_t i = 0; i < k; ++i) values[i] = m[indices[i]];
+    }
+    writer.Add(indices.data(), values.data());
+    for (size_t i = 0; i < k; ++i) m[indices[i]] -= alpha * values[i];
   }
+  writer.Finish();
   return taken;
 }
 
-Selection ExtractAll(const PayloadFormat& format, uint64_t first_block, std::span<float> momentum) {
-  Selection taken;
-  taken.first_chunk = first_block;
-  taken.chunk_count = momentum.size() / format.chunk_size;
-  ISTHMUS_CHECK(momentum.size() == taken.chunk_count * format.chunk_size);
-  taken.values.resize(momentum.size());
-  for (size_t i = 0; i < momentum.size(); ++i) {
-    taken.values[i] = Take(format.values, momentum[i]);
-  }
-  return taken;
-}
-
-void ReturnSelection(uint32_t block_size, const Selection& taken, std::span<float> momentum) {
+void ReturnSelection(uint32_t block_size, float alpha, const Selection& taken,
+                     std::span<float> momentum) {
   ISTHMUS_CHECK(momentum.size() == taken.chunk_count * block_size);
   if (taken.chunk_count == 0) return;
   const uint64_t k = taken.values.size() / taken.chunk_count;
@@ -89,7 +80,7 @@ void ReturnSelection(uint32_t block_size, const Selection& taken, std::span<floa
   for (size_t i = 0; i < taken.values.size(); ++i) {
     if (taken.values[i] == 0.0f) continue;
     const size_t offset = k == block_size ? i % k : taken.indices[i];
-    momentum[i / k * block_size + offset] += taken.values[i];
+    momentum[i / k * block_size + offset] += alpha * taken.values[i];
   }
 }
 

@@ -1,5 +1,6 @@
-// One group's side of FlexDeMo on a vector of codec blocks: momentum in the frequency domain, what
-// is taken out of it to be sent, and what comes back.
+// One group's side on a momentum that lies in plain rows: what is added to it, what is taken out of
+// it to be sent, and what comes back. Blocks of any size; plain loops. It is what tile_codec.h is
+// held to, and what the schemes without a transform run on.
 //
 // Source: DeMo (arXiv:2411.19870v2), algorithm 1; FlexDeMo (arXiv:2502.06728); docs/protocol.md,
 // P17 and P19. Since the transform is linear, keeping its result saves the inverse of every step
@@ -9,6 +10,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "common/compression/block_transform.h"
 #include "common/compression/payload.h"
@@ -23,16 +25,18 @@ namespace isthmus {
 void AccumulateMomentum(const BlockTransform& transform, float decay, float scale,
                         std::span<const float> gradient, std::span<float> momentum);
 
-// Takes the k largest coefficients of each block out of `momentum`, as `format` says them: the
-// quantised value is subtracted, and a value that quantises to zero is left where it is, for it
-// would not count as sent. Uses the format's chunk_size as block size; k is clamped to [1, block].
-Selection ExtractTopK(const PayloadFormat& format, uint64_t first_block, std::span<float> momentum);
+// Takes out of `momentum` what `format` says of a round: the k largest of each block, those at the
+// positions that the scheme knows, or all. Encodes it into `payload` and subtracts `alpha` times
+// what the payload says; a value that the payload cannot say is left where it is. Returns what is
+// to be added back, alpha times, if the contribution misses its round. `momentum` is the blocks of
+// `place`.
+Selection Extract(const PayloadFormat& format, const PayloadPlace& place, float alpha,
+                  std::span<float> momentum, std::string* payload);
 
-// Takes everything that `format` can say, without selecting: k = chunk_size.
-Selection ExtractAll(const PayloadFormat& format, uint64_t first_block, std::span<float> momentum);
-
-// Adds `taken` back. Restores the momentum bit for bit if nothing came between. CHECKs the lengths.
-void ReturnSelection(uint32_t block_size, const Selection& taken, std::span<float> momentum);
+// Adds `alpha` times `taken` back. With alpha 1 and values of f32 or bf16 the momentum is what it
+// was, bit for bit, if nothing came between. CHECKs the lengths.
+void ReturnSelection(uint32_t block_size, float alpha, const Selection& taken,
+                     std::span<float> momentum);
 
 }  // namespace isthmus
 

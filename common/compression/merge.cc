@@ -1,53 +1,14 @@
 #include "common/compression/merge.h"
 
 #include <algorithm>
-#include <limits>
+#include <cstring>
 
 #include "common/base/check.h"
+#include "common/kernels/simd.h"
 
 namespace isthmus {
-namespace {
 
-constexpr float kMaxFinite = std::numeric_limits<float>::max();
-
-void CheckPart(const Selection& part, uint32_t chunk_size, uint32_t k, uint64_t first_chunk,
-               uint64_t chunk_count) {
-  ISTHMUS_CHECK(part.first_chunk >= first_chunk && part.chunk_count <= chunk_count &&
-                part.first_chunk - first_chunk <= chunk_count - part.chunk_count);
-  ISTHMUS_CHECK(part.values.size() == part.chunk_count * k);
-  ISTHMUS_CHECK(part.indices.size() == (k == chunk_size ? 0 : part.values.size()));
-}
-
-// Sums stay finite, so that groups' huge values cannot make one that no payload may carry.
-float Saturate(float x) { return std::clamp(x, -kMaxFinite, kMaxFinite); }
-
-// Calls visit(chunk, position, weighted value) for each value that counts as sent, in order;
-// `chunk` and `position` count from the bucket's first. The weight comes before the rule (P10), so
-// a group of weight zero sent nothing, and dilutes no mean over senders.
-template <typename Visit>
-void ForEachSent(const Selection& part, float weight, uint32_t chunk_size, uint32_t k,
-                 uint64_t first_chunk, Visit visit) {
-  const float* values = part.values.data();
-  const uint16_t* indices = part.indices.empty() ? nullptr : part.indices.data();
-  uint64_t chunk = part.first_chunk - first_chunk;
-  for (uint64_t c = 0; c < part.chunk_count; ++c, ++chunk, values += k) {
-    for (uint32_t i = 0; i < k; ++i) {
-      const float value = Saturate(weight * values[i]);
-      if (value == 0.0f) continue;
-      visit(chunk, chunk * chunk_size + (indices == nullptr ? i : indices[i]), value);
-    }
-    if (indices != nullptr) indices += k;
-  }
-}
-
-// The coefficient that stands for `sum` over `count` senders; never -0, which the update does not
-// encode.
-float Finish(float sum, float count) {
-  if (count != 1.0f) sum /= count;
-  return sum + 0.0f;
-}
-
-}  // namespace
+static_assert(PayloadView::kBatch == kTileChunks);
 
 std::vector<float> MergeWeights(std::span<const uint64_t> samples) {
   std::vector<float> weights(samples.size(), 1.0f);
@@ -63,41 +24,160 @@ std::vector<float> MergeWeights(std::span<const uint64_t> samples) {
   return weights;
 }
 
-MergedBucket Merge(MergeRule rule, uint32_t chunk_size, uint32_t k, uint64_t first_chunk,
+TileMerger::TileMerger(MergeRule rule, uint32_t chunk_size, uint32_t k, const TileKernels& kernels)
+    : rule_(rule),
+      chunk_size_(chunk_size),
+      k_(k),
+      kernels_(kernels),
+      tile_(size_t{chunk_size} * kTileChunks),
+      pairs_(rule == MergeRule::kSenderMean ? 2 * tile_.size() : 0),
+      indices_(size_t{k} * kTileChunks),
+      values_(size_t{k} * kTileChunks) {}
+
+namespace {
+
+// Add `values` at `indices` of one chunk's column of a tile; true if one is not zero.
+bool AddSums(const uint16_t* indices, const float* values, uint32_t k, float* column) {
+  bool any = false;
+  for (uint32_t j = 0; j < k; ++j) {
+    column[size_t{indices[j]} * kTileChunks] += values[j];
+    any |= values[j] != 0.0f;
+  }
+  return any;
+}
+
+// Sum and count are added as one.
+bool AddPairs(const uint16_t* indices, const float* values, uint32_t k, float* column) {
+  using Pair = float __attribute__((vector_size(8)));
+  bool any = false;
+  for (uint32_t j = 0; j < k; ++j) {
+    const float value = values[j];
+    float* const at = column + size_t{indices[j]} * (2 * kTileChunks);
+    Pair pair;
+    std::memcpy(&pair, at, sizeof(pair));
+    pair += Pair{value, value != 0.0f ? 1.0f : 0.0f};
+    std::memcpy(at, &pair, sizeof(pair));
+    any |= value != 0.0f;
+  }
+  return any;
+}
+
+// As AddPairs, of one magnitude with k signs.
+void AddSignBits(const uint16_t* indices, uint64_t negative, float magnitude, uint32_t k,
+                 float* column) {
+  using Pair = float __attribute__((vector_size(8)));
+  const Pair signed_pairs[2] = {{magnitude, 1.0f}, {-magnitude, 1.0f}};
+  for (uint32_t j = 0; j < k; ++j, negative >>= 1) {
+    float* const at = column + size_t{indices[j]} * (2 * kTileChunks);
+    Pair pair;
+    std::memcpy(&pair, at, sizeof(pair));
+    pair += signed_pairs[negative & 1];
+    std::memcpy(at, &pair, sizeof(pair));
+  }
+}
+
+}  // namespace
+
+// The weight comes before the rule (P10), so a group of weight zero sent nothing, and dilutes no
+// mean over senders.
+void TileMerger::Add(const PayloadView& part, float weight, uint64_t first_chunk, int count) {
+  const uint64_t begin = std::max(first_chunk, part.place().first_chunk);
+  const uint64_t end = std::min(first_chunk + static_cast<uint64_t>(count),
+                                part.place().first_chunk + part.place().chunk_count);
+  if (begin >= end) return;
+  const PayloadFormat& format = part.format();
+  ISTHMUS_CHECK(format.chunk_size == chunk_size_ && format.k <= k_);
+  const uint32_t k = format.k;
+  const uint32_t offset = static_cast<uint32_t>(begin - first_chunk);
+  uint8_t chunks[kTileChunks];
+  if (part.has_sign_bits() && !pairs_.empty() && k < chunk_size_) {
+    float magnitudes[kTileChunks];
+    uint64_t negative[kTileChunks];
+    const int present = part.DecodeSignBits(begin, static_cast<int>(end - begin), chunks,
+                                            indices_.data(), magnitudes, negative);
+    for (int i = 0; i < present; ++i) {
+      const float magnitude = weight * magnitudes[i];
+      if (magnitude == 0.0f) continue;
+      const uint32_t chunk = offset + chunks[i];
+      AddSignBits(indices_.data() + static_cast<size_t>(i) * k, negative[i], magnitude, k,
+                  pairs_.data() + 2 * size_t{chunk});
+      present_ |= 1u << chunk;
+    }
+    return;
+  }
+  const int present =
+      part.Decode(begin, static_cast<int>(end - begin), chunks, indices_.data(), values_.data());
+  if (k == chunk_size_) {
+    for (int i = 0; i < present; ++i) {
+      for (uint32_t j = 0; j < k; ++j) {
+        indices_[static_cast<size_t>(i) * k + j] = static_cast<uint16_t>(j);
+      }
+    }
+  }
+  for (int i = 0; i < present; ++i) {
+    const uint32_t chunk = offset + chunks[i];
+    const uint16_t* indices = indices_.data() + static_cast<size_t>(i) * k;
+    float* values = values_.data() + static_cast<size_t>(i) * k;
+    if (weight != 1.0f) {
+      for (uint32_t j = 0; j < k; ++j) values[j] *= weight;
+    }
+    const bool any = pairs_.empty()
+                         ? AddSums(indices, values, k, tile_.data() + chunk)
+                         : AddPairs(indices, values, k, pairs_.data() + 2 * size_t{chunk});
+    present_ |= static_cast<uint32_t>(any) << chunk;
+  }
+}
+
+uint32_t TileMerger::Finish(size_t contributors) {
+  const float most = static_cast<float>(contributors);
+  if (rule_ == MergeRule::kSenderMean) {
+    kernels_.mean(most, pairs_.data(), tile_.data(), tile_.size());
+  } else if (rule_ == MergeRule::kMean && contributors > 1) {
+    for (float& sum : tile_) sum = sum / most + 0.0f;
+  } else {
+    for (float& sum : tile_) sum = sum + 0.0f;  // never -0, which an update does not say
+  }
+  return present_;
+}
+
+void TileMerger::Begin() {
+  std::ranges::fill(pairs_.empty() ? tile_ : pairs_, 0.0f);
+  present_ = 0;
+}
+
+uint32_t TileMerger::Merge(uint64_t first_chunk, int count, std::span<const MergeInput> inputs) {
+  Begin();
+  for (const MergeInput& input : inputs) {
+    for (const PayloadView& part : input.parts) Add(part, input.weight, first_chunk, count);
+  }
+  return Finish(inputs.size());
+}
+
+MergedBucket Merge(MergeRule rule, const PayloadFormat& format, uint64_t first_chunk,
                    uint64_t chunk_count, std::span<const MergeInput> inputs) {
-  ISTHMUS_CHECK(0 < k && k <= chunk_size);
-  ISTHMUS_CHECK(inputs.size() <= std::numeric_limits<uint16_t>::max());
+  for (const MergeInput& input : inputs) {
+    for (const PayloadView& part : input.parts) {
+      const PayloadPlace& place = part.place();
+      ISTHMUS_CHECK(place.first_chunk >= first_chunk && place.chunk_count <= chunk_count &&
+                    place.first_chunk - first_chunk <= chunk_count - place.chunk_count);
+    }
+  }
   MergedBucket merged;
   merged.first_chunk = first_chunk;
   merged.chunk_count = chunk_count;
-  merged.coefficients.resize(chunk_count * chunk_size);
+  merged.coefficients.resize(chunk_count * format.chunk_size);
   merged.present.resize(chunk_count);
-  std::vector<uint16_t> senders(merged.coefficients.size());
-  for (const MergeInput& input : inputs) {
-    for (const Selection& part : input.parts) {
-      CheckPart(part, chunk_size, k, first_chunk, chunk_count);
-      ForEachSent(part, input.weight, chunk_size, k, first_chunk,
-                  [&](uint64_t chunk, uint64_t position, float value) {
-                    float& sum = merged.coefficients[position];
-                    sum = Saturate(sum + value);
-                    merged.present[chunk] = 1;
-                    ++senders[position];
-                  });
-    }
-  }
-  // A second walk over what was sent, which is far less than the whole bucket. The count is spent
-  // at the first visit, so that each coefficient is finished once.
-  const auto finish = [&](uint64_t, uint64_t position, float) {
-    if (senders[position] == 0) return;
-    const float count = rule == MergeRule::kSum    ? 1.0f
-                        : rule == MergeRule::kMean ? static_cast<float>(inputs.size())
-                                                   : static_cast<float>(senders[position]);
-    merged.coefficients[position] = Finish(merged.coefficients[position], count);
-    senders[position] = 0;
-  };
-  for (const MergeInput& input : inputs) {
-    for (const Selection& part : input.parts) {
-      ForEachSent(part, input.weight, chunk_size, k, first_chunk, finish);
+  TileMerger merger(rule, format.chunk_size, format.k, ActiveKernels());
+  for (uint64_t at = 0; at < chunk_count; at += kTileChunks) {
+    const int count = static_cast<int>(std::min<uint64_t>(kTileChunks, chunk_count - at));
+    const uint32_t present = merger.Merge(first_chunk + at, count, inputs);
+    for (int chunk = 0; chunk < count; ++chunk) {
+      const uint64_t row = at + static_cast<uint64_t>(chunk);
+      merged.present[row] = present >> chunk & 1;
+      for (uint32_t i = 0; i < format.chunk_size; ++i) {
+        merged.coefficients[row * format.chunk_size + i] =
+            merger.tile()[size_t{i} * kTileChunks + static_cast<size_t>(chunk)];
+      }
     }
   }
   return merged;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/compression/payload.h"
+#include "common/kernels/tile_kernels.h"
 
 namespace isthmus {
 
@@ -18,11 +19,49 @@ namespace isthmus {
 enum class MergeRule : uint8_t { kSenderMean = 0, kMean = 1, kSum = 2 };
 
 struct MergeInput {
-  float weight = 1.0f;               // w n / sum(w); exactly 1 when all samples are equal
-  std::span<const Selection> parts;  // cover the bucket's chunks once, in any order
+  float weight = 1.0f;                 // w n / sum(w); exactly 1 when all samples are equal
+  std::span<const PayloadView> parts;  // disjoint, in any order
 };
 
-// The merged coefficients of one bucket.
+// Weights for MergeInput from the contributors' sample counts, in the same order. Computed in
+// double, rounded once. All-zero samples count as equal.
+std::vector<float> MergeWeights(std::span<const uint64_t> samples);
+
+// Merges tile by tile; allocates when made and never again. Single-threaded; several may work on
+// one update.
+class TileMerger {
+ public:
+  // Of payloads with this chunk size and at most this k.
+  TileMerger(MergeRule rule, uint32_t chunk_size, uint32_t k, const TileKernels& kernels);
+
+  // Adds what `inputs` say of `count` <= kTileChunks chunks from `first_chunk` on, in the order
+  // given, which must be ascending group id: the result is the same bits on every machine and for
+  // every arrival order. Returns which chunks some group sent something of, as bits. The result is
+  // in tile() until the next call.
+  uint32_t Merge(uint64_t first_chunk, int count, std::span<const MergeInput> inputs);
+
+  // The same in steps: Begin, Add for each part in order, Finish with the number of contributors.
+  void Begin();
+  void Add(const PayloadView& part, float weight, uint64_t first_chunk, int count);
+  uint32_t Finish(size_t contributors);
+
+  // [chunk_size, kTileChunks], as tile_kernels.h has it: merged coefficients, 0 where nobody sent.
+  const float* tile() const { return tile_.data(); }
+
+ private:
+  const MergeRule rule_;
+  const uint32_t chunk_size_;
+  const uint32_t k_;
+  const TileKernels& kernels_;
+  uint32_t present_ = 0;
+  std::vector<float> tile_;
+  // [chunk_size, kTileChunks] pairs (sum, how many sent it), where the rule needs to know.
+  std::vector<float> pairs_;
+  std::vector<uint16_t> indices_;
+  std::vector<float> values_;
+};
+
+// The merged coefficients of one bucket, in plain rows.
 struct MergedBucket {
   uint64_t first_chunk = 0;
   uint64_t chunk_count = 0;
@@ -30,13 +69,8 @@ struct MergedBucket {
   std::vector<uint8_t> present;     // [chunk_count] 1 where some group sent something
 };
 
-// Weights for MergeInput from the contributors' sample counts, in the same order. Computed in
-// double, rounded once. All-zero samples count as equal.
-std::vector<float> MergeWeights(std::span<const uint64_t> samples);
-
-// Adds `inputs` in the order given, which must be ascending group id: the result is the same bits
-// on every machine and for every arrival order. CHECKs that parts lie within the bucket.
-MergedBucket Merge(MergeRule rule, uint32_t chunk_size, uint32_t k, uint64_t first_chunk,
+// All tiles of a bucket. `format` is that of the parts; CHECKs that they lie within the bucket.
+MergedBucket Merge(MergeRule rule, const PayloadFormat& format, uint64_t first_chunk,
                    uint64_t chunk_count, std::span<const MergeInput> inputs);
 
 }  // namespace isthmus

@@ -1,15 +1,21 @@
 // A contribution's payload: the encoded coefficients of a run of chunks. Versioned,
 // self-describing, checksummed, validated in full before anything is believed.
 //
-//   payload   := header body
-//   header    := magic:u16 version:u8 transform:u8 values:u8 index_coding:u8 reserved:u16
-//                chunk_size:u32 k:u32 first_chunk:u64 chunk_count:u64 body_bytes:u64
-//                crc32c:u32                    -- of everything else: header before it, then body
-//   body      := indices values                -- all little-endian
-//   indices   := (packed) k * ceil(log2 chunk_size) bits per chunk, least significant bit first,
-//                ascending within a chunk, zero-padded to a whole byte at the end of the run;
-//                (none) nothing: k = chunk_size and every coefficient is there
-//   values    := k values per chunk, in the order of the indices
+//   payload   := header presence? record*
+//   header    := magic:u16 version:u8 flags:u8 values:u8 index_coding:u8 chunk_size-1:u16 k-1:u16
+//                chunk_count:u32 first_chunk:u64 round:u64 crc32c:u32
+//                                        -- the crc is of everything else: header, then body
+//   flags     := bit 0: presence is there; bits 1-2: transform; bits 3-5: positions; the rest zero
+//   presence  := only if some chunk is absent: one bit per chunk, least significant first (1:
+//                present), zero-padded to a whole byte
+//   record    := one per present chunk, in order, all of the same number of bits, least significant
+//                bit first, without gaps; zero-padded to a whole byte at the end of the payload
+//                indices scale? values
+//   indices   := index_coding.h; none where all or known positions are sent
+//   scale     := 8 bits, value_codes.h (values of 4 bits and 1 bit)
+//   values    := k values of 32, 16, 4 or 1 bits, ascending by index
+//
+// A chunk without anything to send is absent: it costs one bit, and dilutes no mean.
 #ifndef ISTHMUS_COMMON_COMPRESSION_PAYLOAD_H_
 #define ISTHMUS_COMMON_COMPRESSION_PAYLOAD_H_
 
@@ -21,48 +27,185 @@
 #include <string>
 #include <vector>
 
+#include "common/compression/bit_stream.h"
+#include "common/compression/index_coding.h"
+#include "common/compression/presence_map.h"
+
 namespace isthmus {
 
 enum class Transform : uint8_t { kNone = 0, kDct = 1 };
-enum class ValueFormat : uint8_t { kF32 = 0, kBf16 = 1 };
-enum class IndexCoding : uint8_t { kNone = 0, kPacked = 1 };
+
+// kInt4, kOneBit: with a scale per chunk, the error stays in the momentum. kSign: the sign alone,
+// for all groups alike; nothing stays.
+enum class ValueFormat : uint8_t { kF32 = 0, kBf16 = 1, kInt4 = 2, kOneBit = 3, kSign = 4 };
+
+// Which elements of a chunk are sent: chosen by the sender and told by indices, or known to all
+// (common/kernels/positions.h). With k = chunk_size all are, whatever this says.
+enum class Positions : uint8_t { kChosen = 0, kRandom = 1, kStriding = 2, kSlicing = 3 };
 
 // What a run of chunks must look like: fixed by the run spec for a round.
 struct PayloadFormat {
   Transform transform = Transform::kDct;
-  uint32_t chunk_size = 64;  // elements
-  uint32_t k = 4;            // coefficients kept per chunk; chunk_size: all, without indices
+  uint32_t chunk_size = 64;  // elements, at most 65536
+  uint32_t k = 4;            // sent per chunk; chunk_size: all, without indices
   ValueFormat values = ValueFormat::kBf16;
+  Positions positions = Positions::kChosen;
+  uint64_t seed = 0;  // of kRandom
   friend bool operator==(const PayloadFormat&, const PayloadFormat&) = default;
+
+  bool has_indices() const { return positions == Positions::kChosen && k < chunk_size; }
 };
 
-// The coefficients of chunks [first_chunk, first_chunk + chunk_count) of the flat vector.
+// True if positions.h knows k of chunk_size elements: both powers of two, k < chunk_size.
+bool HasPositions(uint32_t chunk_size, uint32_t k);
+
+// Where a payload belongs: chunks [first_chunk, first_chunk + chunk_count) of the flat vector.
+struct PayloadPlace {
+  uint64_t round = 0;
+  uint64_t first_chunk = 0;
+  uint64_t chunk_count = 0;
+  friend bool operator==(const PayloadPlace&, const PayloadPlace&) = default;
+};
+
+// Encoded size in bytes when all chunks are present, and when they are not.
+uint64_t PayloadBytes(const PayloadFormat& format, uint64_t chunk_count);
+uint64_t LargestPayloadBytes(const PayloadFormat& format, uint64_t chunk_count);
+
+// The offsets that a format without indices sends of a chunk: writes [k], ascending.
+void KnownPositions(const PayloadFormat& format, uint64_t round, uint64_t chunk, uint16_t* indices);
+
+// Writes the records of a run of chunks into memory. Single-threaded.
+class RecordWriter {
+ public:
+  // `place` is that of the run, for which [begin, end) is large enough.
+  void Begin(const PayloadFormat& format, const PayloadPlace& place, std::byte* begin,
+             std::byte* end);
+
+  // The next chunk: `indices`, [k], ascending offsets (null where all are sent), and `values`, [k],
+  // finite. Replaces each value by what the payload says of it, 0 for nothing: what the sender
+  // takes out of its momentum. (kSign: by itself, for all of it is taken.) Returns false, with
+  // zeros, if there is nothing to send.
+  bool Add(const uint16_t* indices, float* values);
+
+  // After chunk_count chunks; zero-pads the last byte.
+  void Finish();
+
+  uint64_t present_chunks() const { return present_; }
+  std::span<const uint8_t> presence() const { return presence_; }  // bits
+  std::span<const std::byte> bytes() const { return {begin_, end_}; }
+
+ private:
+  bool Quantize(float* values);
+
+  PayloadFormat format_;
+  PayloadPlace place_;
+  const IndexCoder* coder_ = nullptr;
+  BitWriter bits_{nullptr, nullptr};
+  std::byte* begin_ = nullptr;
+  std::byte* end_ = nullptr;
+  uint64_t added_ = 0;
+  uint64_t present_ = 0;
+  int scale_code_ = 0;
+  float scale_ = 0;
+  std::vector<uint8_t> presence_;
+};
+
+// Writes one payload, straight into its bytes. Reusable: memory is kept from one to the next.
+// Segments may be written by one thread each; they change nothing about the result.
+class PayloadWriter {
+ public:
+  // Begins a payload in `out`, replacing what it held. CHECKs the format.
+  void Begin(const PayloadFormat& format, const PayloadPlace& place, std::string* out,
+             int segments = 1);
+
+  // Runs of whole tiles (16 chunks), except at the end; some may be empty.
+  PayloadPlace segment_place(int segment) const;
+  RecordWriter& segment(int segment) { return segments_[static_cast<size_t>(segment)]; }
+  // To the only segment.
+  bool Add(const uint16_t* indices, float* values) { return segments_[0].Add(indices, values); }
+
+  // After all chunks of all segments.
+  void Finish();
+
+ private:
+  // Moves the segments' records together, behind the presence map. Returns where they end.
+  std::byte* Compact(std::byte* body);
+
+  PayloadFormat format_;
+  PayloadPlace place_;
+  std::string* out_ = nullptr;
+  uint64_t segment_chunks_ = 0;
+  std::vector<RecordWriter> segments_;
+  std::vector<std::byte> compacted_;
+};
+
+// A validated payload, read in place. Copyable; the bytes must outlive it. Thread-safe to read.
+class PayloadView {
+ public:
+  // Chunks that Decode() takes at most.
+  static constexpr int kBatch = IndexCoder::kBatch;
+
+  PayloadView() = default;
+
+  // Validates: magic, version, every field of `expected`, exactly `place`, the exact length, CRC,
+  // presence counts, indices in range and order, finite values within 2^100, zero padding.
+  // Allocates nothing.
+  // Errors: DATA_LOSS for a wrong checksum; INVALID_ARGUMENT otherwise, naming the field, expected
+  // and actual.
+  static absl::StatusOr<PayloadView> Parse(std::span<const std::byte> payload,
+                                           const PayloadFormat& expected,
+                                           const PayloadPlace& place);
+
+  // Where the payload says that it belongs, for who does not know; nothing is checked but that it
+  // is long enough. Errors: INVALID_ARGUMENT.
+  static absl::StatusOr<PayloadPlace> PeekPlace(std::span<const std::byte> payload);
+
+  const PayloadFormat& format() const { return format_; }
+  const PayloadPlace& place() const { return place_; }
+
+  // Decodes the present ones of `count` <= kBatch chunks from `first_chunk` on: the i-th writes
+  // which chunk it is, counted from `first_chunk`, to chunks[i], its offsets to indices[i * k] (not
+  // where all are sent) and its values to values[i * k], where 0 stands for nothing sent. Returns
+  // how many. The chunks lie within the payload.
+  int Decode(uint64_t first_chunk, int count, uint8_t* chunks, uint16_t* indices,
+             float* values) const;
+
+  // The same where a value is a magnitude per chunk and a sign (kOneBit, kSign) and k <= 56: bit j
+  // of negative[i] is the sign of the j-th value of the i-th chunk.
+  bool has_sign_bits() const { return sign_bits_; }
+  int DecodeSignBits(uint64_t first_chunk, int count, uint8_t* chunks, uint16_t* indices,
+                     float* magnitudes, uint64_t* negative) const;
+
+ private:
+  // What both Decode()s begin with; `bit` becomes that of the first present chunk's values.
+  int DecodeIndices(uint64_t first_chunk, int count, uint8_t* chunks, uint16_t* indices,
+                    uint64_t* bit) const;
+  absl::Status CheckRecords() const;
+  void DecodeValues(uint64_t bit, float* values) const;
+
+  PayloadFormat format_;
+  PayloadPlace place_;
+  const IndexCoder* coder_ = nullptr;
+  uint64_t record_bits_ = 0;
+  bool sign_bits_ = false;
+  PresenceMap presence_;  // chunks are counted from the payload's first
+  std::span<const std::byte> records_;
+};
+
+// What a payload says, or is to say, in plain vectors.
 struct Selection {
   uint64_t first_chunk = 0;
   uint64_t chunk_count = 0;
   std::vector<uint16_t> indices;  // [chunk_count, k], ascending per chunk; empty if k = chunk_size
-  std::vector<float> values;      // [chunk_count, k]
+  std::vector<float> values;      // [chunk_count, k]; 0: not sent
 };
 
-// The value that `format` carries for `value`: itself, or the nearest bfloat16 (ties to even;
-// never rounded up to infinity). Finite in, finite out. Senders subtract this, not `value`.
-float QuantizeValue(ValueFormat format, float value);
+// Encodes; `selection`'s values become what the payload says. CHECKs that the lengths fit.
+std::string EncodePayload(const PayloadFormat& format, uint64_t round, Selection& selection);
 
-// Encoded size in bytes of `chunk_count` chunks, header included.
-uint64_t PayloadBytes(const PayloadFormat& format, uint64_t chunk_count);
-
-// Encodes. CHECKs that the lengths fit the format and values are QuantizeValue'd already.
-std::string EncodePayload(const PayloadFormat& format, const Selection& selection);
-
-// Decodes and validates: magic, version, every field of `expected`, exactly the chunk run given,
-// the body's exact length, CRC, index range and order, finite values, zero padding. Allocates in
-// proportion to `chunk_count`, never to what the payload declares.
-//
-// Errors: DATA_LOSS for a wrong checksum; INVALID_ARGUMENT otherwise, naming the field, expected
-// and actual.
+// Parse() and Decode() of all. Errors as Parse().
 absl::StatusOr<Selection> DecodePayload(std::span<const std::byte> payload,
-                                        const PayloadFormat& expected, uint64_t first_chunk,
-                                        uint64_t chunk_count);
+                                        const PayloadFormat& expected, const PayloadPlace& place);
 
 }  // namespace isthmus
 

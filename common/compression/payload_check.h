@@ -31,10 +31,8 @@ inline uint32_t PayloadCrc(std::span<const std::byte> payload, size_t crc_offset
 }
 
 // Writes the checksum in its place.
-inline void StorePayloadCrc(size_t crc_offset, std::string& payload) {
-  std::string crc;
-  AppendLittleEndian<uint32_t>(PayloadCrc(std::as_bytes(std::span(payload)), crc_offset), crc);
-  payload.replace(crc_offset, crc.size(), crc);
+inline void StorePayloadCrc(size_t crc_offset, std::span<std::byte> payload) {
+  StoreLittleEndian<uint32_t>(PayloadCrc(payload, crc_offset), payload.data() + crc_offset);
 }
 
 // DATA_LOSS unless the checksum in `payload`, which reaches beyond it, is right.

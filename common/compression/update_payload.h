@@ -1,15 +1,24 @@
 // The merged result of one bucket, encoded for all groups (docs/protocol.md, P20). An update's
-// effect is a function of the contributions alone, never of its encoding: both encodings below
+// effect is a function of the contributions alone, never of its encoding: all encodings below
 // decode to the same direction, bit for bit.
 //
-//   update   := header body
-//   header   := magic:u16 version:u8 encoding:u8 transform:u8 sign:u8 reserved:u16
-//               chunk_size:u32 first_chunk:u64 chunk_count:u64 body_bytes:u64 crc32c:u32
-//   presence := one bit per chunk, least significant bit first, zero-padded to a whole byte
-//   signs    := presence, then chunk_size bits per present chunk in order (1: negative); only in
-//               sign mode, and only if no present element's direction is exactly zero
-//   values   := presence, then per present chunk a bitmap of chunk_size bits (1: non-zero
-//               coefficient) and, after all bitmaps, the non-zero coefficients as float32
+//   update   := header presence? body
+//   header   := magic:u16 version:u8 encoding:u8 flags:u8 reserved:u8 chunk_size-1:u16
+//               chunk_count:u32 first_chunk:u64 round:u64 crc32c:u32
+//                                        -- the crc is of everything else
+//   flags    := bit 0: presence is there; bit 1: sign mode; bits 2-3: transform; the rest zero
+//   presence := presence_map.h, only if some chunk is absent: nobody sent anything of it
+//   signs    := only in sign mode: one bit per element and present chunk (1: negative), zero-padded
+//               to a whole byte. The elements are all of the chunk's, or the k that a scheme with
+//               known positions sends. Then zero*: which of these elements, counted through, have
+//               a direction of exactly zero (bit 0), ascending, 32 bits each
+//   ternary  := schemes with known positions in sign mode: their k elements per present chunk as
+//               base-3 digits (0, 1: positive, 2: negative), five to a byte, the lowest first, the
+//               last byte filled up with zeros
+//   values   := per present chunk a bitmap of chunk_size bits (1: non-zero coefficient) and, after
+//               all bitmaps, the non-zero coefficients as float32
+//
+// The fourth encoding has no such payload: the contributions themselves, merged by the receiver.
 #ifndef ISTHMUS_COMMON_COMPRESSION_UPDATE_PAYLOAD_H_
 #define ISTHMUS_COMMON_COMPRESSION_UPDATE_PAYLOAD_H_
 
@@ -24,44 +33,94 @@
 
 #include "common/compression/merge.h"
 #include "common/compression/payload.h"
+#include "common/compression/presence_map.h"
 
 namespace isthmus {
 
-enum class UpdateEncoding : uint8_t { kSigns = 1, kValues = 2 };
+enum class UpdateEncoding : uint8_t { kSigns = 1, kValues = 2, kTernary = 3, kContributions = 4 };
 
 struct UpdateFormat {
-  Transform transform = Transform::kDct;
-  uint32_t chunk_size = 64;
+  PayloadFormat contribution;
+  MergeRule merge = MergeRule::kSenderMean;
   bool sign = true;  // the direction is the sign of the decoded mean (0 stays 0)
 };
 
-// Encodes `merged` in the smallest encoding that carries it exactly.
-std::string EncodeUpdate(const UpdateFormat& format, const MergedBucket& merged);
+// One contributor's parts, encoded: disjoint, together all of the bucket.
+struct EncodedContribution {
+  float weight = 1.0f;
+  std::vector<std::span<const std::byte>> parts;
+};
 
-// A validated update, read from any thread. Holds a view of the payload, which must outlive it.
+// The smallest size in bytes that a payload of `chunk_count` present chunks can have: what
+// contributions are to be compared with.
+uint64_t SmallestUpdateBytes(const UpdateFormat& format, uint64_t chunk_count);
+
+// Merges `inputs` (ascending group id) and encodes the result in the smallest encoding that carries
+// it exactly, other than contributions. CHECKs the chunk size.
+std::string EncodeUpdate(const UpdateFormat& format, const PayloadPlace& place,
+                         std::span<const MergeInput> inputs);
+
+// What one thread needs to decode directions, kept from call to call.
+class DirectionScratch {
+ public:
+  DirectionScratch(const UpdateFormat& format, const TileKernels& kernels);
+
+ private:
+  friend class UpdateView;
+  TileMerger merger_;
+  std::vector<float> tile_;
+  const TileKernels& kernels_;
+};
+
+// A validated update, read from any thread. Holds views of bytes, which must outlive it.
 class UpdateView {
  public:
   // Errors: DATA_LOSS for a wrong checksum; INVALID_ARGUMENT naming field, expected and actual.
   static absl::StatusOr<UpdateView> Parse(std::span<const std::byte> payload,
-                                          const UpdateFormat& format, uint64_t first_chunk,
-                                          uint64_t chunk_count);
+                                          const UpdateFormat& format, const PayloadPlace& place);
+
+  // The update that merging `contributions` gives. That at `own`, if there is one, has no parts
+  // here: the receiver passes its own to Direction(). Errors: as PayloadView::Parse, and
+  // INVALID_ARGUMENT for parts that do not cover the bucket once.
+  static constexpr int kNotHere = -1;
+  static absl::StatusOr<UpdateView> FromContributions(
+      std::span<const EncodedContribution> contributions, int own, const UpdateFormat& format,
+      const PayloadPlace& place);
 
   UpdateEncoding encoding() const { return encoding_; }
+  bool needs_own() const { return own_ != kNotHere; }
 
   // Writes the direction u of chunks [first_chunk, first_chunk + out.size() / chunk_size), which
   // must lie within the update: decoded mean, or its sign; 0 where nothing was sent. `out` holds
-  // whole chunks. Thread-safe.
-  void Direction(uint64_t first_chunk, std::span<float> out) const;
+  // whole chunks; `own`, needed iff needs_own(), covers them. Thread-safe for distinct scratch and
+  // output; no allocation.
+  void Direction(uint64_t first_chunk, std::span<float> out, const PayloadView* own,
+                 DirectionScratch& scratch) const;
 
  private:
+  absl::Status ReadBody(std::span<const std::byte> body);
+  absl::Status ReadSigns(uint64_t elements);
+  absl::Status CheckDigits(uint64_t elements) const;
+  absl::Status ReadValues();
+  absl::Status CheckValues(uint64_t bitmap_bytes) const;
+  uint64_t SignElements() const;  // per present chunk
+  void DecodeAllSigns(uint64_t first, std::span<float> out, const TileKernels& kernels) const;
+  void DecodeKnown(uint64_t chunk, std::span<float> out) const;
+  bool IsZero(uint64_t element) const;
+  void DecodeValues(uint64_t first, std::span<float> out, DirectionScratch& scratch) const;
+  void DecodeContributions(uint64_t first_chunk, std::span<float> out, const PayloadView* own,
+                           DirectionScratch& scratch) const;
+
   UpdateFormat format_;
   UpdateEncoding encoding_ = UpdateEncoding::kSigns;
-  uint64_t first_chunk_ = 0;
-  uint64_t chunk_count_ = 0;
-  std::span<const std::byte> presence_;
+  PayloadPlace place_;
+  PresenceMap presence_;
   std::span<const std::byte> body_;   // after the presence bits
-  std::vector<uint64_t> chunk_rank_;  // per chunk: present chunks before it
+  std::span<const std::byte> zeros_;  // kSigns: 32 bits each
   std::vector<uint64_t> value_rank_;  // kValues: per present chunk, values before it
+  int own_ = kNotHere;
+  std::vector<float> weights_;                   // kContributions: per contributor
+  std::vector<std::vector<PayloadView>> parts_;  // kContributions: per contributor
 };
 
 }  // namespace isthmus

@@ -20,10 +20,17 @@ struct Named {
   T value;
 };
 
-constexpr std::array<Named<Scheme>, 2> kSchemes{
-    {{"flexdemo", Scheme::kFlexDemo}, {"full", Scheme::kFull}}};
-constexpr std::array<Named<ValueFormat>, 2> kValueFormats{
-    {{"f32", ValueFormat::kF32}, {"bf16", ValueFormat::kBf16}}};
+constexpr std::array<Named<Scheme>, 6> kSchemes{{{"flexdemo", Scheme::kFlexDemo},
+                                                 {"full", Scheme::kFull},
+                                                 {"random", Scheme::kRandom},
+                                                 {"striding", Scheme::kStriding},
+                                                 {"slicing", Scheme::kSlicing},
+                                                 {"none", Scheme::kNone}}};
+constexpr std::array<Named<ValueFormat>, 5> kValueFormats{{{"f32", ValueFormat::kF32},
+                                                           {"bf16", ValueFormat::kBf16},
+                                                           {"4bit", ValueFormat::kInt4},
+                                                           {"1bit", ValueFormat::kOneBit},
+                                                           {"sign", ValueFormat::kSign}}};
 constexpr std::array<Named<MergeRule>, 3> kMergeRules{{{"sender-mean", MergeRule::kSenderMean},
                                                        {"mean", MergeRule::kMean},
                                                        {"sum", MergeRule::kSum}}};
@@ -73,6 +80,31 @@ bool SameValue(const std::string& a, const std::string& b) {
   return a == b;
 }
 
+bool SendsAll(Scheme scheme) { return scheme == Scheme::kFull || scheme == Scheme::kNone; }
+
+// What goes with which scheme.
+absl::Status CheckScheme(const RunSpec& spec) {
+  const std::string with = absl::StrCat(" with scheme ", Name(spec.scheme));
+  if (SendsAll(spec.scheme)) {
+    if (spec.k != spec.chunk_size) {
+      return FieldError("k", absl::StrCat("chunk_size ", spec.chunk_size, with),
+                        absl::StrCat(spec.k));
+    }
+    if (spec.lr_in_momentum) return FieldError("lr_in_momentum", "false" + with, "true");
+    if (spec.alpha != 1.0f) return FieldError("alpha", "1" + with, Text(spec.alpha));
+    if (spec.values != ValueFormat::kF32 && spec.values != ValueFormat::kBf16) {
+      return FieldError("values", "f32 or bf16" + with, Name(spec.values));
+    }
+  } else if (spec.scheme != Scheme::kFlexDemo && !HasPositions(spec.chunk_size, spec.k)) {
+    return FieldError("k", absl::StrCat("a power of two below chunk_size ", spec.chunk_size, with),
+                      absl::StrCat(spec.k));
+  }
+  if (spec.values == ValueFormat::kSign && !spec.sign) {
+    return FieldError("sign", "true with values sign: magnitudes are not sent", "false");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckRate(const char* field, float value) {
   if (value >= 0.0f && value < 1.0f) return absl::OkStatus();
   return FieldError(field, "a number from 0 to below 1", absl::StrCat(value));
@@ -100,7 +132,12 @@ const char* Name(OptimizerKind kind) { return NameOf(kOptimizers, kind); }
 RunSpec DefaultRunSpec(Scheme scheme) {
   RunSpec spec;
   spec.scheme = scheme;
-  if (scheme == Scheme::kFull) {
+  if (scheme == Scheme::kRandom || scheme == Scheme::kStriding || scheme == Scheme::kSlicing) {
+    spec.k = 8;
+    spec.values = ValueFormat::kSign;
+    spec.merge = MergeRule::kMean;
+  }
+  if (SendsAll(scheme)) {
     spec.chunk_size = kMaxChunkSize;
     spec.k = kMaxChunkSize;
     spec.values = ValueFormat::kF32;
@@ -119,12 +156,9 @@ absl::Status Validate(const RunSpec& spec) {
   if (spec.k == 0 || spec.k > spec.chunk_size) {
     return FieldError("k", absl::StrCat("1 to chunk_size ", spec.chunk_size), absl::StrCat(spec.k));
   }
-  if (spec.scheme == Scheme::kFull && spec.k != spec.chunk_size) {
-    return FieldError("k", absl::StrCat("chunk_size ", spec.chunk_size, " with scheme full"),
-                      absl::StrCat(spec.k));
-  }
-  if (spec.scheme == Scheme::kFull && spec.lr_in_momentum) {
-    return FieldError("lr_in_momentum", "false with scheme full", "true");
+  if (absl::Status s = CheckScheme(spec); !s.ok()) return s;
+  if (!(spec.alpha > 0.0f && spec.alpha <= 1.0f)) {
+    return FieldError("alpha", "a number above 0, at most 1", Text(spec.alpha));
   }
   if (!(spec.decay >= 0.0f && spec.decay <= 1.0f)) {
     return FieldError("decay", "a number from 0 to 1", absl::StrCat(spec.decay));
@@ -149,16 +183,28 @@ absl::Status Validate(const RunSpec& spec) {
 }
 
 PayloadFormat ContributionFormat(const RunSpec& spec) {
+  const auto positions = [&] {
+    switch (spec.scheme) {
+      case Scheme::kRandom:
+        return Positions::kRandom;
+      case Scheme::kStriding:
+        return Positions::kStriding;
+      case Scheme::kSlicing:
+        return Positions::kSlicing;
+      default:
+        return Positions::kChosen;
+    }
+  };
   return {.transform = spec.scheme == Scheme::kFlexDemo ? Transform::kDct : Transform::kNone,
           .chunk_size = spec.chunk_size,
           .k = spec.k,
-          .values = spec.values};
+          .values = spec.values,
+          .positions = positions(),
+          .seed = spec.seed};
 }
 
 UpdateFormat MergedFormat(const RunSpec& spec) {
-  return {.transform = spec.scheme == Scheme::kFlexDemo ? Transform::kDct : Transform::kNone,
-          .chunk_size = spec.chunk_size,
-          .sign = spec.sign};
+  return {.contribution = ContributionFormat(spec), .merge = spec.merge, .sign = spec.sign};
 }
 
 std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec) {
@@ -168,6 +214,7 @@ std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec) {
       {"chunk_size", absl::StrCat(spec.chunk_size)},
       {"k", absl::StrCat(spec.k)},
       {"decay", Text(spec.decay)},
+      {"alpha", Text(spec.alpha)},
       {"lr_in_momentum", boolean(spec.lr_in_momentum)},
       {"values", Name(spec.values)},
       {"sign", boolean(spec.sign)},
@@ -181,6 +228,7 @@ std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec) {
       {"rounds", absl::StrCat(spec.rounds)},
       {"start_groups", absl::StrCat(spec.start_groups)},
       {"min_groups", absl::StrCat(spec.min_groups)},
+      {"seed", absl::StrCat(spec.seed)},
       {"initial_donor", spec.initial_donor ? absl::StrCat(spec.initial_donor->value()) : "lowest"}};
 }
 

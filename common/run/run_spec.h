@@ -19,13 +19,23 @@
 
 namespace isthmus {
 
-enum class Scheme : uint8_t { kFlexDemo = 0, kFull = 1 };
+// The replicator of a run. kNone exchanges nothing: groups train apart, which is what the others
+// are compared with.
+enum class Scheme : uint8_t {
+  kFlexDemo = 0,
+  kFull = 1,
+  kRandom = 2,
+  kStriding = 3,
+  kSlicing = 4,
+  kNone = 5
+};
 
 struct RunSpec {
   Scheme scheme = Scheme::kFlexDemo;
   uint32_t chunk_size = 64;
   uint32_t k = 4;
   float decay = 0.999f;
+  float alpha = 1.0f;  // the share of what is sent that leaves the momentum
   bool lr_in_momentum = false;
   ValueFormat values = ValueFormat::kBf16;
   bool sign = true;
@@ -36,15 +46,17 @@ struct RunSpec {
   uint32_t start_groups = 1;
   uint32_t min_groups = 1;
   std::optional<GroupId> initial_donor;
+  uint64_t seed = 0;  // of the positions of scheme random
   friend bool operator==(const RunSpec&, const RunSpec&) = default;
 };
 
-// The defaults of a scheme: FlexDeMo steps by sign with SGD; full synchronisation averages
-// float32 gradients and runs AdamW.
+// The defaults of a scheme: those that send a part step by sign with SGD; full synchronisation
+// averages float32 gradients and runs AdamW, and so does training apart.
 RunSpec DefaultRunSpec(Scheme scheme);
 
 // INVALID_ARGUMENT naming field, expected and actual for what cannot run: a chunk size that is no
-// power of two from 16 to 4096, k beyond it, rates out of range, min_groups above start_groups, ...
+// power of two from 16 to 4096, k beyond it, rates out of range, values or dials that do not go
+// with the scheme, min_groups above start_groups, ...
 absl::Status Validate(const RunSpec& spec);
 
 PayloadFormat ContributionFormat(const RunSpec& spec);

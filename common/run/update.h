@@ -28,6 +28,13 @@ struct Contributor {
   friend bool operator==(const Contributor&, const Contributor&) = default;
 };
 
+// A process that speaks for a group.
+struct Member {
+  GroupId group;
+  Incarnation incarnation;
+  friend bool operator==(const Member&, const Member&) = default;
+};
+
 struct ParameterGroupScalars {
   float lr = 0;
   float decay = 1;  // 1 - lr * weight_decay

@@ -25,6 +25,8 @@ void ToProto(const RunSpec& spec, v1::RunSpec* out) {
   out->set_start_groups(spec.start_groups);
   out->set_min_groups(spec.min_groups);
   if (spec.initial_donor) out->set_initial_donor(spec.initial_donor->value());
+  out->set_alpha(spec.alpha);
+  out->set_seed(spec.seed);
 }
 
 absl::StatusOr<RunSpec> FromProto(const v1::RunSpec& in) {
@@ -47,6 +49,8 @@ absl::StatusOr<RunSpec> FromProto(const v1::RunSpec& in) {
   spec.start_groups = in.start_groups();
   spec.min_groups = in.min_groups();
   if (in.has_initial_donor()) spec.initial_donor = GroupId(in.initial_donor());
+  spec.alpha = in.alpha();
+  spec.seed = in.seed();
   ISTHMUS_RETURN_IF_ERROR(Validate(spec));
   return spec;
 }

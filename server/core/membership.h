@@ -13,15 +13,9 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/run/update.h"
 
 namespace isthmus {
-
-// A process that speaks for a group.
-struct Member {
-  GroupId group;
-  Incarnation incarnation;
-  friend bool operator==(const Member&, const Member&) = default;
-};
 
 struct GroupState {
   GroupId id;

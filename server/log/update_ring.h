@@ -18,10 +18,25 @@
 
 namespace isthmus {
 
+// A serialized isthmus.v1.Update in pieces: a message may be cut between its fields, and a
+// contributor is not sent its own contribution. Immutable once in the ring.
 struct UpdateRecord {
-  std::string bytes;  // a serialized isthmus.v1.Update
+  struct Contribution {
+    GroupId group;
+    Incarnation incarnation;
+    std::string bytes;
+  };
+  std::string bytes;                        // all but the contributions
+  std::vector<Contribution> contributions;  // in the contributors' order; often none
   // Per contributor: how long it waited for the others (P26). Not part of the update.
   std::vector<std::pair<GroupId, absl::Duration>> waited;
+
+  // Bytes of all of it.
+  uint64_t TotalBytes() const;
+  // Bytes that this process of the group is to be sent, and a copy of `size` of them from `offset`
+  // on, which are there.
+  uint64_t BytesFor(GroupId group, Incarnation incarnation) const;
+  std::string CopyFor(GroupId group, Incarnation incarnation, uint64_t offset, uint64_t size) const;
 };
 
 // Holds at most `capacity_bytes` of records, but always the newest KeepAtLeast(), dropping the

@@ -6,18 +6,37 @@
 
 namespace isthmus {
 
-std::string MergeContributions(const RunSpec& run, uint64_t first_chunk, uint64_t chunk_count,
+bool ForwardContributions(const RunSpec& run, const PayloadPlace& place,
+                          std::span<const std::vector<StoredPart>> parts) {
+  uint64_t bytes = 0;
+  for (const std::vector<StoredPart>& group : parts) {
+    for (const StoredPart& part : group) bytes += part.payload.size();
+  }
+  const uint64_t groups = parts.size();
+  if (groups == 0) return false;
+  return bytes / groups * (groups - 1) <= SmallestUpdateBytes(MergedFormat(run), place.chunk_count);
+}
+
+std::string MergeContributions(const RunSpec& run, const PayloadPlace& place,
                                std::span<const Contributor> contributors,
-                               std::span<const std::vector<Selection>> parts) {
+                               std::span<const std::vector<StoredPart>> parts) {
   ISTHMUS_CHECK(contributors.size() == parts.size());
   if (contributors.empty()) return "";
+  const PayloadFormat format = ContributionFormat(run);
   std::vector<uint64_t> samples;
   for (const Contributor& contributor : contributors) samples.push_back(contributor.samples);
   const std::vector<float> weights = MergeWeights(samples);
+  std::vector<std::vector<PayloadView>> views(parts.size());
   std::vector<MergeInput> inputs;
-  for (size_t i = 0; i < parts.size(); ++i) inputs.push_back({weights[i], parts[i]});
-  return EncodeUpdate(MergedFormat(run),
-                      Merge(run.merge, run.chunk_size, run.k, first_chunk, chunk_count, inputs));
+  for (size_t i = 0; i < parts.size(); ++i) {
+    for (const StoredPart& part : parts[i]) {
+      auto view = PayloadView::Parse(std::as_bytes(std::span(part.payload)), format, part.place);
+      ISTHMUS_CHECK(view.ok());  // it was when it arrived
+      views[i].push_back(*std::move(view));
+    }
+    inputs.push_back({weights[i], views[i]});
+  }
+  return EncodeUpdate(MergedFormat(run), place, inputs);
 }
 
 }  // namespace isthmus

@@ -1,5 +1,4 @@
-// One bucket's contributions in, the update's payload out: common/compression's merge under the
-// run's rules.
+// One bucket's contributions in, the update out: common/compression's merge under the run's rules.
 #ifndef ISTHMUS_SERVER_MERGE_MERGE_BUCKET_H_
 #define ISTHMUS_SERVER_MERGE_MERGE_BUCKET_H_
 
@@ -10,15 +9,22 @@
 #include "common/compression/payload.h"
 #include "common/run/run_spec.h"
 #include "common/run/update.h"
+#include "server/merge/contribution_store.h"
 
 namespace isthmus {
 
-// `parts[i]` are those of `contributors[i]`, which ascend by group id and cover the chunk run.
-// The same bits on every machine. Empty without contributors. Thread-safe; takes milliseconds per
-// million parameters.
-std::string MergeContributions(const RunSpec& run, uint64_t first_chunk, uint64_t chunk_count,
+// True if the contributions themselves are a smaller update than any other encoding, for a receiver
+// that is one of the contributors and so lacks all but its own (docs/protocol.md, P20). It merges
+// them itself then.
+bool ForwardContributions(const RunSpec& run, const PayloadPlace& place,
+                          std::span<const std::vector<StoredPart>> parts);
+
+// `parts[i]` are those of `contributors[i]`, which ascend by group id and cover `place`. The same
+// bits on every machine. Empty without contributors. Thread-safe; takes milliseconds per million
+// parameters. CHECKs that the parts are valid.
+std::string MergeContributions(const RunSpec& run, const PayloadPlace& place,
                                std::span<const Contributor> contributors,
-                               std::span<const std::vector<Selection>> parts);
+                               std::span<const std::vector<StoredPart>> parts);
 
 }  // namespace isthmus
 

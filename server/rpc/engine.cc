@@ -262,17 +262,17 @@ absl::StatusOr<ChunkRun> Engine::BucketChunks(BucketIndex bucket) {
 void Engine::Part(StreamId id, GroupId group, WholePart part,
                   std::function<void(absl::Status)> done) {
   threads_->Post([this, id, group, part = std::move(part), done = std::move(done)]() mutable {
-    auto selection = DecodePayload(Bytes(part.payload), ContributionFormat(options_.core.run),
-                                   part.chunks.first, part.chunks.count);
-    if (!selection.ok()) {
+    const PayloadPlace place{part.round.value(), part.chunks.first, part.chunks.count};
+    const auto view =
+        PayloadView::Parse(Bytes(part.payload), ContributionFormat(options_.core.run), place);
+    if (!view.ok()) {
       {
         MutexLock lock(&mu_);
         ++rejected_;
       }
-      return done(
-          {selection.status().code(),
-           absl::StrCat("group ", group.value(), " round ", part.round.value(), " bucket ",
-                        part.bucket.value(), ": ", std::string(selection.status().message()))});
+      return done({view.status().code(),
+                   absl::StrCat("group ", group.value(), " round ", part.round.value(), " bucket ",
+                                part.bucket.value(), ": ", std::string(view.status().message()))});
     }
     done(Step([&](Coordinator& core, absl::Time now,
                   Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::Status {
@@ -284,7 +284,7 @@ void Engine::Part(StreamId id, GroupId group, WholePart part,
         return fate.status();
       }
       if (*fate == Coordinator::PartFate::kStore) {
-        store_.Put(group, part.round, part.bucket, *std::move(selection));
+        store_.Put(group, part.round, part.bucket, {place, std::move(part.payload)});
       }
       return absl::OkStatus();
     }));
@@ -426,7 +426,7 @@ void Engine::Perform(const Action& action) {
 }
 
 void Engine::PerformMerge(const MergeBucket& merge) {
-  std::vector<std::vector<Selection>> parts;
+  std::vector<std::vector<StoredPart>> parts;
   ChunkRun chunks;
   {
     MutexLock lock(&mu_);
@@ -437,11 +437,24 @@ void Engine::PerformMerge(const MergeBucket& merge) {
     }
   }
   threads_->Post([this, merge, chunks, parts = std::move(parts)] {
+    const PayloadPlace place{merge.update.round.value(), chunks.first, chunks.count};
     v1::Update update;
     ToProto(merge.update, &update);
-    update.set_payload(MergeContributions(options_.core.run, chunks.first, chunks.count,
-                                          merge.update.contributors, parts));
     auto record = std::make_shared<UpdateRecord>();
+    if (ForwardContributions(options_.core.run, place, parts)) {
+      for (size_t i = 0; i < parts.size(); ++i) {
+        const Contributor& contributor = merge.update.contributors[i];
+        v1::Update piece;  // a message with this field alone
+        v1::EncodedContribution* contribution = piece.add_contributions();
+        contribution->set_contributor(static_cast<uint32_t>(i));
+        for (const StoredPart& part : parts[i]) contribution->add_parts(part.payload);
+        record->contributions.push_back(
+            {contributor.group, contributor.incarnation, piece.SerializeAsString()});
+      }
+    } else {
+      update.set_payload(
+          MergeContributions(options_.core.run, place, merge.update.contributors, parts));
+    }
     update.SerializeToString(&record->bytes);
     for (size_t i = 0; i < merge.waited.size(); ++i) {
       record->waited.emplace_back(merge.update.contributors[i].group, merge.waited[i]);

@@ -70,9 +70,9 @@ void ExchangeStream::Handle() {
 absl::Status ExchangeStream::HandleHello(const v1::Hello& hello) {
   if (hello_done_) return absl::FailedPreconditionError("exchange stream: a second Hello");
   group_ = GroupId(hello.identity().group_id());
-  Coordinator::Hello event{{group_, Incarnation(hello.identity().incarnation())},
-                           hello.instance(),
-                           Sequence(hello.applied_sequence())};
+  incarnation_ = Incarnation(hello.identity().incarnation());
+  Coordinator::Hello event{
+      {group_, incarnation_}, hello.instance(), Sequence(hello.applied_sequence())};
   ISTHMUS_RETURN_IF_ERROR(engine_->Opened(id_, self_, event));
   hello_done_ = true;
   return absl::OkStatus();
@@ -179,10 +179,11 @@ bool ExchangeStream::NextUpdateFrame() {
   writing_.Clear();
   v1::UpdateFrame* frame = writing_.mutable_update();
   frame->set_sequence(next_update_.value());
-  frame->set_update_bytes(update_->bytes.size());
+  const uint64_t total = update_->BytesFor(group_, incarnation_);
+  frame->set_update_bytes(total);
   frame->set_offset(update_offset_);
-  const uint64_t size = std::min<uint64_t>(kFrameBytes, update_->bytes.size() - update_offset_);
-  frame->set_data(update_->bytes.data() + update_offset_, size);
+  const uint64_t size = std::min<uint64_t>(kFrameBytes, total - update_offset_);
+  frame->set_data(update_->CopyFor(group_, incarnation_, update_offset_, size));
   if (update_offset_ == 0) {
     for (const auto& [group, waited] : update_->waited) {
       if (group != group_) continue;
@@ -190,7 +191,7 @@ bool ExchangeStream::NextUpdateFrame() {
     }
   }
   update_offset_ += size;
-  if (update_offset_ == update_->bytes.size()) {
+  if (update_offset_ == total) {
     update_ = nullptr;
     ++next_update_;
   }

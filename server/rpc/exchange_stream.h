@@ -58,6 +58,7 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   PartAssembler assembler_;
   bool hello_done_ = false;
   GroupId group_;
+  Incarnation incarnation_;
   AckMeter received_;
 
   Mutex mu_;

@@ -35,9 +35,9 @@ absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame&
                        frame.chunk_count(), " chunks from ", frame.first_chunk(),
                        ", expected within [", bucket.first, ", ", end, ")"));
     }
-    const uint64_t expected = PayloadBytes(format_, frame.chunk_count());
-    if (frame.payload_bytes() != expected) {
-      return FrameError(frame, "payload_bytes", expected, frame.payload_bytes());
+    const uint64_t most = LargestPayloadBytes(format_, frame.chunk_count());
+    if (frame.payload_bytes() == 0 || frame.payload_bytes() > most) {
+      return FrameError(frame, "payload_bytes, 1 to", most, frame.payload_bytes());
     }
     const int rates = std::max(frame.info().lr_size(), frame.info().weight_decay_size());
     if (rates > static_cast<int>(kMaxParameterGroups)) {
@@ -49,8 +49,8 @@ absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame&
                             {frame.first_chunk(), frame.chunk_count()},
                             FromProto(frame.info()),
                             ""});
-    payload_bytes_ = expected;
-    part_->payload.reserve(expected);
+    payload_bytes_ = frame.payload_bytes();
+    part_->payload.reserve(payload_bytes_);
   }
   const uint64_t have = part_ ? part_->payload.size() : 0;
   if (!part_) return FrameError(frame, "offset", 0, frame.offset());

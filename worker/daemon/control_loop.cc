@@ -124,8 +124,12 @@ void DaemonImpl::TryRegister() {
 
 // A new run for this process: core and arithmetic start from nothing.
 void DaemonImpl::SetUpRun(const ControlClient::Registration& registration) {
-  pipeline_ = std::make_unique<Pipeline>(Pipeline::Options{options_.ranks, registration.run},
-                                         static_cast<PipelineEvents*>(this));
+  pipeline_ = std::make_unique<Pipeline>(
+      Pipeline::Options{.ranks = options_.ranks,
+                        .threads = options_.threads,
+                        .self = {options_.group, registration.incarnation},
+                        .run = registration.run},
+      static_cast<PipelineEvents*>(this));
   std::shared_ptr<JobSession> job;
   std::shared_ptr<ExchangeClient> old_stream;
   {

@@ -34,6 +34,7 @@ class Daemon {
     GroupId group{1};
     std::string label;
     uint32_t ranks = 1;
+    int threads = 1;  // that may work on one rank's bucket
     std::string socket_path;                           // where jobs attach
     std::vector<std::string> expect;                   // assertions on the run spec: "field=value"
     uint64_t nonce = 0;                                // random, non-zero

@@ -1,7 +1,9 @@
+#include <utility>
+
 #include "common/base/check.h"
 #include "common/compression/block_transform.h"
-#include "common/compression/dct.h"
 #include "common/compression/demo_codec.h"
+#include "common/kernels/simd.h"
 #include "worker/replication/part_momentum.h"
 #include "worker/replication/replicator.h"
 
@@ -10,42 +12,83 @@ namespace {
 
 class DemoReplicator : public Replicator {
  public:
-  DemoReplicator(const ReplicatorSpec& spec, const Buckets& buckets, uint32_t rank, uint32_t ranks)
-      : spec_(spec),
-        transform_(1, static_cast<int>(spec.format.chunk_size)),
-        momentum_(buckets, rank, ranks, spec.format.chunk_size) {}
-
-  const PayloadFormat& format() const override { return spec_.format; }
+  DemoReplicator(const RunSpec& run, const Buckets& buckets, const ReplicatorPlace& place)
+      : Replicator(ContributionFormat(run)),
+        lr_in_momentum_(run.lr_in_momentum),
+        codec_(format(), {.decay = run.decay, .alpha = run.alpha}, ActiveKernels(), place.threads,
+               place.parallel),
+        momentum_(MomentumLayout::kTiles, buckets, place, run.chunk_size) {}
 
   void Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr) override {
-    AccumulateMomentum(transform_, spec_.decay, spec_.lr_in_momentum ? lr : 1.0f, gradient,
-                       momentum_.of(bucket));
+    codec_.Accumulate(Scale(lr), gradient, momentum_.of(bucket));
   }
 
-  Selection Extract(BucketIndex bucket) override {
-    return ExtractTopK(spec_.format, momentum_.first_chunk(bucket), momentum_.of(bucket));
+  Extraction AccumulateAndExtract(Round round, BucketIndex bucket, std::span<const float> gradient,
+                                  float lr) override {
+    Extraction taken;
+    std::string payload;
+    codec_.AccumulateAndExtract(momentum_.place(round, bucket), Scale(lr), gradient,
+                                momentum_.of(bucket), &payload, &taken.exact);
+    taken.payload = std::make_shared<const std::string>(std::move(payload));
+    return taken;
   }
 
-  void Return(BucketIndex bucket, const Selection& taken) override {
-    momentum_.Return(bucket, taken);
+  void Return(Round round, BucketIndex bucket, const Extraction& taken) override {
+    const auto view = PayloadView::Parse(std::as_bytes(std::span(*taken.payload)), format(),
+                                         momentum_.place(round, bucket));
+    ISTHMUS_CHECK(view.ok());  // our own
+    codec_.Return(*view, taken.exact, momentum_.of(bucket));
   }
 
   void Reset() override { momentum_.Reset(); }
 
  private:
-  const ReplicatorSpec spec_;
+  float Scale(float lr) const { return lr_in_momentum_ ? lr : 1.0f; }
+
+  const bool lr_in_momentum_;
+  TileCodec codec_;
+  PartMomentum momentum_;
+};
+
+// k = chunk_size: every coefficient is sent, and nothing is selected.
+class WholeDemoReplicator : public Replicator {
+ public:
+  WholeDemoReplicator(const RunSpec& run, const Buckets& buckets, const ReplicatorPlace& place)
+      : Replicator(ContributionFormat(run)),
+        run_(run),
+        transform_(1, static_cast<int>(run.chunk_size)),
+        momentum_(MomentumLayout::kRows, buckets, place, run.chunk_size) {}
+
+  void Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr) override {
+    AccumulateMomentum(transform_, run_.decay, run_.lr_in_momentum ? lr : 1.0f, gradient,
+                       momentum_.of(bucket));
+  }
+
+  Extraction AccumulateAndExtract(Round round, BucketIndex bucket, std::span<const float> gradient,
+                                  float lr) override {
+    Accumulate(bucket, gradient, lr);
+    return ExtractRows(format(), momentum_.place(round, bucket), run_.alpha, momentum_.of(bucket));
+  }
+
+  void Return(Round round, BucketIndex bucket, const Extraction& taken) override {
+    ReturnRows(format(), momentum_.place(round, bucket), run_.alpha, taken, momentum_.of(bucket));
+  }
+
+  void Reset() override { momentum_.Reset(); }
+
+ private:
+  const RunSpec run_;
   const BlockTransform transform_;
   PartMomentum momentum_;
 };
 
 }  // namespace
 
-std::unique_ptr<Replicator> MakeDemoReplicator(const ReplicatorSpec& spec, const Buckets& buckets,
-                                               uint32_t rank, uint32_t ranks) {
-  ISTHMUS_CHECK(spec.format.transform == Transform::kDct);
-  ISTHMUS_CHECK(IsChunkSize(spec.format.chunk_size));
-  ISTHMUS_CHECK(0 < spec.format.k && spec.format.k <= spec.format.chunk_size);
-  return std::make_unique<DemoReplicator>(spec, buckets, rank, ranks);
+std::unique_ptr<Replicator> MakeDemoReplicator(const RunSpec& run, const Buckets& buckets,
+                                               const ReplicatorPlace& place) {
+  ISTHMUS_CHECK(run.scheme == Scheme::kFlexDemo);
+  if (run.k == run.chunk_size) return std::make_unique<WholeDemoReplicator>(run, buckets, place);
+  return std::make_unique<DemoReplicator>(run, buckets, place);
 }
 
 }  // namespace isthmus

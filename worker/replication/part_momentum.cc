@@ -1,30 +1,53 @@
 #include "worker/replication/part_momentum.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/compression/demo_codec.h"
+#include "common/tensor/layout.h"
 
 namespace isthmus {
 
-PartMomentum::PartMomentum(const Buckets& buckets, uint32_t rank, uint32_t ranks,
-                           uint32_t chunk_size)
-    : chunk_size_(chunk_size) {
+PartMomentum::PartMomentum(MomentumLayout layout, const Buckets& buckets,
+                           const ReplicatorPlace& place, uint32_t chunk_size) {
   ISTHMUS_CHECK(chunk_size > 0 && kUnitLength % chunk_size == 0);
   parts_.reserve(buckets.count());
   for (uint32_t b = 0; b < buckets.count(); ++b) {
-    const Extent extent = buckets.part(BucketIndex(b), rank, ranks);
-    parts_.push_back({extent.begin / chunk_size, std::vector<float>(extent.size())});
+    const Extent extent = buckets.part(BucketIndex(b), place.rank, place.ranks);
+    const uint64_t chunks = extent.size() / chunk_size;
+    const uint64_t length =
+        layout == MomentumLayout::kTiles ? TiledLength(chunks, chunk_size) : extent.size();
+    parts_.push_back({extent.begin / chunk_size, chunks, std::vector<float>(length)});
   }
 }
 
-void PartMomentum::Return(BucketIndex bucket, const Selection& taken) {
-  ISTHMUS_CHECK(taken.first_chunk == first_chunk(bucket));
-  ReturnSelection(chunk_size_, taken, of(bucket));
+PayloadPlace PartMomentum::place(Round round, BucketIndex bucket) const {
+  const Part& part = parts_[bucket.value()];
+  return {round.value(), part.first_chunk, part.chunk_count};
 }
 
 void PartMomentum::Reset() {
-  for (Part& part : parts_) std::fill(part.momentum.begin(), part.momentum.end(), 0.0f);
+  for (Part& part : parts_) std::ranges::fill(part.momentum, 0.0f);
+}
+
+Extraction ExtractRows(const PayloadFormat& format, const PayloadPlace& place, float alpha,
+                       std::span<float> momentum) {
+  std::string payload;
+  Selection taken = Extract(format, place, alpha, momentum, &payload);
+  Extraction extraction;
+  extraction.payload = std::make_shared<const std::string>(std::move(payload));
+  if (format.values == ValueFormat::kSign) extraction.exact = std::move(taken.values);
+  return extraction;
+}
+
+void ReturnRows(const PayloadFormat& format, const PayloadPlace& place, float alpha,
+                const Extraction& taken, std::span<float> momentum) {
+  absl::StatusOr<Selection> selection =
+      DecodePayload(std::as_bytes(std::span(*taken.payload)), format, place);
+  ISTHMUS_CHECK(selection.ok());  // our own
+  if (!taken.exact.empty()) selection->values = taken.exact;
+  ReturnSelection(format.chunk_size, alpha, *selection, momentum);
 }
 
 }  // namespace isthmus

@@ -1,36 +1,47 @@
-// The momentum of one rank: a vector per bucket, as long as the rank's part of it.
+// The momentum of one rank: a vector per bucket, of the rank's part of it.
 #ifndef ISTHMUS_WORKER_REPLICATION_PART_MOMENTUM_H_
 #define ISTHMUS_WORKER_REPLICATION_PART_MOMENTUM_H_
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "common/base/ids.h"
 #include "common/compression/payload.h"
 #include "common/tensor/buckets.h"
+#include "worker/replication/replicator.h"
 
 namespace isthmus {
+
+// How the chunks of a part lie in memory: one after the other, or in tiles of 16 side by side.
+enum class MomentumLayout { kRows, kTiles };
 
 // Single-threaded, as its replicator.
 class PartMomentum {
  public:
-  PartMomentum(const Buckets& buckets, uint32_t rank, uint32_t ranks, uint32_t chunk_size);
+  PartMomentum(MomentumLayout layout, const Buckets& buckets, const ReplicatorPlace& place,
+               uint32_t chunk_size);
 
   std::span<float> of(BucketIndex bucket) { return parts_[bucket.value()].momentum; }
   // In the flat vector's chunk grid, which is the same for every rank.
-  uint64_t first_chunk(BucketIndex bucket) const { return parts_[bucket.value()].first_chunk; }
-  // CHECKs that `taken` is of the rank's part, then adds it back.
-  void Return(BucketIndex bucket, const Selection& taken);
+  PayloadPlace place(Round round, BucketIndex bucket) const;
   void Reset();
 
  private:
   struct Part {
     uint64_t first_chunk = 0;
+    uint64_t chunk_count = 0;
     std::vector<float> momentum;
   };
-  uint32_t chunk_size_;
   std::vector<Part> parts_;
 };
+
+// What both row schemes share: extracts by demo_codec.h, and returns what an extraction took.
+Extraction ExtractRows(const PayloadFormat& format, const PayloadPlace& place, float alpha,
+                       std::span<float> momentum);
+void ReturnRows(const PayloadFormat& format, const PayloadPlace& place, float alpha,
+                const Extraction& taken, std::span<float> momentum);
 
 }  // namespace isthmus
 

@@ -166,7 +166,12 @@ class Stream : public ExchangeClient,
   absl::Status HandleUpdate() {
     ISTHMUS_ASSIGN_OR_RETURN(std::optional<v1::Update> update, assembler_.Add(reading_.update()));
     if (!update) return absl::OkStatus();
-    ReceivedUpdate received{FromProto(*update), std::move(*update->mutable_payload())};
+    ReceivedUpdate received{FromProto(*update), std::move(*update->mutable_payload()), {}};
+    for (v1::EncodedContribution& contribution : *update->mutable_contributions()) {
+      ReceivedUpdate::Contribution& to = received.contributions.emplace_back();
+      to.contributor = contribution.contributor();
+      for (std::string& part : *contribution.mutable_parts()) to.parts.push_back(std::move(part));
+    }
     return events_->OnUpdate(id_, std::move(received), assembler_.peer_wait());
   }
 
@@ -224,13 +229,14 @@ class Stream : public ExchangeClient,
     frame->set_bucket(out.part.bucket.value());
     frame->set_first_chunk(out.part.first_chunk);
     frame->set_chunk_count(out.part.chunk_count);
-    frame->set_payload_bytes(out.part.payload.size());
+    const std::string& payload = *out.part.payload;
+    frame->set_payload_bytes(payload.size());
     frame->set_offset(part_offset_);
-    const uint64_t size = std::min<uint64_t>(kFrameBytes, out.part.payload.size() - part_offset_);
-    frame->set_data(out.part.payload.data() + part_offset_, size);
+    const uint64_t size = std::min<uint64_t>(kFrameBytes, payload.size() - part_offset_);
+    frame->set_data(payload.data() + part_offset_, size);
     if (part_offset_ == 0) ToProto(out.info, frame->mutable_info());
     part_offset_ += size;
-    if (part_offset_ < out.part.payload.size()) return;
+    if (part_offset_ < payload.size()) return;
     part_offset_ = 0;
     parts_.pop_front();
   }

@@ -18,6 +18,7 @@
 #include "worker/step/rank_state.h"
 #include "worker/step/rank_threads.h"
 #include "worker/step/shared_update.h"
+#include "worker/step/work_pool.h"
 
 namespace isthmus {
 namespace {
@@ -45,6 +46,7 @@ class Pipeline::Impl {
       : options_(std::move(options)),
         events_(events),
         communicators_(MakeLocalCommunicators(options_.ranks)),
+        pool_(options_.threads),
         threads_(options_.ranks, Clock::Real(), [this](const absl::Status& status) {
           Abort(status);
           events_->OnFailure(status);
@@ -107,6 +109,7 @@ class Pipeline::Impl {
   // visible to rank threads.
   std::unique_ptr<State> state_;
   std::vector<std::unique_ptr<Communicator>> communicators_;
+  WorkPool pool_;
   RankThreads threads_;  // last: its threads use everything above
 };
 
@@ -134,7 +137,11 @@ absl::Status Pipeline::Impl::Configure(const Layout& layout) {
     state->constants.resize(layout.constants_bytes());
     for (uint32_t rank = 0; rank < ranks(); ++rank) {
       state->ranks.push_back(
-          std::make_unique<RankState>(options_.run, state->layout, state->buckets, rank, ranks()));
+          std::make_unique<RankState>(options_.run, state->layout, state->buckets,
+                                      ReplicatorPlace{.rank = rank,
+                                                      .ranks = ranks(),
+                                                      .threads = options_.threads,
+                                                      .parallel = pool_.parallel_for()}));
     }
     state_ = std::move(state);
   } catch (const std::bad_alloc&) {
@@ -176,14 +183,16 @@ absl::Status Pipeline::Impl::Process(uint32_t rank, JobSession& job, Round round
     if (rank == 0) events_->OnNonFinite(round, bucket);
     return absl::OkStatus();
   }
-  mine.Accumulate(bucket, mean, lr);
-  if (!extract || part.empty()) return absl::OkStatus();
+  if (!extract || part.empty()) {
+    mine.Accumulate(bucket, mean, lr);
+    return absl::OkStatus();
+  }
   events_->OnPart({.round = round,
                    .bucket = bucket,
                    .rank = rank,
                    .first_chunk = part.begin / options_.run.chunk_size,
                    .chunk_count = part.size() / options_.run.chunk_size,
-                   .payload = mine.Extract(round, bucket)});
+                   .payload = mine.AccumulateAndExtract(round, bucket, mean, lr)});
   return absl::OkStatus();
 }
 
@@ -198,8 +207,8 @@ absl::Status Pipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Credit c
   }
   if (!header.contributors.empty()) {
     ISTHMUS_ASSIGN_OR_RETURN(const UpdateView* view,
-                             update.Parsed(options_.run, state().layout, buckets()));
-    mine.Apply(header, *view);
+                             update.Parsed(options_.run, options_.self, state().layout, buckets()));
+    ISTHMUS_RETURN_IF_ERROR(mine.Apply(header, *view));
   }
   mine.Settle(header.round, header.bucket, credit);
   if (gather_to == nullptr) return absl::OkStatus();

@@ -29,10 +29,16 @@
 
 namespace isthmus {
 
-// An update as received: its header and its encoded payload (empty without contributors).
+// An update as received: its header and, unless nobody contributed, either an encoded payload or
+// the contributions themselves.
 struct ReceivedUpdate {
+  struct Contribution {
+    uint32_t contributor = 0;        // index into the header's contributors
+    std::vector<std::string> parts;  // common/compression/payload.h
+  };
   UpdateHeader header;
-  std::string payload;
+  std::string payload;  // common/compression/update_payload.h
+  std::vector<Contribution> contributions;
 };
 
 // One rank's encoded part of a contribution.
@@ -42,7 +48,7 @@ struct ContributionPart {
   uint32_t rank = 0;
   uint64_t first_chunk = 0;
   uint64_t chunk_count = 0;
-  std::string payload;  // common/compression/payload.h
+  std::shared_ptr<const std::string> payload;  // common/compression/payload.h
 };
 
 // A whole state, as it crosses the wire: masters, optimizer state vectors (each float32,
@@ -71,6 +77,8 @@ class Pipeline {
  public:
   struct Options {
     uint32_t ranks = 1;
+    int threads = 1;  // that may work on one rank's bucket
+    Member self;      // whose own contributions updates may leave out
     RunSpec run;
   };
   // Starts the rank threads. `events` must outlive the pipeline.

@@ -1,12 +1,16 @@
 #include "worker/step/rank_state.h"
 
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 
 #include "common/base/check.h"
+#include "common/base/status_macros.h"
 #include "common/compression/state_hash.h"
+#include "common/kernels/simd.h"
 
 namespace isthmus {
 namespace {
@@ -15,15 +19,7 @@ static_assert(std::endian::native == std::endian::little, "images are little-end
 
 // A direction is written and used this many elements at a time, so that it stays in the cache. A
 // multiple of every chunk size.
-constexpr uint64_t kBlockLength = 4 * kUnitLength;
-
-std::unique_ptr<Replicator> MakeReplicator(const RunSpec& run, const Buckets& buckets,
-                                           uint32_t rank, uint32_t ranks) {
-  const ReplicatorSpec spec{
-      .format = ContributionFormat(run), .decay = run.decay, .lr_in_momentum = run.lr_in_momentum};
-  return run.scheme == Scheme::kFull ? MakeFullReplicator(spec, buckets, rank, ranks)
-                                     : MakeDemoReplicator(spec, buckets, rank, ranks);
-}
+constexpr uint64_t kBlockLength = kUnitLength;
 
 }  // namespace
 
@@ -35,8 +31,13 @@ bool AllUsable(std::span<const float> gradient) {
 }
 
 RankState::RankState(const RunSpec& run, const Layout& layout, const Buckets& buckets,
-                     uint32_t rank, uint32_t ranks)
-    : run_(run), layout_(layout), buckets_(buckets), rank_(rank), ranks_(ranks) {
+                     const ReplicatorPlace& place)
+    : run_(run),
+      layout_(layout),
+      buckets_(buckets),
+      rank_(place.rank),
+      ranks_(place.ranks),
+      direction_scratch_(MergedFormat(run), ActiveKernels()) {
   uint64_t length = 0;
   uint64_t longest = 0;
   for (uint32_t b = 0; b < buckets.count(); ++b) {
@@ -49,7 +50,7 @@ RankState::RankState(const RunSpec& run, const Layout& layout, const Buckets& bu
   optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(run.optimizer)));
   for (std::vector<float>& vector : optimizer_) vector.resize(length);
   scratch_.resize(longest);
-  replicator_ = MakeReplicator(run, buckets, rank, ranks);
+  replicator_ = MakeReplicator(run, buckets, place);
 }
 
 std::span<const float> RankState::masters(BucketIndex bucket) const {
@@ -68,20 +69,45 @@ void RankState::Accumulate(BucketIndex bucket, std::span<const float> gradient, 
   replicator_->Accumulate(bucket, gradient, lr);
 }
 
-std::string RankState::Extract(Round round, BucketIndex bucket) {
-  const auto [taken, inserted] = taken_.emplace(Key(round, bucket), replicator_->Extract(bucket));
+std::shared_ptr<const std::string> RankState::AccumulateAndExtract(Round round, BucketIndex bucket,
+                                                                   std::span<const float> gradient,
+                                                                   float lr) {
+  const auto [taken, inserted] = taken_.try_emplace(Key(round, bucket));
   ISTHMUS_CHECK(inserted);
-  return EncodePayload(replicator_->format(), taken->second);
+  taken->second = replicator_->AccumulateAndExtract(round, bucket, gradient, lr);
+  return taken->second.payload;
 }
 
-void RankState::Apply(const UpdateHeader& header, const UpdateView& update) {
+absl::StatusOr<std::optional<PayloadView>> RankState::Own(const UpdateHeader& header,
+                                                          const Extent& extent, bool needed) const {
+  if (!needed || extent.empty()) return std::optional<PayloadView>();
+  const auto taken = taken_.find(Key(header.round, header.bucket));
+  if (taken == taken_.end()) {
+    return absl::InternalError(absl::StrCat("update ", header.sequence.value(), " of round ",
+                                            header.round.value(), " bucket ", header.bucket.value(),
+                                            ": this group's own contribution is not remembered"));
+  }
+  const Extraction& extraction = taken->second;
+  const std::string& payload = extraction.own != nullptr ? *extraction.own : *extraction.payload;
+  ISTHMUS_ASSIGN_OR_RETURN(
+      PayloadView view, PayloadView::Parse(std::as_bytes(std::span(payload)), replicator_->format(),
+                                           {header.round.value(), extent.begin / run_.chunk_size,
+                                            extent.size() / run_.chunk_size}));
+  return std::optional<PayloadView>(std::move(view));
+}
+
+absl::Status RankState::Apply(const UpdateHeader& header, const UpdateView& update) {
   const Extent whole = part(header.bucket);
+  ISTHMUS_ASSIGN_OR_RETURN(const std::optional<PayloadView> own,
+                           Own(header, whole, update.needs_own()));
   for (uint64_t begin = whole.begin; begin < whole.end; begin += kBlockLength) {
     const Extent block{begin, std::min(begin + kBlockLength, whole.end)};
     const std::span<float> direction = std::span(scratch_).first(block.size());
-    update.Direction(block.begin / run_.chunk_size, direction);
+    update.Direction(block.begin / run_.chunk_size, direction, own ? &*own : nullptr,
+                     direction_scratch_);
     ApplyBlock(header, block, direction, starts_[header.bucket.value()] + begin - whole.begin);
   }
+  return absl::OkStatus();
 }
 
 // `first` is where `block` begins in masters_.
@@ -112,7 +138,7 @@ void RankState::Settle(Round round, BucketIndex bucket, Credit credit) {
   if (credit == Credit::kNone) return;
   const auto taken = taken_.find(Key(round, bucket));
   if (taken == taken_.end()) return;  // an empty part, or forgotten with a snapshot
-  if (credit == Credit::kReturn) replicator_->Return(bucket, taken->second);
+  if (credit == Credit::kReturn) replicator_->Return(round, bucket, taken->second);
   taken_.erase(taken);
 }
 

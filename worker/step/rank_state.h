@@ -4,6 +4,9 @@
 #ifndef ISTHMUS_WORKER_STEP_RANK_STATE_H_
 #define ISTHMUS_WORKER_STEP_RANK_STATE_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -36,8 +39,8 @@ bool AllUsable(std::span<const float> gradient);
 class RankState {
  public:
   // All zero. Throws std::bad_alloc.
-  RankState(const RunSpec& run, const Layout& layout, const Buckets& buckets, uint32_t rank,
-            uint32_t ranks);
+  RankState(const RunSpec& run, const Layout& layout, const Buckets& buckets,
+            const ReplicatorPlace& place);
 
   Extent part(BucketIndex bucket) const { return buckets_.part(bucket, rank_, ranks_); }
   std::span<const float> masters(BucketIndex bucket) const;
@@ -46,13 +49,16 @@ class RankState {
 
   // Adds the part's reduced gradient, all of it usable, to the momentum.
   void Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr);
-  // Takes out of the momentum what to send, remembers it, and returns it encoded. CHECKs that
-  // nothing is remembered for (round, bucket) yet.
-  std::string Extract(Round round, BucketIndex bucket);
+  // The same; then takes out of the momentum what to send, remembers it, and returns it encoded.
+  // CHECKs that nothing is remembered for (round, bucket) yet.
+  std::shared_ptr<const std::string> AccumulateAndExtract(Round round, BucketIndex bucket,
+                                                          std::span<const float> gradient,
+                                                          float lr);
 
   // Applies the part of `update`'s direction to masters and optimizer state. `header.scalars` has
-  // an entry for each parameter group of the layout.
-  void Apply(const UpdateHeader& header, const UpdateView& update);
+  // an entry for each parameter group of the layout. Errors: INTERNAL if the update needs this
+  // group's own contribution and it is not remembered.
+  absl::Status Apply(const UpdateHeader& header, const UpdateView& update);
   // What was taken for (round, bucket), if anything, is forgotten (kMerged) or first added back to
   // the momentum (kReturn).
   void Settle(Round round, BucketIndex bucket, Credit credit);
@@ -72,6 +78,10 @@ class RankState {
  private:
   using Key = std::pair<Round, BucketIndex>;
 
+  // What this group remembers having sent for the update, if the update leaves it to the receiver.
+  // Of a run that exchanges nothing: what it applies.
+  absl::StatusOr<std::optional<PayloadView>> Own(const UpdateHeader& header, const Extent& extent,
+                                                 bool needed) const;
   // The part's elements of one of the contiguous vectors below.
   std::span<float> PartOf(std::vector<float>& vector, BucketIndex bucket) const;
   void ApplyBlock(const UpdateHeader& header, const Extent& block, std::span<const float> direction,
@@ -87,7 +97,8 @@ class RankState {
   std::vector<std::vector<float>> optimizer_;  // OptimizerStateVectors() of them, as masters_
   std::vector<float> scratch_;                 // as long as the largest part
   std::unique_ptr<Replicator> replicator_;
-  std::map<Key, Selection> taken_;  // bounded by the rounds that are open
+  DirectionScratch direction_scratch_;
+  std::map<Key, Extraction> taken_;  // bounded by the rounds that are open
 };
 
 }  // namespace isthmus

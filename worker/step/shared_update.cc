@@ -12,24 +12,65 @@ namespace isthmus {
 SharedUpdate::SharedUpdate(std::shared_ptr<const ReceivedUpdate> received)
     : received_(std::move(received)) {}
 
-absl::StatusOr<const UpdateView*> SharedUpdate::Parsed(const RunSpec& run, const Layout& layout,
+absl::StatusOr<const UpdateView*> SharedUpdate::Parsed(const RunSpec& run, Member self,
+                                                       const Layout& layout,
                                                        const Buckets& buckets) {
   MutexLock lock(&mu_);
-  if (!view_.has_value()) view_ = Parse(run, layout, buckets);
+  if (!view_.has_value()) view_ = Parse(run, self, layout, buckets);
   if (!view_->ok()) return view_->status();
   return &**view_;
 }
 
-absl::StatusOr<UpdateView> SharedUpdate::Parse(const RunSpec& run, const Layout& layout,
-                                               const Buckets& buckets) const {
+absl::StatusOr<UpdateView> SharedUpdate::Parse(const RunSpec& run, Member self,
+                                               const Layout& layout, const Buckets& buckets) const {
   if (header().scalars.size() != layout.parameter_groups()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "update ", header().sequence.value(), ": expected scalars of ", layout.parameter_groups(),
         " parameter groups, got ", header().scalars.size()));
   }
   const Extent extent = buckets.bucket(header().bucket);
-  return UpdateView::Parse(std::as_bytes(std::span(received_->payload)), MergedFormat(run),
-                           extent.begin / run.chunk_size, extent.size() / run.chunk_size);
+  const PayloadPlace place{header().round.value(), extent.begin / run.chunk_size,
+                           extent.size() / run.chunk_size};
+  if (received_->payload.empty()) return FromContributions(run, self, place);
+  return UpdateView::Parse(std::as_bytes(std::span(received_->payload)), MergedFormat(run), place);
+}
+
+absl::StatusOr<UpdateView> SharedUpdate::FromContributions(const RunSpec& run, Member self,
+                                                           const PayloadPlace& place) const {
+  const std::vector<Contributor>& contributors = header().contributors;
+  const auto wrong = [&](const std::string& what) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("update ", header().sequence.value(), ": ", what));
+  };
+  std::vector<uint64_t> samples;
+  for (const Contributor& contributor : contributors) samples.push_back(contributor.samples);
+  const std::vector<float> weights = MergeWeights(samples);
+  std::vector<EncodedContribution> encoded(contributors.size());
+  int own = UpdateView::kNotHere;
+  for (size_t i = 0; i < contributors.size(); ++i) {
+    encoded[i].weight = weights[i];
+    if (contributors[i].group == self.group && contributors[i].incarnation == self.incarnation) {
+      own = static_cast<int>(i);
+    }
+  }
+  // A run that exchanges nothing applies what is its own, and nothing else.
+  if (run.scheme == Scheme::kNone) {
+    if (own == UpdateView::kNotHere) encoded.clear();
+    if (own != UpdateView::kNotHere) encoded.assign(1, EncodedContribution{});
+    return UpdateView::FromContributions(encoded, own == UpdateView::kNotHere ? own : 0,
+                                         MergedFormat(run), place);
+  }
+  for (const ReceivedUpdate::Contribution& contribution : received_->contributions) {
+    const size_t i = contribution.contributor;
+    if (i >= contributors.size() || static_cast<int>(i) == own || !encoded[i].parts.empty()) {
+      return wrong(absl::StrCat("contribution of contributor ", i, " of ", contributors.size(),
+                                ": expected each but this group's own once"));
+    }
+    for (const std::string& part : contribution.parts) {
+      encoded[i].parts.push_back(std::as_bytes(std::span(part)));
+    }
+  }
+  return UpdateView::FromContributions(encoded, own, MergedFormat(run), place);
 }
 
 }  // namespace isthmus

@@ -25,15 +25,18 @@ class SharedUpdate {
   const UpdateHeader& header() const { return received_->header; }
 
   // The direction of an update that has contributors; valid as long as this object.
-  // `header().bucket` is one of `buckets`. Every rank gets the same answer. Errors:
-  // INVALID_ARGUMENT for another number of parameter groups than the layout's; else those of
-  // UpdateView::Parse.
-  absl::StatusOr<const UpdateView*> Parsed(const RunSpec& run, const Layout& layout,
+  // `header().bucket` is one of `buckets`; `self` is the one contributor whose own contribution may
+  // be left out. Every rank gets the same answer. Errors: INVALID_ARGUMENT for another number of
+  // parameter groups than the layout's, or contributions that are not the contributors'; else those
+  // of UpdateView.
+  absl::StatusOr<const UpdateView*> Parsed(const RunSpec& run, Member self, const Layout& layout,
                                            const Buckets& buckets);
 
  private:
-  absl::StatusOr<UpdateView> Parse(const RunSpec& run, const Layout& layout,
+  absl::StatusOr<UpdateView> Parse(const RunSpec& run, Member self, const Layout& layout,
                                    const Buckets& buckets) const;
+  absl::StatusOr<UpdateView> FromContributions(const RunSpec& run, Member self,
+                                               const PayloadPlace& place) const;
 
   const std::shared_ptr<const ReceivedUpdate> received_;  // the engine may keep it too
   Mutex mu_;

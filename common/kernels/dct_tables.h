@@ -1,9 +1,7 @@
-// The rotation angles of dct.cc as compile-time constants: no libm, so the same bits everywhere.
-#ifndef ISTHMUS_COMMON_COMPRESSION_DCT_TABLES_H_
-#define ISTHMUS_COMMON_COMPRESSION_DCT_TABLES_H_
-
-#include <array>
-#include <numbers>
+// The rotation angles of dct_formulas.h as compile-time constants: no libm, so the same bits
+// everywhere.
+#ifndef ISTHMUS_COMMON_KERNELS_DCT_TABLES_H_
+#define ISTHMUS_COMMON_KERNELS_DCT_TABLES_H_
 
 namespace isthmus {
 
@@ -32,15 +30,16 @@ constexpr double TaylorSin(double x) {
 // (0, pi/4), so no range reduction is needed.
 template <int N>
 struct Rotations {
-  std::array<float, N / 2> cos;
-  std::array<float, N / 2> sin;
+  float cos[N / 2];
+  float sin[N / 2];
 };
 
 template <int N>
 constexpr Rotations<N> MakeRotations() {
+  constexpr double kPi = 3.141592653589793238462643383279502884;
   Rotations<N> rotations{};
   for (int j = 0; j < N / 2; ++j) {
-    const double angle = (2 * j + 1) * std::numbers::pi / (4.0 * N);
+    const double angle = (2 * j + 1) * kPi / (4.0 * N);
     rotations.cos[j] = static_cast<float>(TaylorCos(angle));
     rotations.sin[j] = static_cast<float>(TaylorSin(angle));
   }
@@ -52,4 +51,4 @@ inline constexpr Rotations<N> kRotations = MakeRotations<N>();
 
 }  // namespace isthmus
 
-#endif  // ISTHMUS_COMMON_COMPRESSION_DCT_TABLES_H_
+#endif  // ISTHMUS_COMMON_KERNELS_DCT_TABLES_H_

@@ -1,0 +1,10 @@
+// Registers of 128 bits, which every machine of these architectures has.
+#include "common/kernels/tile_kernels_impl.h"
+
+namespace isthmus {
+#if defined(__aarch64__)
+const TileKernels kVector128Kernels = VectorKernels<4>::Table("neon");
+#else
+const TileKernels kVector128Kernels = VectorKernels<4>::Table("sse2");
+#endif
+}  // namespace isthmus

@@ -1,0 +1,8 @@
+// Compiled for AVX2 (without FMA: products and sums are rounded apart).
+#include "common/kernels/tile_kernels_impl.h"
+
+#if defined(__x86_64__)
+namespace isthmus {
+const TileKernels kAvx2Kernels = VectorKernels<8>::Table("avx2");
+}  // namespace isthmus
+#endif

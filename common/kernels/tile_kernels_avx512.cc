@@ -1,0 +1,8 @@
+// Compiled for AVX-512 F, BW, DQ and VL.
+#include "common/kernels/tile_kernels_impl.h"
+
+#if defined(__x86_64__)
+namespace isthmus {
+const TileKernels kAvx512Kernels = VectorKernels<16>::Table("avx512");
+}  // namespace isthmus
+#endif

@@ -1,0 +1,6 @@
+// One chunk at a time, in plain floats: the specification of the others.
+#include "common/kernels/tile_kernels_impl.h"
+
+namespace isthmus {
+const TileKernels kScalarKernels = VectorKernels<1>::Table("scalar");
+}  // namespace isthmus
