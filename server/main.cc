@@ -113,6 +113,9 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   run->add_option("--initial-donor", flags.initial_donor,
                   "Group whose parameters all start from; default: the lowest id");
+  run->add_option("--audit-rounds", given.audit_rounds,
+                  "Rounds from one comparison of all groups' states to the next; 0: none")
+      ->capture_default_str();
   auto* limits = app.add_option_group("Patience and limits");
   limits
       ->add_option("--deadline", flags.deadline,

@@ -73,6 +73,8 @@ bool SameValue(const std::string& a, const std::string& b) {
   return a == b;
 }
 
+constexpr uint32_t kMaxAuditRounds = 1'000'000;
+
 absl::Status CheckRate(const char* field, float value) {
   if (value >= 0.0f && value < 1.0f) return absl::OkStatus();
   return FieldError(field, "a number from 0 to below 1", absl::StrCat(value));
@@ -145,6 +147,10 @@ absl::Status Validate(const RunSpec& spec) {
     return FieldError("min_groups", absl::StrCat("1 to start_groups ", spec.start_groups),
                       absl::StrCat(spec.min_groups));
   }
+  if (spec.audit_rounds > kMaxAuditRounds) {
+    return FieldError("audit_rounds", absl::StrCat("at most ", kMaxAuditRounds),
+                      absl::StrCat(spec.audit_rounds));
+  }
   return absl::OkStatus();
 }
 
@@ -181,7 +187,8 @@ std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec) {
       {"rounds", absl::StrCat(spec.rounds)},
       {"start_groups", absl::StrCat(spec.start_groups)},
       {"min_groups", absl::StrCat(spec.min_groups)},
-      {"initial_donor", spec.initial_donor ? absl::StrCat(spec.initial_donor->value()) : "lowest"}};
+      {"initial_donor", spec.initial_donor ? absl::StrCat(spec.initial_donor->value()) : "lowest"},
+      {"audit_rounds", absl::StrCat(spec.audit_rounds)}};
 }
 
 absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::string>& expect) {

@@ -25,6 +25,7 @@ void ToProto(const RunSpec& spec, v1::RunSpec* out) {
   out->set_start_groups(spec.start_groups);
   out->set_min_groups(spec.min_groups);
   if (spec.initial_donor) out->set_initial_donor(spec.initial_donor->value());
+  out->set_audit_rounds(spec.audit_rounds);
 }
 
 absl::StatusOr<RunSpec> FromProto(const v1::RunSpec& in) {
@@ -47,6 +48,7 @@ absl::StatusOr<RunSpec> FromProto(const v1::RunSpec& in) {
   spec.start_groups = in.start_groups();
   spec.min_groups = in.min_groups();
   if (in.has_initial_donor()) spec.initial_donor = GroupId(in.initial_donor());
+  spec.audit_rounds = in.audit_rounds();
   ISTHMUS_RETURN_IF_ERROR(Validate(spec));
   return spec;
 }
