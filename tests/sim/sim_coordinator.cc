@@ -119,6 +119,17 @@ void SimCoordinator::OnCaughtUp(std::shared_ptr<Stream> stream, TransferId trans
   Perform(actions);
 }
 
+void SimCoordinator::OnAudit(std::shared_ptr<Stream> stream, Round round,
+                             const BucketHashes& hashes) {
+  if (!stream->server_open) return;
+  Actions actions;
+  const absl::Status status = core_.AuditArrived(stream->id, round, hashes, world_->now, actions);
+  world_->Check(status.ok() || status.code() == absl::StatusCode::kAborted,
+                absl::StrCat("audit refused: ", std::string(status.message())));
+  if (!status.ok()) EndStream(stream->id, status);
+  Perform(actions);
+}
+
 void SimCoordinator::OnStreamBroken(std::shared_ptr<Stream> stream) {
   if (!stream->server_open) return;
   stream->server_open = false;
@@ -184,10 +195,13 @@ void SimCoordinator::PerformOne(const Action& action) {
     down(closed->stream, [c = *closed](StreamPeer& p) { p.OnClosed(c.round, c.bucket); });
   } else if (const auto* transfer = std::get_if<StartTransfer>(&action)) {
     relays_[transfer->transfer] = {transfer->donor, transfer->joiner};
-    down(transfer->donor, [t = transfer->transfer](StreamPeer& p) { p.OnSnapshotAsked(t); });
+    down(transfer->donor,
+         [t = *transfer](StreamPeer& p) { p.OnSnapshotAsked(t.transfer, t.at_least); });
   } else if (const auto* abort = std::get_if<AbortTransfer>(&action)) {
     relays_.erase(abort->transfer);
-    down(abort->joiner, [t = abort->transfer](StreamPeer& p) { p.OnSnapshotAborted(t); });
+    for (const StreamId end : {abort->donor, abort->joiner}) {
+      down(end, [t = abort->transfer](StreamPeer& p) { p.OnSnapshotAborted(t); });
+    }
   } else if (const auto* close = std::get_if<CloseStream>(&action)) {
     EndStream(close->stream, close->status);
   } else if (const auto* drop = std::get_if<DropContribution>(&action)) {

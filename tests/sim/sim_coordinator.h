@@ -43,7 +43,7 @@ class StreamPeer {
   virtual void OnStart(uint32_t index, uint32_t count) = 0;
   virtual void OnUpdate(const UpdateHeader& update, uint64_t digest) = 0;
   virtual void OnClosed(Round round, BucketIndex bucket) = 0;
-  virtual void OnSnapshotAsked(TransferId transfer) = 0;
+  virtual void OnSnapshotAsked(TransferId transfer, Sequence at_least) = 0;
   virtual void OnSnapshot(const SnapshotState& state, bool last) = 0;
   virtual void OnSnapshotAborted(TransferId transfer) = 0;
   virtual void OnStreamEnd(const absl::Status& status) = 0;
@@ -74,6 +74,7 @@ class SimCoordinator {
   void OnAbstain(std::shared_ptr<Stream> stream, Round round, BucketIndex bucket);
   void OnSnapshotFrame(std::shared_ptr<Stream> stream, const SnapshotState& state, bool last);
   void OnCaughtUp(std::shared_ptr<Stream> stream, TransferId transfer, Sequence sequence);
+  void OnAudit(std::shared_ptr<Stream> stream, Round round, const BucketHashes& hashes);
   void OnStreamBroken(std::shared_ptr<Stream> stream);
 
   const Coordinator& core() const { return core_; }
