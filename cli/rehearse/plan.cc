@@ -74,6 +74,8 @@ Command Plan::Coordinator() const {
       "1",
       "--deadline",
       options_.deadline ? absl::FormatDuration(*options_.deadline) : "off",
+      "--audit-rounds",
+      absl::StrCat(options_.audit_rounds),
   };
   if (options_.scheme != "full") {  // which sends everything
     argv.insert(argv.end(),
@@ -88,12 +90,22 @@ Command Plan::Coordinator() const {
 
 Command Plan::Worker(int site, const std::string& address) const {
   const std::string name = WorkerName(site);
-  return {.name = name,
-          .argv = {absl::StrCat(places_.bin_dir, "/isthmus-worker"), "--coordinator", address,
-                   "--group", absl::StrCat(site), "--label", absl::StrCat("site-", site), "--ranks",
-                   absl::StrCat("cpu:", ranks(site)), "--socket", SocketPath(site)},
-          .environment = {},
-          .log_path = LogPath(name)};
+  std::vector<std::string> argv = {absl::StrCat(places_.bin_dir, "/isthmus-worker"),
+                                   "--coordinator",
+                                   address,
+                                   "--group",
+                                   absl::StrCat(site),
+                                   "--label",
+                                   absl::StrCat("site-", site),
+                                   "--ranks",
+                                   absl::StrCat("cpu:", ranks(site)),
+                                   "--socket",
+                                   SocketPath(site)};
+  for (const Fault& fault : options_.faults) {
+    if (fault.kind != Fault::Kind::kFlip || fault.site != site) continue;
+    argv.insert(argv.end(), {"--flip-bit-at", absl::StrCat(fault.round)});
+  }
+  return {.name = name, .argv = std::move(argv), .environment = {}, .log_path = LogPath(name)};
 }
 
 Command Plan::Job(int site, int rank) const {
