@@ -45,6 +45,7 @@ absl::Status Coordinator::AuditArrived(StreamId stream, Round round, const Bucke
   audit.Add(group->id, group->incarnation, hashes);
   if (audit.decided()) {
     if (audit.right().empty()) audit.Decide(hashes);  // the first to say anything
+    if (audit.reports().size() == 2) ++counters_.audits;
     Judge(round, audit, group->id, now, out);
   }
   Advance(now, out);
@@ -168,7 +169,7 @@ void Coordinator::Reinstate(absl::Time now, Actions& out) {
   });
   if (!training_ || somebody_holds) return;
   for (auto& [id, group] : membership_.groups()) {
-    if (!group.resync || !group.stream) continue;
+    if (!group.resync || !group.stream || group.left) continue;
     group.in_sync = true;
     group.resync.reset();
     group.last_event = "nobody who agreed is left: it goes on with the state that it has";

@@ -1,8 +1,9 @@
 // Many seeded schedules of a whole run: drops, delays, duplicates and reordering of control calls,
-// cut links, crashing jobs and workers, double joins, a log that is too short. After every event:
-// no bucket of a round is committed twice, nobody is told what is not in the log, no group applies
-// another update than was committed, or one twice, and every contribution is exactly one of
-// merged, returned, in flight. When the faults stop, the run ends with equal masters everywhere.
+// cut links, crashing jobs and workers, double joins, a log that is too short, masters that are
+// corrupted. After every event: no bucket of a round is committed twice, nobody is told what is not
+// in the log, no group applies another update than was committed, or one twice, and every
+// contribution is exactly one of merged, returned, in flight. When the faults stop, the run ends
+// with equal masters everywhere.
 
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>

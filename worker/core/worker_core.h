@@ -2,11 +2,11 @@
 // thread or parameter. worker/daemon performs the actions; worker/step does the arithmetic, each
 // rank in exactly the order in which actions are emitted here.
 //
-// The rules it keeps (docs/protocol.md, P8, P12, P13, P15, P16): updates are applied in sequence,
-// each once; a step joins the oldest round known to be open, answers every bucket of it that is
-// still open, once, and ends when the round is applied; what was extracted stays in flight until
-// the update of its (round, bucket) says whether it was merged, and goes back into the momentum if
-// it was not.
+// The rules it keeps (docs/protocol.md, P8, P12, P13, P15, P16, P22): updates are applied in
+// sequence, each once; a step joins the oldest round known to be open, answers every bucket of it
+// that is still open, once, and ends when the round is applied; what was extracted stays in flight
+// until the update of its (round, bucket) says whether it was merged, and goes back into the
+// momentum if it was not; the state is hashed at the end of audited rounds.
 #ifndef ISTHMUS_WORKER_CORE_WORKER_CORE_H_
 #define ISTHMUS_WORKER_CORE_WORKER_CORE_H_
 
