@@ -57,12 +57,16 @@ struct Stream {
   Pipe down;
   StreamPeer* peer;
   Sequence next_to_send;  // 0: none yet
+  bool sending = false;   // the next update is on its way into `down`
   bool server_open = true;
 };
 
 class SimCoordinator {
  public:
-  SimCoordinator(World* world, CoordinatorConfig config, size_t log_capacity);
+  // Updates leave a stream at most `update_gap` after each other, and shorter messages overtake
+  // those that are waiting.
+  SimCoordinator(World* world, CoordinatorConfig config, size_t log_capacity,
+                 absl::Duration update_gap);
 
   // Messages as they arrive (the caller has put the delay in).
   absl::StatusOr<Coordinator::Registered> OnRegister(const Coordinator::RegisterArgs& args);
@@ -101,7 +105,7 @@ class SimCoordinator {
   void Perform(const Actions& actions);
   void PerformOne(const Action& action);
   void MergeStored(const MergeBucket& merge);
-  void SendPublished(Stream& stream);
+  void SendPublished(const std::shared_ptr<Stream>& stream);
   void EndStream(StreamId id, const absl::Status& status);
   Sequence first_available() const { return Sequence(log_begin_); }
   void ScheduleTick();
@@ -109,6 +113,7 @@ class SimCoordinator {
   World* world_;
   Coordinator core_;
   const size_t log_capacity_;
+  const absl::Duration update_gap_;
   std::map<StreamId, std::shared_ptr<Stream>> streams_;
   std::vector<std::shared_ptr<Stream>> ever_;  // messages under way outlive a stream's ends
   StreamId last_stream_;

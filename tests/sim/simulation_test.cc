@@ -60,8 +60,10 @@ class Schedule {
       options_.audit_rounds = config.run.audit_rounds;
       corruptions_ = rng.Below(6);
     }
+    const absl::Duration gap =
+        rng.Chance(0.5) ? absl::Milliseconds(1 + rng.Below(40)) : absl::ZeroDuration();
     coordinator_ = std::make_unique<SimCoordinator>(&world_, config,
-                                                    short_log ? 4 * buckets_ : size_t{100000});
+                                                    short_log ? 4 * buckets_ : size_t{100000}, gap);
   }
 
   Outcome Run() {
