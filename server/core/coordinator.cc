@@ -44,9 +44,10 @@ absl::Time Coordinator::NextWakeup() const {
                   [](const auto& entry) { return entry.second.resync.has_value(); });
   for (const auto& [id, group] : membership_.groups()) {
     if (group.stream) continue;
-    const bool audited = std::any_of(audits_.begin(), audits_.end(), [&](const auto& entry) {
-      return !entry.second.decided() && OwesReport(entry.first, entry.second, group);
-    });
+    bool audited = false;
+    for (const auto& [round, audit] : audits_) {
+      audited |= !audit.decided() && OwesReport(round, audit, group);
+    }
     const absl::Time gone = group.stream_lost + config_.reconnect_grace;
     if (round_.awaited().contains(id) || (group.in_sync && !training_) || audited ||
         (group.in_sync && mending && gone > last_tick_)) {

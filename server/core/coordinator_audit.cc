@@ -76,11 +76,10 @@ bool Coordinator::OwesReport(Round round, const Audit& audit, const GroupState& 
 void Coordinator::DecideAudits(absl::Time now, Actions& out) {
   for (auto& [round, audit] : audits_) {
     if (audit.decided()) continue;
-    const bool waits = std::any_of(membership_.groups().begin(), membership_.groups().end(),
-                                   [&](const auto& entry) {
-                                     return OwesReport(round, audit, entry.second) &&
-                                            entry.second.holds_state(now, config_.reconnect_grace);
-                                   });
+    bool waits = false;
+    for (const auto& [id, group] : membership_.groups()) {
+      waits |= OwesReport(round, audit, group) && group.holds_state(now, config_.reconnect_grace);
+    }
     if (!waits) DecideAudit(round, audit, now, out);
   }
 }
