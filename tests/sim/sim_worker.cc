@@ -145,6 +145,7 @@ void SimWorker::BeginStep() {
 void SimWorker::Connect() {
   if (stream_ || fenced_) return;
   stream_ = coordinator_->Connect(this);
+  snapshot_here_ = false;
   WorkerActions actions;
   core_->StreamOpened(actions);
   Perform(actions);
@@ -189,10 +190,15 @@ void SimWorker::OnSnapshot(const SnapshotState& state, bool last) {
   if (!last) return;
   snapshots_[state.transfer] = state;
   WorkerActions actions;
-  world_->Check(
-      core_->SnapshotArrived(state.transfer, state.sequence, state.applied_rounds, actions).ok(),
-      "snapshot refused");
-  Perform(actions);
+  if (core_->SnapshotArrived(state.transfer, state.sequence, state.applied_rounds, actions).ok()) {
+    snapshot_here_ = true;
+    return Perform(actions);
+  }
+  // One that came whole although it was given up: the coordinator does not know how far it led, and
+  // the next may be older. As the daemon does: a new stream says it.
+  world_->Check(snapshot_here_, "snapshot refused");
+  snapshots_.erase(state.transfer);
+  CutLink();
 }
 
 void SimWorker::OnSnapshotAborted(TransferId transfer) { core_->SnapshotAborted(transfer); }

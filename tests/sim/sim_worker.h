@@ -103,6 +103,7 @@ class SimWorker : public StreamPeer {
   Incarnation incarnation_;
   std::optional<WorkerCore> core_;
   std::shared_ptr<Stream> stream_;
+  bool snapshot_here_ = false;  // one has arrived on this stream
   uint64_t change_ = 0;
 
   std::deque<std::function<absl::Status()>> control_;

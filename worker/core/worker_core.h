@@ -167,6 +167,7 @@ class WorkerCore {
   // nobody can tell any more whether it was merged. What is still undecided stays in flight and is
   // sent again: others may be waiting for it. Errors: INVALID_ARGUMENT for another number of
   // buckets, or a snapshot of less than has been applied: who went back would answer rounds twice.
+  // That happens when one was given up after it had come whole; the next Hello says how far it led.
   absl::Status SnapshotArrived(TransferId transfer, Sequence sequence,
                                std::vector<Round> applied_rounds, WorkerActions& out);
 
