@@ -119,6 +119,10 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   run->add_option("--initial-donor", flags.initial_donor,
                   "Group whose parameters all start from; default: the lowest id");
+  auto* audit =
+      run->add_option("--audit-rounds", given.audit_rounds,
+                      "Rounds from one comparison of all groups' states to the next; 0: none")
+          ->capture_default_str();
   auto* limits = app.add_option_group("Patience and limits");
   limits
       ->add_option("--deadline", flags.deadline,
@@ -148,6 +152,7 @@ int Main(int argc, char** argv) {
   if (k->empty()) spec.k = defaults.k == defaults.chunk_size ? spec.chunk_size : defaults.k;
   if (decay->empty()) spec.decay = defaults.decay;
   if (alpha->empty()) spec.alpha = defaults.alpha;
+  if (audit->empty()) spec.audit_rounds = defaults.audit_rounds;
   spec.sign = sign || (defaults.sign && !no_sign);
   spec.values = defaults.values;
   spec.merge = defaults.merge;

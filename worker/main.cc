@@ -44,7 +44,7 @@ struct Flags {
   std::string socket;
   std::vector<std::string> expect;
   std::string give_up_after = "10m";
-  uint64_t hash_interval = 100;
+  uint64_t flip_bit_at = 0;
   std::string log_level = "info";
 };
 
@@ -93,9 +93,8 @@ int Main(int argc, char** argv) {
   app.add_option("--give-up-after", flags.give_up_after,
                  "End after so long without the coordinator, once it was reached; or off")
       ->capture_default_str();
-  app.add_option("--hash-interval", flags.hash_interval,
-                 "Rounds between reports of the state hash; 0: only at the end")
-      ->capture_default_str();
+  app.add_option("--flip-bit-at", flags.flip_bit_at,
+                 "For rehearsals of the audit: flips one bit of one master after this round");
   app.add_option("--log-level", flags.log_level, "debug, info, warning, error or off")
       ->capture_default_str();
   try {
@@ -120,7 +119,7 @@ int Main(int argc, char** argv) {
   options.socket_path = flags.socket;
   options.expect = flags.expect;
   options.nonce = RandomNonce();
-  options.hash_interval = flags.hash_interval;
+  options.flip_bit_at = Round(flags.flip_bit_at);
   if (flags.give_up_after == "off") {
     options.give_up_after = absl::InfiniteDuration();
   } else if (!absl::ParseDuration(flags.give_up_after, &options.give_up_after)) {

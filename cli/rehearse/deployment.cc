@@ -233,6 +233,10 @@ void Deployment::ApplyFaults(absl::Time now) {
                             " for ", absl::FormatDuration(fault.outage)));
     forwarders_[static_cast<size_t>(fault.site - 1)]->Cut();
   }
+  for (const int site : due.flip) {
+    view_.Note(absl::StrCat("round ", run_.round, ": ", Plan::WorkerName(site),
+                            " has flipped a bit of its parameters"));
+  }
   for (const int site : due.heal) {
     view_.Note(absl::StrCat("healing the link of site ", site));
     forwarders_[static_cast<size_t>(site - 1)]->Heal();

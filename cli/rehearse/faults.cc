@@ -5,8 +5,11 @@ namespace isthmus {
 FaultSchedule::Due FaultSchedule::Advance(uint64_t round, absl::Time now) {
   Due due;
   std::erase_if(pending_, [&](const Fault& fault) {
-    if (round < fault.round) return false;
-    if (fault.kind == Fault::Kind::kKill) {
+    const bool flip = fault.kind == Fault::Kind::kFlip;
+    if (round < fault.round || (flip && round == fault.round)) return false;
+    if (flip) {
+      due.flip.push_back(fault.site);
+    } else if (fault.kind == Fault::Kind::kKill) {
       due.kill.push_back(fault.site);
       ++kills_[fault.site];
     } else {

@@ -20,6 +20,7 @@ class FaultSchedule {
     std::vector<int> kill;   // sites whose worker to kill
     std::vector<Fault> cut;  // links to cut
     std::vector<int> heal;   // sites whose link to heal
+    std::vector<int> flip;   // sites whose worker has flipped a bit by now, all by itself
   };
 
   explicit FaultSchedule(std::vector<Fault> faults) : pending_(std::move(faults)) {}

@@ -30,9 +30,15 @@ void AddDeployment(CLI::App* app, RehearseFlags* flags) {
       ->type_name("TIME")
       ->capture_default_str()
       ->group(group);
+  app->add_option("--audit-rounds", flags->audit_rounds,
+                  "Compare the sites' states every so many rounds, and mend who differs; 0: never")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--fault", flags->faults,
                   "kill:SITE@ROUND kills a worker, which is started again; cut:SITE@ROUND/SECONDS "
-                  "cuts a link; repeatable")
+                  "cuts a link; flip:SITE@ROUND flips a bit of a site's parameters after that "
+                  "round; repeatable")
       ->type_name("FAULT")
       ->group(group)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
@@ -143,7 +149,7 @@ Examples:
   isthmus rehearse --text book.txt --json result.json
   isthmus rehearse --text book.txt --ranks 1,2,3 --link 10mbit/40ms,50mbit/10ms,2mbit:20mbit/15ms
   isthmus rehearse --text book.txt --link none --compare-steps 0 --seed 7
-  isthmus rehearse --text book.txt --fault kill:2@50 --fault cut:1@100/5
+  isthmus rehearse --text book.txt --fault kill:2@50 --fault cut:1@100/5 --fault flip:2@150
   isthmus rehearse --steps 100 -- ./my-job --flag
 )";
 }

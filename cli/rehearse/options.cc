@@ -18,6 +18,7 @@ namespace {
 constexpr int kMaxSites = 64;
 constexpr int kMaxRanks = 64;
 constexpr uint64_t kMaxSteps = 1'000'000'000;
+constexpr uint32_t kMaxAuditRounds = 1'000'000;
 
 absl::Status Wrong(absl::string_view flag, absl::string_view expected, absl::string_view got) {
   return absl::InvalidArgumentError(
@@ -141,6 +142,13 @@ absl::Status ParseFaults(const RehearseFlags& flags, RehearseOptions* options) {
     if (fault.round > options->steps) {
       return Wrong("--fault", absl::StrCat("a round from 1 to ", options->steps), text);
     }
+    // Its worker is told when it starts.
+    for (const Fault& other : options->faults) {
+      if (fault.kind == Fault::Kind::kFlip && other.kind == fault.kind &&
+          other.site == fault.site) {
+        return Wrong("--fault", "one flip for each site", text);
+      }
+    }
     options->faults.push_back(fault);
   }
   return absl::OkStatus();
@@ -160,7 +168,8 @@ absl::Status ParseDeadline(const RehearseFlags& flags, RehearseOptions* options)
 }  // namespace
 
 absl::StatusOr<Fault> ParseFault(absl::string_view text) {
-  constexpr absl::string_view kExpected = "kill:SITE@ROUND or cut:SITE@ROUND/SECONDS";
+  constexpr absl::string_view kExpected =
+      "kill:SITE@ROUND, cut:SITE@ROUND/SECONDS or flip:SITE@ROUND";
   const std::pair<absl::string_view, absl::string_view> kind_rest =
       absl::StrSplit(text, absl::MaxSplits(':', 1));
   const std::pair<absl::string_view, absl::string_view> site_when =
@@ -168,11 +177,13 @@ absl::StatusOr<Fault> ParseFault(absl::string_view text) {
   const std::vector<absl::string_view> when = absl::StrSplit(site_when.second, '/');
   Fault fault;
   const bool cut = kind_rest.first == "cut";
-  if ((!cut && kind_rest.first != "kill") || when.size() != (cut ? 2 : 1) ||
+  const bool flip = kind_rest.first == "flip";
+  if ((!cut && !flip && kind_rest.first != "kill") || when.size() != (cut ? 2 : 1) ||
       !absl::SimpleAtoi(site_when.first, &fault.site) || fault.site < 1 ||
       !absl::SimpleAtoi(when[0], &fault.round) || fault.round < 1) {
     return Wrong("--fault", kExpected, text);
   }
+  if (flip) fault.kind = Fault::Kind::kFlip;
   if (cut) {
     fault.kind = Fault::Kind::kCut;
     double seconds = 0;
@@ -195,6 +206,10 @@ absl::StatusOr<RehearseOptions> ParseRehearseFlags(const RehearseFlags& flags) {
   ISTHMUS_ASSIGN_OR_RETURN(
       options.compare_steps,
       ParseInt<uint64_t>("--compare-steps", flags.compare_steps, 0, kMaxSteps));
+  ISTHMUS_ASSIGN_OR_RETURN(
+      options.audit_rounds,
+      ParseInt<uint32_t>("--audit-rounds", flags.audit_rounds, 0, kMaxAuditRounds));
+  if (options.scheme == "none") options.audit_rounds = 0;  // states differ by design
   ISTHMUS_RETURN_IF_ERROR(ParseDeadline(flags, &options));
   ISTHMUS_RETURN_IF_ERROR(ParseFaults(flags, &options));
   if (flags.text.empty() && flags.command.empty()) {

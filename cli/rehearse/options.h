@@ -34,10 +34,10 @@ inline constexpr SchemeDefaults kSchemeDefaults[] = {{"flexdemo", "sgd", "1bit",
 
 // Something that goes wrong on purpose.
 struct Fault {
-  enum class Kind { kKill, kCut };
+  enum class Kind { kKill, kCut, kFlip };
   Kind kind = Kind::kKill;
   int site = 1;           // numbered from 1, as groups are
-  uint64_t round = 1;     // when this round is open
+  uint64_t round = 1;     // when this round is open; kFlip: once it is applied
   absl::Duration outage;  // kCut: until the link heals
 
   friend bool operator==(const Fault&, const Fault&) = default;
@@ -63,6 +63,7 @@ struct RehearseFlags {
   std::string batch = "8";
   std::string seed = "1";
   std::string deadline = "off";
+  std::string audit_rounds = "25";
   std::string compare_steps = "5";
   std::vector<std::string> faults;
   std::string json;
@@ -90,6 +91,7 @@ struct RehearseOptions {
   int batch = 0;
   uint64_t seed = 0;
   std::optional<absl::Duration> deadline;  // of a bucket; nullopt: off
+  uint32_t audit_rounds = 0;               // 0: no audit
   uint64_t compare_steps = 0;              // of scheme full; 0: no comparison
   std::vector<Fault> faults;
   std::string json_path;
@@ -104,7 +106,7 @@ struct RehearseOptions {
 // INVALID_ARGUMENT, naming the flag, what it expects and what it got. Does not look at the disk.
 absl::StatusOr<RehearseOptions> ParseRehearseFlags(const RehearseFlags& flags);
 
-// "kill:SITE@ROUND" or "cut:SITE@ROUND/SECONDS".
+// "kill:SITE@ROUND", "cut:SITE@ROUND/SECONDS" or "flip:SITE@ROUND".
 absl::StatusOr<Fault> ParseFault(absl::string_view text);
 
 }  // namespace isthmus

@@ -78,6 +78,8 @@ Command Plan::Coordinator() const {
       "1",
       "--deadline",
       options_.deadline ? absl::FormatDuration(*options_.deadline) : "off",
+      "--audit-rounds",
+      absl::StrCat(options_.audit_rounds),
   };
   if (options_.k < options_.chunk) {  // full and none send everything
     argv.insert(argv.end(),
@@ -92,10 +94,23 @@ Command Plan::Coordinator() const {
 
 Command Plan::Worker(int site, const std::string& address) const {
   const std::string name = WorkerName(site);
+  std::vector<std::string> argv = {absl::StrCat(places_.bin_dir, "/isthmus-worker"),
+                                   "--coordinator",
+                                   address,
+                                   "--group",
+                                   absl::StrCat(site),
+                                   "--label",
+                                   absl::StrCat("site-", site),
+                                   "--ranks",
+                                   absl::StrCat("cpu:", ranks(site)),
+                                   "--socket",
+                                   SocketPath(site)};
+  for (const Fault& fault : options_.faults) {
+    if (fault.kind != Fault::Kind::kFlip || fault.site != site) continue;
+    argv.insert(argv.end(), {"--flip-bit-at", absl::StrCat(fault.round)});
+  }
   return {.name = name,
-          .argv = {absl::StrCat(places_.bin_dir, "/isthmus-worker"), "--coordinator", address,
-                   "--group", absl::StrCat(site), "--label", absl::StrCat("site-", site), "--ranks",
-                   absl::StrCat("cpu:", ranks(site)), "--socket", SocketPath(site)},
+          .argv = std::move(argv),
           .environment = {{"ISTHMUS_SIMD", options_.simd[static_cast<size_t>(site - 1)]}},
           .log_path = LogPath(name)};
 }

@@ -46,6 +46,8 @@ RunView MakeRunView(const v1::GetStatusReply& status) {
   view.contributions_late = status.contributions_late();
   view.contributions_rejected = status.contributions_rejected();
   view.abstentions = status.abstentions();
+  view.audits = status.audits();
+  view.audit_mismatches = status.audit_mismatches();
   for (const v1::GroupStatus& group : status.groups()) {
     if (CountsAsReady(group.state())) ++view.ready_groups;
     view.groups.push_back({.group_id = group.group_id(),

@@ -41,6 +41,8 @@ struct RunView {
   uint64_t contributions_late = 0;
   uint64_t contributions_rejected = 0;
   uint64_t abstentions = 0;
+  uint64_t audits = 0;            // rounds of which states were compared
+  uint64_t audit_mismatches = 0;  // states that differed
   std::vector<GroupView> groups;  // ascending group id
 
   const GroupView* Group(uint32_t group_id) const;

@@ -123,6 +123,8 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
   summary.contributions_late = main.view.contributions_late;
   summary.contributions_rejected = main.view.contributions_rejected;
   summary.abstentions = main.view.abstentions;
+  summary.audits = main.view.audits;
+  summary.audit_mismatches = main.view.audit_mismatches;
   summary.elapsed_seconds = main.counted_seconds;
   return summary;
 }
@@ -155,6 +157,8 @@ std::string SummaryJson(const Summary& summary) {
       {"contributions_late", summary.contributions_late},
       {"contributions_rejected", summary.contributions_rejected},
       {"abstentions", summary.abstentions},
+      {"audits", summary.audits},
+      {"audit_mismatches", summary.audit_mismatches},
       {"tokens_per_second", Measured(summary.tokens_per_second)},
       {"elapsed_seconds", summary.elapsed_seconds},
       {"sample", summary.sample},

@@ -51,6 +51,8 @@ struct Summary {
   uint64_t contributions_late = 0;
   uint64_t contributions_rejected = 0;
   uint64_t abstentions = 0;
+  uint64_t audits = 0;            // rounds of which states were compared
+  uint64_t audit_mismatches = 0;  // states that differed
   double tokens_per_second = 0;
   double elapsed_seconds = 0;
   std::string sample;

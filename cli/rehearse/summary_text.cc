@@ -84,6 +84,8 @@ std::string SummaryText(const Summary& summary) {
                               summary.contributions_late, " late, ", summary.contributions_rejected,
                               " rejected, ", summary.abstentions, " abstained")},
       {"replicas", ReplicasText(summary)},
+      {"audit", absl::StrCat("compared after ", summary.audits, " rounds, ",
+                             summary.audit_mismatches, " states differed")},
       {"step", StepText(summary)},
       {"step of scheme full", FullText(summary)},
       {"dense gradients",

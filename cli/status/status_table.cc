@@ -32,6 +32,12 @@ std::string DescribeRound(const v1::GetStatusReply& status) {
   return absl::StrCat(text, absl::StrFormat(", %.1f samples/s", status.samples_per_second()));
 }
 
+std::string DescribeAudit(const v1::GetStatusReply& status) {
+  if (status.run().audit_rounds() == 0) return "off";
+  return absl::StrCat("every ", status.run().audit_rounds(), " rounds: ", status.audits(),
+                      " compared, ", status.audit_mismatches(), " states differed");
+}
+
 std::vector<std::string> GroupRow(const v1::GroupStatus& group, uint32_t buckets) {
   const v1::HeartbeatRequest& beat = group.heartbeat();
   std::string event = group.last_event();
@@ -85,6 +91,7 @@ std::string FormatStatusTable(const v1::GetStatusReply& status) {
        absl::StrCat(status.contributions_merged(), " merged, ", status.contributions_late(),
                     " late, ", status.contributions_rejected(), " rejected, ", status.abstentions(),
                     " abstained, ", status.scalar_mismatches(), " with other scalars")},
+      {"audit", DescribeAudit(status)},
   });
   std::vector<std::vector<std::string>> rows = {{"group", "label", "state", "connected", "awaited",
                                                  "buckets", "up", "down", "communication", "step",

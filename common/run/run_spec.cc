@@ -99,11 +99,16 @@ absl::Status CheckScheme(const RunSpec& spec) {
     return FieldError("k", absl::StrCat("a power of two below chunk_size ", spec.chunk_size, with),
                       absl::StrCat(spec.k));
   }
+  if (spec.scheme == Scheme::kNone && spec.audit_rounds != 0) {
+    return FieldError("audit_rounds", "0: states differ" + with, absl::StrCat(spec.audit_rounds));
+  }
   if (spec.values == ValueFormat::kSign && !spec.sign) {
     return FieldError("sign", "true with values sign: magnitudes are not sent", "false");
   }
   return absl::OkStatus();
 }
+
+constexpr uint32_t kMaxAuditRounds = 1'000'000;
 
 absl::Status CheckRate(const char* field, float value) {
   if (value >= 0.0f && value < 1.0f) return absl::OkStatus();
@@ -137,6 +142,7 @@ RunSpec DefaultRunSpec(Scheme scheme) {
     spec.values = ValueFormat::kSign;
     spec.merge = MergeRule::kMean;
   }
+  if (scheme == Scheme::kNone) spec.audit_rounds = 0;  // replicas part by design
   if (SendsAll(scheme)) {
     spec.chunk_size = kMaxChunkSize;
     spec.k = kMaxChunkSize;
@@ -178,6 +184,10 @@ absl::Status Validate(const RunSpec& spec) {
   if (spec.min_groups == 0 || spec.min_groups > spec.start_groups) {
     return FieldError("min_groups", absl::StrCat("1 to start_groups ", spec.start_groups),
                       absl::StrCat(spec.min_groups));
+  }
+  if (spec.audit_rounds > kMaxAuditRounds) {
+    return FieldError("audit_rounds", absl::StrCat("at most ", kMaxAuditRounds),
+                      absl::StrCat(spec.audit_rounds));
   }
   return absl::OkStatus();
 }
@@ -229,7 +239,8 @@ std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec) {
       {"start_groups", absl::StrCat(spec.start_groups)},
       {"min_groups", absl::StrCat(spec.min_groups)},
       {"seed", absl::StrCat(spec.seed)},
-      {"initial_donor", spec.initial_donor ? absl::StrCat(spec.initial_donor->value()) : "lowest"}};
+      {"initial_donor", spec.initial_donor ? absl::StrCat(spec.initial_donor->value()) : "lowest"},
+      {"audit_rounds", absl::StrCat(spec.audit_rounds)}};
 }
 
 absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::string>& expect) {

@@ -47,6 +47,7 @@ struct RunSpec {
   uint32_t min_groups = 1;
   std::optional<GroupId> initial_donor;
   uint64_t seed = 0;  // of the positions of scheme random
+  uint32_t audit_rounds = 25;  // rounds from one comparison of state hashes to the next; 0: none
   friend bool operator==(const RunSpec&, const RunSpec&) = default;
 };
 

@@ -27,6 +27,7 @@ void ToProto(const RunSpec& spec, v1::RunSpec* out) {
   if (spec.initial_donor) out->set_initial_donor(spec.initial_donor->value());
   out->set_alpha(spec.alpha);
   out->set_seed(spec.seed);
+  out->set_audit_rounds(spec.audit_rounds);
 }
 
 absl::StatusOr<RunSpec> FromProto(const v1::RunSpec& in) {
@@ -51,6 +52,7 @@ absl::StatusOr<RunSpec> FromProto(const v1::RunSpec& in) {
   if (in.has_initial_donor()) spec.initial_donor = GroupId(in.initial_donor());
   spec.alpha = in.alpha();
   spec.seed = in.seed();
+  spec.audit_rounds = in.audit_rounds();
   ISTHMUS_RETURN_IF_ERROR(Validate(spec));
   return spec;
 }

@@ -48,11 +48,12 @@ struct SendClosed {
   Round round;
   BucketIndex bucket;
 };
-// Relay a snapshot, frame by frame, from `donor` to `joiner`.
+// Relay a snapshot as of `at_least` or later, frame by frame, from `donor` to `joiner`.
 struct StartTransfer {
   TransferId transfer;
   StreamId donor;
   StreamId joiner;
+  Sequence at_least;
 };
 // Stop relaying `transfer`, and tell whoever is still there.
 struct AbortTransfer {

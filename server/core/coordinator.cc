@@ -39,10 +39,19 @@ void Coordinator::Tick(absl::Time now, Actions& out) {
 
 absl::Time Coordinator::NextWakeup() const {
   absl::Time next = absl::InfiniteFuture();
+  const bool mending =
+      std::any_of(membership_.groups().begin(), membership_.groups().end(),
+                  [](const auto& entry) { return entry.second.resync.has_value(); });
   for (const auto& [id, group] : membership_.groups()) {
-    const bool matters = !group.stream && (round_.awaited().contains(id) || group.in_sync);
-    if (matters && (round_.awaited().contains(id) || !training_)) {
-      next = std::min(next, group.stream_lost + config_.reconnect_grace);
+    if (group.stream) continue;
+    bool audited = false;
+    for (const auto& [round, audit] : audits_) {
+      audited |= !audit.decided() && OwesReport(round, audit, group);
+    }
+    const absl::Time gone = group.stream_lost + config_.reconnect_grace;
+    if (round_.awaited().contains(id) || (group.in_sync && !training_) || audited ||
+        (group.in_sync && mending && gone > last_tick_)) {
+      next = std::min(next, gone);
     }
   }
   for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
@@ -69,6 +78,8 @@ void Coordinator::StopAwaiting(GroupState& group, const std::string& why, Action
 void Coordinator::Advance(absl::Time now, Actions& out) {
   if (!layout_) return;
   if (!training_) AgreeOnStart(now, out);
+  DecideAudits(now, out);
+  Reinstate(now, out);
   StartTransfers(now, out);
   if (training_) {
     SendStarts(out);
@@ -109,10 +120,13 @@ void Coordinator::AgreeOnStart(absl::Time now, Actions& out) {
 void Coordinator::StartTransfers(absl::Time now, Actions& out) {
   for (auto& [id, joiner] : membership_.groups()) {
     if (!joiner.ready || !joiner.stream || joiner.in_sync || transfers_.Joining(id)) continue;
+    // Who differed gets the state of who agreed; only if they are all gone, one not yet judged.
+    const bool choosy = joiner.resync && SomebodyAgreed(*joiner.resync, now);
     for (auto& [donor_id, donor] : membership_.groups()) {
       if (!donor.in_sync || !donor.stream || transfers_.Donating(donor_id)) continue;
+      if (choosy && donor.agreed < *joiner.resync) continue;  // it may differ as well
       const Transfer& t = transfers_.Start(donor_id, *donor.stream, id, *joiner.stream, now);
-      out.push_back(StartTransfer{t.id, t.donor_stream, t.joiner_stream});
+      out.push_back(StartTransfer{t.id, t.donor_stream, t.joiner_stream, joiner.applied_at_most});
       break;
     }
   }

@@ -27,6 +27,7 @@
 #include "common/tensor/buckets.h"
 #include "common/tensor/layout.h"
 #include "server/core/actions.h"
+#include "server/core/audit.h"
 #include "server/core/membership.h"
 #include "server/core/round.h"
 #include "server/core/transfers.h"
@@ -52,6 +53,8 @@ struct CoordinatorCounters {
   uint64_t scalar_mismatches = 0;
   uint64_t fenced = 0;
   uint64_t snapshots = 0;
+  uint64_t audits = 0;            // rounds of which two or more groups' states were compared
+  uint64_t audit_mismatches = 0;  // (group, round) found to differ
 };
 
 // Single-threaded. `now` never goes back. Every call appends what must be done to `out`; errors
@@ -107,7 +110,7 @@ class Coordinator {
   enum class PartFate {
     kStore,   // keep its bytes for (group, round, bucket)
     kRepeat,  // had it already
-    kLate,    // its bucket is committed; the sender is told Closed
+    kLate,    // its bucket is committed and the sender told Closed, or the sender gets a snapshot
   };
   // A whole, valid part has arrived. Errors: FAILED_PRECONDITION from a group that is not in sync
   // or for a round not yet open; INVALID_ARGUMENT for a bucket, chunk run or scalar out of place.
@@ -116,6 +119,13 @@ class Coordinator {
                                        Actions& out);
   absl::Status Abstained(StreamId stream, Round round, BucketIndex bucket, AbstainReason reason,
                          absl::Time now, Actions& out);
+
+  // The hash of every bucket of the sender's masters as of the end of `round`. Ignored if the state
+  // it tells of has been, or is being, replaced by a snapshot, if it repeats another, or if the
+  // round is long past. Errors: INVALID_ARGUMENT for a round that is not audited or not committed,
+  // or another number of hashes.
+  absl::Status AuditArrived(StreamId stream, Round round, const BucketHashes& hashes,
+                            absl::Time now, Actions& out);
 
   // Where chunks of `bucket` lie, for the edge to size buffers. Errors: FAILED_PRECONDITION before
   // a layout is known; INVALID_ARGUMENT for a bucket out of range.
@@ -157,6 +167,21 @@ class Coordinator {
   void DetachStream(GroupState& group, absl::Time now, Actions& out);
   void StopAwaiting(GroupState& group, const std::string& why, Actions& out);
 
+  // Who holds the same as the others after a round, and who does not.
+  void OpenAudit(absl::Time now, Actions& out);
+  bool OwesReport(Round round, const Audit& audit, const GroupState& group) const;
+  void DecideAudits(absl::Time now, Actions& out);
+  void DecideAudit(Round round, Audit& audit, absl::Time now, Actions& out);
+  // The group's masters are still those that it reported of.
+  static bool StillHolds(const Audit& audit, const GroupState& group);
+  void Judge(Round round, const Audit& audit, GroupId id, absl::Time now, Actions& out);
+  bool SomebodyAgreed(Round round, absl::Time now) const;
+  void Resync(GroupState& group, Round round, Actions& out);
+  // And of those who got their state from there, and have not been found to agree since.
+  void ResyncCopies(Member source, Round round, Actions& out);
+  // A state that differs is better than none: once nobody else is left, it is the run's.
+  void Reinstate(absl::Time now, Actions& out);
+
   // Everything that may follow from a change, in order.
   void Advance(absl::Time now, Actions& out);
   void AgreeOnStart(absl::Time now, Actions& out);
@@ -180,8 +205,10 @@ class Coordinator {
   absl::Time last_tick_ = absl::InfinitePast();
   Sequence last_sequence_;                        // assigned
   Sequence last_append_;                          // emitted
+  Sequence last_published_;                       // emitted
   std::set<Sequence> merged_;                     // beyond last_append_
   std::map<Sequence, BucketIndex> in_log_queue_;  // assigned, not yet appended
+  std::map<Round, Audit> audits_;                 // the last few
   CoordinatorCounters counters_;
   float last_loss_ = 0;
 };

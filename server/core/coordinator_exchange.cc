@@ -59,6 +59,7 @@ absl::StatusOr<Sequence> Coordinator::StreamOpened(StreamId stream, const Hello&
   membership_.Touch();
   // Who was never in sync, or fell behind what the log still holds, gets a snapshot.
   group->in_sync = group->in_sync && hello.applied.next() >= first_available;
+  group->applied_at_most = hello.applied;
   Sequence next;
   if (group->in_sync) {
     next = hello.applied.next();
@@ -94,7 +95,9 @@ absl::StatusOr<GroupState*> Coordinator::SenderOf(StreamId stream, Round round,
   GroupState* group = membership_.FindByStream(stream);
   if (group == nullptr) return absl::AbortedError("this stream was replaced or fenced");
   ISTHMUS_RETURN_IF_ERROR(BucketChunks(bucket).status());
-  if (!training_ || !group->in_sync || round > round_.round() || round == Round(0)) {
+  // Who is to get a snapshot because it differs does not know yet.
+  const bool in_sync = group->in_sync || group->resync;
+  if (!training_ || !in_sync || round > round_.round() || round == Round(0)) {
     return absl::FailedPreconditionError(
         absl::StrCat(GroupText(*group), " spoke of round ", round.value(), " bucket ",
                      bucket.value(), "; it is ", group->in_sync ? "" : "not ",
@@ -136,6 +139,7 @@ absl::StatusOr<Coordinator::PartFate> Coordinator::PartArrived(StreamId stream, 
                                                                absl::Time now, Actions& out) {
   ISTHMUS_ASSIGN_OR_RETURN(GroupState * group, SenderOf(stream, round, index));
   ISTHMUS_RETURN_IF_ERROR(CheckInfo(info, round));
+  if (!group->in_sync) return PartFate::kLate;  // what its snapshot leaves undecided comes again
   if (round < round_.round() || round_.bucket(index).sequence) {
     const bool listed =
         round == round_.round() && round_.bucket(index).contributions.contains(group->id);
@@ -183,6 +187,7 @@ absl::StatusOr<Coordinator::PartFate> Coordinator::PartArrived(StreamId stream, 
 absl::Status Coordinator::Abstained(StreamId stream, Round round, BucketIndex index, AbstainReason,
                                     absl::Time now, Actions& out) {
   ISTHMUS_ASSIGN_OR_RETURN(GroupState * group, SenderOf(stream, round, index));
+  if (!group->in_sync) return absl::OkStatus();  // as for a part
   if (round < round_.round() || round_.bucket(index).sequence) return absl::OkStatus();
   BucketRound& bucket = round_.bucket(index);
   const auto it = bucket.contributions.find(group->id);
@@ -213,15 +218,18 @@ void Coordinator::Appended(Sequence sequence, absl::Time now, Actions& out) {
   ISTHMUS_CHECK(it != in_log_queue_.end());
   round_.bucket(it->second).appended = true;
   in_log_queue_.erase(it);
+  last_published_ = sequence;
   out.push_back(Publish{sequence});
   if (!round_.all_appended()) return;
   ++counters_.rounds_committed;
+  OpenAudit(now, out);
   if (config_.run.rounds != 0 && round_.round() == Round(config_.run.rounds)) {
     ended_ = true;
     out.push_back(Note{absl::StrCat("the run ended with round ", round_.round().value())});
-    return;
+  } else {
+    OpenNextRound(now, out);
   }
-  OpenNextRound(now, out);
+  Advance(now, out);
 }
 
 void Coordinator::TransferProgress(TransferId transfer, absl::Time now) {
@@ -250,10 +258,15 @@ absl::Status Coordinator::CaughtUp(StreamId stream, TransferId transfer, Sequenc
                                                    sequence.value(), ", the run is at ",
                                                    last_sequence_.value()));
   }
+  const GroupState& donor = membership_.groups().at(t->donor);
   transfers_.Erase(transfer);
   ++counters_.snapshots;
   if (sequence.next() >= first_available) {
     group->in_sync = true;
+    group->synced_at = sequence;
+    group->source = Member{donor.id, donor.incarnation};
+    group->agreed = donor.agreed;
+    group->resync.reset();
     group->started = false;  // Start follows, again if one was lost on an older stream
     membership_.Touch();
     out.push_back(SendUpdates{stream, sequence.next()});

@@ -29,12 +29,27 @@ struct GroupState {
   // The masters are those of the run: agreed at the start, or from a snapshot, or resumed.
   bool in_sync = false;
   bool started = false;  // has been sent Start since it became ready
+  // Of the snapshot that its masters came from: its sequence, and who gave it, until an audit finds
+  // the two to agree with the others.
+  Sequence synced_at;
+  std::optional<Member> source;
+  // While not in sync: it may have applied updates up to this one, and never goes back.
+  Sequence applied_at_most;
+  // The audited rounds (P22): of its last report; the last in which it, or who it got its state
+  // from, agreed; and the one that found it to differ, until a snapshot has mended it.
+  Round audited;
+  Round agreed;
+  std::optional<Round> resync;
   std::optional<StreamId> stream;
   absl::Time stream_lost = absl::InfinitePast();
   std::string last_event;
 
   // Takes part in rounds.
   bool active() const { return ready && in_sync && stream.has_value(); }
+  // Has every update, or will again within the grace period.
+  bool holds_state(absl::Time now, absl::Duration grace) const {
+    return in_sync && !left && (stream.has_value() || now < stream_lost + grace);
+  }
   // Takes part, or will again within the grace period.
   bool active_or_graced(absl::Time now, absl::Duration grace) const {
     return ready && in_sync && (stream.has_value() || now < stream_lost + grace);

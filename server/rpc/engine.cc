@@ -194,6 +194,8 @@ v1::GetStatusReply Engine::Status() {
   s.set_contributions_rejected(rejected_);
   s.set_abstentions(counters.abstentions);
   s.set_scalar_mismatches(counters.scalar_mismatches);
+  s.set_audits(counters.audits);
+  s.set_audit_mismatches(counters.audit_mismatches);
   s.set_uptime_seconds(absl::ToDoubleSeconds(now - started_));
   s.set_loss(core_.last_loss());
   if (now > training_began_) {
@@ -314,6 +316,15 @@ absl::Status Engine::CaughtUp(StreamId id, const v1::CaughtUp& caught_up) {
   });
 }
 
+absl::Status Engine::Audit(StreamId id, const v1::AuditReport& report) {
+  const BucketHashes hashes(report.bucket_hashes().begin(), report.bucket_hashes().end());
+  return Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    absl::Status status = core.AuditArrived(id, Round(report.round()), hashes, now, out);
+    if (!status.ok()) ++rejected_;
+    return status;
+  });
+}
+
 absl::Status Engine::Relay(StreamId donor, v1::SnapshotFrame frame) {
   std::shared_ptr<UpdateStream> joiner;
   {
@@ -407,6 +418,7 @@ void Engine::Perform(const Action& action) {
     }
     message.mutable_snapshot_request()->set_transfer(transfer->transfer.value());
     message.mutable_snapshot_request()->set_window_bytes(options_.snapshot_window_bytes);
+    message.mutable_snapshot_request()->set_min_sequence(transfer->at_least.value());
     if (auto stream = Find(transfer->donor)) stream->Send(message);
   } else if (const auto* abort = std::get_if<AbortTransfer>(&action)) {
     {

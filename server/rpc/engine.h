@@ -81,6 +81,7 @@ class Engine {
   void Part(StreamId id, GroupId group, WholePart part, std::function<void(absl::Status)> done);
   absl::Status Abstain(StreamId id, const v1::Abstain& abstain);
   absl::Status CaughtUp(StreamId id, const v1::CaughtUp& caught_up);
+  absl::Status Audit(StreamId id, const v1::AuditReport& report);
   // Passes a donor's frame on to the joiner. Errors end the donor's stream.
   absl::Status Relay(StreamId donor, v1::SnapshotFrame frame);
   // The joiner's stream has taken the relayed frame that ends at `end`.

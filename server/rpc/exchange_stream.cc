@@ -62,6 +62,8 @@ void ExchangeStream::Handle() {
       return FinishHandling(engine_->Relay(id_, std::move(*reading_.mutable_snapshot())));
     case v1::WorkerMessage::kCaughtUp:
       return FinishHandling(engine_->CaughtUp(id_, reading_.caught_up()));
+    case v1::WorkerMessage::kAudit:
+      return FinishHandling(engine_->Audit(id_, reading_.audit()));
     case v1::WorkerMessage::MESSAGE_NOT_SET:
       return FinishHandling(absl::InvalidArgumentError("exchange stream: an empty message"));
   }

@@ -30,6 +30,14 @@ TEST(FaultScheduleTest, ACutHealsAfterItsOutage) {
   EXPECT_THAT(faults.Advance(3, kNow + absl::Seconds(6)).heal, IsEmpty());
 }
 
+TEST(FaultScheduleTest, AFlipIsToldOfOnceItsRoundIsOver) {
+  FaultSchedule faults({ParseFault("flip:2@10").value()});
+  EXPECT_THAT(faults.Advance(10, kNow).flip, IsEmpty());
+  EXPECT_THAT(faults.Advance(11, kNow).flip, ElementsAre(2));
+  EXPECT_FALSE(faults.pending());
+  EXPECT_FALSE(faults.ExcuseWorker(2));
+}
+
 TEST(FaultScheduleTest, ExcusesOnlyTheDeathsItCaused) {
   FaultSchedule faults({ParseFault("kill:2@10").value()});
   EXPECT_FALSE(faults.ExcuseWorker(2));

@@ -87,6 +87,9 @@ TEST(RehearseOptionsTest, FaultsName) {
   const absl::StatusOr<Fault> cut = ParseFault("cut:1@100/2.5s");
   ASSERT_TRUE(cut.ok()) << cut.status();
   EXPECT_EQ(*cut, (Fault{Fault::Kind::kCut, 1, 100, absl::Seconds(2.5)}));
+  const absl::StatusOr<Fault> flip = ParseFault("flip:2@5");
+  ASSERT_TRUE(flip.ok()) << flip.status();
+  EXPECT_EQ(*flip, (Fault{Fault::Kind::kFlip, 2, 5, absl::ZeroDuration()}));
 }
 
 struct BadFlag {
@@ -121,6 +124,13 @@ TEST(RehearseOptionsTest, SaysWhichFlagIsWrongWhatIsExpectedAndWhatCame) {
       {"--fault", [](auto& f) { f.faults = {"kill:1"}; }, "kill:SITE@ROUND"},
       {"--fault", [](auto& f) { f.faults = {"cut:1@5"}; }, "cut:SITE@ROUND/SECONDS"},
       {"--fault", [](auto& f) { f.faults = {"cut:1@5/0"}; }, "above 0"},
+      {"--fault", [](auto& f) { f.faults = {"flip:1@5/1"}; }, "flip:SITE@ROUND"},
+      {"--fault",
+       [](auto& f) {
+         f.faults = {"flip:1@5", "flip:1@9"};
+       },
+       "one flip for each site"},
+      {"--audit-rounds", [](auto& f) { f.audit_rounds = "-1"; }, "from 0 to 1000000, got '-1'"},
       {"--fault", [](auto& f) { f.faults = {"burn:1@5"}; }, "got 'burn:1@5'"},
       {"--fault", [](auto& f) { f.faults = {"kill:3@5"}; }, "a site from 1 to 2"},
       {"--fault", [](auto& f) { f.faults = {"kill:1@301"}; }, "a round from 1 to 300"},

@@ -34,12 +34,12 @@ TEST(PlanTest, TheCoordinatorGetsTheRunSpec) {
   RehearseFlags flags;
   flags.deadline = "60s";
   const Command command = Plan::Main(Options(flags), ExamplePlaces()).Coordinator();
-  EXPECT_THAT(
-      command.argv,
-      ElementsAre("/bin/isthmus-coordinator", "--listen", "127.0.0.1:0", "--port-file",
-                  "/run/coordinator.port", "--scheme", "flexdemo", "--decay", "0.999", "--values",
-                  "bf16", "--optimizer", "sgd", "--rounds", "300", "--start-groups", "2",
-                  "--min-groups", "1", "--deadline", "1m", "--chunk", "64", "--k", "4", "--sign"));
+  EXPECT_THAT(command.argv,
+              ElementsAre("/bin/isthmus-coordinator", "--listen", "127.0.0.1:0", "--port-file",
+                          "/run/coordinator.port", "--scheme", "flexdemo", "--decay", "0.999",
+                          "--values", "bf16", "--optimizer", "sgd", "--rounds", "300",
+                          "--start-groups", "2", "--min-groups", "1", "--deadline", "1m",
+                          "--audit-rounds", "25", "--chunk", "64", "--k", "4", "--sign"));
   EXPECT_EQ(command.log_path, "/log/coordinator.log");
 }
 
@@ -57,6 +57,16 @@ TEST(PlanTest, AWorkerDialsItsLink) {
   EXPECT_THAT(command.argv, ElementsAre("/bin/isthmus-worker", "--coordinator", "127.0.0.1:4711",
                                         "--group", "2", "--label", "site-2", "--ranks", "cpu:2",
                                         "--socket", "/run/worker-2.sock"));
+}
+
+TEST(PlanTest, AWorkerIsToldWhenItsBitFlips) {
+  RehearseOptions options = Options();
+  options.faults.push_back(ParseFault("flip:2@9").value());
+  const Plan plan = Plan::Main(options, ExamplePlaces());
+  EXPECT_EQ(ValueOf(plan.Worker(2, "127.0.0.1:4711"), "--flip-bit-at"), "9");
+  EXPECT_THAT(plan.Worker(1, "127.0.0.1:4711").argv, Not(Contains("--flip-bit-at")));
+  EXPECT_THAT(Plan::Comparison(options, ExamplePlaces()).Worker(2, "127.0.0.1:4711").argv,
+              Not(Contains("--flip-bit-at")));
 }
 
 TEST(PlanTest, AJobFindsItsWorker) {

@@ -42,6 +42,17 @@ TEST(StatusTableTest, SaysWhereTheRunStandsAndWhy) {
   EXPECT_THAT(table, HasSubstr("12 of 300, 11 committed, loss 2.5000"));
 }
 
+TEST(StatusTableTest, SaysWhatTheAuditFound) {
+  v1::GetStatusReply status = Example();
+  EXPECT_THAT(FormatStatusTable(status), HasSubstr("off"));
+  status.mutable_run()->set_audit_rounds(25);
+  status.set_audits(4);
+  status.set_audit_mismatches(1);
+  EXPECT_THAT(FormatStatusTable(status),
+              HasSubstr("every 25 rounds: 4 compared, 1 states differed"));
+  EXPECT_THAT(FormatStatusJson(status, /*pretty=*/false), HasSubstr("\"audit_mismatches\":\"1\""));
+}
+
 TEST(StatusTableTest, HasARowPerGroup) {
   const std::string table = FormatStatusTable(Example());
   for (const char* cell :

@@ -124,6 +124,8 @@ TEST(SummaryTest, JsonHasTheAgreedKeys) {
                           "contributions_late",
                           "contributions_rejected",
                           "abstentions",
+                          "audits",
+                          "audit_mismatches",
                           "tokens_per_second",
                           "elapsed_seconds",
                           "sample"}) {

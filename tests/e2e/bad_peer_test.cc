@@ -111,6 +111,16 @@ TEST_F(BadPeerTest, PartsOfAGroupThatIsNotInSync) {
   ExpectEnded(Code::kFailedPrecondition, "it is not in sync, and the open round is 4", 1);
 }
 
+TEST_F(BadPeerTest, P22_AReportOfARoundThatIsNotOver) {
+  peer_->BecomeActive();
+  v1::WorkerMessage message;
+  message.mutable_audit()->set_round(25);
+  for (uint64_t hash = 0; hash < 4; ++hash) message.mutable_audit()->add_bucket_hashes(hash);
+  peer_->Write(message);
+  ExpectEnded(Code::kInvalidArgument,
+              "group 9 incarnation 1 audit: round: expected at most 3, got 25", 1);
+}
+
 // --- what is right -----------------------------------------------------------------------------
 
 TEST_F(BadPeerTest, RightPartsAreMerged) {

@@ -6,8 +6,12 @@
 
 namespace isthmus::sim {
 
-SimCoordinator::SimCoordinator(World* world, CoordinatorConfig config, size_t log_capacity)
-    : world_(world), core_(std::move(config)), log_capacity_(log_capacity) {}
+SimCoordinator::SimCoordinator(World* world, CoordinatorConfig config, size_t log_capacity,
+                               absl::Duration update_gap)
+    : world_(world),
+      core_(std::move(config)),
+      log_capacity_(log_capacity),
+      update_gap_(update_gap) {}
 
 void SimCoordinator::ScheduleTick() {
   const absl::Time wake = core_.NextWakeup();
@@ -119,6 +123,17 @@ void SimCoordinator::OnCaughtUp(std::shared_ptr<Stream> stream, TransferId trans
   Perform(actions);
 }
 
+void SimCoordinator::OnAudit(std::shared_ptr<Stream> stream, Round round,
+                             const BucketHashes& hashes) {
+  if (!stream->server_open) return;
+  Actions actions;
+  const absl::Status status = core_.AuditArrived(stream->id, round, hashes, world_->now, actions);
+  world_->Check(status.ok() || status.code() == absl::StatusCode::kAborted,
+                absl::StrCat("audit refused: ", std::string(status.message())));
+  if (!status.ok()) EndStream(stream->id, status);
+  Perform(actions);
+}
+
 void SimCoordinator::OnStreamBroken(std::shared_ptr<Stream> stream) {
   if (!stream->server_open) return;
   stream->server_open = false;
@@ -170,24 +185,27 @@ void SimCoordinator::PerformOne(const Action& action) {
     world_->Check(log_.contains(publish->sequence), "told before it was in the log");
     published_ = publish->sequence;
     const auto streams = streams_;
-    for (const auto& [id, stream] : streams) SendPublished(*stream);
+    for (const auto& [id, stream] : streams) SendPublished(stream);
   } else if (const auto* send = std::get_if<SendUpdates>(&action)) {
     const auto it = streams_.find(send->stream);
     if (it == streams_.end()) return;
     world_->Trace(
         absl::StrCat("stream ", send->stream.value(), " gets updates from ", send->from.value()));
     it->second->next_to_send = send->from;
-    SendPublished(*it->second);
+    SendPublished(it->second);
   } else if (const auto* start = std::get_if<SendStart>(&action)) {
     down(start->stream, [s = *start](StreamPeer& p) { p.OnStart(s.group_index, s.group_count); });
   } else if (const auto* closed = std::get_if<SendClosed>(&action)) {
     down(closed->stream, [c = *closed](StreamPeer& p) { p.OnClosed(c.round, c.bucket); });
   } else if (const auto* transfer = std::get_if<StartTransfer>(&action)) {
     relays_[transfer->transfer] = {transfer->donor, transfer->joiner};
-    down(transfer->donor, [t = transfer->transfer](StreamPeer& p) { p.OnSnapshotAsked(t); });
+    down(transfer->donor,
+         [t = *transfer](StreamPeer& p) { p.OnSnapshotAsked(t.transfer, t.at_least); });
   } else if (const auto* abort = std::get_if<AbortTransfer>(&action)) {
     relays_.erase(abort->transfer);
-    down(abort->joiner, [t = abort->transfer](StreamPeer& p) { p.OnSnapshotAborted(t); });
+    for (const StreamId end : {abort->donor, abort->joiner}) {
+      down(end, [t = abort->transfer](StreamPeer& p) { p.OnSnapshotAborted(t); });
+    }
   } else if (const auto* close = std::get_if<CloseStream>(&action)) {
     EndStream(close->stream, close->status);
   } else if (const auto* drop = std::get_if<DropContribution>(&action)) {
@@ -224,19 +242,26 @@ void SimCoordinator::MergeStored(const MergeBucket& merge) {
   });
 }
 
-void SimCoordinator::SendPublished(Stream& stream) {
-  while (stream.next_to_send != Sequence(0) && stream.next_to_send <= published_) {
-    const auto it = log_.find(stream.next_to_send);
+void SimCoordinator::SendPublished(const std::shared_ptr<Stream>& stream) {
+  while (!stream->sending && stream->server_open && stream->next_to_send != Sequence(0) &&
+         stream->next_to_send <= published_) {
+    const auto it = log_.find(stream->next_to_send);
     if (it == log_.end()) {
-      EndStream(stream.id, absl::ResourceExhaustedError("slower than the log"));
+      EndStream(stream->id, absl::ResourceExhaustedError("slower than the log"));
       return;
     }
     world_->Trace(
-        absl::StrCat("send update ", it->first.value(), " on stream ", stream.id.value()));
-    stream.down.Send([peer = stream.peer, record = it->second] {
+        absl::StrCat("send update ", it->first.value(), " on stream ", stream->id.value()));
+    stream->down.Send([peer = stream->peer, record = it->second] {
       peer->OnUpdate(record.update, record.digest);
     });
-    ++stream.next_to_send;
+    ++stream->next_to_send;
+    if (update_gap_ == absl::ZeroDuration()) continue;
+    stream->sending = true;
+    world_->After(world_->Upto(update_gap_), [this, stream] {
+      stream->sending = false;
+      SendPublished(stream);
+    });
   }
 }
 

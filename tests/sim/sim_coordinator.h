@@ -43,7 +43,7 @@ class StreamPeer {
   virtual void OnStart(uint32_t index, uint32_t count) = 0;
   virtual void OnUpdate(const UpdateHeader& update, uint64_t digest) = 0;
   virtual void OnClosed(Round round, BucketIndex bucket) = 0;
-  virtual void OnSnapshotAsked(TransferId transfer) = 0;
+  virtual void OnSnapshotAsked(TransferId transfer, Sequence at_least) = 0;
   virtual void OnSnapshot(const SnapshotState& state, bool last) = 0;
   virtual void OnSnapshotAborted(TransferId transfer) = 0;
   virtual void OnStreamEnd(const absl::Status& status) = 0;
@@ -57,12 +57,16 @@ struct Stream {
   Pipe down;
   StreamPeer* peer;
   Sequence next_to_send;  // 0: none yet
+  bool sending = false;   // the next update is on its way into `down`
   bool server_open = true;
 };
 
 class SimCoordinator {
  public:
-  SimCoordinator(World* world, CoordinatorConfig config, size_t log_capacity);
+  // Updates leave a stream at most `update_gap` after each other, and shorter messages overtake
+  // those that are waiting.
+  SimCoordinator(World* world, CoordinatorConfig config, size_t log_capacity,
+                 absl::Duration update_gap);
 
   // Messages as they arrive (the caller has put the delay in).
   absl::StatusOr<Coordinator::Registered> OnRegister(const Coordinator::RegisterArgs& args);
@@ -74,6 +78,7 @@ class SimCoordinator {
   void OnAbstain(std::shared_ptr<Stream> stream, Round round, BucketIndex bucket);
   void OnSnapshotFrame(std::shared_ptr<Stream> stream, const SnapshotState& state, bool last);
   void OnCaughtUp(std::shared_ptr<Stream> stream, TransferId transfer, Sequence sequence);
+  void OnAudit(std::shared_ptr<Stream> stream, Round round, const BucketHashes& hashes);
   void OnStreamBroken(std::shared_ptr<Stream> stream);
 
   const Coordinator& core() const { return core_; }
@@ -100,7 +105,7 @@ class SimCoordinator {
   void Perform(const Actions& actions);
   void PerformOne(const Action& action);
   void MergeStored(const MergeBucket& merge);
-  void SendPublished(Stream& stream);
+  void SendPublished(const std::shared_ptr<Stream>& stream);
   void EndStream(StreamId id, const absl::Status& status);
   Sequence first_available() const { return Sequence(log_begin_); }
   void ScheduleTick();
@@ -108,6 +113,7 @@ class SimCoordinator {
   World* world_;
   Coordinator core_;
   const size_t log_capacity_;
+  const absl::Duration update_gap_;
   std::map<StreamId, std::shared_ptr<Stream>> streams_;
   std::vector<std::shared_ptr<Stream>> ever_;  // messages under way outlive a stream's ends
   StreamId last_stream_;

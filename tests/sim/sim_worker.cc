@@ -44,6 +44,19 @@ void SimWorker::CutLink() {
   });
 }
 
+void SimWorker::Corrupt(Round before) {
+  if (!core_ || !core_->has_state()) return;
+  Enqueue([this, before] {
+    for (const Round applied : applied_) {
+      if (applied >= before) return;
+    }
+    const uint64_t bucket = world_->rng.Below(masters_.size());
+    world_->Trace(absl::StrCat("group ", options_.group.value(), " incarnation ",
+                               incarnation_.value(), ": bucket ", bucket, " is corrupted"));
+    masters_[bucket] = Mix64(masters_[bucket] + world_->rng.Below(1000));
+  });
+}
+
 void SimWorker::LoseStream() {
   stream_->down.Close();
   stream_->up.Cut();
@@ -64,7 +77,8 @@ void SimWorker::Register() {
     Later(world_->Upto(kControlDelay), [this, incarnation = reply->incarnation] {
       if (core_) return;
       incarnation_ = incarnation;
-      core_.emplace(WorkerCoreConfig{options_.group, incarnation, options_.last_round, 0});
+      core_.emplace(WorkerCoreConfig{options_.group, incarnation, options_.last_round,
+                                     options_.audit_rounds, Round(0)});
       Connect();
       AttachJob();
     });
@@ -131,6 +145,7 @@ void SimWorker::BeginStep() {
 void SimWorker::Connect() {
   if (stream_ || fenced_) return;
   stream_ = coordinator_->Connect(this);
+  snapshot_here_ = false;
   WorkerActions actions;
   core_->StreamOpened(actions);
   Perform(actions);
@@ -164,9 +179,10 @@ void SimWorker::OnClosed(Round round, BucketIndex bucket) {
   Perform(actions);
 }
 
-void SimWorker::OnSnapshotAsked(TransferId transfer) {
+void SimWorker::OnSnapshotAsked(TransferId transfer, Sequence at_least) {
   WorkerActions actions;
-  world_->Check(core_->SnapshotAsked(transfer, actions).ok(), "asked for a snapshot too early");
+  world_->Check(core_->SnapshotAsked(transfer, at_least, actions).ok(),
+                "asked for a snapshot too early");
   Perform(actions);
 }
 
@@ -174,13 +190,18 @@ void SimWorker::OnSnapshot(const SnapshotState& state, bool last) {
   if (!last) return;
   snapshots_[state.transfer] = state;
   WorkerActions actions;
-  world_->Check(
-      core_->SnapshotArrived(state.transfer, state.sequence, state.applied_rounds, actions).ok(),
-      "snapshot refused");
-  Perform(actions);
+  if (core_->SnapshotArrived(state.transfer, state.sequence, state.applied_rounds, actions).ok()) {
+    snapshot_here_ = true;
+    return Perform(actions);
+  }
+  // One that came whole although it was given up: the coordinator does not know how far it led, and
+  // the next may be older. As the daemon does: a new stream says it.
+  world_->Check(snapshot_here_, "snapshot refused");
+  snapshots_.erase(state.transfer);
+  CutLink();
 }
 
-void SimWorker::OnSnapshotAborted(TransferId) {}
+void SimWorker::OnSnapshotAborted(TransferId transfer) { core_->SnapshotAborted(transfer); }
 
 void SimWorker::OnStreamEnd(const absl::Status& status) {
   if (status.code() == absl::StatusCode::kAborted) {
@@ -218,6 +239,7 @@ void SimWorker::PerformOne(const WorkerAction& action) {
   } else if (const auto* forget = std::get_if<ForgetAnswer>(&action)) {
     answers_.erase({forget->round, forget->bucket});
   } else if (std::holds_alternative<ResendAnswers>(action)) {
+    SendAudit();
     for (const auto& [key, answer] : answers_) SendAnswer(key);
   } else if (const auto* caught = std::get_if<SendCaughtUp>(&action)) {
     if (!stream_) return;
@@ -245,6 +267,15 @@ void SimWorker::PerformOne(const WorkerAction& action) {
     });
   } else if (const auto* install = std::get_if<InstallSnapshot>(&action)) {
     Enqueue([this, i = *install] { Install(i); });
+  } else if (const auto* report = std::get_if<ReportHash>(&action)) {
+    if (!report->audit) return;
+    Enqueue([this, round = report->round] {
+      for (const Round applied : applied_) {
+        world_->Check(applied == round, "a hash is not of the round it names");
+      }
+      audit_ = {round, masters_};
+      SendAudit();
+    });
   } else if (std::holds_alternative<FinishAttach>(action)) {
     Enqueue([this, generation = job_generation_] {
       if (generation != job_generation_) return;
@@ -267,6 +298,12 @@ void SimWorker::PerformOne(const WorkerAction& action) {
       });
     });
   }
+}
+
+void SimWorker::SendAudit() {
+  if (!stream_ || !core_->in_sync() || !audit_) return;
+  stream_->up.Send(
+      [c = coordinator_, s = stream_, a = *audit_] { c->OnAudit(s, a.first, a.second); });
 }
 
 void SimWorker::SendAnswer(Key key) {

@@ -28,6 +28,7 @@ struct WorkerOptions {
   double nonfinite = 0;  // chance per bucket
   double duplicate = 0;  // chance that a control call is delivered twice
   double lose = 0;       // chance that a control call or its reply is lost
+  uint32_t audit_rounds = 0;
 };
 
 class SimWorker : public StreamPeer {
@@ -37,7 +38,9 @@ class SimWorker : public StreamPeer {
   void Start();     // registers, connects, attaches a job
   void Kill();      // SIGKILL: nothing of this process happens any more
   void CrashJob();  // a rank dies; another job attaches after a while
-  void CutLink();   // the stream breaks at both ends, each noticing in its own time
+  // A bucket of the masters changes, unless the state is of `before` or a later round by then.
+  void Corrupt(Round before);
+  void CutLink();  // the stream breaks at both ends, each noticing in its own time
 
   bool alive() const { return alive_; }
   bool fenced() const { return fenced_; }
@@ -53,7 +56,7 @@ class SimWorker : public StreamPeer {
   void OnStart(uint32_t index, uint32_t count) override;
   void OnUpdate(const UpdateHeader& update, uint64_t digest) override;
   void OnClosed(Round round, BucketIndex bucket) override;
-  void OnSnapshotAsked(TransferId transfer) override;
+  void OnSnapshotAsked(TransferId transfer, Sequence at_least) override;
   void OnSnapshot(const SnapshotState& state, bool last) override;
   void OnSnapshotAborted(TransferId transfer) override;
   void OnStreamEnd(const absl::Status& status) override;
@@ -81,6 +84,7 @@ class SimWorker : public StreamPeer {
   void Settle(Key key, Credit credit);
   void Install(const InstallSnapshot& install);
   void SendAnswer(Key key);
+  void SendAudit();
   template <typename F>
   void Later(absl::Duration delay, F f) {
     world_->After(delay, [this, f] {
@@ -99,6 +103,7 @@ class SimWorker : public StreamPeer {
   Incarnation incarnation_;
   std::optional<WorkerCore> core_;
   std::shared_ptr<Stream> stream_;
+  bool snapshot_here_ = false;  // one has arrived on this stream
   uint64_t change_ = 0;
 
   std::deque<std::function<absl::Status()>> control_;
@@ -113,6 +118,7 @@ class SimWorker : public StreamPeer {
   std::map<Key, Token> taken_;                     // in flight, as the pipeline sees it
   std::map<Key, Answer> answers_;                  // kept for sending again
   std::map<Token, Fate> fates_;
+  std::optional<std::pair<Round, BucketHashes>> audit_;  // the last report
 };
 
 }  // namespace isthmus::sim

@@ -1,8 +1,9 @@
 // Many seeded schedules of a whole run: drops, delays, duplicates and reordering of control calls,
-// cut links, crashing jobs and workers, double joins, a log that is too short. After every event:
-// no bucket of a round is committed twice, nobody is told what is not in the log, no group applies
-// another update than was committed, or one twice, and every contribution is exactly one of
-// merged, returned, in flight. When the faults stop, the run ends with equal masters everywhere.
+// cut links, crashing jobs and workers, double joins, a log that is too short, masters that are
+// corrupted. After every event: no bucket of a round is committed twice, nobody is told what is not
+// in the log, no group applies another update than was committed, or one twice, and every
+// contribution is exactly one of merged, returned, in flight. When the faults stop, the run ends
+// with equal masters everywhere.
 
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
@@ -24,6 +25,7 @@ constexpr uint64_t kRounds = 12;
 struct Outcome {
   std::vector<std::string> violations;
   bool finished = false;
+  uint64_t mismatches = 0;
   std::string where;
 };
 
@@ -43,8 +45,6 @@ class Schedule {
     config.reconnect_grace = absl::Milliseconds(50 + rng.Below(400));
     config.transfer_timeout = absl::Seconds(1);
     const bool short_log = rng.Chance(0.3);
-    coordinator_ = std::make_unique<SimCoordinator>(&world_, config,
-                                                    short_log ? 4 * buckets_ : size_t{100000});
     options_.buckets = buckets_;
     options_.last_round = Round(kRounds);
     options_.layout = *Layout::Create(
@@ -54,6 +54,16 @@ class Schedule {
     options_.lose = rng.Chance(0.5) ? 0.3 : 0.0;
     faults_ = rng.Chance(0.1) ? 0 : rng.Below(25);
     kills_ = rng.Chance(0.6);
+    if (rng.Chance(0.5)) {
+      config.run.audit_rounds =
+          1 + static_cast<uint32_t>(rng.Below(4));  // of which 12 is a multiple
+      options_.audit_rounds = config.run.audit_rounds;
+      corruptions_ = rng.Below(6);
+    }
+    const absl::Duration gap =
+        rng.Chance(0.5) ? absl::Milliseconds(1 + rng.Below(40)) : absl::ZeroDuration();
+    coordinator_ = std::make_unique<SimCoordinator>(&world_, config,
+                                                    short_log ? 4 * buckets_ : size_t{100000}, gap);
   }
 
   Outcome Run() {
@@ -63,16 +73,22 @@ class Schedule {
     for (uint64_t i = 0; i < faults_; ++i) {
       world_.After(world_.Upto(absl::Seconds(4)), [this] { Fault(); });
     }
+    for (uint64_t i = 0; i < corruptions_; ++i) {
+      world_.After(world_.Upto(absl::Seconds(3)), [this] { CorruptSomebody(); });
+    }
     const absl::Time limit = world_.now + absl::Seconds(300);
     while (world_.violations.empty() && world_.now < limit && !Finished() && world_.Step()) {
       for (const auto& worker : workers_) {
         if (worker->alive()) worker->CheckLedger();
       }
     }
-    Outcome outcome{world_.violations, Finished(), ""};
+    Outcome outcome{world_.violations, Finished(), 0, ""};
     outcome.where = absl::StrCat("round ", coordinator_->core().open_round().value(), ": ",
                                  coordinator_->core().WaitingReason(world_.now));
-    if (outcome.finished) CheckEqualMasters(outcome);
+    if (outcome.finished && !EqualMasters()) {
+      outcome.violations.push_back("masters differ at the end");
+    }
+    outcome.mismatches = coordinator_->core().counters().audit_mismatches;
     return outcome;
   }
 
@@ -122,6 +138,14 @@ class Schedule {
     }
   }
 
+  // Not so late that no audit would follow: neither of who is corrupted, nor of who gets a snapshot
+  // from there and outlives it.
+  void CorruptSomebody() {
+    const std::vector<SimWorker*> alive = Alive();
+    if (alive.empty()) return;
+    alive[world_.rng.Below(alive.size())]->Corrupt(Round(kRounds - options_.audit_rounds));
+  }
+
   // The run's state lives in the workers until there is a durable log: some process that holds it,
   // and is not about to be replaced, must survive every fault.
   bool SomebodyElseHolds(const SimWorker& victim) const {
@@ -153,22 +177,24 @@ class Schedule {
       }
       if (!done) return false;
     }
-    return true;
+    return corruptions_ == 0 || EqualMasters();  // the last audit may have found something
   }
 
-  void CheckEqualMasters(Outcome& outcome) const {
+  bool EqualMasters() const {
     const std::vector<uint64_t>* first = nullptr;
     for (const SimWorker* worker : Alive()) {
       if (!worker->done()) continue;
       if (first == nullptr) first = &worker->masters();
-      if (*first != worker->masters()) outcome.violations.push_back("masters differ at the end");
+      if (*first != worker->masters()) return false;
     }
+    return true;
   }
 
   World world_;
   uint32_t groups_ = 1;
   uint32_t buckets_ = 1;
   uint64_t faults_ = 0;
+  uint64_t corruptions_ = 0;
   bool kills_ = false;
   uint64_t nonce_ = 0;
   int pending_ = 0;  // killed, not yet started again
@@ -187,6 +213,7 @@ TEST(SimulationTest, NothingIsLostOrAppliedTwiceUnderAnySchedule) {
   const uint64_t begin = only == nullptr ? 1 : std::strtoull(only, nullptr, 10);
   const uint64_t end = only == nullptr ? begin + SeedCount() : begin + 1;
   uint64_t failures = 0;
+  uint64_t mismatches = 0;
   for (uint64_t seed = begin; seed < end && failures < 5; ++seed) {
     const Outcome outcome = Schedule(seed).Run();
     for (const std::string& violation : outcome.violations) {
@@ -195,9 +222,15 @@ TEST(SimulationTest, NothingIsLostOrAppliedTwiceUnderAnySchedule) {
     if (!outcome.finished && outcome.violations.empty()) {
       ADD_FAILURE() << "ISTHMUS_SIM_SEED=" << seed << ": did not finish: " << outcome.where;
     }
+    mismatches += outcome.mismatches;
     failures += !outcome.violations.empty() || !outcome.finished;
   }
-  std::cout << end - begin << " schedules" << std::endl;
+  std::cout << end - begin << " schedules, audits found " << mismatches << " states that differ"
+            << std::endl;
+  // Otherwise this would not be a test of the audit.
+  if (only == nullptr && failures == 0) {
+    EXPECT_GT(mismatches, SeedCount() / 10);
+  }
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ void WorkerCore::StreamOpened(WorkerActions& out) {
 void WorkerCore::StreamLost() {
   connected_ = false;
   in_sync_ = false;
+  asked_.reset();
 }
 
 absl::Status WorkerCore::Welcomed(Sequence next, WorkerActions& out) {
@@ -82,26 +83,42 @@ absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duratio
     }
   }
   FinishStepIfDone(out);
-  const bool round_done = AppliedRound() == update.round;
-  const bool due = config_.hash_interval != 0 && update.round.value() % config_.hash_interval == 0;
-  if (round_done && (due || ended())) out.push_back(ReportHash{update.round});
+  if (AppliedRound() == update.round) FinishRound(update.round, out);
+  GiveSnapshotIfDue(out);
   return absl::OkStatus();
+}
+
+void WorkerCore::FinishRound(Round round, WorkerActions& out) {
+  const bool audit = config_.audit_rounds != 0 && round.value() % config_.audit_rounds == 0;
+  if (audit || ended()) out.push_back(ReportHash{round, audit});
+  if (config_.flip_bit_at == round) out.push_back(FlipBit{});
 }
 
 void WorkerCore::ClosedArrived(Round round, BucketIndex bucket, WorkerActions& out) {
   out.push_back(StopSending{round, bucket});
 }
 
-absl::Status WorkerCore::SnapshotAsked(TransferId transfer, WorkerActions& out) {
+absl::Status WorkerCore::SnapshotAsked(TransferId transfer, Sequence at_least, WorkerActions& out) {
   if (buckets_.empty()) {
     return absl::FailedPreconditionError("asked for a snapshot before any job has attached");
   }
-  GiveSnapshot give{transfer, applied_, AppliedRound(), {}};
-  for (const Bucket& bucket : buckets_) give.applied_rounds.push_back(bucket.applied);
   // Others start from these masters now: another job's parameters must not replace them.
   has_state_ = true;
-  out.push_back(std::move(give));
+  asked_ = {transfer, at_least};
+  GiveSnapshotIfDue(out);
   return absl::OkStatus();
+}
+
+void WorkerCore::GiveSnapshotIfDue(WorkerActions& out) {
+  if (!asked_ || applied_ < asked_->second) return;
+  GiveSnapshot give{asked_->first, applied_, AppliedRound(), {}};
+  for (const Bucket& bucket : buckets_) give.applied_rounds.push_back(bucket.applied);
+  asked_.reset();
+  out.push_back(std::move(give));
+}
+
+void WorkerCore::SnapshotAborted(TransferId transfer) {
+  if (asked_ && asked_->first == transfer) asked_.reset();
 }
 
 absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
@@ -109,6 +126,10 @@ absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
   if (applied_rounds.size() != buckets_.size()) {
     return absl::InvalidArgumentError(absl::StrCat("snapshot of ", applied_rounds.size(),
                                                    " buckets, expected ", buckets_.size()));
+  }
+  if (sequence < applied_) {
+    return absl::InvalidArgumentError(absl::StrCat("snapshot as of update ", sequence.value(),
+                                                   ": expected at least ", applied_.value()));
   }
   bool undecided = false;
   for (size_t b = 0; b < buckets_.size(); ++b) {

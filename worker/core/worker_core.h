@@ -2,11 +2,11 @@
 // thread or parameter. worker/daemon performs the actions; worker/step does the arithmetic, each
 // rank in exactly the order in which actions are emitted here.
 //
-// The rules it keeps (docs/protocol.md, P8, P12, P13, P15, P16): updates are applied in sequence,
-// each once; a step joins the oldest round known to be open, answers every bucket of it that is
-// still open, once, and ends when the round is applied; what was extracted stays in flight until
-// the update of its (round, bucket) says whether it was merged, and goes back into the momentum if
-// it was not.
+// The rules it keeps (docs/protocol.md, P8, P12, P13, P15, P16, P22): updates are applied in
+// sequence, each once; a step joins the oldest round known to be open, answers every bucket of it
+// that is still open, once, and ends when the round is applied; what was extracted stays in flight
+// until the update of its (round, bucket) says whether it was merged, and goes back into the
+// momentum if it was not; the state is hashed at the end of audited rounds.
 #ifndef ISTHMUS_WORKER_CORE_WORKER_CORE_H_
 #define ISTHMUS_WORKER_CORE_WORKER_CORE_H_
 
@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -99,10 +100,14 @@ struct InstallSnapshot {
   bool reset_momentum = false;
   std::vector<Round> applied_rounds;  // per bucket
 };
-// Hash the masters; `round` is the last one applied.
+// Hash the masters, bucket by bucket; `round` is the last one applied. The whole goes with the
+// heartbeat, and with `audit` the hashes of the buckets over the stream.
 struct ReportHash {
   Round round;
+  bool audit = false;
 };
+// For rehearsals of the audit: one bit of one master changes.
+struct FlipBit {};
 
 // The job. After what was emitted before them has been done.
 struct FinishAttach {
@@ -122,8 +127,8 @@ struct FinishStep {
 using WorkerAction =
     std::variant<AnnounceReady, AnnounceNotReady, SendHello, SendAbstain, StopSending, ForgetAnswer,
                  ResendAnswers, SendCaughtUp, AdoptJobParameters, LoadJob, ProcessBucket,
-                 ApplyUpdate, GatherBucket, GiveSnapshot, InstallSnapshot, ReportHash, FinishAttach,
-                 FinishStep>;
+                 ApplyUpdate, GatherBucket, GiveSnapshot, InstallSnapshot, ReportHash, FlipBit,
+                 FinishAttach, FinishStep>;
 using WorkerActions = std::vector<WorkerAction>;
 
 // --- the machine -------------------------------------------------------------------------------
@@ -131,8 +136,9 @@ using WorkerActions = std::vector<WorkerAction>;
 struct WorkerCoreConfig {
   GroupId group;
   Incarnation incarnation;
-  Round last_round;            // the run ends with it; 0: no end
-  uint64_t hash_interval = 0;  // rounds between hash reports besides the one at the end; 0: none
+  Round last_round;           // the run ends with it; 0: no end
+  uint32_t audit_rounds = 0;  // the state is audited after every multiple of it; 0: never
+  Round flip_bit_at;          // one bit flips after this round; 0: none does
 };
 
 // Single-threaded. Errors are the coordinator's: the stream should be ended and opened again.
@@ -151,13 +157,17 @@ class WorkerCore {
   absl::Status UpdateArrived(const UpdateHeader& update, absl::Duration peer_wait,
                              WorkerActions& out);
   void ClosedArrived(Round round, BucketIndex bucket, WorkerActions& out);
-  // Errors: FAILED_PRECONDITION when there is no state to give.
-  absl::Status SnapshotAsked(TransferId transfer, WorkerActions& out);
+  // Gives a snapshot as soon as `at_least` is applied, which may be now. One is asked for at a
+  // time. Errors: FAILED_PRECONDITION when there is no state to give.
+  absl::Status SnapshotAsked(TransferId transfer, Sequence at_least, WorkerActions& out);
+  // Nobody waits for it any more.
+  void SnapshotAborted(TransferId transfer);
   // All of a snapshot is here. A new joiner's momentum is zero; that of a worker that had fallen
   // behind stays, only what it had in flight for rounds within the snapshot is forgotten, since
   // nobody can tell any more whether it was merged. What is still undecided stays in flight and is
   // sent again: others may be waiting for it. Errors: INVALID_ARGUMENT for another number of
-  // buckets.
+  // buckets, or a snapshot of less than has been applied: who went back would answer rounds twice.
+  // That happens when one was given up after it had come whole; the next Hello says how far it led.
   absl::Status SnapshotArrived(TransferId transfer, Sequence sequence,
                                std::vector<Round> applied_rounds, WorkerActions& out);
 
@@ -207,6 +217,8 @@ class WorkerCore {
     float loss = 0;
     absl::Duration peer_wait;
   };
+  void FinishRound(Round round, WorkerActions& out);
+  void GiveSnapshotIfDue(WorkerActions& out);
   void FinishStepIfDone(WorkerActions& out);
   void FinishRun(WorkerActions& out);
 
@@ -219,6 +231,7 @@ class WorkerCore {
   Sequence applied_;
   std::vector<Bucket> buckets_;
   std::optional<Step> step_;
+  std::optional<std::pair<TransferId, Sequence>> asked_;  // for a snapshot as of that, or later
   uint64_t returned_ = 0;
   uint64_t nonfinite_ = 0;
 };

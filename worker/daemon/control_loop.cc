@@ -135,7 +135,8 @@ void DaemonImpl::SetUpRun(const ControlClient::Registration& registration) {
   {
     MutexLock lock(&mu_);
     core_.emplace(WorkerCoreConfig{options_.group, registration.incarnation,
-                                   Round(registration.run.rounds), options_.hash_interval});
+                                   Round(registration.run.rounds), registration.run.audit_rounds,
+                                   options_.flip_bit_at});
     layout_.reset();
     outbox_ = Outbox();
     received_.clear();

@@ -237,11 +237,11 @@ void DaemonImpl::OnClosed(uint64_t stream, Round round, BucketIndex bucket) {
 }
 
 absl::Status DaemonImpl::OnSnapshotRequest(uint64_t stream, TransferId transfer,
-                                           uint64_t window_bytes) {
+                                           uint64_t window_bytes, Sequence at_least) {
   return Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (stream != stream_number_) return absl::OkStatus();
     outgoing_window_ = window_bytes;
-    return core.SnapshotAsked(transfer, out);
+    return core.SnapshotAsked(transfer, at_least, out);
   });
 }
 
@@ -274,6 +274,7 @@ void DaemonImpl::OnSnapshotAborted(uint64_t stream, TransferId transfer) {
   MutexLock lock(&mu_);
   if (stream != stream_number_) return;
   if (outgoing_ && outgoing_->transfer() == transfer) outgoing_.reset();
+  core_->SnapshotAborted(transfer);
 }
 
 void DaemonImpl::OnStreamEnd(uint64_t stream, const absl::Status& status) {

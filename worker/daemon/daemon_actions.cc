@@ -2,6 +2,8 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <numeric>
+
 #include "common/telemetry/log.h"
 #include "worker/daemon/daemon_impl.h"
 
@@ -75,13 +77,11 @@ void DaemonImpl::Perform(const Bound& task) {
     }
     pipeline_->Install(std::move(image), install->reset_momentum, install->applied_rounds);
   } else if (const auto* report = std::get_if<ReportHash>(&action)) {
-    pipeline_->Hash([this, round = report->round](uint64_t hash) {
-      MutexLock lock(&mu_);
-      hash_round_ = round;
-      hash_ = hash;
-      heartbeat_at_ = absl::InfinitePast();  // now
-      wake_.NotifyAll();
-    });
+    pipeline_->Hash([this, r = *report](std::vector<uint64_t> hashes) { Hashed(r, hashes); });
+  } else if (std::holds_alternative<FlipBit>(action)) {
+    LogWarning(absl::StrCat("group ", options_.group.value(),
+                            ": flips a bit of a master, as --flip-bit-at asks"));
+    pipeline_->FlipBit();
   } else if (const auto* attach = std::get_if<FinishAttach>(&action)) {
     AttachReply reply{options_.group.value(), attach->group_index, attach->group_count,
                       attach->round.value(), 0};
@@ -114,6 +114,17 @@ void DaemonImpl::GiveJob(const GiveSnapshot& give) {
     }
     PumpSnapshot();
   });
+}
+
+void DaemonImpl::Hashed(const ReportHash& report, std::vector<uint64_t> bucket_hashes) {
+  MutexLock lock(&mu_);
+  hash_round_ = report.round;
+  hash_ = std::accumulate(bucket_hashes.begin(), bucket_hashes.end(), uint64_t{0});
+  heartbeat_at_ = absl::InfinitePast();  // now
+  wake_.NotifyAll();
+  if (!report.audit) return;
+  if (stream_ != nullptr && core_->in_sync()) stream_->SendAudit(report.round, bucket_hashes);
+  outbox_.PutAudit(report.round, std::move(bucket_hashes));
 }
 
 void DaemonImpl::PumpSnapshot() {

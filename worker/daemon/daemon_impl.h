@@ -63,8 +63,8 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void OnStart(uint64_t stream, uint32_t group_index, uint32_t group_count) override;
   absl::Status OnUpdate(uint64_t stream, ReceivedUpdate update, absl::Duration peer_wait) override;
   void OnClosed(uint64_t stream, Round round, BucketIndex bucket) override;
-  absl::Status OnSnapshotRequest(uint64_t stream, TransferId transfer,
-                                 uint64_t window_bytes) override;
+  absl::Status OnSnapshotRequest(uint64_t stream, TransferId transfer, uint64_t window_bytes,
+                                 Sequence at_least) override;
   void OnSnapshotAck(uint64_t stream, TransferId transfer, uint64_t offset) override;
   absl::Status OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) override;
   void OnSnapshotAborted(uint64_t stream, TransferId transfer) override;
@@ -78,6 +78,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void Perform(const Bound& task);
   void AttachJob(std::shared_ptr<JobSession> session);
   void GiveJob(const GiveSnapshot& give);
+  void Hashed(const ReportHash& report, std::vector<uint64_t> bucket_hashes);
   void PumpSnapshot();
   void LeaveStream(uint64_t stream, const absl::Status& status);
   void StepFinished(uint64_t session_id, const FinishStep& finish);

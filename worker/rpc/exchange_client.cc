@@ -68,6 +68,14 @@ class Stream : public ExchangeClient,
     Send(std::move(message));
   }
 
+  void SendAudit(Round round, const std::vector<uint64_t>& bucket_hashes) override {
+    v1::WorkerMessage message;
+    message.mutable_audit()->set_round(round.value());
+    message.mutable_audit()->mutable_bucket_hashes()->Assign(bucket_hashes.begin(),
+                                                             bucket_hashes.end());
+    Send(std::move(message));
+  }
+
   void SendSnapshotPiece(SnapshotPiece piece) override {
     {
       MutexLock lock(&mu_);
@@ -145,7 +153,8 @@ class Stream : public ExchangeClient,
         return absl::OkStatus();
       case v1::CoordinatorMessage::kSnapshotRequest:
         return events_->OnSnapshotRequest(id_, TransferId(reading_.snapshot_request().transfer()),
-                                          reading_.snapshot_request().window_bytes());
+                                          reading_.snapshot_request().window_bytes(),
+                                          Sequence(reading_.snapshot_request().min_sequence()));
       case v1::CoordinatorMessage::kSnapshotAck:
         events_->OnSnapshotAck(id_, TransferId(reading_.snapshot_ack().transfer()),
                                reading_.snapshot_ack().offset());

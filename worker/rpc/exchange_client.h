@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/base/ids.h"
 #include "common/run/update.h"
@@ -41,7 +42,7 @@ class StreamEvents {
                                 absl::Duration peer_wait) = 0;
   virtual void OnClosed(uint64_t stream, Round round, BucketIndex bucket) = 0;
   virtual absl::Status OnSnapshotRequest(uint64_t stream, TransferId transfer,
-                                         uint64_t window_bytes) = 0;
+                                         uint64_t window_bytes, Sequence at_least) = 0;
   virtual void OnSnapshotAck(uint64_t stream, TransferId transfer, uint64_t offset) = 0;
   virtual absl::Status OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) = 0;
   virtual void OnSnapshotAborted(uint64_t stream, TransferId transfer) = 0;
@@ -73,6 +74,7 @@ class ExchangeClient {
   virtual void SendPart(std::shared_ptr<const OutgoingPart> part) = 0;
   virtual void SendAbstain(Round round, BucketIndex bucket, AbstainReason reason) = 0;
   virtual void SendCaughtUp(TransferId transfer, Sequence sequence) = 0;
+  virtual void SendAudit(Round round, const std::vector<uint64_t>& bucket_hashes) = 0;
   virtual void SendSnapshotPiece(SnapshotPiece piece) = 0;
   // Drops what is queued for (round, bucket), a part half sent too.
   virtual void StopSending(Round round, BucketIndex bucket) = 0;

@@ -79,7 +79,8 @@ class Pipeline::Impl {
   void Save(uint32_t rank, std::string& image);
   absl::Status Install(uint32_t rank, const std::string& image, bool reset_momentum,
                        std::span<const Round> applied_rounds);
-  uint64_t Hash(uint32_t rank) { return state().ranks[rank]->Hash(); }
+  uint64_t Hash(uint32_t rank, BucketIndex bucket) { return state().ranks[rank]->Hash(bucket); }
+  void FlipBit(uint32_t rank) { state().ranks[rank]->FlipBit(); }
 
  private:
   struct State {
@@ -317,16 +318,25 @@ void Pipeline::Install(std::shared_ptr<const StateImage> image, bool reset_momen
   });
 }
 
-void Pipeline::Hash(std::function<void(uint64_t)> done) {
+void Pipeline::Hash(std::function<void(std::vector<uint64_t>)> done) {
   struct Shared {
-    explicit Shared(uint32_t ranks) : countdown(ranks) {}
-    std::atomic<uint64_t> sum = 0;
+    Shared(uint32_t ranks, uint32_t buckets) : sums(buckets), countdown(ranks) {}
+    std::vector<std::atomic<uint64_t>> sums;  // per bucket, of the ranks that are done
     Countdown countdown;
   };
-  const auto shared = std::make_shared<Shared>(impl_->ranks());
+  const auto shared = std::make_shared<Shared>(impl_->ranks(), buckets().count());
   impl_->threads().Queue([impl = impl_.get(), shared, done = std::move(done)](uint32_t rank) {
-    shared->sum.fetch_add(impl->Hash(rank), std::memory_order_relaxed);
-    if (shared->countdown.Last()) done(shared->sum.load(std::memory_order_relaxed));
+    for (uint32_t b = 0; b < shared->sums.size(); ++b) {
+      shared->sums[b].fetch_add(impl->Hash(rank, BucketIndex(b)), std::memory_order_relaxed);
+    }
+    if (shared->countdown.Last()) done({shared->sums.begin(), shared->sums.end()});
+    return absl::OkStatus();
+  });
+}
+
+void Pipeline::FlipBit() {
+  impl_->threads().Queue([impl = impl_.get()](uint32_t rank) {
+    impl->FlipBit(rank);
     return absl::OkStatus();
   });
 }

@@ -114,8 +114,11 @@ class Pipeline {
   // of it and the momentum too.
   void Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
                std::vector<Round> applied_rounds);
-  // The state hash of all masters (P22: logical elements only) as of this point.
-  void Hash(std::function<void(uint64_t)> done);
+  // The hash of every bucket's masters (P22: logical elements only) as of this point; they add up
+  // to the state hash. `done` gets them on a rank thread.
+  void Hash(std::function<void(std::vector<uint64_t>)> done);
+  // For rehearsals of the audit: flips a bit of one master (RankState::FlipBit).
+  void FlipBit();
   // Runs `done` on a rank thread once everything queued before has been done at all ranks.
   void Then(std::function<void()> done);
 

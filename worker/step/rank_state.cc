@@ -182,22 +182,46 @@ void RankState::Load(std::span<const std::byte> image, bool reset_momentum,
   if (reset_momentum) replicator_->Reset();
 }
 
-uint64_t RankState::Hash() const {
+std::vector<Extent> RankState::LogicalRuns(BucketIndex bucket) const {
   const std::vector<uint64_t>& offsets = layout_.offsets();
   const std::vector<uint64_t>& counts = layout_.counts();
+  const Extent extent = part(bucket);
+  std::vector<Extent> runs;
+  // Tensors ascend; the first to look at is the last that begins before the part, or the next.
+  const auto after = std::upper_bound(offsets.begin(), offsets.end(), extent.begin);
+  auto tensor = static_cast<size_t>(after - offsets.begin());
+  if (tensor > 0) --tensor;
+  for (; tensor < offsets.size() && offsets[tensor] < extent.end; ++tensor) {
+    const uint64_t begin = std::max(offsets[tensor], extent.begin);
+    const uint64_t end = std::min(offsets[tensor] + counts[tensor], extent.end);
+    if (begin < end) runs.push_back({begin, end});
+  }
+  return runs;
+}
+
+uint64_t RankState::Hash(BucketIndex bucket) const {
   uint64_t hash = 0;
-  size_t tensor = 0;  // parts and tensors both ascend
-  for (uint32_t b = 0; b < buckets_.count(); ++b) {
-    const Extent extent = part(BucketIndex(b));
-    while (tensor < offsets.size() && offsets[tensor] + counts[tensor] <= extent.begin) ++tensor;
-    for (size_t t = tensor; t < offsets.size() && offsets[t] < extent.end; ++t) {
-      const uint64_t begin = std::max(offsets[t], extent.begin);
-      const uint64_t end = std::min(offsets[t] + counts[t], extent.end);
-      if (begin >= end) continue;
-      hash += StateHash(begin, masters(BucketIndex(b)).subspan(begin - extent.begin, end - begin));
-    }
+  for (const Extent& run : LogicalRuns(bucket)) {
+    hash +=
+        StateHash(run.begin, masters(bucket).subspan(run.begin - part(bucket).begin, run.size()));
   }
   return hash;
+}
+
+void RankState::FlipBit() {
+  if (part(BucketIndex(0)).empty() || part(BucketIndex(0)).begin != 0) return;
+  float* largest = nullptr;
+  for (uint32_t b = 0; b < buckets_.count(); ++b) {
+    const BucketIndex bucket(b);
+    for (const Extent& run : LogicalRuns(bucket)) {
+      for (float& master :
+           PartOf(masters_, bucket).subspan(run.begin - part(bucket).begin, run.size())) {
+        if (largest == nullptr || std::fabs(master) > std::fabs(*largest)) largest = &master;
+      }
+    }
+  }
+  if (largest == nullptr) return;
+  *largest = std::bit_cast<float>(std::bit_cast<uint32_t>(*largest) ^ (uint32_t{1} << 22));
 }
 
 }  // namespace isthmus

@@ -72,8 +72,13 @@ class RankState {
   void Load(std::span<const std::byte> image, bool reset_momentum,
             std::span<const Round> applied_rounds);
 
-  // The hash of the logical elements among the rank's masters; those of all ranks add up.
-  uint64_t Hash() const;
+  // The hash of the logical elements among the masters of the rank's part; those of all ranks and
+  // buckets add up to the state hash.
+  uint64_t Hash(BucketIndex bucket) const;
+
+  // For rehearsals of the audit: at the rank that owns the vector's first element, flips the
+  // highest bit of the mantissa of its largest master: more than rounding would undo.
+  void FlipBit();
 
  private:
   using Key = std::pair<Round, BucketIndex>;
@@ -82,6 +87,9 @@ class RankState {
   // Of a run that exchanges nothing: what it applies.
   absl::StatusOr<std::optional<PayloadView>> Own(const UpdateHeader& header, const Extent& extent,
                                                  bool needed) const;
+  // The runs of logical elements in the rank's part.
+  std::vector<Extent> LogicalRuns(BucketIndex bucket) const;
+
   // The part's elements of one of the contiguous vectors below.
   std::span<float> PartOf(std::vector<float>& vector, BucketIndex bucket) const;
   void ApplyBlock(const UpdateHeader& header, const Extent& block, std::span<const float> direction,

@@ -109,6 +109,13 @@ TEST(RunSpecTest, P7_MinGroupsIsWithinStartGroups) {
                 "min_groups: expected 1 to start_groups 1, got 2");
 }
 
+TEST(RunSpecTest, P22_AuditsAreOffOrNotBeyondAllBounds) {
+  ExpectValid([](RunSpec& s) { s.audit_rounds = 0; });
+  ExpectValid([](RunSpec& s) { s.audit_rounds = 1'000'000; });
+  ExpectRefused([](RunSpec& s) { s.audit_rounds = 1'000'001; },
+                "audit_rounds: expected at most 1000000, got 1000001");
+}
+
 TEST(RunSpecTest, NamesRoundTrip) {
   for (Scheme scheme : {Scheme::kFlexDemo, Scheme::kFull}) {
     EXPECT_EQ(*ParseScheme(Name(scheme)), scheme);
@@ -155,7 +162,7 @@ TEST(RunSpecTest, P6_EveryFieldOfTheSpecSatisfiesItsOwnExpectation) {
   spec.initial_donor = GroupId(3);
   std::vector<std::string> expect;
   for (const auto& [name, value] : Fields(spec)) expect.push_back(name + "=" + value);
-  EXPECT_EQ(expect.size(), 18u);
+  EXPECT_EQ(expect.size(), 19u);
   EXPECT_TRUE(CheckExpectations(spec, expect).ok());
   EXPECT_TRUE(CheckExpectations(spec, {}).ok());
   EXPECT_TRUE(CheckExpectations(RunSpec(), {"initial_donor=lowest"}).ok());

@@ -28,6 +28,7 @@ RunSpec UnusualSpec() {
   spec.start_groups = 5;
   spec.min_groups = 3;
   spec.initial_donor = GroupId(4);
+  spec.audit_rounds = 7;
   return spec;
 }
 

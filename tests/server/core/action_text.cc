@@ -51,8 +51,10 @@ struct Text {
     return absl::StrCat(StreamText(a.stream), "closed ", PlaceText(a.round, a.bucket));
   }
   std::string operator()(const StartTransfer& a) const {
-    return absl::StrCat("transfer ", a.transfer.value(), ": from stream ", a.donor.value(),
-                        " to stream ", a.joiner.value());
+    return absl::StrCat(
+        "transfer ", a.transfer.value(), ": from stream ", a.donor.value(), " to stream ",
+        a.joiner.value(),
+        a.at_least == Sequence(0) ? "" : absl::StrCat(", as of ", a.at_least.value(), " at least"));
   }
   std::string operator()(const AbortTransfer& a) const {
     return absl::StrCat("transfer ", a.transfer.value(), " aborted (stream ", a.donor.value(),

@@ -1,5 +1,6 @@
 #include "tests/server/core/scenario.h"
 
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 
@@ -110,6 +111,8 @@ absl::Status Scenario::Data(EventWords& words) {
     SayIfError(core_->Abstained(StreamOf(words), Round(words.TakeNumber("round", 1)),
                                 BucketIndex(static_cast<uint32_t>(words.TakeNumber("bucket", 0))),
                                 AbstainReason::kNonFinite, now_, actions_));
+  } else if (name == "audit") {
+    Audit(words);
   } else {
     return Answer(words);
   }
@@ -155,6 +158,7 @@ void Scenario::Configure(EventWords& words) {
   config.deadline = words.TakeDuration("deadline", absl::Seconds(60));
   config.reconnect_grace = words.TakeDuration("grace", absl::Seconds(5));
   config.transfer_timeout = words.TakeDuration("transfer_timeout", absl::Seconds(60));
+  config.run.audit_rounds = static_cast<uint32_t>(words.TakeNumber("audit_rounds", 0));
   config.max_groups = static_cast<uint32_t>(words.TakeNumber("max_groups", 1024));
   config.instance = 7;
   buckets_ = static_cast<uint32_t>(words.TakeNumber("buckets", 1));
@@ -221,6 +225,19 @@ void Scenario::Part(EventWords& words) {
                                                 : "= late");
 }
 
+void Scenario::Audit(EventWords& words) {
+  const StreamId stream = StreamOf(words);
+  const Round round(words.TakeNumber("round", 1));
+  BucketHashes hashes;
+  const std::string text = words.Take("hashes", "");
+  for (const auto part : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+    uint64_t hash = 0;
+    if (!absl::SimpleAtoi(part, &hash)) return Say("= no hash");
+    hashes.push_back(hash);
+  }
+  SayIfError(core_->AuditArrived(stream, round, hashes, now_, actions_));
+}
+
 // As the edge does: sleeps until the core wants to be woken, again and again.
 void Scenario::Wait(EventWords& words) {
   absl::Duration duration;
@@ -248,7 +265,9 @@ void Scenario::ReportStatus() {
       {"abstentions", counters.abstentions},
       {"scalar mismatches", counters.scalar_mismatches},
       {"fenced", counters.fenced},
-      {"snapshots", counters.snapshots}};
+      {"snapshots", counters.snapshots},
+      {"audits", counters.audits},
+      {"audit mismatches", counters.audit_mismatches}};
   for (const auto& [name, value] : all) {
     if (value != 0) Say(absl::StrCat(name, ": ", value));
   }

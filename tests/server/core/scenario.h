@@ -61,6 +61,7 @@ class Scenario {
   void Ready(EventWords& words);
   void Open(EventWords& words);
   void Part(EventWords& words);
+  void Audit(EventWords& words);
   void Wait(EventWords& words);
   void ReportStatus();
   Member MemberOf(EventWords& words);

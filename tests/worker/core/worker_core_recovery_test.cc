@@ -114,13 +114,83 @@ TEST(WorkerCoreRecoveryTest, P15_ASnapshotOfAnotherNumberOfBucketsIsRefused) {
 
 TEST(WorkerCoreRecoveryTest, P15_GivesASnapshotOfWhatIsApplied) {
   CoreUnderTest t;
-  EXPECT_EQ(t.core.SnapshotAsked(TransferId(1), t.out).code(),
+  EXPECT_EQ(t.core.SnapshotAsked(TransferId(1), Sequence(0), t.out).code(),
             absl::StatusCode::kFailedPrecondition);
   t.Start(2);
   ASSERT_TRUE(t.Update(Round(1), kB1, false).ok());
   t.Texts();
-  ASSERT_TRUE(t.core.SnapshotAsked(TransferId(1), t.out).ok());
+  ASSERT_TRUE(t.core.SnapshotAsked(TransferId(1), Sequence(0), t.out).ok());
   EXPECT_THAT(t.Texts(), ElementsAre("give 1 as of 1, round 0 [0 1]"));
+}
+
+TEST(WorkerCoreRecoveryTest, P15_GivesASnapshotOnceItHasWhatTheJoinerMayHave) {
+  CoreUnderTest t;
+  t.Start(2);
+  ASSERT_TRUE(t.core.SnapshotAsked(TransferId(1), Sequence(2), t.out).ok());
+  EXPECT_THAT(t.Texts(), IsEmpty());
+  ASSERT_TRUE(t.Update(Round(1), kB1, false).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("apply 1 to 1"));
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("apply 2 to 0", "give 1 as of 2, round 1 [1 1]"));
+  ASSERT_TRUE(t.Update(Round(2), kB0, false).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("apply 3 to 0"));  // once
+}
+
+TEST(WorkerCoreRecoveryTest, P15_ASnapshotThatNobodyWaitsForAnyMoreIsNotGiven) {
+  CoreUnderTest t;
+  t.Start(1);
+  ASSERT_TRUE(t.core.SnapshotAsked(TransferId(1), Sequence(1), t.out).ok());
+  t.core.SnapshotAborted(TransferId(1));
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("apply 1 to 0"));
+  ASSERT_TRUE(t.core.SnapshotAsked(TransferId(2), Sequence(2), t.out).ok());
+  t.core.StreamLost();
+  t.core.StreamOpened(t.out);
+  t.Texts();
+  ASSERT_TRUE(t.Update(Round(2), kB0, false).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("apply 2 to 0"));
+}
+
+// It would answer rounds that it has answered already, and nobody could tell the answers apart.
+TEST(WorkerCoreRecoveryTest, P15_NobodyGoesBack) {
+  CoreUnderTest t;
+  t.Start(1);
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
+  ASSERT_TRUE(t.Update(Round(2), kB0, false).ok());
+  t.Texts();
+  const absl::Status status = t.core.SnapshotArrived(TransferId(3), Sequence(1), {Round(1)}, t.out);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "snapshot as of update 1: expected at least 2");
+  EXPECT_THAT(t.Texts(), IsEmpty());
+}
+
+// What an audit that found a difference leads to: the state is replaced under a running step.
+TEST(WorkerCoreRecoveryTest, P22_AStepThatIsUnderWayEndsNormallyAfterAResync) {
+  CoreUnderTest t(Round(0), 1);
+  t.Start(2);
+  for (BucketIndex bucket : {kB0, kB1}) ASSERT_TRUE(t.Update(Round(1), bucket, false).ok());
+  t.core.StepBegun(false, t.out);
+  ASSERT_TRUE(t.Update(Round(2), kB0, true).ok());
+  t.Texts();
+  // As of the last update that it has: bucket 1 is still open, and its answer goes out again.
+  ASSERT_TRUE(t.core.SnapshotArrived(TransferId(1), Sequence(3), {Round(2), Round(1)}, t.out).ok());
+  EXPECT_THAT(t.Texts(),
+              ElementsAre("install 1", "caught up by 1 to 3", "resend", "gather 0", "gather 1"));
+  t.core.Started(0, 2, t.out);
+  EXPECT_THAT(t.Texts(), IsEmpty());
+  ASSERT_TRUE(t.Update(Round(2), kB1, true).ok());
+  EXPECT_THAT(t.Texts(),
+              ElementsAre("forget 2/1", "apply 4 to 1 merged gather", "step done 2", "audit 2"));
+}
+
+// The hash of a state that came whole would only tell of its donor.
+TEST(WorkerCoreRecoveryTest, P22_ARoundThatCameWithASnapshotIsNotAudited) {
+  CoreUnderTest t(Round(0), 2);
+  t.core.JobAttached(1, t.out);
+  t.core.StreamOpened(t.out);
+  t.Texts();
+  ASSERT_TRUE(t.core.SnapshotArrived(TransferId(3), Sequence(4), {Round(4)}, t.out).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("install 3 reset", "caught up by 3 to 4"));
 }
 
 TEST(WorkerCoreRecoveryTest, P15_WhoGaveItsParametersKeepsThemForTheNextJob) {
@@ -131,7 +201,7 @@ TEST(WorkerCoreRecoveryTest, P15_WhoGaveItsParametersKeepsThemForTheNextJob) {
   EXPECT_THAT(t.Texts(), ElementsAre("not ready: killed"));
   t.core.JobAttached(1, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("adopt", "ready"));  // nobody has them yet
-  ASSERT_TRUE(t.core.SnapshotAsked(TransferId(1), t.out).ok());
+  ASSERT_TRUE(t.core.SnapshotAsked(TransferId(1), Sequence(0), t.out).ok());
   t.core.JobLost("killed", t.out);
   t.Texts();
   t.core.JobAttached(1, t.out);

@@ -198,7 +198,7 @@ TEST(WorkerCoreTest, P16_AfterTheLastRoundStepReturnsEnd) {
   EXPECT_THAT(t.Texts(), ElementsAre("step done 1 END"));
 }
 
-TEST(WorkerCoreTest, P22_HashesAreReportedEveryIntervalOnceTheRoundIsWhole) {
+TEST(WorkerCoreTest, P22_TheStateIsAuditedEveryIntervalOnceTheRoundIsWhole) {
   CoreUnderTest t(Round(0), 2);
   t.Start(2);
   for (uint64_t round = 1; round <= 4; ++round) {
@@ -206,9 +206,33 @@ TEST(WorkerCoreTest, P22_HashesAreReportedEveryIntervalOnceTheRoundIsWhole) {
       ASSERT_TRUE(t.Update(Round(round), bucket, false).ok());
       const std::vector<std::string> texts = t.Texts();
       const bool due = round % 2 == 0 && bucket == kB0;
-      EXPECT_EQ(texts.back() == "hash " + std::to_string(round), due) << round;
+      EXPECT_EQ(texts.back() == "audit " + std::to_string(round), due) << round;
     }
   }
+}
+
+TEST(WorkerCoreTest, P22_TheLastRoundIsHashedWhetherItIsAuditedOrNot) {
+  CoreUnderTest t(Round(3), 2);
+  t.Start(1);
+  for (uint64_t round = 1; round <= 3; ++round) {
+    ASSERT_TRUE(t.Update(Round(round), kB0, false).ok());
+  }
+  EXPECT_THAT(t.Texts(),
+              ElementsAre("apply 1 to 0", "apply 2 to 0", "audit 2", "apply 3 to 0", "hash 3"));
+}
+
+// After the audit of its round, so that the next one finds it; and once.
+TEST(WorkerCoreTest, P22_ABitIsFlippedAfterTheRoundThatWasAskedFor) {
+  CoreUnderTest t(Round(0), 1, Round(2));
+  t.Start(2);
+  for (uint64_t round = 1; round <= 3; ++round) {
+    for (BucketIndex bucket : {kB0, kB1}) {
+      ASSERT_TRUE(t.Update(Round(round), bucket, false).ok());
+    }
+  }
+  EXPECT_THAT(t.Texts(), ElementsAre("apply 1 to 0", "apply 2 to 1", "audit 1",          //
+                                     "apply 3 to 0", "apply 4 to 1", "audit 2", "flip",  //
+                                     "apply 5 to 0", "apply 6 to 1", "audit 3"));
 }
 
 }  // namespace

@@ -27,6 +27,9 @@ class RecordingStream : public ExchangeClient {
                                 static_cast<int>(reason)));
   }
   void SendCaughtUp(TransferId, Sequence) override {}
+  void SendAudit(Round round, const std::vector<uint64_t>& hashes) override {
+    sent.push_back(absl::StrCat("audit ", round.value(), " of ", hashes.size(), " buckets"));
+  }
   void SendSnapshotPiece(SnapshotPiece) override {}
   void StopSending(Round, BucketIndex) override {}
   void Cancel() override {}
@@ -70,6 +73,16 @@ TEST(OutboxTest, ForgetsWhatWasDecided) {
   outbox.Forget(Round(1), BucketIndex(1));
   outbox.Forget(Round(2), BucketIndex(0));
   EXPECT_THAT(Sent(outbox), IsEmpty());
+}
+
+TEST(OutboxTest, P22_SendsTheLastAuditReportAgain) {
+  Outbox outbox;
+  outbox.PutAudit(Round(25), {1, 2});
+  outbox.PutAudit(Round(50), {3, 4, 5});
+  outbox.PutAbstain(Round(51), BucketIndex(0), AbstainReason::kSkipped);
+  const auto all = ElementsAre("audit 50 of 3 buckets", "abstain 51/0 2");
+  EXPECT_THAT(Sent(outbox), all);
+  EXPECT_THAT(Sent(outbox), all);
 }
 
 TEST(OutboxTest, P18_AbstainReplacesThePartsOfOtherRanks) {

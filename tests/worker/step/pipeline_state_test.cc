@@ -1,6 +1,8 @@
 // What a pipeline holds: jobs' buffers, snapshots, hashes, its life.
 #include <gtest/gtest.h>
 
+#include <bit>
+
 #include "common/compression/state_hash.h"
 #include "tests/worker/step/test_group.h"
 
@@ -132,6 +134,53 @@ TEST(PipelineStateTest, P22_HashIsOfTheLogicalElementsOnly) {
     EXPECT_EQ(hash_of(), expected);
     parameters[group.layout.offsets().back()] += 1.0f;
     EXPECT_NE(hash_of(), expected);
+  }
+}
+
+// Whatever the number of ranks; what differs is named by its bucket.
+TEST(PipelineStateTest, P22_EveryBucketHasItsHashAndTheyAddUp) {
+  for (uint32_t ranks = 1; ranks <= 3; ++ranks) {
+    TestGroup group(ranks, DemoRun(), MixedLayout());
+    const Buckets& buckets = group.pipeline.buckets();
+    ASSERT_GT(buckets.count(), 1u);
+    FloatVector parameters = CoarseVector(1, group.layout);
+    const auto hashes_of = [&] {
+      std::copy(parameters.begin(), parameters.end(), group.job->parameters(0).begin());
+      group.pipeline.Adopt(group.job);
+      return group.BucketHashes();
+    };
+    std::vector<uint64_t> expected(buckets.count());
+    for (size_t t = 0; t < group.layout.tensors().size(); ++t) {
+      const uint64_t first = group.layout.offsets()[t];
+      for (uint64_t i = first; i < first + group.layout.counts()[t]; ++i) {
+        expected[i / buckets.bucket_length()] += StateHash(i, std::span(parameters).subspan(i, 1));
+      }
+    }
+    EXPECT_EQ(hashes_of(), expected);
+    const uint64_t last = group.layout.offsets().back();
+    parameters[last] += 1.0f;
+    std::vector<uint64_t> changed = hashes_of();
+    EXPECT_NE(changed[last / buckets.bucket_length()], expected[last / buckets.bucket_length()]);
+    changed[last / buckets.bucket_length()] = expected[last / buckets.bucket_length()];
+    EXPECT_EQ(changed, expected);
+  }
+}
+
+TEST(PipelineStateTest, AFlippedBitIsOneBitOfOneMaster) {
+  for (uint32_t ranks = 1; ranks <= 3; ++ranks) {
+    TestGroup group(ranks, DemoRun(), MixedLayout());
+    group.Start(1);
+    const FloatVector before = group.Masters();
+    const uint64_t hash = group.Hash();
+    group.pipeline.FlipBit();
+    const FloatVector after = group.Masters();
+    EXPECT_NE(group.Hash(), hash);
+    int changed = 0;
+    for (size_t i = 0; i < before.size(); ++i) {
+      const uint32_t bits = std::bit_cast<uint32_t>(before[i]) ^ std::bit_cast<uint32_t>(after[i]);
+      changed += std::popcount(bits);
+    }
+    EXPECT_EQ(changed, 1) << ranks << " ranks";
   }
 }
 

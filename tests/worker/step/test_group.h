@@ -12,6 +12,7 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -210,9 +211,13 @@ struct TestGroup {
     AwaitValue(done->get_future());
   }
   uint64_t Hash() {
-    const auto hash = std::make_shared<std::promise<uint64_t>>();
-    pipeline.Hash([hash](uint64_t value) { hash->set_value(value); });
-    return AwaitValue(hash->get_future());
+    const std::vector<uint64_t> hashes = BucketHashes();
+    return std::accumulate(hashes.begin(), hashes.end(), uint64_t{0});
+  }
+  std::vector<uint64_t> BucketHashes() {
+    const auto hashes = std::make_shared<std::promise<std::vector<uint64_t>>>();
+    pipeline.Hash([hashes](std::vector<uint64_t> value) { hashes->set_value(std::move(value)); });
+    return AwaitValue(hashes->get_future());
   }
   StateImage Snapshot() {
     const auto image = std::make_shared<std::promise<StateImage>>();
