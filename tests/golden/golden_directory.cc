@@ -27,6 +27,8 @@ Outcome CheckGoldenCase(const GoldenCase& golden) {
       ReplayDemo(golden, comparison);
     } else if (kind == "full") {
       ReplayFull(golden, comparison);
+    } else if (kind == "random" || kind == "striding" || kind == "slicing") {
+      ReplayRows(golden, comparison);
     } else {
       return {"", kind};
     }

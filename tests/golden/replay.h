@@ -10,6 +10,7 @@ namespace isthmus {
 // Each takes a case of its kind, and leaves the first difference in `comparison`.
 void ReplayDct(const GoldenCase& golden, Comparison& comparison);   // plain transforms
 void ReplayDemo(const GoldenCase& golden, Comparison& comparison);  // momentum, DCT, top-k
+void ReplayRows(const GoldenCase& golden, Comparison& comparison);  // random, striding, slicing
 void ReplayFull(const GoldenCase& golden, Comparison& comparison);  // mean of the gradients
 
 }  // namespace isthmus

@@ -1,7 +1,5 @@
 #include "common/compression/dct.h"
-#include "common/compression/demo_codec.h"
-#include "common/compression/merge.h"
-#include "common/compression/update_payload.h"
+#include "tests/golden/node_codec.h"
 #include "tests/golden/replay.h"
 #include "tests/golden/replica.h"
 
@@ -26,8 +24,10 @@ class ShardReplay {
   std::vector<float> Gradient(int step, size_t node) const;
   void CompareSelection(int step, size_t node, const Selection& taken);
   void CompareResidual(int step, size_t node);
-  // Takes the update over the wire where that supports the block; else does the same in place.
-  std::vector<float> DirectionOf(const MergedBucket& merged);
+  bool DaemonsRunIt() const { return block_[0] == 1 && IsChunkSize(block_[1]); }
+  // By the daemons' path where they run such blocks; else the same in place.
+  std::vector<float> DirectionOf(const PayloadPlace& place, const std::vector<Sent>& sent,
+                                 const MergedBucket& merged);
   std::vector<float> Decode(std::span<const float> coefficients) const;  // in tensor order
 
   const GoldenCase& golden_;
@@ -41,7 +41,7 @@ class ShardReplay {
   const BlockGrid grid_;
   const BlockTransform transform_;
   const PayloadFormat format_;
-  std::vector<std::vector<float>> momentum_;  // per node, in block order and frequency domain
+  std::vector<NodeCodec> codecs_;  // per node
   Replica replica_;
 };
 
@@ -67,8 +67,12 @@ std::vector<int> BlockOf(const nlohmann::json& manifest, const std::vector<int>&
 }
 
 PayloadFormat FormatOf(const nlohmann::json& manifest, const BlockTransform& transform) {
-  return {Transform::kDct, static_cast<uint32_t>(transform.block_size()),
-          manifest.at("k_used").get<uint32_t>(), ValueFormat::kF32};
+  return {Transform::kDct,
+          static_cast<uint32_t>(transform.block_size()),
+          manifest.at("k_used").get<uint32_t>(),
+          ValueFormat::kF32,
+          Positions::kChosen,
+          0};
 }
 
 ShardReplay::ShardReplay(const GoldenCase& golden, size_t shard, Comparison& comparison)
@@ -83,8 +87,12 @@ ShardReplay::ShardReplay(const GoldenCase& golden, size_t shard, Comparison& com
       grid_(view_[0], view_[1], block_[0], block_[1]),
       transform_(block_[0], block_[1]),
       format_(FormatOf(manifest_, transform_)),
-      momentum_(nodes_, std::vector<float>(grid_.size())),
-      replica_(golden, shard, shards_, grid_.size()) {}
+      replica_(golden, shard, shards_, grid_.size()) {
+  for (size_t node = 0; node < nodes_; ++node) {
+    codecs_.emplace_back(format_, transform_, DaemonsRunIt(), manifest_.at("decay"),
+                         grid_.block_count());
+  }
+}
 
 // The mean of the node's S gradients, padded, of which the shard takes its part.
 std::vector<float> ShardReplay::Gradient(int step, size_t node) const {
@@ -118,7 +126,7 @@ void ShardReplay::CompareSelection(int step, size_t node, const Selection& taken
 void ShardReplay::CompareResidual(int step, size_t node) {
   const int stored = StoredIndex(golden_, step);
   if (stored < 0) return;
-  comparison_.Expect("delta", Begin(stored, node, grid_.size()), Decode(momentum_[node]),
+  comparison_.Expect("delta", Begin(stored, node, grid_.size()), Decode(codecs_[node].Momentum()),
                      4e-6 * manifest_.at("scale_of").at("delta").get<double>());
 }
 
@@ -130,9 +138,11 @@ std::vector<float> ShardReplay::Decode(std::span<const float> coefficients) cons
   return tensor;
 }
 
-std::vector<float> ShardReplay::DirectionOf(const MergedBucket& merged) {
+std::vector<float> ShardReplay::DirectionOf(const PayloadPlace& place,
+                                            const std::vector<Sent>& sent,
+                                            const MergedBucket& merged) {
   const bool sign = manifest_.at("sign");
-  if (block_[0] != 1 || !IsChunkSize(block_[1])) {
+  if (!DaemonsRunIt()) {
     std::vector<float> u = Decode(merged.coefficients);
     for (float& value : u) {
       if (sign) value = value > 0 ? 1.0f : value < 0 ? -1.0f : 0.0f;
@@ -140,42 +150,28 @@ std::vector<float> ShardReplay::DirectionOf(const MergedBucket& merged) {
     return u;
   }
   std::vector<float> u(grid_.size());
-  const UpdateFormat format{Transform::kDct, format_.chunk_size, sign};
-  const std::string update = EncodeUpdate(format, merged);
-  const auto view =
-      UpdateView::Parse(std::as_bytes(std::span(update)), format, 0, merged.chunk_count);
-  if (!view.ok()) {
-    comparison_.Fail(view.status().ToString());
-    return u;
-  }
-  std::vector<float> blocks(grid_.size());
-  view->Direction(0, blocks);
-  grid_.Scatter(blocks, u);
+  grid_.Scatter(
+      DirectionByDaemons({format_, MergeRule::kSenderMean, sign}, place, sent, comparison_), u);
   return u;
 }
 
 void ShardReplay::Step(int step) {
-  std::vector<Selection> received;
+  const PayloadPlace place{static_cast<uint64_t>(step), 0, grid_.block_count()};
+  std::vector<Sent> sent;
   std::vector<float> blocks(grid_.size());
   for (size_t node = 0; node < nodes_; ++node) {
     grid_.Gather(Gradient(step, node), blocks);
     // Parity with the public code: the learning rate is inside the momentum.
-    AccumulateMomentum(transform_, manifest_.at("decay"), manifest_.at("lr"), blocks,
-                       momentum_[node]);
-    const Selection taken = ExtractTopK(format_, 0, momentum_[node]);
-    CompareSelection(step, node, taken);
+    sent.push_back(codecs_[node].Step(place, manifest_.at("lr"), blocks, comparison_));
+    CompareSelection(step, node, sent.back().said);
     CompareResidual(step, node);
-    received.push_back(OverTheWire(format_, taken, comparison_));
   }
-  std::vector<MergeInput> inputs;
-  for (const Selection& selection : received) inputs.push_back({1.0f, {&selection, 1}});
-  const MergedBucket merged =
-      Merge(MergeRule::kSenderMean, format_.chunk_size, format_.k, 0, grid_.block_count(), inputs);
+  const MergedBucket merged = MergeSent(MergeRule::kSenderMean, format_, place, sent, comparison_);
   if (const int stored = StoredIndex(golden_, step); stored >= 0) {
     comparison_.Expect("agg", Begin(stored, grid_.size()), Decode(merged.coefficients),
                        4e-6 * manifest_.at("scale_of").at("agg").get<double>());
   }
-  replica_.Apply(step, DirectionOf(merged), comparison_);
+  replica_.Apply(step, DirectionOf(place, sent, merged), comparison_);
 }
 
 }  // namespace

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <span>
+
+#include "common/kernels/simd.h"
 
 namespace isthmus {
 namespace {
@@ -100,16 +104,52 @@ void Replica::Apply(int step, const std::vector<float>& u, Comparison& compariso
       comparable_);
 }
 
-Selection OverTheWire(const PayloadFormat& format, const Selection& selection,
-                      Comparison& comparison) {
-  const std::string payload = EncodePayload(format, selection);
-  absl::StatusOr<Selection> received = DecodePayload(std::as_bytes(std::span(payload)), format,
-                                                     selection.first_chunk, selection.chunk_count);
-  if (!received.ok()) {
-    comparison.Fail(received.status().ToString());
-    return selection;
+std::vector<float> DirectionByDaemons(const UpdateFormat& format, const PayloadPlace& place,
+                                      const std::vector<Sent>& sent, Comparison& comparison) {
+  std::vector<PayloadView> views;
+  std::vector<EncodedContribution> contributions;
+  for (const Sent& one : sent) {
+    const auto bytes = std::as_bytes(std::span(one.payload));
+    contributions.push_back({1.0f, {bytes}});
+    views.push_back(PayloadView::Parse(bytes, format.contribution, place).value());
   }
-  return *std::move(received);
+  std::vector<MergeInput> inputs;
+  for (const PayloadView& view : views) inputs.push_back({1.0f, {&view, 1}});
+  const std::string update = EncodeUpdate(format, place, inputs);
+  const int own = static_cast<int>(sent.size()) - 1;
+  const absl::StatusOr<UpdateView> ways[] = {
+      UpdateView::Parse(std::as_bytes(std::span(update)), format, place),
+      UpdateView::FromContributions(contributions, UpdateView::kNotHere, format, place),
+      UpdateView::FromContributions(contributions, own, format, place)};
+  DirectionScratch scratch(format, ActiveKernels());
+  std::vector<float> first;
+  for (const absl::StatusOr<UpdateView>& way : ways) {
+    if (!way.ok()) {
+      comparison.Fail(way.status().ToString());
+      continue;
+    }
+    std::vector<float> u(place.chunk_count * format.contribution.chunk_size);
+    way->Direction(place.first_chunk, u, way->needs_own() ? &views.back() : nullptr, scratch);
+    if (first.empty()) first = u;
+    if (std::memcmp(first.data(), u.data(), u.size() * sizeof(float)) != 0) {
+      comparison.Fail("the direction depends on how the update came");
+    }
+  }
+  first.resize(place.chunk_count * format.contribution.chunk_size);
+  return first;
+}
+
+MergedBucket MergeSent(MergeRule rule, const PayloadFormat& format, const PayloadPlace& place,
+                       const std::vector<Sent>& sent, Comparison& comparison) {
+  std::vector<PayloadView> views;
+  for (const Sent& one : sent) {
+    const auto view = PayloadView::Parse(std::as_bytes(std::span(one.payload)), format, place);
+    if (!view.ok()) comparison.Fail(view.status().ToString());
+    views.push_back(view.ok() ? *view : PayloadView());
+  }
+  std::vector<MergeInput> inputs;
+  for (const PayloadView& view : views) inputs.push_back({1.0f, {&view, 1}});
+  return Merge(rule, format, place.first_chunk, place.chunk_count, inputs);
 }
 
 }  // namespace isthmus

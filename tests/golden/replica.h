@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "common/compression/payload.h"
+#include "common/compression/update_payload.h"
 #include "common/optimizer/optimizer.h"
 #include "tests/golden/comparison.h"
 #include "tests/golden/golden_case.h"
@@ -36,9 +36,20 @@ class Replica {
   std::vector<bool> comparable_;  // not so: agg was zero up to rounding, its sign is noise
 };
 
-// Sends a selection as payload and returns what arrives.
-Selection OverTheWire(const PayloadFormat& format, const Selection& selection,
-                      Comparison& comparison);
+// What one node sends in one round.
+struct Sent {
+  std::string payload;
+  Selection said;  // as the payload says
+};
+
+// Direction of a bucket whose chunks daemons run, by every way that they may get it: encoded, as
+// contributions, and as contributions but for the receiver's own. All must agree bit for bit.
+std::vector<float> DirectionByDaemons(const UpdateFormat& format, const PayloadPlace& place,
+                                      const std::vector<Sent>& sent, Comparison& comparison);
+
+// What the nodes' payloads merge to.
+MergedBucket MergeSent(MergeRule rule, const PayloadFormat& format, const PayloadPlace& place,
+                       const std::vector<Sent>& sent, Comparison& comparison);
 
 }  // namespace isthmus
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "common/base/crc32c.h"
-#include "common/compression/dct_tables.h"
+#include "common/kernels/dct_tables.h"
 #include "tests/common/compression/test_data.h"
 
 namespace isthmus {

@@ -7,22 +7,55 @@
 #include <cmath>
 #include <limits>
 
+#include "common/kernels/simd.h"
+#include "tests/common/compression/reference_merge.h"
 #include "tests/common/compression/test_data.h"
 
 namespace isthmus {
 namespace {
 
-const PayloadFormat kFormat{Transform::kDct, 16, 2, ValueFormat::kF32};
+const PayloadFormat kFormat = DctFormat(16, 2, ValueFormat::kF32);
+
+// One group's encoded parts, and views of them.
+struct Group {
+  // Of selections that become what their payloads say.
+  Group(const PayloadFormat& format, std::vector<Selection> selections)
+      : Group(format, 0, selections) {}
+  Group(const PayloadFormat& format, uint64_t round, std::vector<Selection>& selections) {
+    for (Selection& selection : selections) {
+      payloads.push_back(EncodePayload(format, round, selection));
+      places.push_back({round, selection.first_chunk, selection.chunk_count});
+    }
+    for (size_t i = 0; i < payloads.size(); ++i) {
+      views.push_back(ViewOf(payloads[i], format, places[i]));
+    }
+  }
+  Group(const Group&) = delete;
+  Group(Group&&) = default;  // no payload is short enough to lie within its string
+  std::vector<std::string> payloads;
+  std::vector<PayloadPlace> places;
+  std::vector<PayloadView> views;
+};
 
 Selection OneChunk(std::vector<uint16_t> indices, std::vector<float> values) {
   return {0, 1, std::move(indices), std::move(values)};
 }
 
-std::vector<float> MergeOneChunk(MergeRule rule, const std::vector<Selection>& groups,
+std::vector<float> MergeOneChunk(MergeRule rule, const std::vector<Selection>& selections,
                                  const std::vector<float>& weights) {
+  std::vector<Group> groups;
   std::vector<MergeInput> inputs;
-  for (size_t i = 0; i < groups.size(); ++i) inputs.push_back({weights[i], {&groups[i], 1}});
-  return Merge(rule, 16, 2, 0, 1, inputs).coefficients;
+  for (const Selection& selection : selections)
+    groups.emplace_back(kFormat, std::vector{selection});
+  for (size_t i = 0; i < groups.size(); ++i) inputs.push_back({weights[i], groups[i].views});
+  return Merge(rule, kFormat, 0, 1, inputs).coefficients;
+}
+
+Selection RandomSelection(Rng& rng, const PayloadFormat& format, uint64_t first_chunk,
+                          uint64_t chunk_count) {
+  std::vector<float> m = AdversarialVector(rng, format.chunk_size, chunk_count);
+  std::string payload;
+  return Extract(format, {0, first_chunk, chunk_count}, 1.0f, m, &payload);
 }
 
 TEST(MergeTest, P10_RulesDifferInWhatTheyDivideBy) {
@@ -57,28 +90,78 @@ TEST(MergeTest, P10_AGroupOfWeightZeroDilutesNothing) {
 }
 
 TEST(MergeTest, PresenceSaysWhereSomethingWasSent) {
-  const Selection part{7, 3, {0, 1, 0, 1, 2, 3}, {0.0f, -0.0f, 1.0f, 0.0f, 0.0f, 0.0f}};
-  const std::vector<MergeInput> inputs = {{1.0f, {&part, 1}}};
-  const MergedBucket merged = Merge(MergeRule::kSenderMean, 16, 2, 6, 5, inputs);
+  const Group group(kFormat, {{7, 3, {0, 1, 0, 1, 2, 3}, {0.0f, -0.0f, 1.0f, 0.0f, 0.0f, 0.0f}}});
+  const std::vector<MergeInput> inputs = {{1.0f, group.views}};
+  const MergedBucket merged = Merge(MergeRule::kSenderMean, kFormat, 6, 5, inputs);
   EXPECT_EQ(merged.present, (std::vector<uint8_t>{0, 0, 1, 0, 0}));
   EXPECT_EQ(merged.coefficients[2 * 16], 1.0f);
   EXPECT_EQ(std::count(merged.coefficients.begin(), merged.coefficients.end(), 0.0f), 5 * 16 - 1);
 }
 
+// Every rule, every way to send, weights and sets of instructions.
+TEST(MergeTest, P10_P21_EqualsPlainLoopsOverSelections) {
+  Rng rng(11);
+  constexpr MergeRule kRules[] = {MergeRule::kSenderMean, MergeRule::kMean, MergeRule::kSum};
+  for (int trial = 0; trial < 600; ++trial) {
+    const MergeRule rule = kRules[rng.Below(3)];
+    const uint32_t chunk_size = 16u << rng.Below(3);
+    const uint32_t counts[] = {1, 2, 4, 8, chunk_size - 1, chunk_size};
+    const uint32_t k = counts[rng.Below(6)];
+    const uint64_t first = rng.Below(100), count = rng.Below(40);
+    std::vector<Group> groups;
+    std::vector<WeightedSelection> selections;
+    std::vector<uint64_t> samples;
+    const size_t group_count = 1 + rng.Below(6);
+    for (size_t i = 0; i < group_count; ++i) {
+      samples.push_back(rng.Chance(0.1) ? 0 : trial % 2 == 0 ? 3 : rng.Below(1000));
+      // Groups may differ in how they write values (P19).
+      const PayloadFormat format = DctFormat(chunk_size, k, kValueFormats[rng.Below(5)]);
+      std::vector<Selection> one = {RandomSelection(rng, format, first, count)};
+      groups.emplace_back(format, 0, one);
+      selections.push_back({1.0f, *DecodePayload(AsBytes(groups.back().payloads[0]), format,
+                                                 groups.back().places[0])});
+    }
+    const std::vector<float> weights = MergeWeights(samples);
+    std::vector<MergeInput> inputs;
+    for (size_t i = 0; i < groups.size(); ++i) {
+      selections[i].weight = weights[i];
+      inputs.push_back({weights[i], groups[i].views});
+    }
+    const MergedBucket expected = ReferenceMerge(rule, chunk_size, first, count, selections);
+    const MergedBucket merged =
+        Merge(rule, DctFormat(chunk_size, k, ValueFormat::kF32), first, count, inputs);
+    ASSERT_EQ(Bits(merged.coefficients), Bits(expected.coefficients)) << "trial " << trial;
+    ASSERT_EQ(merged.present, expected.present) << "trial " << trial;
+    for (const TileKernels* kernels : AvailableKernels()) {
+      TileMerger merger(rule, chunk_size, k, *kernels);
+      if (count == 0) continue;
+      const uint64_t at = rng.Below(count);
+      const uint32_t present = merger.Merge(first + at, 1, inputs);
+      ASSERT_EQ(present, expected.present[at]);
+      for (size_t i = 0; i < chunk_size; ++i) {
+        ASSERT_EQ(Bits({merger.tile() + i * kTileChunks, 1}),
+                  Bits({&expected.coefficients[at * chunk_size + i], 1}));
+      }
+    }
+  }
+}
+
 TEST(MergeTest, P10_TheOrderOfPartsDoesNotMatter) {
   Rng rng(11);
   for (int trial = 0; trial < 50; ++trial) {
-    std::vector<std::vector<Selection>> groups(3);
-    for (auto& parts : groups) {
+    std::vector<Group> groups;
+    for (int i = 0; i < 3; ++i) {
+      std::vector<Selection> parts;
       for (uint64_t first : {0, 5, 6}) {
         parts.push_back(RandomSelection(rng, kFormat, first, first == 0 ? 5 : first == 5 ? 1 : 4));
       }
+      groups.emplace_back(kFormat, parts);
     }
     std::vector<MergeInput> inputs;
-    for (const auto& parts : groups) inputs.push_back({0.7f, parts});
-    const MergedBucket expected = Merge(MergeRule::kSenderMean, 16, 2, 0, 10, inputs);
-    for (auto& parts : groups) std::shuffle(parts.begin(), parts.end(), rng);
-    const MergedBucket shuffled = Merge(MergeRule::kSenderMean, 16, 2, 0, 10, inputs);
+    for (const Group& group : groups) inputs.push_back({0.7f, group.views});
+    const MergedBucket expected = Merge(MergeRule::kSenderMean, kFormat, 0, 10, inputs);
+    for (Group& group : groups) std::shuffle(group.views.begin(), group.views.end(), rng);
+    const MergedBucket shuffled = Merge(MergeRule::kSenderMean, kFormat, 0, 10, inputs);
     EXPECT_EQ(Bits(shuffled.coefficients), Bits(expected.coefficients));
     EXPECT_EQ(shuffled.present, expected.present);
   }
@@ -95,41 +178,45 @@ TEST(MergeTest, P21_HowTheBucketIsCutIntoPartsDoesNotMatter) {
                      {whole.indices.begin() + at, whole.indices.begin() + at + 2},
                      {whole.values.begin() + at, whole.values.begin() + at + 2}});
   }
-  const std::vector<MergeInput> one = {{1.0f, {&whole, 1}}};
-  const std::vector<MergeInput> ten = {{1.0f, parts}};
-  EXPECT_EQ(Bits(Merge(MergeRule::kMean, 16, 2, 0, 10, one).coefficients),
-            Bits(Merge(MergeRule::kMean, 16, 2, 0, 10, ten).coefficients));
+  const Group one(kFormat, {whole});
+  const Group ten(kFormat, parts);
+  const std::vector<MergeInput> of_one = {{1.0f, one.views}};
+  const std::vector<MergeInput> of_ten = {{1.0f, ten.views}};
+  EXPECT_EQ(Bits(Merge(MergeRule::kMean, kFormat, 0, 10, of_one).coefficients),
+            Bits(Merge(MergeRule::kMean, kFormat, 0, 10, of_ten).coefficients));
 }
 
 TEST(MergeTest, TakesSelectionsWithoutIndices) {
-  const std::vector<float> values = {1.0f, 0.0f, 3.0f, -4.0f};
-  const Selection all{0, 2, {}, values};
-  const std::vector<MergeInput> inputs = {{2.0f, {&all, 1}}};
-  EXPECT_EQ(Merge(MergeRule::kSum, 2, 2, 0, 2, inputs).coefficients,
+  const PayloadFormat format{Transform::kNone, 2, 2, ValueFormat::kF32};
+  const Group all(format, {{0, 2, {}, {1.0f, 0.0f, 3.0f, -4.0f}}});
+  const std::vector<MergeInput> inputs = {{2.0f, all.views}};
+  EXPECT_EQ(Merge(MergeRule::kSum, format, 0, 2, inputs).coefficients,
             (std::vector<float>{2.0f, 0.0f, 6.0f, -8.0f}));
 }
 
-TEST(MergeTest, OverflowSaturatesAndUnderflowIsPlusZero) {
+TEST(MergeTest, P19_HugeValuesAreBoundedAndUnderflowIsPlusZero) {
   const std::vector<Selection> groups = {OneChunk({0, 1}, {3e38f, -1e-45f}),
                                          OneChunk({0, 2}, {3e38f, 1.0f})};
   const auto merged = MergeOneChunk(MergeRule::kMean, groups, {1.0f, 1.0f});
-  EXPECT_EQ(merged[0], std::numeric_limits<float>::max() / 2.0f);
+  EXPECT_EQ(merged[0], 0x1p100f);
   EXPECT_EQ(std::bit_cast<uint32_t>(merged[1]), 0u);
 }
 
-TEST(MergeTest, HugeWeightedValuesOfEitherSignStayFinite) {
-  const std::vector<Selection> groups = {OneChunk({0, 1}, {3e38f, 3e38f}),
-                                         OneChunk({0, 1}, {-3e38f, -2e38f})};
-  for (float value : MergeOneChunk(MergeRule::kSum, groups, {2.0f, 2.0f})) {
-    EXPECT_TRUE(std::isfinite(value));
+TEST(MergeTest, ManyHugeWeightedValuesStayFinite) {
+  std::vector<Selection> groups(1000, OneChunk({0, 1}, {3e38f, -3e38f}));
+  for (MergeRule rule : {MergeRule::kSenderMean, MergeRule::kMean, MergeRule::kSum}) {
+    for (float value : MergeOneChunk(rule, groups, std::vector<float>(1000, 1000.0f))) {
+      EXPECT_TRUE(std::isfinite(value));
+      EXPECT_LE(std::abs(value), 0x1p120f);  // so its inverse transform is finite, too
+    }
   }
 }
 
 TEST(MergeTest, NothingIsNothing) {
-  const MergedBucket merged = Merge(MergeRule::kMean, 16, 2, 0, 3, {});
+  const MergedBucket merged = Merge(MergeRule::kMean, kFormat, 0, 3, {});
   EXPECT_EQ(merged.present, std::vector<uint8_t>(3));
   EXPECT_EQ(merged.coefficients, std::vector<float>(48));
-  EXPECT_TRUE(Merge(MergeRule::kMean, 16, 2, 0, 0, {}).coefficients.empty());
+  EXPECT_TRUE(Merge(MergeRule::kMean, kFormat, 0, 0, {}).coefficients.empty());
 }
 
 TEST(MergeTest, P10_WeightsAreExactlyOneWhenEqual) {

@@ -5,138 +5,197 @@
 #include <algorithm>
 #include <cmath>
 
-#include "common/compression/dct.h"
+#include "common/kernels/simd.h"
+#include "tests/common/compression/reference_merge.h"
 #include "tests/common/compression/test_data.h"
 
 namespace isthmus {
 namespace {
 
-// The definition of an update's effect, without any encoding.
-std::vector<float> DirectionOf(const UpdateFormat& format, const MergedBucket& merged) {
-  const size_t size = format.chunk_size;
-  std::vector<float> u = merged.coefficients;
-  for (size_t chunk = 0; chunk < merged.chunk_count; ++chunk) {
-    const std::span<float> part = std::span(u).subspan(chunk * size, size);
-    if (merged.present[chunk] == 0) continue;
-    if (format.transform == Transform::kDct) InverseDct(static_cast<int>(size), part, part);
-    for (float& value : part) {
-      if (format.sign) value = value > 0 ? 1.0f : value < 0 ? -1.0f : 0.0f;
-    }
-  }
-  return u;
+// Elements as they are: a bucket's coefficients are what one group sends.
+UpdateFormat PlainFormat(bool sign) {
+  return {{Transform::kNone, 16, 16, ValueFormat::kF32}, MergeRule::kMean, sign};
 }
 
-// A bucket in which a chunk is present with probability `presence`.
-MergedBucket RandomBucket(Rng& rng, uint32_t chunk_size, uint64_t chunk_count, double presence,
-                          double density) {
-  MergedBucket merged;
-  merged.first_chunk = 12;
-  merged.chunk_count = chunk_count;
-  merged.coefficients = RandomVector(rng, chunk_count * chunk_size);
-  for (uint64_t chunk = 0; chunk < chunk_count; ++chunk) {
-    merged.present.push_back(rng.Chance(presence) ? 1 : 0);
-    for (size_t i = chunk * chunk_size; i < (chunk + 1) * chunk_size; ++i) {
-      if (merged.present.back() == 0 || !rng.Chance(density)) merged.coefficients[i] = 0.0f;
-    }
+// The update of one group that sends `coefficients` from chunk `first_chunk` on.
+struct OneGroup {
+  OneGroup(const UpdateFormat& update_format, uint64_t first_chunk,
+           const std::vector<float>& coefficients)
+      : format(update_format),
+        place{7, first_chunk, coefficients.size() / format.contribution.chunk_size},
+        payload(PayloadOf(format.contribution, place, coefficients)),
+        view(ViewOf(payload, format.contribution, place)) {
+    const MergeInput input{1.0f, {&view, 1}};
+    update = EncodeUpdate(format, place, {&input, 1});
   }
-  return merged;
-}
-
-absl::StatusOr<UpdateView> ParseOf(const std::string& update, const UpdateFormat& format,
-                                   const MergedBucket& merged) {
-  return UpdateView::Parse(AsBytes(update), format, merged.first_chunk, merged.chunk_count);
-}
-
-TEST(UpdatePayloadTest, P20_EncodingNeverChangesABitOfTheDirection) {
-  Rng rng(16);
-  int signs = 0;
-  int values = 0;
-  for (int trial = 0; trial < 600; ++trial) {
-    const UpdateFormat format{rng.Chance(0.5) ? Transform::kDct : Transform::kNone,
-                              uint32_t{16} << rng.Below(5), rng.Chance(0.7)};
-    const MergedBucket merged =
-        RandomBucket(rng, format.chunk_size, rng.Below(40), rng.Chance(0.5) ? 1.0 : 0.6,
-                     rng.Chance(0.3) ? 1.0 : rng.Uniform());
-    const std::string update = EncodeUpdate(format, merged);
-    const auto view = ParseOf(update, format, merged);
-    ASSERT_TRUE(view.ok()) << view.status();
-    (view->encoding() == UpdateEncoding::kSigns ? signs : values) += 1;
-    std::vector<float> u(merged.coefficients.size(), 99.0f);
-    view->Direction(merged.first_chunk, u);
-    ASSERT_EQ(Bits(u), Bits(DirectionOf(format, merged))) << "trial " << trial;
+  OneGroup(const OneGroup&) = delete;
+  absl::StatusOr<UpdateView> Parse() const {
+    return UpdateView::Parse(AsBytes(update), format, place);
   }
-  EXPECT_GT(signs, 100);
-  EXPECT_GT(values, 100);
-}
+  std::vector<float> Direction() const {
+    std::vector<float> u(place.chunk_count * format.contribution.chunk_size, 99.0f);
+    DirectionScratch scratch(format, ActiveKernels());
+    Parse()->Direction(place.first_chunk, u, nullptr, scratch);
+    return u;
+  }
+  const UpdateFormat format;
+  const PayloadPlace place;
+  const std::string payload;
+  const PayloadView view;
+  std::string update;
+};
 
 TEST(UpdatePayloadTest, P21_AnyRunOfChunksGivesTheSameBits) {
   Rng rng(17);
-  for (bool sign : {false, true}) {
-    const UpdateFormat format{Transform::kDct, 32, sign};
-    const MergedBucket merged = RandomBucket(rng, 32, 30, 0.7, 0.3);
-    const std::string update = EncodeUpdate(format, merged);
-    const auto view = ParseOf(update, format, merged);
-    ASSERT_TRUE(view.ok());
-    const std::vector<float> whole = DirectionOf(format, merged);
-    for (uint64_t first = 0; first < 30; ++first) {
-      const uint64_t count = rng.Below(30 - first + 1);
-      std::vector<float> u(count * 32);
-      view->Direction(merged.first_chunk + first, u);
-      EXPECT_EQ(Bits(u), Bits(std::span(whole).subspan(first * 32, count * 32)));
+  const PayloadFormat contributions[] = {
+      DctFormat(32, 8, ValueFormat::kF32),
+      {Transform::kNone, 32, 8, ValueFormat::kF32, Positions::kRandom, 1},
+      {Transform::kNone, 32, 32, ValueFormat::kBf16}};
+  for (const PayloadFormat& contribution : contributions) {
+    for (bool sign : {false, true}) {
+      const UpdateFormat format{contribution, MergeRule::kSenderMean, sign};
+      const OneGroup group(format, 12, AdversarialVector(rng, 32, 50));
+      const auto view = group.Parse();
+      ASSERT_TRUE(view.ok()) << view.status();
+      const std::vector<float> whole = group.Direction();
+      DirectionScratch scratch(format, ActiveKernels());
+      for (uint64_t first = 0; first < 50; ++first) {
+        const uint64_t count = rng.Below(50 - first + 1);
+        std::vector<float> u(count * 32);
+        view->Direction(12 + first, u, nullptr, scratch);
+        EXPECT_EQ(Bits(u), Bits(std::span(whole).subspan(first * 32, count * 32)));
+      }
     }
   }
 }
 
-TEST(UpdatePayloadTest, P20_SignsOnlyWithoutAnExactZero) {
-  const UpdateFormat format{Transform::kNone, 16, true};
-  MergedBucket merged{0, 2, std::vector<float>(32, -1.0f), {1, 1}};
-  const auto encoding = [&] {
-    const std::string update = EncodeUpdate(format, merged);
-    return ParseOf(update, format, merged)->encoding();
+TEST(UpdatePayloadTest, P20_TheSmallestEncodingWins) {
+  const auto encoding = [](const std::vector<float>& coefficients) {
+    const OneGroup group(PlainFormat(true), 0, coefficients);
+    EXPECT_EQ(
+        group.Direction(),
+        ReferenceDirection(group.format, {0, coefficients.size() / 16, coefficients, {1, 1}}));
+    return group.Parse()->encoding();
   };
-  EXPECT_EQ(encoding(), UpdateEncoding::kSigns);
-  merged.coefficients[20] = 0.0f;
-  EXPECT_EQ(encoding(), UpdateEncoding::kValues);
-  merged.coefficients[20] = -0.0f;
-  EXPECT_EQ(encoding(), UpdateEncoding::kValues);
-  std::fill_n(merged.coefficients.begin() + 16, 16, 0.0f);
-  merged.present[1] = 0;  // absent chunks do not count
-  EXPECT_EQ(encoding(), UpdateEncoding::kSigns);
+  std::vector<float> coefficients(32, -1.0f);
+  EXPECT_EQ(encoding(coefficients), UpdateEncoding::kSigns);
+  coefficients[20] = 0.0f;  // 4 bytes say so
+  EXPECT_EQ(encoding(coefficients), UpdateEncoding::kSigns);
+  std::fill_n(coefficients.begin(), 16, 0.0f);  // one chunk absent
+  EXPECT_EQ(encoding(coefficients), UpdateEncoding::kSigns);
+  std::fill_n(coefficients.begin() + 16, 8, 0.0f);  // 8 zeros, 8 numbers
+  EXPECT_EQ(encoding(coefficients), UpdateEncoding::kSigns);
+  coefficients[24] = 0.0f;  // 9 zeros, 7 numbers
+  EXPECT_EQ(encoding(coefficients), UpdateEncoding::kValues);
 }
 
-TEST(UpdatePayloadTest, P20_SignsTakeOneBitPerParameter) {
+TEST(UpdatePayloadTest, P20_TernaryWhereManyKnownElementsAreZero) {
+  const UpdateFormat format{
+      {Transform::kNone, 64, 16, ValueFormat::kF32, Positions::kStriding}, MergeRule::kMean, true};
+  std::vector<float> coefficients(64 * 20, 1.5f);
+  const OneGroup all(format, 0, coefficients);
+  EXPECT_EQ(all.Parse()->encoding(), UpdateEncoding::kSigns);
+  EXPECT_EQ(all.update.size(), 32u + 20 * 16 / 8);
+  for (size_t i = 0; i < coefficients.size(); i += 3) coefficients[i] = 0.0f;
+  const OneGroup some(format, 0, coefficients);
+  EXPECT_EQ(some.Parse()->encoding(), UpdateEncoding::kTernary);
+  EXPECT_EQ(some.update.size(), 32u + 20 * 16 / 5);
+}
+
+TEST(UpdatePayloadTest, P20_AtTheMeasuredSettingUpdatesTakeThis) {
+  constexpr uint64_t kChunks = 16384;
+  constexpr double kParameters = 64 * kChunks;
   Rng rng(18);
-  const UpdateFormat format{Transform::kDct, 64, true};
-  const MergedBucket merged = RandomBucket(rng, 64, 1000, 1.0, 0.9);
-  EXPECT_EQ(EncodeUpdate(format, merged).size(), 40u + 1000 / 8 + 64000 / 8);
+  const UpdateFormat format{DctFormat(64, 4, ValueFormat::kOneBit), MergeRule::kSenderMean, true};
+  const PayloadPlace place{0, 0, kChunks};
+  const std::string a = PayloadOf(format.contribution, place, RandomVector(rng, 64 * kChunks));
+  const std::string b = PayloadOf(format.contribution, place, RandomVector(rng, 64 * kChunks));
+  EXPECT_LE(static_cast<double>(b.size()), 0.065 * kParameters);  // one other's contribution
+  const PayloadView views[] = {ViewOf(a, format.contribution, place),
+                               ViewOf(b, format.contribution, place)};
+  const MergeInput inputs[] = {{1.0f, {&views[0], 1}}, {1.0f, {&views[1], 1}}};
+  const std::string update = EncodeUpdate(format, place, inputs);
+  EXPECT_EQ(UpdateView::Parse(AsBytes(update), format, place)->encoding(), UpdateEncoding::kSigns);
+  EXPECT_LE(static_cast<double>(update.size()), 0.13 * kParameters);
+  EXPECT_LE(SmallestUpdateBytes(format, kChunks), update.size());
 }
 
 TEST(UpdatePayloadTest, HugeCoefficientsHaveADirection) {
-  const float huge = std::numeric_limits<float>::max();
-  const UpdateFormat format{Transform::kDct, 16, true};
-  const MergedBucket merged{0, 1, std::vector<float>(16, huge), {1}};
-  const std::string update = EncodeUpdate(format, merged);
-  const auto view = ParseOf(update, format, merged);
-  ASSERT_TRUE(view.ok());
-  std::vector<float> u(16);
-  view->Direction(0, u);
-  EXPECT_EQ(Bits(u), Bits(DirectionOf(format, merged)));
-  for (float value : u) EXPECT_TRUE(std::isfinite(value));
+  for (bool sign : {false, true}) {
+    const UpdateFormat format{DctFormat(4096, 4095, ValueFormat::kF32), MergeRule::kSum, sign};
+    const OneGroup group(format, 0, std::vector<float>(4096, 3e38f));
+    for (float value : group.Direction()) EXPECT_TRUE(std::isfinite(value));
+  }
+}
+
+TEST(UpdatePayloadTest, ContributionsMustCoverTheBucketOnce) {
+  const UpdateFormat format = PlainFormat(false);
+  std::vector<std::string> payloads;
+  std::vector<EncodedContribution> contributions(1);
+  const auto status_of = [&](const std::vector<std::pair<uint64_t, uint64_t>>& parts) {
+    payloads.clear();
+    contributions[0].parts.clear();
+    for (const auto& [first, count] : parts) {
+      payloads.push_back(
+          PayloadOf(format.contribution, {7, first, count}, std::vector<float>(count * 16, 1.0f)));
+    }
+    for (const std::string& payload : payloads) contributions[0].parts.push_back(AsBytes(payload));
+    return UpdateView::FromContributions(contributions, UpdateView::kNotHere, format, {7, 10, 20})
+        .status();
+  };
+  EXPECT_TRUE(status_of({{10, 20}}).ok());
+  EXPECT_TRUE(status_of({{17, 13}, {10, 7}}).ok());
+  for (const auto& parts :
+       std::vector<std::vector<std::pair<uint64_t, uint64_t>>>{{},
+                                                               {{10, 19}},
+                                                               {{11, 19}},
+                                                               {{10, 21}},
+                                                               {{9, 21}},
+                                                               {{10, 8}, {17, 13}},
+                                                               {{10, 6}, {17, 13}},
+                                                               {{10, 20}, {10, 20}}}) {
+    const absl::Status status = status_of(parts);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  }
+  payloads[0][33] = static_cast<char>(payloads[0][33] ^ 1);
+  EXPECT_EQ(UpdateView::FromContributions(contributions, UpdateView::kNotHere, format, {7, 10, 20})
+                .status()
+                .code(),
+            absl::StatusCode::kDataLoss);
 }
 
 // The bytes are a contract with peers of other builds: written out by hand, once.
 TEST(UpdatePayloadTest, LayoutIsPinned) {
-  MergedBucket merged{5, 3, std::vector<float>(48), {0, 1, 0}};
-  merged.coefficients[16 + 9] = -2.0f;
-  const std::string update = EncodeUpdate({Transform::kNone, 16, false}, merged);
-  const std::vector<uint8_t> before_crc = {0x49, 0x55, 1, 2, 0, 0, 0, 0, 16, 0, 0, 0,  //
-                                           5,    0,    0, 0, 0, 0, 0, 0,               //
-                                           3,    0,    0, 0, 0, 0, 0, 0,               //
-                                           7,    0,    0, 0, 0, 0, 0, 0};
+  std::vector<float> coefficients(48);
+  coefficients[16 + 9] = -2.0f;
+  const std::string update = OneGroup(PlainFormat(false), 5, coefficients).update;
+  const std::vector<uint8_t> before_crc = {0x49, 0x55, 2, 2, 1, 0, 15, 0, 3, 0, 0, 0,  // magic ...
+                                           5,    0,    0, 0, 0, 0, 0,  0,   // first_chunk
+                                           7,    0,    0, 0, 0, 0, 0,  0};  // round
   const std::vector<uint8_t> body = {0x02, 0x00, 0x02, 0x00, 0x00, 0x00, 0xc0};
-  ASSERT_EQ(update.size(), 47u);
-  EXPECT_EQ(std::vector<uint8_t>(update.begin(), update.begin() + 36), before_crc);
-  EXPECT_EQ(std::vector<uint8_t>(update.begin() + 40, update.end()), body);
+  ASSERT_EQ(update.size(), 32 + body.size());
+  EXPECT_EQ(std::vector<uint8_t>(update.begin(), update.begin() + 28), before_crc);
+  EXPECT_EQ(std::vector<uint8_t>(update.begin() + 32, update.end()), body);
+}
+
+TEST(UpdatePayloadTest, SignAndTernaryLayoutsArePinned) {
+  std::vector<float> coefficients(16, 1.0f);
+  coefficients[3] = -1.0f;
+  coefficients[10] = 0.0f;
+  const std::string signs = OneGroup(PlainFormat(true), 5, coefficients).update;
+  EXPECT_EQ(std::vector<uint8_t>(signs.begin() + 3, signs.begin() + 6),
+            (std::vector<uint8_t>{1, 2, 0}));
+  EXPECT_EQ(std::vector<uint8_t>(signs.begin() + 32, signs.end()),
+            (std::vector<uint8_t>{0x08, 0x00, 10, 0, 0, 0}));
+  const UpdateFormat format{
+      {Transform::kNone, 16, 8, ValueFormat::kF32, Positions::kSlicing}, MergeRule::kMean, true};
+  // Round 7, chunk 5: (7 + 5) mod 2 = 0, the first slice: + + + - + + + +.
+  coefficients[0] = coefficients[1] = 0.0f;
+  const std::string ternary = OneGroup(format, 5, coefficients).update;
+  EXPECT_EQ(std::vector<uint8_t>(ternary.begin() + 3, ternary.begin() + 6),
+            (std::vector<uint8_t>{3, 2, 0}));
+  EXPECT_EQ(std::vector<uint8_t>(ternary.begin() + 32, ternary.end()),
+            (std::vector<uint8_t>{9 + 2 * 27 + 81, 1 + 3 + 9}));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "common/compression/payload_check.h"
 #include "common/compression/update_payload.h"
+#include "common/kernels/simd.h"
 #include "tests/common/compression/test_data.h"
 
 namespace isthmus {
@@ -11,104 +12,174 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr size_t kCrcOffset = 36;
-constexpr size_t kBody = 40;
-constexpr uint64_t kFirst = 2;
-constexpr uint64_t kCount = 3;
+constexpr size_t kCrcOffset = 28;
+constexpr size_t kBody = 32;
+const PayloadPlace kPlace{9, 2, 3};
+
+const UpdateFormat kSigns{{Transform::kNone, 16, 16, ValueFormat::kF32}, MergeRule::kMean, true};
+const UpdateFormat kValues{{Transform::kNone, 16, 16, ValueFormat::kF32}, MergeRule::kMean, false};
+// Of 8 known elements 2 are zero: ternary.
+const UpdateFormat kTernary{
+    {Transform::kNone, 16, 8, ValueFormat::kF32, Positions::kSlicing}, MergeRule::kMean, true};
 
 class UpdateViolationTest : public testing::Test {
  protected:
-  static std::string Encode(bool sign) {
-    MergedBucket merged{kFirst, kCount, std::vector<float>(48), {1, 0, 1}};
-    std::fill_n(merged.coefficients.begin(), 16, 1.0f);
-    std::fill_n(merged.coefficients.begin() + 32, 16, -1.0f);
-    return EncodeUpdate({Transform::kNone, 16, sign}, merged);
+  // Chunk 3 of 2, 3, 4 is absent. In chunk 4 element 5 is zero, and 13.
+  void Make(const UpdateFormat& format) {
+    format_ = format;
+    std::vector<float> m(48);
+    std::fill_n(m.begin(), 16, 1.0f);
+    std::fill_n(m.begin() + 32, 16, -1.0f);
+    m[32 + 5] = m[32 + 13] = 0.0f;
+    if (format.contribution.k == 8) m[32] = m[32 + 8] = 0.0f;
+    const std::string payload = PayloadOf(format.contribution, kPlace, m);
+    const PayloadView view = ViewOf(payload, format.contribution, kPlace);
+    const MergeInput input{1.0f, {&view, 1}};
+    payload_ = EncodeUpdate(format, kPlace, {&input, 1});
   }
-  absl::Status Parse(bool sign) const {
-    const UpdateFormat format{Transform::kNone, 16, sign};
-    return UpdateView::Parse(AsBytes(payload_), format, kFirst, kCount).status();
-  }
-  void ExpectRefused(bool sign, const std::string& words) {
-    StorePayloadCrc(kCrcOffset, payload_);
-    const absl::Status status = Parse(sign);
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_THAT(std::string(status.message()), HasSubstr(words));
-  }
-  // As if the header knew of the change of length.
-  void StoreBodyBytes() { payload_[28] = static_cast<char>(payload_.size() - kBody); }
+  void SetUp() override { Make(kSigns); }
 
-  std::string payload_ = Encode(true);
+  absl::Status Parse() const {
+    return UpdateView::Parse(AsBytes(payload_), format_, kPlace).status();
+  }
+  absl::Status ParseResealed() {
+    StorePayloadCrc(kCrcOffset, std::as_writable_bytes(std::span(payload_)));
+    return Parse();
+  }
+  void ExpectRefused(const std::string& words) {
+    const absl::Status status = ParseResealed();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("update " + words));
+  }
+  void StoreU32(size_t at, uint32_t value) {
+    StoreLittleEndian<uint32_t>(value, std::as_writable_bytes(std::span(payload_)).data() + at);
+  }
+
+  UpdateFormat format_;
+  std::string payload_;
 };
 
 TEST_F(UpdateViolationTest, TheUntouchedPayloadsAreFine) {
-  EXPECT_TRUE(Parse(true).ok());
-  payload_ = Encode(false);
-  EXPECT_TRUE(Parse(false).ok());
+  EXPECT_EQ(UpdateView::Parse(AsBytes(payload_), format_, kPlace)->encoding(),
+            UpdateEncoding::kSigns);
+  Make(kValues);
+  EXPECT_EQ(UpdateView::Parse(AsBytes(payload_), format_, kPlace)->encoding(),
+            UpdateEncoding::kValues);
+  Make(kTernary);
+  EXPECT_EQ(UpdateView::Parse(AsBytes(payload_), format_, kPlace)->encoding(),
+            UpdateEncoding::kTernary);
 }
 
 TEST_F(UpdateViolationTest, Fields) {
   const std::vector<std::pair<size_t, std::string>> fields = {
-      {0, "magic: expected"},           {2, "version: expected 1"},
-      {3, "encoding: expected 1 or 2"}, {4, "transform: expected 0"},
-      {5, "sign: expected 1"},          {6, "reserved: expected 0"},
-      {8, "chunk_size: expected 16"},   {12, "first_chunk: expected 2"},
-      {20, "chunk_count: expected 3"},  {28, "body_bytes: expected 5"}};
+      {0, "magic: expected 21833, got"},
+      {2, "version: expected 2, got 87"},
+      {3, "encoding: expected 1 or 2, got 84"},
+      {4, "flags: expected 2, got 86"},
+      {5, "reserved: expected 0, got 85"},
+      {6, "chunk_size: expected 16, got 91"},
+      {8, "chunk_count: expected 3, got 86"},
+      {12, "first_chunk: expected 2, got 87"},
+      {19, "first_chunk: expected 2, got"},
+      {20, "round: expected 9, got 92"},
+      {27, "round: expected 9, got"}};
   for (const auto& [offset, words] : fields) {
-    payload_ = Encode(true);
+    SetUp();
     payload_[offset] = static_cast<char>(payload_[offset] ^ 0x55);
-    ExpectRefused(true, words);
+    ExpectRefused(words);
   }
 }
 
-TEST_F(UpdateViolationTest, SignsOutsideSignMode) {
-  payload_[5] = 0;
-  ExpectRefused(false, "encoding: expected 2, got 1");
+TEST_F(UpdateViolationTest, EncodingsThatTheFormatHasNot) {
+  payload_[3] = 3;
+  ExpectRefused("encoding: expected 1 or 2, got 3");
+  payload_[3] = 4;  // has no such payload
+  ExpectRefused("encoding: expected 1 or 2, got 4");
+  Make(kValues);
+  payload_[3] = 1;
+  ExpectRefused("encoding: expected 2, got 1");
+  Make(kTernary);
+  payload_[3] = 0;
+  ExpectRefused("encoding: expected 1, 2 or 3, got 0");
 }
 
 TEST_F(UpdateViolationTest, TooLongAndTooShort) {
+  ASSERT_EQ(payload_.size(), kBody + 1 + 4 + 8);
   payload_.push_back('\0');
-  StoreBodyBytes();
-  ExpectRefused(true, "signs length: expected 4, got 5");
-  payload_.resize(payload_.size() - 2);
-  StoreBodyBytes();
-  ExpectRefused(true, "signs length: expected 4, got 3");
+  ExpectRefused("signs length: expected 4 and a multiple of 4, got 13");
+  payload_.resize(kBody + 1 + 3);
+  ExpectRefused("signs length: expected 4 and a multiple of 4, got 3");
   payload_.resize(kBody);
-  StoreBodyBytes();
-  ExpectRefused(true, "body_bytes: expected at least 1, got 0");
+  ExpectRefused("length: expected at least 33 bytes, got 32");
+  payload_.resize(kBody - 1);
+  EXPECT_THAT(std::string(Parse().message()), HasSubstr("length: expected at least 32 bytes"));
 }
 
 TEST_F(UpdateViolationTest, TooManyOrTooFewValues) {
-  payload_ = Encode(false);
+  Make(kValues);
   payload_.resize(payload_.size() - 4);
-  StoreBodyBytes();
-  ExpectRefused(false, "values length: expected 128, got 124");
+  ExpectRefused("values length: expected 120, got 116");
   payload_.resize(kBody + 3);
-  StoreBodyBytes();
-  ExpectRefused(false, "bitmaps length: expected 4, got 2");
+  ExpectRefused("bitmaps length: expected 4, got 2");
 }
 
-TEST_F(UpdateViolationTest, NonZeroPadding) {
+TEST_F(UpdateViolationTest, TooManyOrTooFewDigits) {
+  Make(kTernary);
+  payload_.push_back('\0');
+  ExpectRefused("digits length: expected 4, got 5");
+  payload_.resize(payload_.size() - 2);
+  ExpectRefused("digits length: expected 4, got 3");
+}
+
+TEST_F(UpdateViolationTest, DigitsBeyondTheThird) {
+  Make(kTernary);
+  payload_[kBody + 1] = static_cast<char>(243);
+  ExpectRefused("digits 0: expected below 243, got 243");
+  Make(kTernary);
+  payload_[kBody + 4] = 3;  // 16 digits: one in the last byte
+  ExpectRefused("digits 3: expected below 3, got 3");
+}
+
+TEST_F(UpdateViolationTest, PresencePadding) {
   payload_[kBody] = static_cast<char>(payload_[kBody] | 0x80);
-  ExpectRefused(true, "padding: expected 0, got 1");
+  ExpectRefused("presence padding: expected 0, got 16");
+}
+
+TEST_F(UpdateViolationTest, APresenceMapOfPresentChunks) {
+  payload_[kBody] = 7;
+  ExpectRefused("presence: expected an absent chunk");
+}
+
+TEST_F(UpdateViolationTest, ZerosThatRepeatDescendExceedOrAreNegative) {
+  const size_t first = kBody + 1 + 4;
+  for (auto [a, b, words] : {std::tuple{21u, 21u, "zero 1: expected an element from 22"},
+                             {29u, 21u, "zero 1: expected an element from 30"},
+                             {21u, 32u,
+                              "zero 1: expected an element from 22 to below 32 whose "
+                              "bit is 0, got 32"},
+                             {20u, 29u, "zero 0: expected an element from 0"}}) {
+    SetUp();
+    StoreU32(first, a);
+    StoreU32(first + 4, b);
+    ExpectRefused(words);
+  }
 }
 
 TEST_F(UpdateViolationTest, ZeroAndNotFiniteValues) {
   for (uint32_t bits : {0u, 0x80000000u, 0x7f800000u, 0xffc00000u}) {
-    payload_ = Encode(false);
-    std::string text;
-    AppendLittleEndian<uint32_t>(bits, text);
-    payload_.replace(payload_.size() - 4, 4, text);
-    ExpectRefused(false, "value 31: expected a finite number other than zero");
+    Make(kValues);
+    StoreU32(payload_.size() - 4, bits);
+    ExpectRefused("value 29: expected a finite number other than zero");
   }
 }
 
 TEST_F(UpdateViolationTest, EveryFlippedBitIsDataLossOrAnUnknownFormat) {
-  for (bool sign : {false, true}) {
-    payload_ = Encode(sign);
+  for (const UpdateFormat& format : {kSigns, kValues, kTernary}) {
+    Make(format);
     for (size_t bit = 0; bit < 8 * payload_.size(); ++bit) {
       const std::string valid = payload_;
       payload_[bit / 8] = static_cast<char>(payload_[bit / 8] ^ (1 << bit % 8));
-      EXPECT_EQ(Parse(sign).code(),
+      EXPECT_EQ(Parse().code(),
                 bit < 24 ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kDataLoss)
           << "bit " << bit;
       payload_ = valid;
@@ -116,21 +187,37 @@ TEST_F(UpdateViolationTest, EveryFlippedBitIsDataLossOrAnUnknownFormat) {
   }
 }
 
-TEST_F(UpdateViolationTest, TruncatedOrRandomBytesNeverCrash) {
+TEST_F(UpdateViolationTest, TruncatedAnywhereIsRefused) {
+  for (const UpdateFormat& format : {kSigns, kValues, kTernary}) {
+    Make(format);
+    const std::string valid = payload_;
+    for (size_t n = 0; n < valid.size(); ++n) {
+      payload_ = valid.substr(0, n);
+      ASSERT_FALSE(Parse().ok()) << n;
+      // A list of zeros that ends earlier is a list.
+      const bool whole_zeros =
+          format.sign && format.contribution.k == 16 && n >= kBody + 5 && (n - kBody - 5) % 4 == 0;
+      if (n < kBody || whole_zeros) continue;
+      ASSERT_EQ(ParseResealed().code(), absl::StatusCode::kInvalidArgument) << n;
+    }
+  }
+}
+
+TEST_F(UpdateViolationTest, RandomBytesNeverCrash) {
   Rng rng(19);
+  std::vector<float> u(48);
   for (int trial = 0; trial < 20000; ++trial) {
-    const bool sign = rng.Chance(0.5);
-    payload_ = Encode(sign);
+    const uint64_t which = rng.Below(3);
+    Make(which == 0 ? kSigns : which == 1 ? kValues : kTernary);
     if (rng.Chance(0.3)) payload_.resize(kBody + rng.Below(payload_.size() - kBody));
     for (uint64_t i = 0; i <= rng.Below(4); ++i) {
       payload_[rng.Below(payload_.size())] = static_cast<char>(rng());
     }
-    StorePayloadCrc(kCrcOffset, payload_);
-    (void)Parse(sign);
-  }
-  for (size_t n = 0; n < kBody; ++n) {
-    payload_ = Encode(true).substr(0, n);
-    EXPECT_FALSE(Parse(true).ok());
+    StorePayloadCrc(kCrcOffset, std::as_writable_bytes(std::span(payload_)));
+    const auto view = UpdateView::Parse(AsBytes(payload_), format_, kPlace);
+    if (!view.ok()) continue;
+    DirectionScratch scratch(format_, ActiveKernels());
+    view->Direction(2, u, nullptr, scratch);
   }
 }
 

@@ -1,0 +1,83 @@
+// Seeded inputs for the kernels' tests, and what all of them compare with.
+#ifndef ISTHMUS_TESTS_COMMON_KERNELS_KERNEL_DATA_H_
+#define ISTHMUS_TESTS_COMMON_KERNELS_KERNEL_DATA_H_
+
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/base/rng.h"
+#include "common/kernels/simd.h"
+#include "common/kernels/tile_kernels.h"
+
+namespace isthmus {
+
+inline constexpr int kChunkSizes[] = {16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
+
+// Numbers of one character each: plain, of all magnitudes up to 1e30, ties, zeros of both signs,
+// denormals, sparse.
+inline constexpr uint64_t kCharacters = 6;
+inline float AdversarialNumber(Rng& rng, uint64_t character) {
+  const float sign = rng.Chance(0.5) ? 1.0f : -1.0f;
+  switch (character) {
+    case 0:
+      return static_cast<float>(rng.Uniform() + rng.Uniform() - 1.0);
+    case 1:
+      return sign * static_cast<float>(
+                        std::ldexp(1.0 + rng.Uniform(), static_cast<int>(rng.Below(248)) - 149));
+    case 2:
+      return sign * 0.5f * static_cast<float>(rng.Below(3));
+    case 3:
+      return sign * 0.0f;
+    case 4:
+      return std::bit_cast<float>(static_cast<uint32_t>(rng() & 0x807fffff));
+    default:
+      return rng.Chance(0.05) ? sign * static_cast<float>(rng.Uniform()) : 0.0f;
+  }
+}
+
+// Whole chunks, each of one character.
+inline std::vector<float> AdversarialRows(Rng& rng, int chunk_size, size_t chunks) {
+  std::vector<float> rows;
+  rows.reserve(static_cast<size_t>(chunk_size) * chunks);
+  for (size_t chunk = 0; chunk < chunks; ++chunk) {
+    const uint64_t character = rng.Below(kCharacters);
+    for (int i = 0; i < chunk_size; ++i) rows.push_back(AdversarialNumber(rng, character));
+  }
+  return rows;
+}
+
+// A tile of them; all lanes hold something.
+inline std::vector<float> AdversarialTile(Rng& rng, int chunk_size) {
+  const std::vector<float> rows = AdversarialRows(rng, chunk_size, kTileChunks);
+  const size_t size = static_cast<size_t>(chunk_size);
+  std::vector<float> tile(rows.size());
+  for (size_t chunk = 0; chunk < kTileChunks; ++chunk) {
+    for (size_t i = 0; i < size; ++i) tile[i * kTileChunks + chunk] = rows[chunk * size + i];
+  }
+  return tile;
+}
+
+inline std::vector<uint32_t> Bits(std::span<const float> x) {
+  std::vector<uint32_t> bits;
+  bits.reserve(x.size());
+  for (float value : x) bits.push_back(std::bit_cast<uint32_t>(value));
+  return bits;
+}
+
+// The first `chunks` lanes of something laid out like a tile.
+template <typename T>
+std::vector<T> Lanes(const std::vector<T>& tile, int chunks) {
+  std::vector<T> lanes;
+  for (size_t i = 0; i < tile.size(); ++i) {
+    if (static_cast<int>(i % kTileChunks) < chunks) lanes.push_back(tile[i]);
+  }
+  return lanes;
+}
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_TESTS_COMMON_KERNELS_KERNEL_DATA_H_

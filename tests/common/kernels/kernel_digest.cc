@@ -1,0 +1,204 @@
+// kernel_digest [EXPECTED]: one number over the outputs of all kernels on seeded inputs, for each
+// set that this program was compiled with and this processor runs. All lines must agree, on every
+// machine and with every compiler (docs/protocol.md, P21). With EXPECTED, 16 hex digits, exits 1
+// unless they all are that.
+//
+// Needs common/kernels and the standard library only, so that it is easily compiled for another
+// machine:
+//   aarch64-linux-gnu-g++ -std=c++20 -O2 -ffp-contract=off -static -I. common/kernels/tile_*.cc
+//       tests/common/kernels/kernel_digest.cc -o kernel_digest && qemu-aarch64 ./kernel_digest
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "common/kernels/positions.h"
+#include "common/kernels/tile_kernels.h"
+#include "common/kernels/value_codes.h"
+
+namespace isthmus {
+namespace {
+
+class Digest {
+ public:
+  void Add(uint64_t word) { hash_ = MixBits(hash_ ^ word) + 0x9e3779b97f4a7c15ULL; }
+  void Add(const std::vector<float>& x, size_t n) {
+    for (size_t i = 0; i < n; ++i) Add(FloatBits(x[i]));
+  }
+  // Of something laid out like a tile, the lanes that hold a chunk.
+  template <typename T>
+  void AddLanes(const std::vector<T>& tile, int chunks) {
+    for (size_t i = 0; i < tile.size(); ++i) {
+      if (static_cast<int>(i % kTileChunks) >= chunks) continue;
+      uint32_t bits;
+      std::memcpy(&bits, &tile[i], sizeof(bits));
+      Add(bits);
+    }
+  }
+  uint64_t hash() const { return hash_; }
+
+ private:
+  uint64_t hash_ = 0;
+};
+
+class Inputs {
+ public:
+  uint64_t Word() { return MixBits(state_ += 0x9e3779b97f4a7c15ULL); }
+  // Every third chunk plain, of many magnitudes, or full of ties.
+  std::vector<float> Floats(int chunk_size, int chunks) {
+    std::vector<float> x;
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      for (int i = 0; i < chunk_size; ++i) {
+        const uint64_t word = Word();
+        const uint32_t sign = static_cast<uint32_t>(word >> 32) & 0x80000000;
+        const uint32_t mantissa = static_cast<uint32_t>(word) & 0x7fffff;
+        // Exponents 125 to 128; all up to 2^98, denormals among them; 0, 1, 1.5.
+        uint32_t bits = (static_cast<uint32_t>(125 + (word >> 40 & 3)) << 23) | mantissa;
+        if (chunk % 3 == 1) bits = (static_cast<uint32_t>((word >> 40) % 226) << 23) | mantissa;
+        if (chunk % 3 == 2) bits = word >> 40 & 1 ? 0x3f800000 | (mantissa & 0x400000) : 0;
+        x.push_back(FloatOf(sign | bits));
+      }
+    }
+    return x;
+  }
+
+ private:
+  uint64_t state_ = 0;
+};
+
+void AddTransforms(const TileKernels& kernels, Digest& digest) {
+  Inputs inputs;
+  for (int size = 16; size <= 4096; size *= 2) {
+    const size_t n = static_cast<size_t>(size);
+    for (int chunks : {1, 5, 13, kTileChunks}) {
+      const size_t used = n * static_cast<size_t>(chunks);
+      const std::vector<float> rows = inputs.Floats(size, chunks);
+      std::vector<float> out(used);
+      kernels.forward_rows(size, rows.data(), static_cast<size_t>(chunks), out.data());
+      digest.Add(out, used);
+      kernels.inverse_rows(size, rows.data(), static_cast<size_t>(chunks), out.data());
+      digest.Add(out, used);
+      std::vector<float> tile = inputs.Floats(size, kTileChunks);  // any lanes
+      kernels.accumulate(size, rows.data(), chunks, 0.999f, 0.3f, tile.data());
+      digest.AddLanes(tile, chunks);
+      for (bool sign : {false, true}) {
+        kernels.inverse_tile(size, tile.data(), chunks, sign, out.data());
+        digest.Add(out, used);
+      }
+      std::vector<uint32_t> masks(static_cast<size_t>(MaskWords(size)) * kTileChunks);
+      std::vector<uint32_t> zero(masks.size());
+      for (int k : {1, 2, 4, 7, 8, 9, 15}) {
+        kernels.select(size, k, tile.data(), chunks, masks.data());
+        digest.AddLanes(masks, chunks);
+      }
+      kernels.inverse_signs(size, tile.data(), masks.data(), zero.data());
+      digest.AddLanes(masks, chunks);
+      digest.AddLanes(zero, chunks);
+    }
+  }
+}
+
+void AddFlat(const TileKernels& kernels, Digest& digest) {
+  Inputs inputs;
+  const std::vector<float> a = inputs.Floats(64, 9);
+  const std::vector<float> b = inputs.Floats(64, 9);
+  for (size_t n : {size_t{0}, size_t{1}, size_t{7}, size_t{150}, a.size()}) {
+    std::vector<float> momentum = b, parameters = b;
+    kernels.accumulate_flat(0.9f, 0.7f, a.data(), momentum.data(), n);
+    digest.Add(momentum, momentum.size());
+    kernels.sgd(0.9f, 0.7f, a.data(), parameters.data(), n);
+    digest.Add(parameters, parameters.size());
+  }
+  for (int most : {1, 2, 3, 100}) {
+    std::vector<float> pairs, out(a.size());
+    for (float sum : a) {
+      pairs.push_back(sum);
+      pairs.push_back(static_cast<float>(inputs.Word() % static_cast<uint64_t>(most + 1)));
+    }
+    kernels.mean(static_cast<float>(most), pairs.data(), out.data(), out.size());
+    digest.Add(out, out.size());
+  }
+  std::vector<uint8_t> bits(50);
+  for (uint8_t& byte : bits) byte = static_cast<uint8_t>(inputs.Word());
+  std::vector<float> direction(8 * bits.size());
+  kernels.expand_signs(bits.data(), direction.data(), direction.size());
+  digest.Add(direction, direction.size());
+}
+
+// 64 choose 4, looked for from the poorest guess.
+void AddUnrank(const TileKernels& kernels, Digest& digest) {
+  constexpr uint32_t kSize = 64, kK = 4;
+  std::vector<uint64_t> binomials(size_t{kK} * (kSize + 1));
+  for (uint32_t i = 0; i < kK; ++i) {
+    uint64_t* row = binomials.data() + size_t{i} * (kSize + 1);
+    for (uint32_t c = 1; c <= kSize; ++c) {
+      row[c] = row[c - 1] + (i == 0 ? 1 : (row - (kSize + 1))[c - 1]);
+    }
+  }
+  const std::vector<uint16_t> guesses(size_t{kK} * kGuessKeys);
+  const std::vector<int> steps(kK, static_cast<int>(kSize) - 1);
+  const UnrankTables tables{kSize, kK, binomials.data(), guesses.data(), steps.data()};
+  Inputs inputs;
+  for (int lanes = 1; lanes <= kTileChunks; ++lanes) {
+    uint64_t ranks[kTileChunks];
+    uint16_t indices[kTileChunks * kK];
+    for (int lane = 0; lane < lanes; ++lane) ranks[lane] = inputs.Word() % binomials.back();
+    kernels.unrank(tables, ranks, lanes, indices);
+    for (uint32_t i = 0; i < static_cast<uint32_t>(lanes) * kK; ++i) digest.Add(indices[i]);
+  }
+}
+
+// What is no kernel, but must be the same everywhere as well.
+void AddFormulas(Digest& digest) {
+  Inputs inputs;
+  for (float x : inputs.Floats(64, 30)) {
+    const uint32_t magnitude = FloatBits(x) & 0x7fffffff;
+    digest.Add(RoundToBf16(FloatBits(x)));
+    digest.Add(static_cast<uint64_t>(ScaleCode(FloatOf(magnitude))));
+    digest.Add(static_cast<uint64_t>(Int4ScaleCode(FloatOf(magnitude))));
+    digest.Add(Int4Code(x, ScaleOf(static_cast<uint32_t>(inputs.Word() & 255))));
+  }
+  for (uint64_t i = 0; i < 1000; ++i) {
+    digest.Add(RandomPosition(i, i * i, i + 7, static_cast<int>(i % 13), static_cast<uint32_t>(i)));
+    digest.Add(SignOfZero(i, i * 3));
+  }
+}
+
+std::vector<const TileKernels*> Runnable() {
+  std::vector<const TileKernels*> sets = {&kScalarKernels, &kVector128Kernels};
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2")) sets.push_back(&kAvx2Kernels);
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    sets.push_back(&kAvx512Kernels);
+  }
+#endif
+  return sets;
+}
+
+}  // namespace
+}  // namespace isthmus
+
+int main(int argc, char** argv) {
+  if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+    std::fprintf(stderr, "usage: kernel_digest [EXPECTED]\n");
+    return 2;
+  }
+  int status = 0;
+  char first[17] = "";
+  for (const isthmus::TileKernels* kernels : isthmus::Runnable()) {
+    isthmus::Digest digest;
+    isthmus::AddTransforms(*kernels, digest);
+    isthmus::AddFlat(*kernels, digest);
+    isthmus::AddUnrank(*kernels, digest);
+    isthmus::AddFormulas(digest);
+    char text[17];
+    std::snprintf(text, sizeof(text), "%016" PRIx64, digest.hash());
+    std::printf("%s %s\n", kernels->name, text);
+    if (first[0] == '\0') std::memcpy(first, argc == 2 ? argv[1] : text, std::strlen(text) + 1);
+    if (std::strcmp(text, first) != 0) status = 1;
+  }
+  if (status != 0) std::fprintf(stderr, "expected %s in every line\n", first);
+  return status;
+}

@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""kernel_symbols.py NM ARCHIVE...: no function for a newer processor may stand in for a common one.
+
+The linker keeps one definition of each weak function (a template's, or an inline one's) out of all
+object files that have it. Were that the one compiled for AVX2, a lesser processor would run it. So
+no function that the AVX2 or AVX-512 objects define weakly may be defined in any other object.
+"""
+
+import subprocess
+import sys
+
+NEWER = ("tile_kernels_avx2", "tile_kernels_avx512")
+
+
+def defined(nm, archive):
+    """Yields (object, type letter, symbol) for every defined symbol that the linker sees."""
+    text = subprocess.run([nm, "-A", "--defined-only", "--extern-only", archive], check=True,
+                          capture_output=True, text=True).stdout
+    for line in text.splitlines():
+        where, _, rest = line.rpartition(".o:")
+        fields = rest.split()
+        if where and len(fields) == 3:
+            yield where.rpartition(":")[2], fields[1], fields[2]
+
+
+def main():
+    nm, archives = sys.argv[1], sys.argv[2:]
+    objects = {}  # symbol -> [(object, type letter)]
+    newer = set()
+    for archive in archives:
+        for name, letter, symbol in defined(nm, archive):
+            # "V" and "u" are data: the same whatever they were compiled for.
+            if letter in "Vu":
+                continue
+            objects.setdefault(symbol, []).append((name, letter))
+            if name.startswith(NEWER):
+                newer.add(name)
+    if len(newer) != len(NEWER):
+        print(f"kernel_symbols: expected the objects {NEWER}, got {sorted(newer)}")
+        return 1
+    wrong = 0
+    for symbol, places in sorted(objects.items()):
+        weak = [name for name, letter in places if letter == "W" and name.startswith(NEWER)]
+        if weak and len(places) > 1:
+            others = [name for name, _ in places if name != weak[0]]
+            print(f"{symbol}: weak in {weak[0]}, also in {', '.join(others)}")
+            wrong += 1
+    print(f"kernel_symbols: {len(objects)} functions, {wrong} shared with newer instruction sets")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
