@@ -10,6 +10,7 @@
 
 #include "cli/base/exit_codes.h"
 #include "cli/base/signals.h"
+#include "cli/bench/bench_command.h"
 #include "cli/link/link_command.h"
 #include "cli/rehearse/flags.h"
 #include "cli/rehearse/rehearse.h"
@@ -46,6 +47,13 @@ Examples:
   isthmus link --to 127.0.0.1:29750 --link 10mbit/40ms
   isthmus link --listen 127.0.0.1:4000 --to example.org:80 --link 1mbit:20mbit/30ms)";
 
+constexpr const char* kBenchHelp =
+    R"(Times are ratios within this process, so a busy machine disturbs them less than seconds. ISTHMUS_SIMD
+(scalar, sse2, avx2, avx512) chooses the instruction set.
+Examples:
+  isthmus bench
+  ISTHMUS_SIMD=scalar isthmus bench --parameters 4 --json figures.json)";
+
 void AddStatus(CLI::App* app, StatusOptions* options) {
   app->add_option("--coordinator", options->coordinator, "Whom to ask, HOST:PORT")
       ->envname("ISTHMUS_COORDINATOR")
@@ -65,6 +73,18 @@ void AddLink(CLI::App* app, LinkOptions* options) {
   app->footer(kLinkHelp);
 }
 
+void AddBench(CLI::App* app, BenchCommandOptions* options) {
+  app->add_option("--parameters", options->mebi_parameters, "Length of the vector, in 1,048,576")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app->add_option("--repeats", options->repeats, "How often each is timed; the median counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app->add_option("--json", options->json,
+                  "Also write a list of {name, value, unit, must, stretch} to this file");
+  app->footer(kBenchHelp);
+}
+
 int Rehearse(const RehearseFlags& flags, Signals& signals) {
   const absl::StatusOr<RehearseOptions> options = ParseRehearseFlags(flags);
   if (!options.ok()) {
@@ -75,8 +95,6 @@ int Rehearse(const RehearseFlags& flags, Signals& signals) {
 }
 
 int Main(int argc, char** argv) {
-  // Before any thread exists, so that all inherit the mask.
-  Signals signals;
   CLI::App app("Isthmus trains one model at several sites over thin links.", "isthmus");
   app.require_subcommand(1);
   app.footer(std::string(kExamples) + kExitCodes);
@@ -85,14 +103,18 @@ int Main(int argc, char** argv) {
   RehearseFlags rehearse_flags;
   StatusOptions status_options;
   LinkOptions link_options;
+  BenchCommandOptions bench_options;
   CLI::App* rehearse =
       app.add_subcommand("rehearse", "Run a whole deployment on this host, with the real programs");
   CLI::App* status = app.add_subcommand("status", "Ask a running coordinator how the run is going");
   CLI::App* link = app.add_subcommand("link", "Forward TCP as a thin link would");
+  CLI::App* bench =
+      app.add_subcommand("bench", "Measure the codec on this machine, as ratios to a memory copy");
   AddRehearseFlags(rehearse, &rehearse_flags);
   rehearse->footer(std::string(RehearseExamples()) + kExitCodes);
   AddStatus(status, &status_options);
   AddLink(link, &link_options);
+  AddBench(bench, &bench_options);
 
   // What follows "--" is another program's command line and none of the parser's business.
   char** const end = argv + argc;
@@ -108,6 +130,9 @@ int Main(int argc, char** argv) {
     std::cerr << "isthmus: expected a command after --, and rehearse before it" << std::endl;
     return kExitUsage;
   }
+  if (bench->parsed()) return RunBench(bench_options, std::cout, std::cerr);
+  // Before any thread exists, so that all inherit the mask.
+  Signals signals;
   if (rehearse->parsed()) return Rehearse(rehearse_flags, signals);
   if (status->parsed()) {
     return RunStatus(status_options, signals, isatty(STDOUT_FILENO) == 1, std::cout, std::cerr);

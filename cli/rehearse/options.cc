@@ -119,7 +119,10 @@ absl::Status ParseScheme(const RehearseFlags& flags, RehearseOptions* options) {
       ParseChoice("--values", flags.values.empty() ? defaults.values : flags.values,
                   {"f32", "bf16", "4bit", "1bit", "sign"}));
   ISTHMUS_ASSIGN_OR_RETURN(options->decay, ParseReal("--decay", flags.decay, 0, 1));
-  ISTHMUS_ASSIGN_OR_RETURN(options->alpha, ParseReal("--alpha", flags.alpha, 0, 1.000001));
+  if (!absl::SimpleAtod(flags.alpha, &options->alpha) ||
+      !(options->alpha > 0 && options->alpha <= 1)) {
+    return Wrong("--alpha", "a number above 0, at most 1", flags.alpha);
+  }
   options->sign = flags.sign.value_or(defaults.sign);
   ISTHMUS_ASSIGN_OR_RETURN(
       options->optimizer,

@@ -81,7 +81,7 @@ Command Plan::Coordinator() const {
       "--audit-rounds",
       absl::StrCat(options_.audit_rounds),
   };
-  if (options_.k < options_.chunk) {  // full and none send everything
+  if (options_.scheme != "full" && options_.scheme != "none") {  // these send everything
     argv.insert(argv.end(),
                 {"--chunk", absl::StrCat(options_.chunk), "--k", absl::StrCat(options_.k)});
   }

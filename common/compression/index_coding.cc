@@ -15,7 +15,8 @@
 namespace isthmus {
 namespace {
 
-constexpr int kNarrowBits = 52;  // ranks that a double and LoadBits() hold
+constexpr uint64_t kMaxTable = uint64_t{1} << 18;  // binomials
+constexpr int kNarrowBits = 52;                    // ranks that a double and LoadBits() hold
 
 // The least rank with key `key` (tile_kernels.h, kGuessKeys), as the key reads in a double.
 uint64_t FirstRank(size_t key) {
@@ -57,6 +58,8 @@ IndexCoder::IndexCoder(uint32_t chunk_size, uint32_t k) : chunk_size_(chunk_size
   const int rank_bits =
       BitWidth(static_cast<uint64_t>(largest >> 64), static_cast<uint64_t>(largest));
   if (rank_bits >= bits_) return;
+  // Nearly all of a large chunk: few bits, but tables out of proportion.
+  if (uint64_t{k} * (chunk_size + 1) > kMaxTable) return;
   coding_ = IndexCoding::kEnumerative;
   bits_ = rank_bits;
   if (rank_bits <= kNarrowBits) {

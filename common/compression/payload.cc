@@ -83,8 +83,21 @@ void StoreHeader(const PayloadFormat& format, const PayloadPlace& place, bool pr
   StoreLittleEndian<uint64_t>(place.round, to);
 }
 
-// Everything before the body. Magic and version come first, for only they say that the rest means
-// what we think; then the checksum, so that damage in transit is told from a peer's mistake.
+// Magic and version come first, for only they say that the rest means what we think; then the
+// checksum, so that damage in transit is told from a peer's mistake.
+absl::Status CheckIntact(std::span<const std::byte> payload) {
+  if (payload.size() < kHeaderBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(kName, " length: expected at least ",
+                                                   kHeaderBytes, " bytes, got ", payload.size()));
+  }
+  const std::byte* at = payload.data();
+  ISTHMUS_RETURN_IF_ERROR(ExpectField(kName, "magic", kMagic, LoadLittleEndian<uint16_t>(at)));
+  ISTHMUS_RETURN_IF_ERROR(
+      ExpectField(kName, "version", kVersion, LoadLittleEndian<uint8_t>(at + 2)));
+  return ExpectCrc(kName, payload, kCrcOffset);
+}
+
+// The rest of the header.
 absl::Status CheckHeader(std::span<const std::byte> payload, const PayloadFormat& expected,
                          const PayloadPlace& place, uint8_t coding) {
   if (payload.size() < kHeaderBytes) {
@@ -98,9 +111,6 @@ absl::Status CheckHeader(std::span<const std::byte> payload, const PayloadFormat
   const auto expect = [](absl::string_view field, uint64_t wanted, uint64_t actual) {
     return ExpectField(kName, field, wanted, actual);
   };
-  ISTHMUS_RETURN_IF_ERROR(expect("magic", kMagic, u16(0)));
-  ISTHMUS_RETURN_IF_ERROR(expect("version", kVersion, u8(2)));
-  ISTHMUS_RETURN_IF_ERROR(ExpectCrc(kName, payload, kCrcOffset));
   ISTHMUS_RETURN_IF_ERROR(
       expect("transform", static_cast<uint64_t>(expected.transform), u8(3) >> 1 & 3));
   ISTHMUS_RETURN_IF_ERROR(
@@ -376,9 +386,9 @@ absl::StatusOr<PayloadPlace> PayloadView::PeekPlace(std::span<const std::byte> p
                       LoadLittleEndian<uint32_t>(at + 10)};
 }
 
-absl::StatusOr<PayloadView> PayloadView::Parse(std::span<const std::byte> payload,
-                                               const PayloadFormat& expected,
-                                               const PayloadPlace& place) {
+absl::StatusOr<PayloadView> PayloadView::ParseTrusted(std::span<const std::byte> payload,
+                                                      const PayloadFormat& expected,
+                                                      const PayloadPlace& place) {
   CheckFormat(expected);
   PayloadView view;
   view.format_ = expected;
@@ -406,6 +416,14 @@ absl::StatusOr<PayloadView> PayloadView::Parse(std::span<const std::byte> payloa
                   kHeaderBytes + presence_bytes +
                       BytesForBits(view.presence_.present_chunks() * view.record_bits_),
                   payload.size()));
+  return view;
+}
+
+absl::StatusOr<PayloadView> PayloadView::Parse(std::span<const std::byte> payload,
+                                               const PayloadFormat& expected,
+                                               const PayloadPlace& place) {
+  ISTHMUS_RETURN_IF_ERROR(CheckIntact(payload));
+  ISTHMUS_ASSIGN_OR_RETURN(const PayloadView view, ParseTrusted(payload, expected, place));
   ISTHMUS_RETURN_IF_ERROR(view.CheckRecords());
   return view;
 }
@@ -456,7 +474,7 @@ int PayloadView::DecodeIndices(uint64_t first_chunk, int count, uint8_t* chunks,
   const uint64_t first = first_chunk - place_.first_chunk;
   int present = 0;
   for (int i = 0; i < count; ++i) {
-    if (!presence_.Present(first + static_cast<uint64_t>(i))) continue;
+    if (!presence_.all() && !presence_.Present(first + static_cast<uint64_t>(i))) continue;
     chunks[present++] = static_cast<uint8_t>(i);
   }
   const uint64_t begin = presence_.Before(first) * record_bits_;
@@ -490,6 +508,12 @@ int PayloadView::DecodeSignBits(uint64_t first_chunk, int count, uint8_t* chunks
   const uint64_t skip = scaled ? 8 : 0;
   const int width = static_cast<int>(format_.k);
   for (int i = 0; i < present; ++i, bit += record_bits_) {
+    if (scaled && width <= 48) {  // in one word
+      const uint64_t word = LoadBits(records_, bit, width + 8);
+      magnitudes[i] = ScaleOf(static_cast<uint32_t>(word & 0xff));
+      negative[i] = word >> 8;
+      continue;
+    }
     magnitudes[i] = scaled ? ScaleOf(static_cast<uint32_t>(LoadBits(records_, bit, 8))) : 1.0f;
     negative[i] = LoadBits(records_, bit + skip, width);
   }

@@ -156,6 +156,11 @@ class PayloadView {
                                            const PayloadFormat& expected,
                                            const PayloadPlace& place);
 
+  // The same without reading the records, for payloads that this process has written or validated.
+  static absl::StatusOr<PayloadView> ParseTrusted(std::span<const std::byte> payload,
+                                                  const PayloadFormat& expected,
+                                                  const PayloadPlace& place);
+
   // Where the payload says that it belongs, for who does not know; nothing is checked but that it
   // is long enough. Errors: INVALID_ARGUMENT.
   static absl::StatusOr<PayloadPlace> PeekPlace(std::span<const std::byte> payload);

@@ -7,6 +7,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
@@ -387,35 +388,50 @@ absl::StatusOr<UpdateView> UpdateView::FromContributions(
     std::span<const EncodedContribution> contributions, int own, const UpdateFormat& format,
     const PayloadPlace& place) {
   UpdateView view;
-  view.format_ = format;
-  view.encoding_ = UpdateEncoding::kContributions;
-  view.place_ = place;
-  view.own_ = own;
-  for (size_t i = 0; i < contributions.size(); ++i) {
-    const EncodedContribution& contribution = contributions[i];
-    view.weights_.push_back(contribution.weight);
-    std::vector<PayloadView>& parts = view.parts_.emplace_back();
-    if (static_cast<int>(i) == own) continue;
-    for (std::span<const std::byte> bytes : contribution.parts) {
-      ISTHMUS_ASSIGN_OR_RETURN(const PayloadPlace at, PayloadView::PeekPlace(bytes));
-      ISTHMUS_ASSIGN_OR_RETURN(PayloadView part,
-                               PayloadView::Parse(bytes, format.contribution,
-                                                  {place.round, at.first_chunk, at.chunk_count}));
-      parts.push_back(std::move(part));
-    }
-    std::sort(parts.begin(), parts.end(), [](const PayloadView& a, const PayloadView& b) {
-      return a.place().first_chunk < b.place().first_chunk;
-    });
-    uint64_t next = place.first_chunk;
-    for (const PayloadView& part : parts) {
-      ISTHMUS_RETURN_IF_ERROR(
-          ExpectField(kName, "part's first chunk", next, part.place().first_chunk));
-      next += part.place().chunk_count;
-    }
-    ISTHMUS_RETURN_IF_ERROR(
-        ExpectField(kName, "end of parts", place.first_chunk + place.chunk_count, next));
-  }
+  ISTHMUS_RETURN_IF_ERROR(view.SetContributions(contributions, own, format, place));
   return view;
+}
+
+absl::Status UpdateView::SetContributions(std::span<const EncodedContribution> contributions,
+                                          int own, const UpdateFormat& format,
+                                          const PayloadPlace& place) {
+  format_ = format;
+  encoding_ = UpdateEncoding::kContributions;
+  place_ = place;
+  own_ = own;
+  contributors_.clear();
+  parts_.clear();
+  for (size_t i = 0; i < contributions.size(); ++i) {
+    const size_t begin = parts_.size();
+    if (static_cast<int>(i) != own) {
+      for (std::span<const std::byte> bytes : contributions[i].parts) {
+        ISTHMUS_ASSIGN_OR_RETURN(const PayloadPlace at, PayloadView::PeekPlace(bytes));
+        ISTHMUS_ASSIGN_OR_RETURN(const PayloadView part,
+                                 PayloadView::Parse(bytes, format.contribution,
+                                                    {place.round, at.first_chunk, at.chunk_count}));
+        parts_.push_back(part);
+      }
+      const auto parts = std::span(parts_).subspan(begin);
+      std::sort(parts.begin(), parts.end(), [](const PayloadView& a, const PayloadView& b) {
+        return std::pair(a.place().first_chunk, a.place().chunk_count) <
+               std::pair(b.place().first_chunk, b.place().chunk_count);
+      });
+      ISTHMUS_RETURN_IF_ERROR(CheckCoverage(parts));
+    }
+    contributors_.push_back({contributions[i].weight, parts_.size()});
+  }
+  return absl::OkStatus();
+}
+
+// Sorted parts follow one another from the bucket's first chunk to its last.
+absl::Status UpdateView::CheckCoverage(std::span<const PayloadView> parts) const {
+  uint64_t next = place_.first_chunk;
+  for (const PayloadView& part : parts) {
+    ISTHMUS_RETURN_IF_ERROR(
+        ExpectField(kName, "part's first chunk", next, part.place().first_chunk));
+    next += part.place().chunk_count;
+  }
+  return ExpectField(kName, "end of parts", place_.first_chunk + place_.chunk_count, next);
 }
 
 bool UpdateView::IsZero(uint64_t element) const {
@@ -502,16 +518,15 @@ void UpdateView::DecodeContributions(uint64_t first_chunk, std::span<float> out,
                                      const PayloadView* own, DirectionScratch& scratch) const {
   const int count = static_cast<int>(out.size() / format_.contribution.chunk_size);
   scratch.merger_.Begin();
-  for (size_t i = 0; i < parts_.size(); ++i) {
-    if (static_cast<int>(i) == own_) {
-      scratch.merger_.Add(*own, weights_[i], first_chunk, count);
-      continue;
-    }
-    for (const PayloadView& part : parts_[i]) {
-      scratch.merger_.Add(part, weights_[i], first_chunk, count);
+  size_t part = 0;
+  for (size_t i = 0; i < contributors_.size(); ++i) {
+    const float weight = contributors_[i].weight;
+    if (static_cast<int>(i) == own_) scratch.merger_.Add(*own, weight, first_chunk, count);
+    for (; part < contributors_[i].end; ++part) {
+      scratch.merger_.Add(parts_[part], weight, first_chunk, count);
     }
   }
-  const uint32_t present = scratch.merger_.Finish(parts_.size());
+  const uint32_t present = scratch.merger_.Finish(contributors_.size());
   TileDirection(format_, scratch.merger_.tile(), count, present, scratch.kernels_, out);
 }
 

@@ -86,6 +86,9 @@ class UpdateView {
   static absl::StatusOr<UpdateView> FromContributions(
       std::span<const EncodedContribution> contributions, int own, const UpdateFormat& format,
       const PayloadPlace& place);
+  // The same in place of what this view was, with its memory. After an error it is no update.
+  absl::Status SetContributions(std::span<const EncodedContribution> contributions, int own,
+                                const UpdateFormat& format, const PayloadPlace& place);
 
   UpdateEncoding encoding() const { return encoding_; }
   bool needs_own() const { return own_ != kNotHere; }
@@ -99,6 +102,7 @@ class UpdateView {
 
  private:
   absl::Status ReadBody(std::span<const std::byte> body);
+  absl::Status CheckCoverage(std::span<const PayloadView> parts) const;
   absl::Status ReadSigns(uint64_t elements);
   absl::Status CheckDigits(uint64_t elements) const;
   absl::Status ReadValues();
@@ -119,8 +123,13 @@ class UpdateView {
   std::span<const std::byte> zeros_;  // kSigns: 32 bits each
   std::vector<uint64_t> value_rank_;  // kValues: per present chunk, values before it
   int own_ = kNotHere;
-  std::vector<float> weights_;                   // kContributions: per contributor
-  std::vector<std::vector<PayloadView>> parts_;  // kContributions: per contributor
+  // kContributions. Per contributor: weight, and where its parts end in parts_.
+  struct Merged {
+    float weight = 1.0f;
+    size_t end = 0;
+  };
+  std::vector<Merged> contributors_;
+  std::vector<PayloadView> parts_;
 };
 
 }  // namespace isthmus

@@ -462,15 +462,39 @@ class VectorKernels {
 
   // --- element by element ----------------------------------------------------------------------
 
+  // The even and the odd elements of two registers.
+  static F Even(F a, F b) {
+    if constexpr (W == 4) return __builtin_shufflevector(a, b, 0, 2, 4, 6);
+    if constexpr (W == 8) return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+    if constexpr (W == 16) {
+      return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28,
+                                     30);
+    }
+    if constexpr (W == 1) return a;
+  }
+  static F Odd(F a, F b) {
+    if constexpr (W == 4) return __builtin_shufflevector(a, b, 1, 3, 5, 7);
+    if constexpr (W == 8) return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+    if constexpr (W == 16) {
+      return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29,
+                                     31);
+    }
+    if constexpr (W == 1) return b;
+  }
+
   static void Mean(float most, const float* pairs, float* out, size_t n) {
-    for (size_t i = 0; i < n; ++i) {
-      const float sum = pairs[2 * i];
+    size_t i = 0;
+    for (; i + W <= n; i += W) {
+      const F a = Load(pairs + 2 * i), b = Load(pairs + 2 * i + W);
+      const F sum = Even(a, b), count = Odd(a, b);
+      // Division by one and by two are products, of the same bits.
+      const F mean = most <= 2.0f ? sum * (count > 1.0f ? F{} + 0.5f : F{} + 1.0f)
+                                  : sum / Max(count, F{} + 1.0f);
+      Store(mean + 0.0f, out + i);
+    }
+    for (; i < n; ++i) {
       const float count = pairs[2 * i + 1];
-      if (most == 2.0f) {  // the division by two is a product
-        out[i] = sum * (count > 1.0f ? 0.5f : 1.0f) + 0.0f;
-      } else {
-        out[i] = sum / (count > 1.0f ? count : 1.0f) + 0.0f;
-      }
+      out[i] = pairs[2 * i] / (count > 1.0f ? count : 1.0f) + 0.0f;
     }
   }
 
@@ -484,13 +508,18 @@ class VectorKernels {
     for (uint32_t i = k; i-- > 0;) {
       const uint64_t* row = tables.binomials + size_t{i} * (tables.chunk_size + 1);
       const uint16_t* guess = tables.guesses + size_t{i} * kGuessKeys;
-      const int steps = tables.steps[i];
+      const int more = tables.steps[i] - 1;
+      uint16_t* const out = indices + i;
+      // Lanes side by side: each is a chain of look-ups.
       for (int lane = 0; lane < lanes; ++lane) {
         const uint64_t rank = ranks[lane];
-        uint32_t c = guess[GuessKey(rank)];
-        for (int step = 0; step < steps; ++step) c += row[c + 1] <= rank ? 1 : 0;
+        uint64_t c = guess[GuessKey(rank)];
+        // Keeps compilers from making gathers of this, which are slower than loads.
+        __asm__("" : "+r"(c));
+        c += row[c + 1] <= rank ? 1 : 0;
+        for (int step = 0; step < more; ++step) c += row[c + 1] <= rank ? 1 : 0;
         ranks[lane] = rank - row[c];
-        indices[static_cast<uint32_t>(lane) * k + i] = static_cast<uint16_t>(c);
+        out[static_cast<uint32_t>(lane) * k] = static_cast<uint16_t>(c);
       }
     }
   }

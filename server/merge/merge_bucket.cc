@@ -30,7 +30,8 @@ std::string MergeContributions(const RunSpec& run, const PayloadPlace& place,
   std::vector<MergeInput> inputs;
   for (size_t i = 0; i < parts.size(); ++i) {
     for (const StoredPart& part : parts[i]) {
-      auto view = PayloadView::Parse(std::as_bytes(std::span(part.payload)), format, part.place);
+      auto view =
+          PayloadView::ParseTrusted(std::as_bytes(std::span(part.payload)), format, part.place);
       ISTHMUS_CHECK(view.ok());  // it was when it arrived
       views[i].push_back(*std::move(view));
     }

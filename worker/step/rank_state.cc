@@ -9,6 +9,7 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/compression/direction.h"
 #include "common/compression/state_hash.h"
 #include "common/kernels/simd.h"
 
@@ -90,9 +91,10 @@ absl::StatusOr<std::optional<PayloadView>> RankState::Own(const UpdateHeader& he
   const Extraction& extraction = taken->second;
   const std::string& payload = extraction.own != nullptr ? *extraction.own : *extraction.payload;
   ISTHMUS_ASSIGN_OR_RETURN(
-      PayloadView view, PayloadView::Parse(std::as_bytes(std::span(payload)), replicator_->format(),
-                                           {header.round.value(), extent.begin / run_.chunk_size,
-                                            extent.size() / run_.chunk_size}));
+      PayloadView view,
+      PayloadView::ParseTrusted(
+          std::as_bytes(std::span(payload)), replicator_->format(),
+          {header.round.value(), extent.begin / run_.chunk_size, extent.size() / run_.chunk_size}));
   return std::optional<PayloadView>(std::move(view));
 }
 
@@ -103,6 +105,7 @@ absl::Status RankState::Apply(const UpdateHeader& header, const UpdateView& upda
   for (uint64_t begin = whole.begin; begin < whole.end; begin += kBlockLength) {
     const Extent block{begin, std::min(begin + kBlockLength, whole.end)};
     const std::span<float> direction = std::span(scratch_).first(block.size());
+    PrefetchForUpdate(PartOf(masters_, header.bucket).subspan(begin - whole.begin, block.size()));
     update.Direction(block.begin / run_.chunk_size, direction, own ? &*own : nullptr,
                      direction_scratch_);
     ApplyBlock(header, block, direction, starts_[header.bucket.value()] + begin - whole.begin);
