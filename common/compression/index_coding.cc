@@ -15,7 +15,7 @@
 namespace isthmus {
 namespace {
 
-constexpr uint64_t kMaxTable = uint64_t{1} << 18;  // binomials
+constexpr uint64_t kMaxTable = uint64_t{1} << 20;  // binomials
 constexpr int kNarrowBits = 52;                    // ranks that a double and LoadBits() hold
 
 // The least rank with key `key` (tile_kernels.h, kGuessKeys), as the key reads in a double.

@@ -1,7 +1,7 @@
 // Which k elements of a chunk were sent, as bits: the rank of the subset among all k-subsets
 // (enumerative coding), a whole number of bits per chunk and so randomly accessible; or the k
 // offsets one after the other where that is smaller, or the rank would need over 128 bits or its
-// tables over 2^18 entries.
+// tables over 2^20 entries.
 //
 // The rank is that of the combinatorial number system: with offsets c1 < ... < ck,
 // binom(c1, 1) + binom(c2, 2) + ... + binom(ck, k).

@@ -34,7 +34,9 @@ TEST(RehearseOptionsTest, DefaultsAreTheDemo) {
   EXPECT_EQ(options.k, 4);
   EXPECT_EQ(options.decay, 0.999);
   EXPECT_TRUE(options.sign);
-  EXPECT_EQ(options.values, "bf16");
+  EXPECT_EQ(options.values, "1bit");
+  EXPECT_EQ(options.alpha, 1);
+  EXPECT_THAT(options.simd, ElementsAre("", ""));
   EXPECT_EQ(options.optimizer, "sgd");
   EXPECT_FALSE(options.deadline.has_value());
 }
@@ -51,6 +53,35 @@ TEST(RehearseOptionsTest, SchemeFullHasItsOwnDefaults) {
   flags.lr = "0.1";
   EXPECT_EQ(Parse(flags).optimizer, "sgd");
   EXPECT_EQ(Parse(flags).lr, 0.1);
+}
+
+TEST(RehearseOptionsTest, EverySchemeHasItsDefaults) {
+  for (const SchemeDefaults& defaults : kSchemeDefaults) {
+    RehearseFlags flags = Flags();
+    flags.scheme = defaults.scheme;
+    const RehearseOptions options = Parse(flags);
+    EXPECT_EQ(options.scheme, defaults.scheme);
+    EXPECT_EQ(options.optimizer, defaults.optimizer);
+    EXPECT_EQ(options.values, defaults.values);
+    EXPECT_EQ(options.lr, defaults.lr);
+    EXPECT_EQ(options.sign, defaults.sign);
+    EXPECT_EQ(options.k, defaults.k == 0 ? 64 : defaults.k);
+    EXPECT_EQ(options.audit_rounds, options.scheme == "none" ? 0u : 25u);
+  }
+}
+
+TEST(RehearseOptionsTest, DialsOfTheNumericsMayBeSet) {
+  RehearseFlags flags = Flags();
+  flags.alpha = "0.25";
+  flags.values = "4bit";
+  flags.simd = "scalar,avx2";
+  EXPECT_EQ(Parse(flags).alpha, 0.25);
+  EXPECT_EQ(Parse(flags).values, "4bit");
+  EXPECT_THAT(Parse(flags).simd, ElementsAre("scalar", "avx2"));
+  flags.simd = "scalar";
+  EXPECT_THAT(Parse(flags).simd, ElementsAre("scalar", "scalar"));
+  flags.alpha = "1";
+  EXPECT_EQ(Parse(flags).alpha, 1);
 }
 
 TEST(RehearseOptionsTest, ListsAreOnePerSite) {
@@ -106,14 +137,20 @@ TEST(RehearseOptionsTest, SaysWhichFlagIsWrongWhatIsExpectedAndWhatCame) {
       {"--ranks", [](auto& f) { f.sites = "3", f.ranks = "1,2"; }, "each of 3 sites, got '1,2'"},
       {"--link", [](auto& f) { f.link = "10"; }, "got '10'"},
       {"--link", [](auto& f) { f.ranks = "1,2,3", f.link = "none,none"; }, "each of 3 sites"},
-      {"--scheme", [](auto& f) { f.scheme = "best"; }, "flexdemo or full, got 'best'"},
+      {"--scheme", [](auto& f) { f.scheme = "best"; },
+       "one of flexdemo, random, striding, slicing, full, none, got 'best'"},
       {"--chunk", [](auto& f) { f.chunk = "48"; }, "a power of two from 16 to 4096, got '48'"},
       {"--k", [](auto& f) { f.k = "65"; }, "a whole number from 1 to 64, got '65'"},
       {"--k", [](auto& f) { f.scheme = "full", f.k = "4"; }, "the chunk size with scheme full, 64"},
-      {"--values", [](auto& f) { f.values = "f64"; }, "bf16 or f32, got 'f64'"},
+      {"--values", [](auto& f) { f.values = "f64"; },
+       "one of f32, bf16, 4bit, 1bit, sign, got 'f64'"},
       {"--decay", [](auto& f) { f.decay = "1"; }, "a number from 0 to below 1, got '1'"},
       {"--decay", [](auto& f) { f.decay = "nan"; }, "got 'nan'"},
-      {"--optimizer", [](auto& f) { f.optimizer = "lion"; }, "sgd or adamw, got 'lion'"},
+      {"--alpha", [](auto& f) { f.alpha = "0"; }, "above 0, at most 1, got '0'"},
+      {"--alpha", [](auto& f) { f.alpha = "1.0000001"; }, "got '1.0000001'"},
+      {"--alpha", [](auto& f) { f.alpha = "nan"; }, "got 'nan'"},
+      {"--simd", [](auto& f) { f.simd = "a,b,c"; }, "each of 2 sites, got 'a,b,c'"},
+      {"--optimizer", [](auto& f) { f.optimizer = "lion"; }, "one of sgd, adamw, got 'lion'"},
       {"--lr", [](auto& f) { f.lr = "0"; }, "above 0, got '0'"},
       {"--steps", [](auto& f) { f.steps = "1e3"; }, "got '1e3'"},
       {"--batch", [](auto& f) { f.batch = "-1"; }, "got '-1'"},

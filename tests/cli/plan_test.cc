@@ -37,8 +37,8 @@ TEST(PlanTest, TheCoordinatorGetsTheRunSpec) {
   EXPECT_THAT(command.argv,
               ElementsAre("/bin/isthmus-coordinator", "--listen", "127.0.0.1:0", "--port-file",
                           "/run/coordinator.port", "--scheme", "flexdemo", "--decay", "0.999",
-                          "--values", "bf16", "--optimizer", "sgd", "--rounds", "300",
-                          "--start-groups", "2", "--min-groups", "1", "--deadline", "1m",
+                          "--alpha", "1", "--values", "1bit", "--optimizer", "sgd", "--rounds",
+                          "300", "--start-groups", "2", "--min-groups", "1", "--deadline", "1m",
                           "--audit-rounds", "25", "--chunk", "64", "--k", "4", "--sign"));
   EXPECT_EQ(command.log_path, "/log/coordinator.log");
 }
@@ -57,6 +57,34 @@ TEST(PlanTest, AWorkerDialsItsLink) {
   EXPECT_THAT(command.argv, ElementsAre("/bin/isthmus-worker", "--coordinator", "127.0.0.1:4711",
                                         "--group", "2", "--label", "site-2", "--ranks", "cpu:2",
                                         "--socket", "/run/worker-2.sock"));
+  EXPECT_THAT(command.environment, ElementsAre(Pair("ISTHMUS_SIMD", "")));
+}
+
+TEST(PlanTest, AWorkerIsToldWhichInstructionsToUse) {
+  RehearseFlags flags;
+  flags.simd = "scalar,avx2";
+  const Plan plan = Plan::Main(Options(flags), ExamplePlaces());
+  EXPECT_THAT(plan.Worker(1, "address").environment, ElementsAre(Pair("ISTHMUS_SIMD", "scalar")));
+  EXPECT_THAT(plan.Worker(2, "address").environment, ElementsAre(Pair("ISTHMUS_SIMD", "avx2")));
+}
+
+TEST(PlanTest, TheCoordinatorIsToldAlpha) {
+  RehearseFlags flags;
+  flags.scheme = "random";
+  flags.alpha = "0.25";
+  const Command command = Plan::Main(Options(flags), ExamplePlaces()).Coordinator();
+  EXPECT_EQ(ValueOf(command, "--alpha"), "0.25");
+  EXPECT_EQ(ValueOf(command, "--k"), "8");
+  EXPECT_EQ(ValueOf(Plan::Comparison(Options(flags), ExamplePlaces()).Coordinator(), "--alpha"),
+            "1");
+}
+
+TEST(PlanTest, TheCoordinatorIsToldKThatIsTheWholeChunk) {
+  RehearseFlags flags;
+  flags.chunk = flags.k = "32";
+  const Command command = Plan::Main(Options(flags), ExamplePlaces()).Coordinator();
+  EXPECT_EQ(ValueOf(command, "--chunk"), "32");
+  EXPECT_EQ(ValueOf(command, "--k"), "32");
 }
 
 TEST(PlanTest, AWorkerIsToldWhenItsBitFlips) {

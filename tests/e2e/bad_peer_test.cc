@@ -19,9 +19,12 @@ constexpr uint64_t kRounds = 9;
 constexpr uint64_t kOpen = 4;  // the round in which the bad peer comes
 
 // Offsets in a payload (common/compression/payload.h).
-constexpr size_t kK = 12;
-constexpr size_t kCrc = 40;
-constexpr size_t kBody = 44;
+constexpr size_t kK = 8;
+constexpr size_t kRound = 22;
+constexpr size_t kCrc = 30;
+constexpr size_t kBody = 34;
+// Within the body: a record takes 84 bits, 20 of them indices, so the second's values begin here.
+constexpr size_t kValue = kBody + (84 + 20) / 8;
 
 // Puts `value` at `offset` of the payload, then makes the checksum right again.
 template <typename T>
@@ -31,6 +34,12 @@ void Patch(v1::WorkerMessage& message, size_t offset, T value) {
   const auto bytes = std::as_bytes(std::span(data));
   const uint32_t crc = ExtendCrc32c(Crc32c(bytes.first(kCrc)), bytes.subspan(kBody));
   std::memcpy(data.data() + kCrc, &crc, sizeof(crc));
+}
+
+// The part becomes one of `round`, frame and payload.
+void SetRound(v1::WorkerMessage& message, uint64_t round) {
+  message.mutable_part()->set_round(round);
+  Patch<uint64_t>(message, kRound, round);
 }
 
 class BadPeerTest : public ::testing::Test {
@@ -105,7 +114,7 @@ TEST_F(BadPeerTest, PartsOfAGroupThatIsNotInSync) {
   peer_->Open();
   peer_->Write(peer_->MakeHello());
   v1::WorkerMessage message = peer_->MakePart(0);
-  message.mutable_part()->set_round(kOpen);
+  SetRound(message, kOpen);
   message.mutable_part()->mutable_info()->set_base_round(kOpen - 1);
   peer_->Write(message);
   ExpectEnded(Code::kFailedPrecondition, "it is not in sync, and the open round is 4", 1);
@@ -219,11 +228,13 @@ const Violation kViolations[] = {
     {"OversizeFrame", [](auto& m) { m.mutable_part()->mutable_data()->resize((64 << 10) + 1); },
      Code::kInvalidArgument, "part frame of 65537 bytes: expected at most 65536"},
     {"PayloadSize", [](auto& m) { m.mutable_part()->set_payload_bytes(1); }, Code::kInvalidArgument,
-     "round 4 bucket 1: payload_bytes: expected 748, got 1"},
+     "part frame of round 4 bucket 1: bytes left: expected 1, got 706"},
+    {"NoPayload", [](auto& m) { m.mutable_part()->set_payload_bytes(0); }, Code::kInvalidArgument,
+     "round 4 bucket 1: payload_bytes, 1 to: expected 714, got 0"},
     {"HugePayload", [](auto& m) { m.mutable_part()->set_payload_bytes(uint64_t{1} << 62); },
-     Code::kInvalidArgument, "payload_bytes: expected 748, got 4611686018427387904"},
+     Code::kInvalidArgument, "payload_bytes, 1 to: expected 714, got 4611686018427387904"},
     {"MoreThanDeclared", [](auto& m) { m.mutable_part()->mutable_data()->append("x"); },
-     Code::kInvalidArgument, "bytes left: expected 748, got 749"},
+     Code::kInvalidArgument, "bytes left: expected 706, got 707"},
     {"BeginsInTheMiddle", [](auto& m) { m.mutable_part()->set_offset(100); },
      Code::kInvalidArgument, "offset: expected 0, got 100"},
     {"GapBetweenFrames", [](auto& m) { m.mutable_part()->set_offset(101); }, Code::kInvalidArgument,
@@ -244,20 +255,20 @@ const Violation kViolations[] = {
      Code::kInvalidArgument, "chunks from 64, expected within [64, 128)"},
     {"NoChunks", [](auto& m) { m.mutable_part()->set_chunk_count(0); }, Code::kInvalidArgument,
      "0 chunks from 64"},
-    {"FutureRound", [](auto& m) { m.mutable_part()->set_round(kOpen + 1); },
-     Code::kFailedPrecondition,
+    {"FutureRound", [](auto& m) { SetRound(m, kOpen + 1); }, Code::kFailedPrecondition,
      "group 9 incarnation 1 spoke of round 5 bucket 1; it is in sync, and the open round is 4"},
-    {"RoundZero", [](auto& m) { m.mutable_part()->set_round(0); }, Code::kFailedPrecondition,
-     "spoke of round 0"},
+    {"RoundZero", [](auto& m) { SetRound(m, 0); }, Code::kFailedPrecondition, "spoke of round 0"},
+    {"PayloadOfAnotherRound", [](auto& m) { Patch<uint64_t>(m, kRound, kOpen - 1); },
+     Code::kInvalidArgument, "group 9 round 4 bucket 1: contribution round: expected 4, got 3"},
     {"Checksum", [](auto& m) { (*m.mutable_part()->mutable_data())[60] ^= 1; }, Code::kDataLoss,
      "group 9 round 4 bucket 1: contribution checksum: expected"},
-    {"IndicesOutOfOrder", [](auto& m) { Patch<uint8_t>(m, kBody, 0xff); }, Code::kInvalidArgument,
-     "group 9 round 4 bucket 1: contribution index 1 of chunk 64: expected 64 to 63, got 3"},
-    {"NotANumber", [](auto& m) { Patch<uint16_t>(m, kBody + 192, 0x7fc0); }, Code::kInvalidArgument,
+    {"IndicesOfNoSubset", [](auto& m) { Patch<uint32_t>(m, kBody, ~0u); }, Code::kInvalidArgument,
+     "group 9 round 4 bucket 1: contribution round 4, record 0 of the run from chunk 64"},
+    {"NotANumber", [](auto& m) { Patch<uint16_t>(m, kValue, 0x7fc0); }, Code::kInvalidArgument,
      "value"},
-    {"Infinity", [](auto& m) { Patch<uint16_t>(m, kBody + 194, 0xff80); }, Code::kInvalidArgument,
+    {"Infinity", [](auto& m) { Patch<uint16_t>(m, kValue + 2, 0xff80); }, Code::kInvalidArgument,
      "value"},
-    {"AnotherK", [](auto& m) { Patch<uint32_t>(m, kK, 5); }, Code::kInvalidArgument,
+    {"AnotherK", [](auto& m) { Patch<uint16_t>(m, kK, 5 - 1); }, Code::kInvalidArgument,
      "k: expected 4, got 5"},
     {"NoInfo", [](auto& m) { m.mutable_part()->clear_info(); }, Code::kInvalidArgument,
      "lr: expected one per parameter group (2), got 0"},

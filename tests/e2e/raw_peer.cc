@@ -160,7 +160,7 @@ v1::WorkerMessage RawPeer::MakePart(uint32_t bucket) const {
   part->set_bucket(bucket);
   part->set_first_chunk(selection.first_chunk);
   part->set_chunk_count(selection.chunk_count);
-  part->set_data(EncodePayload(format, selection));
+  part->set_data(EncodePayload(format, open_round_, selection));
   part->set_payload_bytes(part->data().size());
   v1::ContributionInfo* info = part->mutable_info();
   info->set_base_round(open_round_ - 1);

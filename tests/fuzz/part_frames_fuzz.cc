@@ -16,7 +16,8 @@ namespace {
 
 constexpr PayloadFormat kFormats[] = {{Transform::kDct, 64, 4, ValueFormat::kBf16},
                                       {Transform::kNone, 16, 16, ValueFormat::kF32},
-                                      {Transform::kDct, 4096, 1, ValueFormat::kF32}};
+                                      {Transform::kDct, 4096, 1, ValueFormat::kF32},
+                                      {Transform::kDct, 64, 4, ValueFormat::kOneBit}};
 // Bucket 0 takes a few frames, bucket 1 less than one.
 constexpr ChunkRun kBuckets[] = {{0, 8192}, {8192, 7}};
 constexpr uint64_t kMaxData = kFrameBytes + 1;
@@ -68,7 +69,8 @@ void CheckWhole(const WholePart& part, const PayloadFormat& format, const v1::Pa
   ISTHMUS_CHECK(bucket.ok());
   ISTHMUS_CHECK(part.chunks.count > 0 && part.chunks.first >= bucket->first);
   ISTHMUS_CHECK(part.chunks.first + part.chunks.count <= bucket->first + bucket->count);
-  ISTHMUS_CHECK(part.payload.size() == PayloadBytes(format, part.chunks.count));
+  ISTHMUS_CHECK(part.payload.size() == begun.payload_bytes());
+  ISTHMUS_CHECK(part.payload.size() <= LargestPayloadBytes(format, part.chunks.count));
   ISTHMUS_CHECK(part.payload == data);
   ISTHMUS_CHECK(part.round.value() == begun.round() && part.bucket.value() == begun.bucket());
   ISTHMUS_CHECK(part.info == FromProto(begun.info()));
@@ -78,7 +80,8 @@ void CheckWhole(const WholePart& part, const PayloadFormat& format, const v1::Pa
 void FuzzPartFrames(const uint8_t* bytes, size_t size) {
   Input input(bytes, size);
   const PayloadFormat format = kFormats[input.Byte() % std::size(kFormats)];
-  const uint64_t largest = PayloadBytes(format, kBuckets[0].count);
+  const uint64_t largest = LargestPayloadBytes(format, kBuckets[0].count);
+  if (format.has_indices()) IndexCoder::For(format.chunk_size, format.k);  // kept for ever
   // The assembler's part and the copy to compare with, a frame here and one in the sender.
   const MemoryBound bound(2 * largest + largest / 2 + 6 * kMaxData + (uint64_t{128} << 10));
   Sender sender(format);

@@ -6,30 +6,82 @@
 namespace isthmus::fuzz {
 namespace {
 
-void FuzzPayload(const uint8_t* data, size_t size) {
-  const PayloadCase<PayloadFormat> c = ReadContribution(Input(data, size));
-  const uint64_t kept = c.chunk_count * c.format.k;
-  absl::StatusOr<Selection> selection = absl::UnknownError("");
-  {
-    const MemoryBound bound(kept * (sizeof(float) + sizeof(uint16_t)) + 4096);
-    selection = DecodePayload(AsBytes(c.payload), c.format, c.first_chunk, c.chunk_count);
-  }
-  if (!selection.ok()) return CheckRefusal(selection.status());
-  CountAccepted();
-  ISTHMUS_CHECK(selection->first_chunk == c.first_chunk);
-  ISTHMUS_CHECK(selection->chunk_count == c.chunk_count);
-  ISTHMUS_CHECK(selection->values.size() == kept);
-  for (float value : selection->values) {
-    ISTHMUS_CHECK(std::isfinite(value) && QuantizeValue(c.format.values, value) == value);
+void CheckSelection(const PayloadCase<PayloadFormat>& c, const Selection& selection) {
+  const uint64_t kept = c.place.chunk_count * c.format.k;
+  ISTHMUS_CHECK(selection.first_chunk == c.place.first_chunk);
+  ISTHMUS_CHECK(selection.chunk_count == c.place.chunk_count);
+  ISTHMUS_CHECK(selection.values.size() == kept);
+  for (float value : selection.values) {
+    ISTHMUS_CHECK(std::isfinite(value) && std::abs(value) <= 0x1p100f);
   }
   const bool indexed = c.format.k < c.format.chunk_size;
-  ISTHMUS_CHECK(selection->indices.size() == (indexed ? kept : 0));
-  for (size_t i = 0; i < selection->indices.size(); ++i) {
-    ISTHMUS_CHECK(selection->indices[i] < c.format.chunk_size);
-    ISTHMUS_CHECK(i % c.format.k == 0 || selection->indices[i] > selection->indices[i - 1]);
+  ISTHMUS_CHECK(selection.indices.size() == (indexed ? kept : 0));
+  for (size_t i = 0; i < selection.indices.size(); ++i) {
+    ISTHMUS_CHECK(selection.indices[i] < c.format.chunk_size);
   }
-  // There is one encoding of each selection.
-  ISTHMUS_CHECK(EncodePayload(c.format, *selection) == c.payload);
+}
+
+// Chunk by chunk: what Decode() of many says, and where there are sign bits, these say it too.
+void CheckChunks(const PayloadView& view, const Selection& selection) {
+  const PayloadFormat& format = view.format();
+  const size_t k = format.k;
+  std::vector<uint16_t> indices(k), again(k);
+  std::vector<float> values(k);
+  uint8_t chunk = 0;
+  for (uint64_t i = 0; i < view.place().chunk_count; ++i) {
+    const uint64_t at = view.place().first_chunk + i;
+    const int present = view.Decode(at, 1, &chunk, indices.data(), values.data());
+    const auto said = std::span(selection.values).subspan(i * k, k);
+    if (present == 0) {
+      for (const float value : said) ISTHMUS_CHECK(value == 0);
+      continue;
+    }
+    ISTHMUS_CHECK(chunk == 0 && SameBits(values, said));
+    if (k < format.chunk_size) {
+      for (size_t j = 0; j < k; ++j) {
+        ISTHMUS_CHECK(indices[j] == selection.indices[i * k + j]);
+        ISTHMUS_CHECK(j == 0 || indices[j] > indices[j - 1]);
+      }
+    }
+    if (!view.has_sign_bits()) continue;
+    float magnitude = 0;
+    uint64_t negative = 0;
+    ISTHMUS_CHECK(view.DecodeSignBits(at, 1, &chunk, again.data(), &magnitude, &negative) == 1);
+    for (size_t j = 0; j < k; ++j) {
+      ISTHMUS_CHECK(values[j] == ((negative >> j & 1) != 0 ? -magnitude : magnitude));
+    }
+  }
+}
+
+void FuzzPayload(const uint8_t* data, size_t size) {
+  const PayloadCase<PayloadFormat> c = ReadContribution(Input(data, size));
+  if (c.format.has_indices()) IndexCoder::For(c.format.chunk_size, c.format.k);  // kept for ever
+  const uint64_t kept = c.place.chunk_count * c.format.k;
+  absl::StatusOr<PayloadView> view = absl::UnknownError("");
+  {
+    const MemoryBound bound(4096);  // the words of a refusal
+    view = PayloadView::Parse(AsBytes(c.payload), c.format, c.place);
+  }
+  if (!view.ok()) return CheckRefusal(view.status());
+  CountAccepted();
+  ISTHMUS_CHECK(*PayloadView::PeekPlace(AsBytes(c.payload)) == c.place);
+  absl::StatusOr<Selection> selection = absl::UnknownError("");
+  {
+    const uint64_t batch = PayloadView::kBatch * c.format.k;
+    const MemoryBound bound((kept + batch) * (sizeof(float) + sizeof(uint16_t)) + 4096);
+    selection = DecodePayload(AsBytes(c.payload), c.format, c.place);
+  }
+  ISTHMUS_CHECK(selection.ok());
+  CheckSelection(c, *selection);
+  CheckChunks(*view, *selection);
+  // Encoded again it says the same. (There may be several scales for the same values, and values
+  // of zero that need not have been sent.)
+  Selection copy = *selection;
+  const std::string again = EncodePayload(c.format, c.place.round, copy);
+  const auto decoded = DecodePayload(AsBytes(again), c.format, c.place);
+  ISTHMUS_CHECK(decoded.ok());
+  const bool exact = c.format.values != ValueFormat::kInt4;
+  ISTHMUS_CHECK(!exact || SameBits(decoded->values, selection->values));
 }
 
 }  // namespace

@@ -4,6 +4,9 @@
 #ifndef ISTHMUS_TESTS_FUZZ_PAYLOAD_INPUT_H_
 #define ISTHMUS_TESTS_FUZZ_PAYLOAD_INPUT_H_
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -21,31 +24,49 @@
 namespace isthmus::fuzz {
 
 inline constexpr PayloadFormat kContributionFormats[] = {
-    {Transform::kDct, 64, 4, ValueFormat::kBf16},  {Transform::kDct, 64, 4, ValueFormat::kF32},
-    {Transform::kNone, 16, 16, ValueFormat::kF32}, {Transform::kDct, 16, 1, ValueFormat::kBf16},
-    {Transform::kDct, 4096, 3, ValueFormat::kF32}, {Transform::kDct, 32, 31, ValueFormat::kBf16}};
-inline constexpr UpdateFormat kUpdateFormats[] = {{Transform::kDct, 64, true},
-                                                  {Transform::kNone, 16, false},
-                                                  {Transform::kDct, 16, false},
-                                                  {Transform::kNone, 32, true}};
+    {Transform::kDct, 64, 4, ValueFormat::kBf16},
+    {Transform::kDct, 64, 4, ValueFormat::kF32},
+    {Transform::kNone, 16, 16, ValueFormat::kF32},
+    {Transform::kDct, 16, 1, ValueFormat::kBf16},
+    {Transform::kDct, 4096, 3, ValueFormat::kF32},
+    {Transform::kDct, 32, 31, ValueFormat::kBf16},
+    {Transform::kDct, 64, 4, ValueFormat::kOneBit},
+    {Transform::kDct, 64, 4, ValueFormat::kInt4},
+    {Transform::kDct, 64, 12, ValueFormat::kSign},
+    {Transform::kDct, 256, 40, ValueFormat::kInt4},  // packed
+    {Transform::kNone, 64, 8, ValueFormat::kSign, Positions::kRandom, 7},
+    {Transform::kNone, 64, 8, ValueFormat::kInt4, Positions::kStriding},
+    {Transform::kNone, 16, 1, ValueFormat::kOneBit, Positions::kSlicing},
+    {Transform::kNone, 128, 64, ValueFormat::kBf16, Positions::kRandom, 1},
+    {Transform::kDct, 16, 16, ValueFormat::kOneBit}};
+inline constexpr UpdateFormat kUpdateFormats[] = {
+    {{Transform::kDct, 64, 4, ValueFormat::kOneBit}, MergeRule::kSenderMean, true},
+    {{Transform::kNone, 16, 16, ValueFormat::kF32}, MergeRule::kMean, false},
+    {{Transform::kDct, 16, 2, ValueFormat::kF32}, MergeRule::kSum, false},
+    {{Transform::kNone, 32, 4, ValueFormat::kF32}, MergeRule::kSenderMean, true},
+    {{Transform::kNone, 64, 8, ValueFormat::kSign, Positions::kRandom, 7}, MergeRule::kMean, true},
+    {{Transform::kNone, 16, 4, ValueFormat::kInt4, Positions::kStriding}, MergeRule::kMean, true},
+    {{Transform::kNone, 16, 8, ValueFormat::kBf16, Positions::kSlicing}, MergeRule::kSum, false},
+    {{Transform::kDct, 64, 12, ValueFormat::kSign}, MergeRule::kMean, true}};
 inline constexpr uint64_t kMaxChunks = 40;  // of a payload here
+inline constexpr uint64_t kMaxRound = uint64_t{1} << 40;
 
 inline std::span<const std::byte> AsBytes(const std::string& bytes) {
   return std::as_bytes(std::span(bytes));
 }
 
-// The format and the chunk run that the receiver expects, and what it is given.
+// The format and the place that the receiver expects, and what it is given.
 template <typename Format>
 struct PayloadCase {
   Format format;
-  uint64_t first_chunk = 0;
-  uint64_t chunk_count = 0;
+  PayloadPlace place;
   std::string payload;
 };
 
 // Makes the checksum right, wherever there is place for one.
 inline void FixCrc(size_t crc_offset, std::string& payload) {
-  if (payload.size() >= crc_offset + sizeof(uint32_t)) StorePayloadCrc(crc_offset, payload);
+  if (payload.size() < crc_offset + sizeof(uint32_t)) return;
+  StorePayloadCrc(crc_offset, std::as_writable_bytes(std::span(payload)));
 }
 
 // Puts `from` over the beginning of `payload`.
@@ -54,51 +75,83 @@ inline void PutHeader(const std::string& from, size_t size, std::string& payload
   payload.replace(0, size, from, 0, size);
 }
 
-// input := flags:byte format:byte first_chunk:number chunk_count:number payload
-inline PayloadCase<PayloadFormat> ReadContribution(Input input) {
-  constexpr size_t kHeaderBytes = 44;
+// The chunks and the round, as three numbers.
+inline PayloadPlace ReadPlace(Input& input) {
+  PayloadPlace place;
+  place.first_chunk = input.Number() % kMaxFlatLength;
+  place.chunk_count = input.Number() % (kMaxChunks + 1);
+  place.round = input.Number() % kMaxRound;
+  return place;
+}
+
+// `flags` says what of a contribution's payload to make right.
+inline void FixContribution(uint8_t flags, const PayloadFormat& format, const PayloadPlace& place,
+                            std::string& payload) {
+  constexpr size_t kHeaderBytes = 34;
   constexpr size_t kCrcOffset = kHeaderBytes - sizeof(uint32_t);
+  constexpr size_t kFlagsOffset = 3;
+  if (flags & kFixHeader) {
+    const uint64_t kept = place.chunk_count * format.k;
+    Selection zeros{place.first_chunk, place.chunk_count, {}, std::vector<float>(kept)};
+    for (uint64_t i = 0; format.k < format.chunk_size && i < kept; ++i) {
+      zeros.indices.push_back(static_cast<uint16_t>(i % format.k));
+    }
+    const std::string header = EncodePayload(format, place.round, zeros);
+    const bool presence = payload.size() > kFlagsOffset && (payload[kFlagsOffset] & 1) != 0;
+    PutHeader(header, kHeaderBytes, payload);
+    payload[kFlagsOffset] = static_cast<char>((header[kFlagsOffset] & ~1) | (presence ? 1 : 0));
+  }
+  if (flags & kFixCrc) FixCrc(kCrcOffset, payload);
+}
+
+// input := flags:byte format:byte first_chunk:number chunk_count:number round:number payload
+inline PayloadCase<PayloadFormat> ReadContribution(Input input) {
   const uint8_t flags = input.Byte();
   PayloadCase<PayloadFormat> c;
   c.format = kContributionFormats[input.Byte() % std::size(kContributionFormats)];
-  c.first_chunk = input.Number() % kMaxFlatLength;
-  c.chunk_count = input.Number() % (kMaxChunks + 1);
+  c.place = ReadPlace(input);
+  c.payload = input.Bytes(input.size());
+  FixContribution(flags, c.format, c.place, c.payload);
+  return c;
+}
+
+// The same; with kFixHeader encoding and presence stay what the input says.
+inline PayloadCase<UpdateFormat> ReadUpdate(Input input) {
+  constexpr size_t kHeaderBytes = 32;
+  constexpr size_t kCrcOffset = kHeaderBytes - sizeof(uint32_t);
+  constexpr size_t kEncodingOffset = 3;
+  constexpr size_t kFlagsOffset = 4;
+  const uint8_t flags = input.Byte();
+  PayloadCase<UpdateFormat> c;
+  c.format = kUpdateFormats[input.Byte() % std::size(kUpdateFormats)];
+  c.place = ReadPlace(input);
   c.payload = input.Bytes(input.size());
   if (flags & kFixHeader) {
-    const uint64_t kept = c.chunk_count * c.format.k;
-    Selection zeros{c.first_chunk, c.chunk_count, {}, std::vector<float>(kept)};
-    if (c.format.k < c.format.chunk_size) zeros.indices.resize(kept);
-    PutHeader(EncodePayload(c.format, zeros), kHeaderBytes, c.payload);
+    const std::string header = EncodeUpdate(c.format, c.place, {});
+    const char encoding = c.payload.size() > kEncodingOffset ? c.payload[kEncodingOffset] : '\0';
+    const bool presence = c.payload.size() > kFlagsOffset && (c.payload[kFlagsOffset] & 1) != 0;
+    PutHeader(header, kHeaderBytes, c.payload);
+    c.payload[kEncodingOffset] = encoding;
+    c.payload[kFlagsOffset] = static_cast<char>((header[kFlagsOffset] & ~1) | (presence ? 1 : 0));
   }
   if (flags & kFixCrc) FixCrc(kCrcOffset, c.payload);
   return c;
 }
 
-// The same; with kFixHeader the encoding stays what the input says, and the length is made right.
-inline PayloadCase<UpdateFormat> ReadUpdate(Input input) {
-  constexpr size_t kHeaderBytes = 40;
-  constexpr size_t kCrcOffset = kHeaderBytes - sizeof(uint32_t);
-  constexpr size_t kEncodingOffset = 3;
-  constexpr size_t kBodyBytesOffset = 28;
-  const uint8_t flags = input.Byte();
-  PayloadCase<UpdateFormat> c;
-  c.format = kUpdateFormats[input.Byte() % std::size(kUpdateFormats)];
-  c.first_chunk = input.Number() % kMaxFlatLength;
-  c.chunk_count = input.Number() % (kMaxChunks + 1);
-  c.payload = input.Bytes(input.size());
-  if (flags & kFixHeader) {
-    const MergedBucket nothing{c.first_chunk, c.chunk_count,
-                               std::vector<float>(c.chunk_count * c.format.chunk_size),
-                               std::vector<uint8_t>(c.chunk_count)};
-    const char encoding = c.payload.size() > kEncodingOffset ? c.payload[kEncodingOffset] : '\0';
-    PutHeader(EncodeUpdate(c.format, nothing), kHeaderBytes, c.payload);
-    c.payload[kEncodingOffset] = encoding;
-    std::string length;
-    AppendLittleEndian<uint64_t>(c.payload.size() - kHeaderBytes, length);
-    c.payload.replace(kBodyBytesOffset, length.size(), length);
+inline bool SameBits(std::span<const float> a, std::span<const float> b) {
+  return std::ranges::equal(a, b, {}, std::bit_cast<uint32_t, float>,
+                            std::bit_cast<uint32_t, float>);
+}
+
+// What every direction is; `encoded` if it is that of an update's payload.
+inline void CheckDirection(const UpdateFormat& format, bool encoded,
+                           std::span<const float> direction) {
+  for (const float u : direction) {
+    ISTHMUS_CHECK(!format.sign || u == 0 || std::abs(u) == 1);
+    // An update may hold values whose transform overflows; contributions may not.
+    ISTHMUS_CHECK(std::isfinite(u) ||
+                  (encoded && format.contribution.transform == Transform::kDct));
   }
-  if (flags & kFixCrc) FixCrc(kCrcOffset, c.payload);
-  return c;
 }
 
 }  // namespace isthmus::fuzz

@@ -224,46 +224,134 @@ void WriteAttachSocket() {
 
 // --- payloads ------------------------------------------------------------------------------------
 
-std::string CaseBytes(uint8_t flags, size_t format, uint64_t first_chunk, uint64_t chunk_count,
+constexpr PayloadPlace kSeedPlace{9, 1000, 3};
+
+Output& Place(Output& out, const PayloadPlace& place) {
+  return out.Number(place.first_chunk).Number(place.chunk_count).Number(place.round);
+}
+
+std::string CaseBytes(uint8_t flags, size_t format, const PayloadPlace& place,
                       const std::string& payload) {
   Output out;
-  out.Byte(flags).Byte(static_cast<uint8_t>(format)).Number(first_chunk).Number(chunk_count);
-  return out.Bytes(payload).bytes();
+  out.Byte(flags).Byte(static_cast<uint8_t>(format));
+  return Place(out, place).Bytes(payload).bytes();
+}
+
+// Without `sparse` every chunk is present.
+std::string SeedPayload(const PayloadFormat& format, const PayloadPlace& place, bool sparse) {
+  Selection selection{place.first_chunk, place.chunk_count, {}, {}};
+  for (uint64_t i = 0; i < place.chunk_count * format.k; ++i) {
+    const uint64_t index = i % format.k * (format.chunk_size / format.k);
+    if (format.k < format.chunk_size) selection.indices.push_back(static_cast<uint16_t>(index));
+    const bool absent = sparse && i / format.k % 3 == 1;
+    selection.values.push_back(absent ? 0.0f : i % 2 == 0 ? 1.5f : -0.25f);
+  }
+  return EncodePayload(format, place.round, selection);
 }
 
 void WritePayloads() {
   for (size_t f = 0; f < std::size(kContributionFormats); ++f) {
-    const PayloadFormat& format = kContributionFormats[f];
-    Selection selection{1000, 3, {}, {}};
-    for (uint32_t i = 0; i < 3 * format.k; ++i) {
-      const uint32_t index = i % format.k * (format.chunk_size / format.k);
-      if (format.k < format.chunk_size) selection.indices.push_back(static_cast<uint16_t>(index));
-      selection.values.push_back(i % 2 == 0 ? 1.5f : -0.25f);
-    }
-    const std::string payload = EncodePayload(format, selection);
     const std::string number = std::to_string(f);
-    Write("payload", "valid_" + number, CaseBytes(0, f, 1000, 3, payload));
-    Write("payload", "valid_fixed_" + number, CaseBytes(kFixCrc | kFixHeader, f, 1000, 3, payload));
+    for (const bool sparse : {false, true}) {
+      const std::string payload = SeedPayload(kContributionFormats[f], kSeedPlace, sparse);
+      const std::string name = (sparse ? "sparse_" : "") + number;
+      Write("payload", "valid_" + name, CaseBytes(0, f, kSeedPlace, payload));
+      Write("payload", "valid_fixed_" + name,
+            CaseBytes(kFixCrc | kFixHeader, f, kSeedPlace, payload));
+    }
   }
-  Write("payload", "empty", CaseBytes(kFixCrc, 0, 0, 0, ""));
+  Write("payload", "empty", CaseBytes(kFixCrc, 0, {}, ""));
 }
 
 void WriteUpdatePayloads() {
   for (size_t f = 0; f < std::size(kUpdateFormats); ++f) {
     const UpdateFormat& format = kUpdateFormats[f];
-    for (const bool dense : {false, true}) {  // signs need every direction to have one
-      MergedBucket merged{1000, 3, std::vector<float>(3 * format.chunk_size), {1, 0, 1}};
-      for (uint32_t i = 0; i < merged.coefficients.size(); ++i) {
-        if (i / format.chunk_size == 1 || (!dense && i % 5 != 0)) continue;
-        merged.coefficients[i] = i % 3 == 0 ? -1.5f : 0.25f;
+    for (const bool sparse : {false, true}) {
+      const std::string payload = SeedPayload(format.contribution, kSeedPlace, sparse);
+      const PayloadView view =
+          PayloadView::Parse(AsBytes(payload), format.contribution, kSeedPlace).value();
+      // Twice with opposite weights: all is zero, and digits or values beat signs.
+      for (const size_t groups : {1, 2}) {
+        const MergeInput inputs[] = {{1.0f, {&view, 1}}, {-1.0f, {&view, 1}}};
+        const std::string update =
+            EncodeUpdate(format, kSeedPlace, std::span(inputs).first(groups));
+        const std::string name = std::string(sparse ? "sparse_" : "dense_") +
+                                 (groups == 2 ? "zero_" : "") + std::to_string(f);
+        Write("update_payload", "valid_" + name, CaseBytes(0, f, kSeedPlace, update));
+        Write("update_payload", "valid_fixed_" + name,
+              CaseBytes(kFixCrc | kFixHeader, f, kSeedPlace, update));
       }
-      const std::string payload = EncodeUpdate(format, merged);
-      const std::string name = (dense ? "dense_" : "sparse_") + std::to_string(f);
-      Write("update_payload", "valid_" + name, CaseBytes(0, f, 1000, 3, payload));
-      Write("update_payload", "valid_fixed_" + name,
-            CaseBytes(kFixCrc | kFixHeader, f, 1000, 3, payload));
     }
   }
+}
+
+// --- index_coding ------------------------------------------------------------------------------
+
+void WriteIndexCodings() {
+  const std::pair<uint32_t, uint32_t> sizes[] = {{64, 4},   {16, 1},  {64, 12}, {128, 32},
+                                                 {256, 40}, {512, 3}, {2, 1},   {64, 63}};
+  for (const auto& [chunk_size, k] : sizes) {
+    const IndexCoder coder(chunk_size, k);
+    std::vector<std::byte> bits(BytesForBits(3 * static_cast<uint64_t>(coder.bits())));
+    BitWriter writer(bits.data(), bits.data() + bits.size());
+    for (uint32_t chunk = 0; chunk < 3; ++chunk) {
+      std::vector<uint16_t> indices;
+      const uint32_t first = chunk * (chunk_size - k) / 2;  // first, middle and last subset
+      for (uint32_t i = 0; i < k; ++i) indices.push_back(static_cast<uint16_t>(first + i));
+      coder.Encode(indices.data(), writer);
+    }
+    writer.Finish();
+    Output out;
+    out.Number(chunk_size - 2).Number(k - 1).Byte(0);
+    for (const std::byte byte : bits) out.Byte(std::to_integer<uint8_t>(byte));
+    const std::string name = std::to_string(chunk_size) + "_" + std::to_string(k);
+    Write("index_coding", "valid_" + name, out.bytes());
+    Output high;  // ranks beyond the last
+    high.Number(chunk_size - 2).Number(k - 1).Byte(3).Bytes(std::string(bits.size() + 1, '\xff'));
+    Write("index_coding", "high_" + name, high.bytes());
+  }
+}
+
+// --- contributions -----------------------------------------------------------------------------
+
+void Part(Output& out, uint8_t flags, const PayloadPlace& place, const std::string& payload) {
+  out.Byte(flags).Number(place.first_chunk - kSeedPlace.first_chunk).Number(place.chunk_count);
+  out.Number(payload.size()).Bytes(payload);
+}
+
+void WriteContributions() {
+  for (size_t f = 0; f < std::size(kUpdateFormats); ++f) {
+    const PayloadFormat& format = kUpdateFormats[f].contribution;
+    const PayloadPlace first{9, 1000, 1};
+    const PayloadPlace rest{9, 1001, 2};
+    for (const uint8_t flags : {0, kFixCrc | kFixHeader}) {
+      Output out;
+      out.Byte(static_cast<uint8_t>(f));
+      Place(out, kSeedPlace).Byte(flags == 0 ? 5 : 1).Byte(3);  // the receiver's is number 1
+      out.Byte(64).Byte(1);
+      Part(out, flags, kSeedPlace, SeedPayload(format, kSeedPlace, true));
+      out.Byte(96).Byte(1);
+      Part(out, flags, kSeedPlace, SeedPayload(format, kSeedPlace, false));
+      out.Byte(32).Byte(2);
+      Part(out, flags, rest, SeedPayload(format, rest, true));
+      Part(out, flags, first, SeedPayload(format, first, false));
+      const std::string name = (flags == 0 ? "" : "fixed_") + std::to_string(f);
+      Write("contributions", "valid_" + name, out.bytes());
+    }
+  }
+  const PayloadFormat& format = kUpdateFormats[0].contribution;
+  Output gap;
+  Place(gap.Byte(0), kSeedPlace).Byte(5).Byte(1).Byte(64).Byte(2);
+  for (const uint64_t chunk : {1000, 1002}) {
+    Part(gap, 0, {9, chunk, 1}, SeedPayload(format, {9, chunk, 1}, false));
+  }
+  Write("contributions", "gap", gap.bytes());
+  Output twice;
+  Place(twice.Byte(0), kSeedPlace).Byte(5).Byte(1).Byte(64).Byte(2);
+  for (int i = 0; i < 2; ++i) Part(twice, 0, kSeedPlace, SeedPayload(format, kSeedPlace, false));
+  Write("contributions", "twice", twice.bytes());
+  Output nobody;
+  Write("contributions", "valid_nobody", Place(nobody.Byte(0), kSeedPlace).Byte(5).Byte(0).bytes());
 }
 
 }  // namespace
@@ -277,6 +365,8 @@ void WriteSeeds(const std::string& directory) {
   WriteAttachSocket();
   WritePayloads();
   WriteUpdatePayloads();
+  WriteIndexCodings();
+  WriteContributions();
 }
 
 }  // namespace isthmus::fuzz

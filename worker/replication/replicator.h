@@ -68,7 +68,7 @@ struct ReplicatorPlace {
   ParallelFor parallel = nullptr;
 };
 
-// The run's replicator. CHECKs Validate(run). `rank` of `ranks` fixes the extents.
+// The run's replicator, of a run that Validate() accepts. `rank` of `ranks` fixes the extents.
 std::unique_ptr<Replicator> MakeReplicator(const RunSpec& run, const Buckets& buckets,
                                            const ReplicatorPlace& place);
 

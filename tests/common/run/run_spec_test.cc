@@ -35,10 +35,16 @@ void ExpectRefused(const Change& change, const std::string& words,
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
+constexpr Scheme kSchemes[] = {Scheme::kFlexDemo, Scheme::kFull,    Scheme::kRandom,
+                               Scheme::kStriding, Scheme::kSlicing, Scheme::kNone};
+constexpr Scheme kKnownPositions[] = {Scheme::kRandom, Scheme::kStriding, Scheme::kSlicing};
+
 TEST(RunSpecTest, DefaultsAreValid) {
   EXPECT_TRUE(Validate(RunSpec()).ok());
-  EXPECT_TRUE(Validate(DefaultRunSpec(Scheme::kFlexDemo)).ok());
-  EXPECT_TRUE(Validate(DefaultRunSpec(Scheme::kFull)).ok());
+  for (Scheme scheme : kSchemes) {
+    EXPECT_EQ(DefaultRunSpec(scheme).scheme, scheme);
+    EXPECT_TRUE(Validate(DefaultRunSpec(scheme)).ok()) << Validate(DefaultRunSpec(scheme));
+  }
 }
 
 TEST(RunSpecTest, P4_ChunkSizeIsAPowerOfTwoFrom16To4096) {
@@ -59,12 +65,67 @@ TEST(RunSpecTest, KIsWithinTheChunk) {
   ExpectRefused([](RunSpec& s) { s.k = 65; }, "k: expected 1 to chunk_size 64, got 65");
 }
 
-TEST(RunSpecTest, FullSynchronisationSendsEverything) {
-  ExpectRefused([](RunSpec& s) { s.k = 4; }, "k: expected chunk_size 4096 with scheme full, got 4",
-                Scheme::kFull);
-  ExpectRefused([](RunSpec& s) { s.lr_in_momentum = true; },
-                "lr_in_momentum: expected false with scheme full, got true", Scheme::kFull);
+TEST(RunSpecTest, FullSynchronisationAndNoneSendEverything) {
+  for (Scheme scheme : {Scheme::kFull, Scheme::kNone}) {
+    const std::string with = std::string(" with scheme ") + Name(scheme) + ", got ";
+    ExpectRefused([](RunSpec& s) { s.k = 4; }, "k: expected chunk_size 4096" + with + "4", scheme);
+    ExpectRefused([](RunSpec& s) { s.lr_in_momentum = true; },
+                  "lr_in_momentum: expected false" + with + "true", scheme);
+    ExpectRefused([](RunSpec& s) { s.alpha = 0.5f; }, "alpha: expected 1" + with + "0.5", scheme);
+    ExpectRefused([](RunSpec& s) { s.alpha = kNan; }, "alpha: expected 1" + with + "nan", scheme);
+    for (ValueFormat values : {ValueFormat::kInt4, ValueFormat::kOneBit, ValueFormat::kSign}) {
+      ExpectRefused([&](RunSpec& s) { s.values = values; },
+                    "values: expected f32 or bf16" + with + Name(values), scheme);
+    }
+    ExpectValid([](RunSpec& s) { s.values = ValueFormat::kBf16; }, scheme);
+  }
   ExpectValid([](RunSpec& s) { s.lr_in_momentum = true; });
+}
+
+TEST(RunSpecTest, KnownPositionsAreAPowerOfTwoBelowTheChunk) {
+  for (Scheme scheme : kKnownPositions) {
+    for (uint32_t k : {1, 2, 8, 32}) ExpectValid([&](RunSpec& s) { s.k = k; }, scheme);
+    for (uint32_t k : {3, 12, 63, 64}) {
+      ExpectRefused([&](RunSpec& s) { s.k = k; },
+                    std::string("k: expected a power of two below chunk_size 64 with scheme ") +
+                        Name(scheme) + ", got " + std::to_string(k),
+                    scheme);
+    }
+  }
+}
+
+TEST(RunSpecTest, SignsAloneNeedSignMode) {
+  for (Scheme scheme : {Scheme::kFlexDemo, Scheme::kRandom}) {
+    const Change signs = [](RunSpec& s) { s.values = ValueFormat::kSign; };
+    ExpectValid(signs, scheme);
+    ExpectRefused(
+        [&](RunSpec& s) {
+          signs(s);
+          s.sign = false;
+        },
+        "sign: expected true with values sign: magnitudes are not sent, got false", scheme);
+    for (ValueFormat values :
+         {ValueFormat::kF32, ValueFormat::kBf16, ValueFormat::kInt4, ValueFormat::kOneBit}) {
+      ExpectValid(
+          [&](RunSpec& s) {
+            s.values = values;
+            s.sign = false;
+          },
+          scheme);
+    }
+  }
+}
+
+TEST(RunSpecTest, AlphaIsAShareThatIsNotNothing) {
+  for (Scheme scheme : {Scheme::kFlexDemo, Scheme::kSlicing}) {
+    ExpectValid([](RunSpec& s) { s.alpha = 0.01f; }, scheme);
+    ExpectValid([](RunSpec& s) { s.alpha = 1.0f; }, scheme);
+    const std::string words = "alpha: expected a number above 0, at most 1, got ";
+    ExpectRefused([](RunSpec& s) { s.alpha = 0.0f; }, words + "0", scheme);
+    ExpectRefused([](RunSpec& s) { s.alpha = -0.5f; }, words + "-0.5", scheme);
+    ExpectRefused([](RunSpec& s) { s.alpha = 1.5f; }, words + "1.5", scheme);
+    ExpectRefused([](RunSpec& s) { s.alpha = kNan; }, words + "nan", scheme);
+  }
 }
 
 TEST(RunSpecTest, RatesAreWithinTheirRange) {
@@ -114,13 +175,16 @@ TEST(RunSpecTest, P22_AuditsAreOffOrNotBeyondAllBounds) {
   ExpectValid([](RunSpec& s) { s.audit_rounds = 1'000'000; });
   ExpectRefused([](RunSpec& s) { s.audit_rounds = 1'000'001; },
                 "audit_rounds: expected at most 1000000, got 1000001");
+  ExpectRefused([](RunSpec& s) { s.audit_rounds = 1; },
+                "audit_rounds: expected 0: states differ with scheme none, got 1", Scheme::kNone);
 }
 
 TEST(RunSpecTest, NamesRoundTrip) {
-  for (Scheme scheme : {Scheme::kFlexDemo, Scheme::kFull}) {
+  for (Scheme scheme : kSchemes) {
     EXPECT_EQ(*ParseScheme(Name(scheme)), scheme);
   }
-  for (ValueFormat format : {ValueFormat::kF32, ValueFormat::kBf16}) {
+  for (ValueFormat format : {ValueFormat::kF32, ValueFormat::kBf16, ValueFormat::kInt4,
+                             ValueFormat::kOneBit, ValueFormat::kSign}) {
     EXPECT_EQ(*ParseValueFormat(Name(format)), format);
   }
   for (MergeRule rule : {MergeRule::kSenderMean, MergeRule::kMean, MergeRule::kSum}) {
@@ -133,8 +197,9 @@ TEST(RunSpecTest, NamesRoundTrip) {
 
 TEST(RunSpecTest, AnUnknownNameIsAnsweredWithTheChoices) {
   EXPECT_EQ(ParseScheme("demo").status().message(),
-            "scheme: expected one of flexdemo, full; got 'demo'");
-  EXPECT_EQ(ParseValueFormat("").status().message(), "values: expected one of f32, bf16; got ''");
+            "scheme: expected one of flexdemo, full, random, striding, slicing, none; got 'demo'");
+  EXPECT_EQ(ParseValueFormat("").status().message(),
+            "values: expected one of f32, bf16, 4bit, 1bit, sign; got ''");
   EXPECT_EQ(ParseMergeRule("max").status().message(),
             "merge: expected one of sender-mean, mean, sum; got 'max'");
   EXPECT_EQ(ParseOptimizerKind("SGD").status().message(),
@@ -147,14 +212,29 @@ TEST(RunSpecTest, FormatsFollowTheSpec) {
   spec.chunk_size = 128;
   spec.k = 8;
   EXPECT_EQ(ContributionFormat(spec), (PayloadFormat{Transform::kDct, 128, 8, ValueFormat::kBf16}));
-  EXPECT_EQ(MergedFormat(spec).transform, Transform::kDct);
-  EXPECT_EQ(MergedFormat(spec).chunk_size, 128u);
+  spec.merge = MergeRule::kSum;
+  EXPECT_EQ(MergedFormat(spec).contribution, ContributionFormat(spec));
+  EXPECT_EQ(MergedFormat(spec).merge, MergeRule::kSum);
   EXPECT_TRUE(MergedFormat(spec).sign);
-  const RunSpec full = DefaultRunSpec(Scheme::kFull);
-  EXPECT_EQ(ContributionFormat(full),
-            (PayloadFormat{Transform::kNone, 4096, 4096, ValueFormat::kF32}));
-  EXPECT_EQ(MergedFormat(full).transform, Transform::kNone);
-  EXPECT_FALSE(MergedFormat(full).sign);
+  for (Scheme scheme : {Scheme::kFull, Scheme::kNone}) {
+    const RunSpec full = DefaultRunSpec(scheme);
+    EXPECT_EQ(ContributionFormat(full),
+              (PayloadFormat{Transform::kNone, 4096, 4096, ValueFormat::kF32}));
+    EXPECT_EQ(MergedFormat(full).contribution, ContributionFormat(full));
+    EXPECT_EQ(MergedFormat(full).merge, MergeRule::kMean);
+    EXPECT_FALSE(MergedFormat(full).sign);
+  }
+  const std::pair<Scheme, Positions> known[] = {{Scheme::kRandom, Positions::kRandom},
+                                                {Scheme::kStriding, Positions::kStriding},
+                                                {Scheme::kSlicing, Positions::kSlicing}};
+  for (const auto& [scheme, positions] : known) {
+    RunSpec run = DefaultRunSpec(scheme);
+    run.seed = 7;
+    EXPECT_EQ(ContributionFormat(run),
+              (PayloadFormat{Transform::kNone, 64, 8, ValueFormat::kSign, positions, 7}));
+    EXPECT_FALSE(ContributionFormat(run).has_indices());
+    EXPECT_TRUE(MergedFormat(run).sign);
+  }
 }
 
 TEST(RunSpecTest, P6_EveryFieldOfTheSpecSatisfiesItsOwnExpectation) {
@@ -162,7 +242,7 @@ TEST(RunSpecTest, P6_EveryFieldOfTheSpecSatisfiesItsOwnExpectation) {
   spec.initial_donor = GroupId(3);
   std::vector<std::string> expect;
   for (const auto& [name, value] : Fields(spec)) expect.push_back(name + "=" + value);
-  EXPECT_EQ(expect.size(), 19u);
+  EXPECT_EQ(expect.size(), 21u);
   EXPECT_TRUE(CheckExpectations(spec, expect).ok());
   EXPECT_TRUE(CheckExpectations(spec, {}).ok());
   EXPECT_TRUE(CheckExpectations(RunSpec(), {"initial_donor=lowest"}).ok());

@@ -18,6 +18,7 @@ RunSpec UnusualSpec() {
   spec.chunk_size = 128;
   spec.k = 9;
   spec.decay = 0.75f;
+  spec.alpha = 0.375f;
   spec.lr_in_momentum = true;
   spec.values = ValueFormat::kF32;
   spec.sign = false;
@@ -29,6 +30,7 @@ RunSpec UnusualSpec() {
   spec.min_groups = 3;
   spec.initial_donor = GroupId(4);
   spec.audit_rounds = 7;
+  spec.seed = uint64_t{1} << 63;
   return spec;
 }
 
@@ -38,7 +40,9 @@ TEST(ConvertTest, RunSpecsRoundTrip) {
   RunSpec donor_zero = UnusualSpec();
   donor_zero.initial_donor = GroupId(0);
   for (const RunSpec& spec :
-       {RunSpec(), DefaultRunSpec(Scheme::kFull), UnusualSpec(), without_donor, donor_zero}) {
+       {RunSpec(), DefaultRunSpec(Scheme::kFull), DefaultRunSpec(Scheme::kRandom),
+        DefaultRunSpec(Scheme::kStriding), DefaultRunSpec(Scheme::kSlicing),
+        DefaultRunSpec(Scheme::kNone), UnusualSpec(), without_donor, donor_zero}) {
     v1::RunSpec message;
     ToProto(spec, &message);
     const auto back = FromProto(message);
@@ -62,6 +66,7 @@ TEST(ConvertTest, RunSpecsThatCannotRunAreRefused) {
   refused([](v1::RunSpec& m) { m.set_merge("max"); }, "merge: expected one of");
   refused([](v1::RunSpec& m) { m.set_optimizer(""); }, "optimizer: expected one of");
   refused([](v1::RunSpec& m) { m.set_chunk_size(100); }, "run spec: chunk_size");
+  refused([](v1::RunSpec& m) { m.clear_alpha(); }, "run spec: alpha");
   refused([](v1::RunSpec& m) { m.set_min_groups(6); }, "run spec: min_groups");
   EXPECT_FALSE(FromProto(v1::RunSpec()).ok());
 }

@@ -12,12 +12,15 @@
 
 #include "common/base/rng.h"
 #include "common/compression/update_payload.h"
+#include "common/kernels/simd.h"
 
 namespace isthmus {
 namespace {
 
+constexpr uint64_t kRound = 5;
 constexpr uint64_t kFirst = 32;  // the bucket's chunks
 constexpr uint64_t kCount = 8;
+constexpr PayloadPlace kPlace{kRound, kFirst, kCount};
 
 RunSpec SmallRun() {
   RunSpec run;
@@ -29,13 +32,14 @@ RunSpec SmallRun() {
 }
 
 // Chunks [first, first + count) with values at the first k places of each chunk.
-Selection Part(uint64_t first, uint64_t count, const std::function<float()>& value) {
+StoredPart Part(const RunSpec& run, uint64_t first, uint64_t count,
+                const std::function<float()>& value) {
   Selection part{first, count, {}, {}};
-  for (uint64_t i = 0; i < count * 2; ++i) {
-    part.indices.push_back(static_cast<uint16_t>(i % 2));
+  for (uint64_t i = 0; i < count * run.k; ++i) {
+    if (run.k < run.chunk_size) part.indices.push_back(static_cast<uint16_t>(i % run.k));
     part.values.push_back(value());
   }
-  return part;
+  return {{kRound, first, count}, EncodePayload(ContributionFormat(run), kRound, part)};
 }
 
 std::vector<Contributor> Contributors(const std::vector<uint64_t>& samples) {
@@ -49,11 +53,11 @@ std::vector<Contributor> Contributors(const std::vector<uint64_t>& samples) {
 
 // The direction's first element, which all chunks have alike.
 float Direction(const RunSpec& run, const std::string& payload) {
-  const auto view =
-      UpdateView::Parse(std::as_bytes(std::span(payload)), MergedFormat(run), kFirst, kCount);
+  const auto view = UpdateView::Parse(std::as_bytes(std::span(payload)), MergedFormat(run), kPlace);
   EXPECT_TRUE(view.ok()) << view.status();
   std::vector<float> coefficients(kCount * run.chunk_size);
-  if (view.ok()) view->Direction(kFirst, coefficients);
+  DirectionScratch scratch(MergedFormat(run), ActiveKernels());
+  if (view.ok()) view->Direction(kFirst, coefficients, nullptr, scratch);
   return coefficients[0];
 }
 
@@ -64,35 +68,77 @@ float MergeOfConstants(MergeRule rule, const std::vector<float>& values,
   run.scheme = Scheme::kFull;
   run.k = 2;
   run.merge = rule;
-  std::vector<std::vector<Selection>> parts;
-  for (float value : values) parts.push_back({Part(kFirst, kCount, [&] { return value; })});
-  return Direction(run, MergeContributions(run, kFirst, kCount, Contributors(samples), parts));
+  std::vector<std::vector<StoredPart>> parts;
+  for (float value : values) {
+    int element = 0;  // the other element keeps the chunk present
+    parts.push_back({Part(run, kFirst, kCount, [&] { return element++ % 2 == 0 ? value : 8.0f; })});
+  }
+  return Direction(run, MergeContributions(run, kPlace, Contributors(samples), parts));
 }
 
 TEST(MergeBucketTest, NobodyMakesAnEmptyUpdate) {
-  EXPECT_EQ(MergeContributions(SmallRun(), kFirst, kCount, {}, {}), "");
+  EXPECT_EQ(MergeContributions(SmallRun(), kPlace, {}, {}), "");
+  EXPECT_FALSE(ForwardContributions(SmallRun(), kPlace, {}));
 }
 
 TEST(MergeBucketTest, P10_TheOrderOfArrivalOfPartsDoesNotMatter) {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     Rng rng(seed);
     const auto value = [&] { return static_cast<float>(rng.Uniform() - 0.5); };
-    std::vector<std::vector<Selection>> parts(3);
+    std::vector<std::vector<StoredPart>> parts(3);
     for (auto& group : parts) {
       for (uint64_t chunk = 0; chunk < kCount; chunk += 2) {
-        group.push_back(Part(kFirst + chunk, 2, value));
+        group.push_back(Part(SmallRun(), kFirst + chunk, 2, value));
       }
     }
     const auto contributors = Contributors({3, 1 + rng.Below(5), 7});
-    const std::string in_order =
-        MergeContributions(SmallRun(), kFirst, kCount, contributors, parts);
+    const std::string in_order = MergeContributions(SmallRun(), kPlace, contributors, parts);
     ASSERT_FALSE(in_order.empty());
     for (int i = 0; i < 5; ++i) {
       for (auto& group : parts) std::shuffle(group.begin(), group.end(), rng);
-      ASSERT_EQ(MergeContributions(SmallRun(), kFirst, kCount, contributors, parts), in_order)
+      ASSERT_EQ(MergeContributions(SmallRun(), kPlace, contributors, parts), in_order)
           << "seed " << seed;
     }
   }
+}
+
+// `groups` groups send `chunks` chunks each, of which the first `absent` are absent.
+bool Forwards(const RunSpec& run, uint64_t groups, uint64_t chunks, uint64_t absent = 0) {
+  const PayloadPlace place{kRound, kFirst, chunks};
+  std::vector<std::vector<StoredPart>> parts;
+  for (uint64_t g = 0; g < groups; ++g) {
+    uint64_t element = 0;
+    parts.push_back({Part(run, kFirst, chunks, [&] {
+      return element++ < absent * run.k ? 0.0f : 1.0f + 0.25f * static_cast<float>(element % 3);
+    })});
+  }
+  const bool forwards = ForwardContributions(run, place, parts);
+  // Never more than the update would be.
+  const std::string update =
+      MergeContributions(run, place, Contributors(std::vector<uint64_t>(groups, 1)), parts);
+  EXPECT_LE(SmallestUpdateBytes(MergedFormat(run), chunks - absent), update.size());
+  if (forwards && absent == 0) {
+    EXPECT_LE(parts[0][0].payload.size() * (groups - 1), update.size());
+  }
+  return forwards;
+}
+
+TEST(MergeBucketTest, P20_ContributionsAreForwardedWhereTheyAreSmaller) {
+  RunSpec one_bit = DefaultRunSpec(Scheme::kFlexDemo);
+  one_bit.values = ValueFormat::kOneBit;  // 4 bytes per chunk; its signs take 8
+  EXPECT_TRUE(Forwards(one_bit, 1, 1024));
+  EXPECT_TRUE(Forwards(one_bit, 2, 1024));
+  EXPECT_FALSE(Forwards(one_bit, 3, 1024));  // only the headers are longer
+  EXPECT_TRUE(Forwards(one_bit, 3, 1024, 64));
+  EXPECT_FALSE(Forwards(one_bit, 8, 1024));
+  const RunSpec full = DefaultRunSpec(Scheme::kFull);
+  EXPECT_TRUE(Forwards(full, 2, 4));
+  EXPECT_FALSE(Forwards(full, 3, 4));
+  EXPECT_FALSE(Forwards(full, 8, 4));
+  RunSpec exact = one_bit;
+  exact.values = ValueFormat::kF32;
+  EXPECT_FALSE(Forwards(exact, 2, 1024));
+  EXPECT_TRUE(Forwards(exact, 1, 1024));  // to the only contributor nothing is sent
 }
 
 TEST(MergeBucketTest, P10_EqualSamplesWeighExactlyOne) {

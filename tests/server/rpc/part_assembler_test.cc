@@ -103,13 +103,32 @@ TEST_F(PartAssemblerTest, RefusesChunksOutsideTheBucket) {
   ExpectRefused(frame, where);
 }
 
+// Chunks may be absent, so that a payload may be shorter than its chunks, or longer by a map.
+TEST_F(PartAssemblerTest, P19_TakesAnySizeUpToTheLargest) {
+  for (const uint64_t size : {uint64_t{1}, PayloadBytes(kFormat, 0), PayloadBytes(kFormat, 3),
+                              LargestPayloadBytes(kFormat, 3)}) {
+    v1::PartFrame frame = Begin({8200, 3}, size);
+    frame.set_payload_bytes(size);
+    const auto added = assembler_.Add(frame);
+    ASSERT_TRUE(added.ok() && added->has_value()) << added.status();
+    EXPECT_EQ((*added)->payload, std::string(size, 'a'));
+  }
+}
+
 TEST_F(PartAssemblerTest, RefusesASizeThatDoesNotFitTheChunks) {
   v1::PartFrame frame = Begin(part_, 10);
-  frame.set_payload_bytes(whole_ + 1);
-  ExpectRefused(frame, "part frame of round 3 bucket 1: payload_bytes: expected " +
-                           std::to_string(whole_) + ", got " + std::to_string(whole_ + 1));
+  const uint64_t largest = LargestPayloadBytes(kFormat, part_.count);
+  EXPECT_EQ(largest, whole_ + part_.count / 8);
+  frame.set_payload_bytes(largest);
+  EXPECT_TRUE(assembler_.Add(frame).ok());
+  const std::string words =
+      "part frame of round 3 bucket 1: payload_bytes, 1 to: expected " + std::to_string(largest);
+  frame.set_payload_bytes(largest + 1);
+  ExpectRefused(frame, words + ", got " + std::to_string(largest + 1));
+  frame.set_payload_bytes(0);
+  ExpectRefused(frame, words + ", got 0");
   frame.set_payload_bytes(~uint64_t{0});
-  ExpectRefused(frame, "payload_bytes");
+  ExpectRefused(frame, words);
 }
 
 TEST_F(PartAssemblerTest, RefusesRatesOfTooManyParameterGroups) {

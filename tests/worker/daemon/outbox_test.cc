@@ -20,7 +20,7 @@ class RecordingStream : public ExchangeClient {
  public:
   void SendPart(std::shared_ptr<const OutgoingPart> part) override {
     sent.push_back(absl::StrCat("part ", part->part.round.value(), "/", part->part.bucket.value(),
-                                " ", part->part.payload));
+                                " ", *part->part.payload));
   }
   void SendAbstain(Round round, BucketIndex bucket, AbstainReason reason) override {
     sent.push_back(absl::StrCat("abstain ", round.value(), "/", bucket.value(), " ",
@@ -41,7 +41,7 @@ std::shared_ptr<const OutgoingPart> Part(uint64_t round, uint32_t bucket, std::s
   auto part = std::make_shared<OutgoingPart>();
   part->part.round = Round(round);
   part->part.bucket = BucketIndex(bucket);
-  part->part.payload = std::move(payload);
+  part->part.payload = std::make_shared<const std::string>(std::move(payload));
   return part;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 
 #include "tests/worker/step/test_group.h"
 
@@ -29,7 +30,7 @@ void ExpectSameSelection(const Selection& actual, const Selection& expected) {
 }
 
 TEST(PipelineExchangeTest, P21_GroupsOfDifferentSizesStayEqual) {
-  for (const RunSpec& run : {DemoRun(), FullRun()}) {
+  for (const RunSpec& run : ExchangingRuns()) {
     for (const Layout& layout : {MixedLayout(), TinyLayout()}) {
       TestGroup one(1, run, layout);
       TestGroup two(2, run, layout);
@@ -52,6 +53,87 @@ TEST(PipelineExchangeTest, P21_GroupsOfDifferentSizesStayEqual) {
       }
     }
   }
+}
+
+// Those that contributed merge the others' contributions with their own, a bystander all of them.
+TEST(PipelineExchangeTest, P20_ForwardedContributionsAreTheEncodedUpdate) {
+  for (const RunSpec& run : ExchangingRuns()) {
+    const Layout layout = MixedLayout();
+    std::vector<std::unique_ptr<TestGroup>> owned;
+    std::vector<TestGroup*> told;    // are sent encoded updates
+    std::vector<TestGroup*> merges;  // the same groups, sent contributions
+    for (uint32_t id = 0; id < 4; ++id) {
+      for (auto* groups : {&told, &merges}) {
+        owned.push_back(std::make_unique<TestGroup>(1 + id % 3, run, layout, id));
+        groups->push_back(owned.back().get());
+        groups->back()->Start(7);
+      }
+    }
+    const std::vector<TestGroup*> contributors(told.begin(), told.begin() + 3);
+    for (Round round(1); round <= Round(4); ++round) {
+      const std::vector<FloatVector> gradients = GradientsOf(round, 4, layout);
+      for (size_t g = 0; g < 4; ++g) {
+        for (TestGroup* group : {told[g], merges[g]}) {
+          group->SetGradients(gradients[g]);
+          group->ProcessAll(round, g < 3);
+          group->Await();
+        }
+      }
+      for (uint32_t b = 0; b < told[0]->pipeline.buckets().count(); ++b) {
+        const auto encoded = MakeUpdate(contributors, *told[0], round, BucketIndex(b));
+        for (size_t g = 0; g < 4; ++g) {
+          const Credit credit = g < 3 ? Credit::kMerged : Credit::kNone;
+          told[g]->pipeline.Apply(encoded, credit, told[g]->job);
+          merges[g]->pipeline.Apply(MakeForwarded(contributors, *merges[g], round, BucketIndex(b)),
+                                    credit, merges[g]->job);
+        }
+      }
+      const uint64_t hash = told[0]->Hash();
+      for (size_t g = 0; g < 4; ++g) {
+        EXPECT_EQ(told[g]->Hash(), hash) << Name(run.scheme) << " group " << g;
+        EXPECT_EQ(merges[g]->Hash(), hash) << Name(run.scheme) << " group " << g;
+        EXPECT_TRUE(merges[g]->events.failures().empty());
+      }
+    }
+  }
+}
+
+TEST(PipelineExchangeTest, AnOwnContributionThatIsNotRememberedFails) {
+  TestGroup group(2, DemoRun(), MixedLayout());
+  group.pipeline.Apply(MakeForwarded({&group}, group, Round(1), kBucket0), Credit::kMerged,
+                       nullptr);
+  EXPECT_EQ(group.events.AwaitFailure().code(), absl::StatusCode::kInternal);
+}
+
+// Each group trains as if it were alone under scheme full.
+TEST(PipelineExchangeTest, SchemeNoneAppliesWhatIsItsOwn) {
+  const Layout layout = MixedLayout();
+  TestGroup full(1, FullRun(), layout);
+  TestGroup alone(2, SchemeRun(Scheme::kNone), layout, 0);
+  TestGroup other(1, SchemeRun(Scheme::kNone), layout, 1);
+  TestGroup bystander(1, SchemeRun(Scheme::kNone), layout, 2);
+  for (TestGroup* group : {&full, &alone, &other, &bystander}) group->Start(3);
+  const uint64_t start = full.Hash();
+  for (Round round(1); round <= Round(3); ++round) {
+    const std::vector<FloatVector> gradients = GradientsOf(round, 2, layout);
+    ExchangeRound({&full}, round, {gradients[0]});
+    for (TestGroup* group : {&alone, &other}) {
+      group->SetGradients(gradients[group == &other ? 1 : 0]);
+      group->ProcessAll(round, true);
+      group->Await();
+    }
+    for (uint32_t b = 0; b < alone.pipeline.buckets().count(); ++b) {
+      for (TestGroup* group : {&alone, &other, &bystander}) {
+        const Credit credit = group == &bystander ? Credit::kNone : Credit::kMerged;
+        group->pipeline.Apply(MakeForwarded({&alone, &other}, *group, round, BucketIndex(b)),
+                              credit, group->job);
+      }
+    }
+    EXPECT_EQ(alone.Masters(), full.Masters());
+    EXPECT_NE(other.Hash(), alone.Hash());
+  }
+  EXPECT_TRUE(bystander.events.failures().empty());
+  EXPECT_NE(full.Hash(), start);
 }
 
 TEST(PipelineExchangeTest, P3_AnyNumberOfRanksSendsAndKeepsTheSame) {
@@ -105,7 +187,8 @@ TEST(PipelineExchangeTest, TheGradientIsTheMeanOverRanks) {
 }
 
 TEST(PipelineExchangeTest, P12_WhatMissedTheRoundIsSentAgainBitForBit) {
-  for (const RunSpec& run : {DemoRun(), FullRun()}) {
+  constexpr Round kLater(9);  // where the positions of all schemes are those of round 1
+  for (const RunSpec& run : {DemoRun(), FullRun(), SchemeRun(Scheme::kSlicing)}) {
     TestGroup missed(3, run, MixedLayout());
     TestGroup silent(3, run, MixedLayout());
     TestGroup merged(3, run, MixedLayout());
@@ -115,9 +198,9 @@ TEST(PipelineExchangeTest, P12_WhatMissedTheRoundIsSentAgainBitForBit) {
       group.pipeline.Process(group.job, Round(1), kBucket0, extract, 0.1f);
       group.pipeline.Apply(update, credit, nullptr);
       group.SetGradients(CoarseVector(6, group.layout));
-      group.pipeline.Process(group.job, Round(2), kBucket0, true, 0.1f);
+      group.pipeline.Process(group.job, kLater, kBucket0, true, 0.1f);
       group.Await();
-      return group.SentWhole(Round(2), kBucket0);
+      return group.SentWhole(kLater, kBucket0);
     };
     const Selection expected = first_round(silent, false, Credit::kNone);
     ExpectSameSelection(first_round(missed, true, Credit::kReturn), expected);
@@ -185,7 +268,8 @@ TEST(PipelineExchangeTest, FullSchemeIsAdamWOnTheMeanGradient) {
     const double bias1 = 1 - std::pow(0.9, static_cast<double>(round.value()));
     const double bias2 = 1 - std::pow(0.999, static_cast<double>(round.value()));
     for (size_t i = 0; i < p.size(); ++i) {
-      const double g = 0.5 * (static_cast<double>(gradients[0][i]) + gradients[1][i]);
+      // Weighted by their samples.
+      const double g = (3.0 * static_cast<double>(gradients[0][i]) + 4.0 * gradients[1][i]) / 7;
       m[i] = 0.9 * m[i] + 0.1 * g;
       v[i] = 0.999 * v[i] + 0.001 * g * g;
       p[i] -= rate[i] * 0.1 * p[i];

@@ -40,7 +40,7 @@ TEST_F(RankStateTest, P3_RanksTogetherHoldEveryElementOnce) {
     std::vector<std::byte> image(parameters.size() * sizeof(float), std::byte(0xff));
     uint64_t elements = 0;
     for (uint32_t rank = 0; rank < ranks; ++rank) {
-      RankState state(run_, layout_, buckets_, rank, ranks);
+      RankState state(run_, layout_, buckets_, {.rank = rank, .ranks = ranks});
       state.Adopt(parameters);
       state.Save(image);
       for (uint32_t b = 0; b < buckets_.count(); ++b) {
@@ -53,22 +53,19 @@ TEST_F(RankStateTest, P3_RanksTogetherHoldEveryElementOnce) {
 }
 
 TEST_F(RankStateTest, P11_EachParameterGroupGetsItsOwnScalars) {
-  RankState state(run_, layout_, buckets_, 0, 1);
+  RankState state(run_, layout_, buckets_, {});
   state.Adopt(FloatVector(layout_.length(), 1.0f));
   UpdateHeader header;
   header.scalars = {{.lr = 0.0f, .decay = 0.5f}, {.lr = 0.0f, .decay = 0.25f}};
   for (uint32_t b = 0; b < buckets_.count(); ++b) {
     header.bucket = BucketIndex(b);
     const Extent extent = buckets_.bucket(header.bucket);
-    const uint64_t first = extent.begin / run_.chunk_size;
-    const uint64_t count = extent.size() / run_.chunk_size;
-    const MergedBucket nothing{first, count, FloatVector(extent.size()),
-                               std::vector<uint8_t>(count)};
-    const std::string payload = EncodeUpdate(MergedFormat(run_), nothing);
+    const PayloadPlace place{0, extent.begin / run_.chunk_size, extent.size() / run_.chunk_size};
+    const std::string payload = EncodeUpdate(MergedFormat(run_), place, {});
     const auto view =
-        UpdateView::Parse(std::as_bytes(std::span(payload)), MergedFormat(run_), first, count);
+        UpdateView::Parse(std::as_bytes(std::span(payload)), MergedFormat(run_), place);
     ASSERT_TRUE(view.ok()) << view.status();
-    state.Apply(header, *view);
+    ASSERT_TRUE(state.Apply(header, *view).ok());
   }
   for (const Layout::Segment& segment : layout_.segments()) {
     for (uint64_t i = segment.begin; i < segment.end; ++i) {
@@ -80,17 +77,29 @@ TEST_F(RankStateTest, P11_EachParameterGroupGetsItsOwnScalars) {
 }
 
 TEST_F(RankStateTest, P12_CreditIsSettledOnce) {
-  RankState state(run_, layout_, buckets_, 1, 2);
+  RunSpec run = run_;
+  run.decay = 1.0f;  // so that adding nothing changes nothing
+  RankState state(run, layout_, buckets_, {.rank = 1, .ranks = 2});
   const BucketIndex bucket(0);
-  const FloatVector gradient(state.part(bucket).size(), 1.0f);
-  state.Accumulate(bucket, gradient, 0.0f);
-  const std::string first = state.Extract(Round(1), bucket);
+  const Extent part = state.part(bucket);
+  const FloatVector all = CoarseVector(1, layout_);
+  const std::span<const float> gradient = std::span(all).subspan(part.begin, part.size());
+  const FloatVector nothing(part.size());
+  const auto sent = [&](Round round, std::span<const float> added) {
+    const auto payload = state.AccumulateAndExtract(round, bucket, added, 0.0f);
+    const auto selection =
+        DecodePayload(std::as_bytes(std::span(*payload)), ContributionFormat(run),
+                      {round.value(), part.begin / run.chunk_size, part.size() / run.chunk_size});
+    EXPECT_TRUE(selection.ok()) << selection.status();
+    return selection->values;
+  };
+  const FloatVector first = sent(Round(1), gradient);
   state.Settle(Round(1), bucket, Credit::kReturn);
   state.Settle(Round(1), bucket, Credit::kReturn);  // nothing is left to return
-  EXPECT_EQ(state.Extract(Round(2), bucket), first);
+  EXPECT_EQ(sent(Round(2), nothing), first);
   state.Settle(Round(2), bucket, Credit::kMerged);
   state.Settle(Round(2), bucket, Credit::kReturn);
-  EXPECT_NE(state.Extract(Round(3), bucket), first);
+  EXPECT_NE(sent(Round(3), nothing), first);
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "common/base/mutex.h"
 #include "common/base/rng.h"
 #include "common/compression/merge.h"
+#include "common/compression/payload.h"
 #include "common/compression/update_payload.h"
 #include "worker/step/pipeline.h"
 
@@ -113,16 +114,34 @@ inline Layout MixedLayout() {
 // One unit: with several ranks all parts but one are empty.
 inline Layout TinyLayout() { return *Layout::Create({{.name = "w", .shape = {130}}}, {}); }
 
-inline RunSpec DemoRun() {
-  RunSpec run = DefaultRunSpec(Scheme::kFlexDemo);
+inline RunSpec SchemeRun(Scheme scheme) {
+  RunSpec run = DefaultRunSpec(scheme);
   run.bucket_length = 2 * kUnitLength;
   return run;
 }
 
-inline RunSpec FullRun() {
-  RunSpec run = DefaultRunSpec(Scheme::kFull);
-  run.bucket_length = 2 * kUnitLength;
+inline RunSpec DemoRun() { return SchemeRun(Scheme::kFlexDemo); }
+inline RunSpec FullRun() { return SchemeRun(Scheme::kFull); }
+
+inline RunSpec OneBitRun() {
+  RunSpec run = DemoRun();
+  run.values = ValueFormat::kOneBit;
   return run;
+}
+
+// Every scheme that exchanges something.
+inline std::vector<RunSpec> ExchangingRuns() {
+  RunSpec numbers = SchemeRun(Scheme::kRandom);
+  numbers.values = ValueFormat::kInt4;
+  numbers.seed = 5;
+  numbers.alpha = 0.5f;
+  return {DemoRun(),
+          OneBitRun(),
+          FullRun(),
+          SchemeRun(Scheme::kRandom),
+          numbers,
+          SchemeRun(Scheme::kStriding),
+          SchemeRun(Scheme::kSlicing)};
 }
 
 // Multiples of 2^-7 within (-8, 8), so that the mean of a few ranks' equal gradients is exactly
@@ -149,11 +168,12 @@ T AwaitValue(std::future<T> future) {
 }
 
 struct TestGroup {
-  TestGroup(uint32_t ranks, const RunSpec& run_spec, const Layout& the_layout)
-      : run(run_spec),
+  TestGroup(uint32_t ranks, const RunSpec& run_spec, const Layout& the_layout, uint32_t id = 0)
+      : self{GroupId(id), Incarnation(1)},
+        run(run_spec),
         layout(the_layout),
         job(std::make_shared<FakeJob>(layout, ranks)),
-        pipeline({.ranks = ranks, .run = run}, &events) {
+        pipeline({.ranks = ranks, .threads = 2, .self = self, .run = run}, &events) {
     EXPECT_TRUE(pipeline.Configure(layout).ok());
   }
 
@@ -177,6 +197,9 @@ struct TestGroup {
       pipeline.Process(job, round, BucketIndex(b), extract, 0.1f);
     }
   }
+  static PayloadPlace PlaceOf(const ContributionPart& part) {
+    return {part.round.value(), part.first_chunk, part.chunk_count};
+  }
   // What the group would have sent: parts in order, covering the bucket.
   std::vector<Selection> Sent(Round round, BucketIndex bucket) {
     std::vector<Selection> selections;
@@ -184,9 +207,8 @@ struct TestGroup {
     for (const ContributionPart& part : events.parts(round, bucket)) {
       EXPECT_EQ(part.first_chunk, next);
       next += part.chunk_count;
-      const auto decoded =
-          DecodePayload(std::as_bytes(std::span(part.payload)), ContributionFormat(run),
-                        part.first_chunk, part.chunk_count);
+      const auto decoded = DecodePayload(std::as_bytes(std::span(*part.payload)),
+                                         ContributionFormat(run), PlaceOf(part));
       EXPECT_TRUE(decoded.ok()) << decoded.status();
       selections.push_back(*decoded);
     }
@@ -231,6 +253,7 @@ struct TestGroup {
     return masters;
   }
 
+  const Member self;
   const RunSpec run;
   const Layout layout;
   RecordedEvents events;
@@ -238,13 +261,11 @@ struct TestGroup {
   Pipeline pipeline;  // last: its threads use everything above
 };
 
-// The coordinator's part: merges what `groups` sent for (round, bucket). Without groups, an update
-// that changes nothing. `rates` scales the learning rate, which differs per parameter group.
-inline std::shared_ptr<const ReceivedUpdate> MakeUpdate(const std::vector<TestGroup*>& groups,
-                                                        const TestGroup& shape, Round round,
-                                                        BucketIndex bucket, float rate = 0.01f) {
-  auto update = std::make_shared<ReceivedUpdate>();
-  UpdateHeader& header = update->header;
+// Of contributors that are numbered from 0. `rates` scales the learning rate, which differs per
+// parameter group.
+inline UpdateHeader MakeHeader(size_t contributors, const TestGroup& shape, Round round,
+                               BucketIndex bucket, float rate = 0.01f) {
+  UpdateHeader header;
   header.round = round;
   header.bucket = bucket;
   header.first = round == Round(1);
@@ -257,19 +278,58 @@ inline std::shared_ptr<const ReceivedUpdate> MakeUpdate(const std::vector<TestGr
     const float lr = rate * static_cast<float>(g + 1);
     header.scalars.push_back({.lr = lr, .decay = 1.0f - lr * 0.1f});
   }
-  if (groups.empty()) return update;
-  std::vector<std::vector<Selection>> sent;
-  std::vector<MergeInput> inputs;
-  for (size_t g = 0; g < groups.size(); ++g) {
-    header.contributors.push_back({.group = GroupId(static_cast<uint32_t>(g))});
-    sent.push_back(groups[g]->Sent(round, bucket));
+  for (uint32_t g = 0; g < contributors; ++g) {
+    header.contributors.push_back(
+        {.group = GroupId(g), .incarnation = Incarnation(1), .samples = 3 + g});
   }
-  for (const auto& parts : sent) inputs.push_back({.weight = 1.0f, .parts = parts});
-  const Extent extent = shape.pipeline.buckets().bucket(bucket);
+  return header;
+}
+
+// The coordinator's part: merges what `groups` sent for (round, bucket). Without groups, an update
+// that changes nothing.
+inline std::shared_ptr<const ReceivedUpdate> MakeUpdate(const std::vector<TestGroup*>& groups,
+                                                        const TestGroup& shape, Round round,
+                                                        BucketIndex bucket, float rate = 0.01f) {
+  auto update = std::make_shared<ReceivedUpdate>();
+  update->header = MakeHeader(groups.size(), shape, round, bucket, rate);
+  if (groups.empty()) return update;
   const RunSpec& run = shape.run;
+  std::vector<uint64_t> samples;
+  for (const Contributor& c : update->header.contributors) samples.push_back(c.samples);
+  const std::vector<float> weights = MergeWeights(samples);
+  std::vector<std::vector<ContributionPart>> parts;
+  std::vector<std::vector<PayloadView>> views(groups.size());
+  for (size_t g = 0; g < groups.size(); ++g) {
+    parts.push_back(groups[g]->events.parts(round, bucket));
+    for (const ContributionPart& part : parts[g]) {
+      views[g].push_back(PayloadView::Parse(std::as_bytes(std::span(*part.payload)),
+                                            ContributionFormat(run), TestGroup::PlaceOf(part))
+                             .value());
+    }
+  }
+  std::vector<MergeInput> inputs;
+  for (size_t g = 0; g < groups.size(); ++g) inputs.push_back({weights[g], views[g]});
+  const Extent extent = shape.pipeline.buckets().bucket(bucket);
   update->payload = EncodeUpdate(
-      MergedFormat(run), Merge(run.merge, run.chunk_size, run.k, extent.begin / run.chunk_size,
-                               extent.size() / run.chunk_size, inputs));
+      MergedFormat(run),
+      {round.value(), extent.begin / run.chunk_size, extent.size() / run.chunk_size}, inputs);
+  return update;
+}
+
+// The same, left to the receiver to merge: what the groups sent, but for `receiver`'s own.
+inline std::shared_ptr<ReceivedUpdate> MakeForwarded(const std::vector<TestGroup*>& groups,
+                                                     const TestGroup& receiver, Round round,
+                                                     BucketIndex bucket, float rate = 0.01f) {
+  auto update = std::make_shared<ReceivedUpdate>();
+  update->header = MakeHeader(groups.size(), receiver, round, bucket, rate);
+  for (uint32_t g = 0; g < groups.size(); ++g) {
+    if (GroupId(g) == receiver.self.group) continue;
+    ReceivedUpdate::Contribution contribution{g, {}};
+    for (const ContributionPart& part : groups[g]->events.parts(round, bucket)) {
+      contribution.parts.push_back(*part.payload);
+    }
+    update->contributions.push_back(std::move(contribution));
+  }
   return update;
 }
 
