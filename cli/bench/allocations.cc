@@ -6,12 +6,21 @@
 #include <cstdlib>
 #include <new>
 
+// Sanitizers bring an operator new of their own, and know which delete belongs to it; there,
+// nothing is counted.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define ISTHMUS_COUNT_ALLOCATIONS 0
+#else
+#define ISTHMUS_COUNT_ALLOCATIONS 1
+#endif
+
 namespace isthmus {
 namespace {
 
 std::atomic<uint64_t> allocations{0};
 std::atomic<uint64_t> bytes_in_use{0};
 
+#if ISTHMUS_COUNT_ALLOCATIONS
 void* Allocate(std::size_t size, std::size_t alignment) {
   void* memory = alignment == 0 ? std::malloc(size == 0 ? 1 : size)
                                 : std::aligned_alloc(
@@ -27,6 +36,7 @@ void Free(void* memory) {
   bytes_in_use.fetch_sub(::malloc_usable_size(memory), std::memory_order_relaxed);
   std::free(memory);
 }
+#endif
 
 }  // namespace
 
@@ -37,6 +47,7 @@ Allocations CountAllocations() {
 
 }  // namespace isthmus
 
+#if ISTHMUS_COUNT_ALLOCATIONS
 void* operator new(std::size_t size) { return isthmus::Allocate(size, 0); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return isthmus::Allocate(size, static_cast<std::size_t>(alignment));
@@ -47,3 +58,4 @@ void operator delete(void* memory, std::align_val_t) noexcept { isthmus::Free(me
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
   isthmus::Free(memory);
 }
+#endif

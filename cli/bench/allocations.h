@@ -1,4 +1,4 @@
-// How much this program has asked of the heap: its operator new counts.
+// How much this program has asked of the heap: its operator new counts (not under a sanitizer).
 #ifndef ISTHMUS_CLI_BENCH_ALLOCATIONS_H_
 #define ISTHMUS_CLI_BENCH_ALLOCATIONS_H_
 
