@@ -18,6 +18,7 @@
 #include "cli/rehearse/plan.h"
 #include "cli/rehearse/summary.h"
 #include "common/base/status_macros.h"
+#include "common/kernels/simd.h"
 
 namespace isthmus {
 namespace {
@@ -64,8 +65,14 @@ absl::StatusOr<std::string> FindPrograms(const RehearseOptions& options) {
   return bin_dir;
 }
 
-// What can be known to be wrong before anything starts, beyond the flags themselves.
-absl::Status CheckFiles(const RehearseOptions& options) {
+// What can be known to be wrong on this host before anything starts, beyond the flags themselves.
+absl::Status CheckHost(const RehearseOptions& options) {
+  for (const std::string& name : options.simd) {
+    if (name.empty()) continue;  // the processor's best
+    if (const absl::Status status = KernelsNamed(name).status(); !status.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--simd: ", status.message()));
+    }
+  }
   std::error_code error;
   if (options.command.empty() && !fs::exists(options.text, error)) {
     return absl::NotFoundError(
@@ -114,7 +121,7 @@ class Rehearsal {
         view_(&progress, terminal, options.command.empty() ? "tokens" : "samples") {}
 
   int Run() {
-    if (const absl::Status status = CheckFiles(options_); !status.ok()) {
+    if (const absl::Status status = CheckHost(options_); !status.ok()) {
       return Fail(status, kExitUsage);
     }
     const absl::StatusOr<std::string> bin_dir = FindPrograms(options_);

@@ -23,6 +23,7 @@ namespace isthmus {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -204,6 +205,14 @@ TEST_F(RehearseProcessTest, BadFlagsAreExitCode2) {
   EXPECT_EQ(Run({"--json", "/no/such/directory/file"}), 2);
   EXPECT_EQ(Run({"--no-such-flag"}), 2);
   EXPECT_EQ(Run({"--"}), 2);
+  ExpectNothingLeft();
+}
+
+TEST_F(RehearseProcessTest, AnInstructionSetThatThisHostLacksIsExitCode2) {
+  EXPECT_EQ(Run({"--ranks", "1", "--simd", "scalar,mmx"}), 2);
+  EXPECT_THAT(Log(),
+              AllOf(HasSubstr("--simd: expected an instruction set of this machine (scalar, "),
+                    HasSubstr("got 'mmx'")));
   ExpectNothingLeft();
 }
 
