@@ -4,17 +4,9 @@
 
 #include <cstdint>
 
-namespace isthmus {
+#include "common/base/mix64.h"
 
-// splitmix64's finalizer: a bijection on 64 bits that mixes every input bit into every output bit.
-constexpr uint64_t Mix64(uint64_t x) {
-  x ^= x >> 30;
-  x *= 0xbf58476d1ce4e5b9ULL;
-  x ^= x >> 27;
-  x *= 0x94d049bb133111ebULL;
-  x ^= x >> 31;
-  return x;
-}
+namespace isthmus {
 
 // splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 // Thread-compatible. A UniformRandomBitGenerator.

@@ -6,19 +6,10 @@
 
 #include <stdint.h>
 
+#include "common/base/mix64.h"
 #include "common/kernels/formula.h"
 
 namespace isthmus {
-
-// splitmix64's finalizer, as common/base/rng.h has it.
-ISTHMUS_FORMULA uint64_t MixBits(uint64_t x) {
-  x ^= x >> 30;
-  x *= 0xbf58476d1ce4e5b9ULL;
-  x ^= x >> 27;
-  x *= 0x94d049bb133111ebULL;
-  x ^= x >> 31;
-  return x;
-}
 
 // All positions are offsets within the chunk; the i-th of k, ascending in i. S = 1 << stride_bits.
 
@@ -44,8 +35,8 @@ ISTHMUS_FORMULA uint32_t RandomPosition(uint64_t seed, uint64_t round, uint64_t 
   if (stride_bits == 0) return i;
   const uint32_t per_word = 64 / static_cast<uint32_t>(stride_bits);
   const uint64_t cycle = round >> stride_bits;
-  const uint64_t stream = MixBits(seed ^ MixBits(cycle + 0x9e3779b97f4a7c15ULL));
-  const uint64_t word = MixBits(stream ^ MixBits((chunk << 13) + i / per_word));
+  const uint64_t stream = Mix64(seed ^ Mix64(cycle + 0x9e3779b97f4a7c15ULL));
+  const uint64_t word = Mix64(stream ^ Mix64((chunk << 13) + i / per_word));
   const uint64_t field = word >> (i % per_word * static_cast<uint32_t>(stride_bits));
   const uint64_t stride_mask = (uint64_t{1} << stride_bits) - 1;
   return (i << stride_bits) + static_cast<uint32_t>((field ^ round) & stride_mask);
@@ -54,7 +45,7 @@ ISTHMUS_FORMULA uint32_t RandomPosition(uint64_t seed, uint64_t round, uint64_t 
 // The sign that stands for a value of exactly zero where only signs are sent (1: negative): either
 // with equal chance, so that elements without gradient do not drift.
 ISTHMUS_FORMULA uint32_t SignOfZero(uint64_t round, uint64_t element) {
-  return static_cast<uint32_t>(MixBits(MixBits(round) ^ element) & 1);
+  return static_cast<uint32_t>(Mix64(Mix64(round) ^ element) & 1);
 }
 
 }  // namespace isthmus

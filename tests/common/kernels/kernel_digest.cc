@@ -3,15 +3,14 @@
 // machine and with every compiler (docs/protocol.md, P21). With EXPECTED, 16 hex digits, exits 1
 // unless they all are that.
 //
-// Needs common/kernels and the standard library only, so that it is easily compiled for another
-// machine:
-//   aarch64-linux-gnu-g++ -std=c++20 -O2 -ffp-contract=off -static -I. common/kernels/tile_*.cc
-//       tests/common/kernels/kernel_digest.cc -o kernel_digest && qemu-aarch64 ./kernel_digest
+// Needs the headers of common/base, common/kernels and the standard library only, so that it is
+// easily compiled for another machine: scripts/check_neon does it for ARM.
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
 #include <vector>
 
+#include "common/base/mix64.h"
 #include "common/kernels/positions.h"
 #include "common/kernels/tile_kernels.h"
 #include "common/kernels/value_codes.h"
@@ -21,7 +20,7 @@ namespace {
 
 class Digest {
  public:
-  void Add(uint64_t word) { hash_ = MixBits(hash_ ^ word) + 0x9e3779b97f4a7c15ULL; }
+  void Add(uint64_t word) { hash_ = Mix64(hash_ ^ word) + 0x9e3779b97f4a7c15ULL; }
   void Add(const std::vector<float>& x, size_t n) {
     for (size_t i = 0; i < n; ++i) Add(FloatBits(x[i]));
   }
@@ -43,7 +42,7 @@ class Digest {
 
 class Inputs {
  public:
-  uint64_t Word() { return MixBits(state_ += 0x9e3779b97f4a7c15ULL); }
+  uint64_t Word() { return Mix64(state_ += 0x9e3779b97f4a7c15ULL); }
   // Every third chunk plain, of many magnitudes, or full of ties.
   std::vector<float> Floats(int chunk_size, int chunks) {
     std::vector<float> x;

@@ -160,13 +160,5 @@ TEST(PositionsTest, SignOfZeroIsEvenlySplitAndDiffersFromRoundToRound) {
   EXPECT_NEAR(changed, 10000, 500);
 }
 
-TEST(PositionsTest, MixBitsIsTheMixOfTheRest) {
-  Rng rng(14);
-  for (int trial = 0; trial < 100; ++trial) {
-    const uint64_t x = rng();
-    EXPECT_EQ(MixBits(x), Mix64(x));
-  }
-}
-
 }  // namespace
 }  // namespace isthmus
