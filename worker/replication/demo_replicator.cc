@@ -5,7 +5,7 @@
 #include "common/compression/demo_codec.h"
 #include "common/kernels/simd.h"
 #include "worker/replication/part_momentum.h"
-#include "worker/replication/replicator.h"
+#include "worker/replication/row_replicator.h"
 
 namespace isthmus {
 namespace {
@@ -51,43 +51,22 @@ class DemoReplicator : public Replicator {
 };
 
 // k = chunk_size: every coefficient is sent, and nothing is selected.
-class WholeDemoReplicator : public Replicator {
- public:
-  WholeDemoReplicator(const RunSpec& run, const Buckets& buckets, const ReplicatorPlace& place)
-      : Replicator(ContributionFormat(run)),
-        run_(run),
-        transform_(1, static_cast<int>(run.chunk_size)),
-        momentum_(MomentumLayout::kRows, buckets, place, run.chunk_size) {}
-
-  void Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr) override {
-    AccumulateMomentum(transform_, run_.decay, run_.lr_in_momentum ? lr : 1.0f, gradient,
-                       momentum_.of(bucket));
-  }
-
-  Extraction AccumulateAndExtract(Round round, BucketIndex bucket, std::span<const float> gradient,
-                                  float lr) override {
-    Accumulate(bucket, gradient, lr);
-    return ExtractRows(format(), momentum_.place(round, bucket), run_.alpha, momentum_.of(bucket));
-  }
-
-  void Return(Round round, BucketIndex bucket, const Extraction& taken) override {
-    ReturnRows(format(), momentum_.place(round, bucket), run_.alpha, taken, momentum_.of(bucket));
-  }
-
-  void Reset() override { momentum_.Reset(); }
-
- private:
-  const RunSpec run_;
-  const BlockTransform transform_;
-  PartMomentum momentum_;
-};
+std::unique_ptr<Replicator> MakeWholeDemoReplicator(const RunSpec& run, const Buckets& buckets,
+                                                    const ReplicatorPlace& place) {
+  return std::make_unique<RowReplicator>(
+      run, run.alpha, buckets, place,
+      [transform = BlockTransform(1, static_cast<int>(run.chunk_size)), decay = run.decay](
+          std::span<const float> gradient, float scale, std::span<float> momentum) {
+        AccumulateMomentum(transform, decay, scale, gradient, momentum);
+      });
+}
 
 }  // namespace
 
 std::unique_ptr<Replicator> MakeDemoReplicator(const RunSpec& run, const Buckets& buckets,
                                                const ReplicatorPlace& place) {
   ISTHMUS_CHECK(run.scheme == Scheme::kFlexDemo);
-  if (run.k == run.chunk_size) return std::make_unique<WholeDemoReplicator>(run, buckets, place);
+  if (run.k == run.chunk_size) return MakeWholeDemoReplicator(run, buckets, place);
   return std::make_unique<DemoReplicator>(run, buckets, place);
 }
 

@@ -1,48 +1,23 @@
 #include "common/base/check.h"
-#include "worker/replication/part_momentum.h"
-#include "worker/replication/replicator.h"
+#include "worker/replication/row_replicator.h"
 
 namespace isthmus {
 namespace {
 
-// What it holds between rounds is only what rounding left and what a late contribution returned:
-// no decay, and the learning rate never enters.
-class FullReplicator : public Replicator {
- public:
-  FullReplicator(const RunSpec& run, const Buckets& buckets, const ReplicatorPlace& place)
-      : Replicator(ContributionFormat(run)),
-        momentum_(MomentumLayout::kRows, buckets, place, run.chunk_size) {}
+// What the momentum holds between rounds is only what rounding left and what a late contribution
+// returned: no decay, and the learning rate never enters.
+void AddGradient(std::span<const float> gradient, float /*scale*/, std::span<float> momentum) {
+  for (size_t i = 0; i < momentum.size(); ++i) momentum[i] += gradient[i];
+}
 
-  void Accumulate(BucketIndex bucket, std::span<const float> gradient, float /*lr*/) override {
-    const std::span<float> momentum = momentum_.of(bucket);
-    ISTHMUS_CHECK(gradient.size() == momentum.size());
-    for (size_t i = 0; i < momentum.size(); ++i) momentum[i] += gradient[i];
-  }
+// Sends nothing: a payload without a single chunk in the place of its own.
+class NoneReplicator : public RowReplicator {
+ public:
+  using RowReplicator::RowReplicator;
 
   Extraction AccumulateAndExtract(Round round, BucketIndex bucket, std::span<const float> gradient,
                                   float lr) override {
-    Accumulate(bucket, gradient, lr);
-    return ExtractRows(format(), momentum_.place(round, bucket), 1.0f, momentum_.of(bucket));
-  }
-
-  void Return(Round round, BucketIndex bucket, const Extraction& taken) override {
-    ReturnRows(format(), momentum_.place(round, bucket), 1.0f, taken, momentum_.of(bucket));
-  }
-
-  void Reset() override { momentum_.Reset(); }
-
- private:
-  PartMomentum momentum_;
-};
-
-// The same, but for what is sent: a payload without a single chunk in the place of its own.
-class NoneReplicator : public FullReplicator {
- public:
-  using FullReplicator::FullReplicator;
-
-  Extraction AccumulateAndExtract(Round round, BucketIndex bucket, std::span<const float> gradient,
-                                  float lr) override {
-    Extraction taken = FullReplicator::AccumulateAndExtract(round, bucket, gradient, lr);
+    Extraction taken = RowReplicator::AccumulateAndExtract(round, bucket, gradient, lr);
     const absl::StatusOr<PayloadPlace> place =
         PayloadView::PeekPlace(std::as_bytes(std::span(*taken.payload)));
     ISTHMUS_CHECK(place.ok());
@@ -59,7 +34,7 @@ class NoneReplicator : public FullReplicator {
   void Return(Round round, BucketIndex bucket, const Extraction& taken) override {
     Extraction own = taken;
     own.payload = taken.own;
-    FullReplicator::Return(round, bucket, own);
+    RowReplicator::Return(round, bucket, own);
   }
 };
 
@@ -68,13 +43,13 @@ class NoneReplicator : public FullReplicator {
 std::unique_ptr<Replicator> MakeFullReplicator(const RunSpec& run, const Buckets& buckets,
                                                const ReplicatorPlace& place) {
   ISTHMUS_CHECK(run.k == run.chunk_size);
-  return std::make_unique<FullReplicator>(run, buckets, place);
+  return std::make_unique<RowReplicator>(run, 1.0f, buckets, place, AddGradient);
 }
 
 std::unique_ptr<Replicator> MakeNoneReplicator(const RunSpec& run, const Buckets& buckets,
                                                const ReplicatorPlace& place) {
   ISTHMUS_CHECK(run.k == run.chunk_size);
-  return std::make_unique<NoneReplicator>(run, buckets, place);
+  return std::make_unique<NoneReplicator>(run, 1.0f, buckets, place, AddGradient);
 }
 
 }  // namespace isthmus

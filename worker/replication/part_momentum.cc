@@ -1,10 +1,8 @@
 #include "worker/replication/part_momentum.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "common/base/check.h"
-#include "common/compression/demo_codec.h"
 #include "common/tensor/layout.h"
 
 namespace isthmus {
@@ -29,25 +27,6 @@ PayloadPlace PartMomentum::place(Round round, BucketIndex bucket) const {
 
 void PartMomentum::Reset() {
   for (Part& part : parts_) std::ranges::fill(part.momentum, 0.0f);
-}
-
-Extraction ExtractRows(const PayloadFormat& format, const PayloadPlace& place, float alpha,
-                       std::span<float> momentum) {
-  std::string payload;
-  Selection taken = Extract(format, place, alpha, momentum, &payload);
-  Extraction extraction;
-  extraction.payload = std::make_shared<const std::string>(std::move(payload));
-  if (format.values == ValueFormat::kSign) extraction.exact = std::move(taken.values);
-  return extraction;
-}
-
-void ReturnRows(const PayloadFormat& format, const PayloadPlace& place, float alpha,
-                const Extraction& taken, std::span<float> momentum) {
-  absl::StatusOr<Selection> selection =
-      DecodePayload(std::as_bytes(std::span(*taken.payload)), format, place);
-  ISTHMUS_CHECK(selection.ok());  // our own
-  if (!taken.exact.empty()) selection->values = taken.exact;
-  ReturnSelection(format.chunk_size, alpha, *selection, momentum);
 }
 
 }  // namespace isthmus

@@ -37,12 +37,6 @@ class PartMomentum {
   std::vector<Part> parts_;
 };
 
-// What both row schemes share: extracts by demo_codec.h, and returns what an extraction took.
-Extraction ExtractRows(const PayloadFormat& format, const PayloadPlace& place, float alpha,
-                       std::span<float> momentum);
-void ReturnRows(const PayloadFormat& format, const PayloadPlace& place, float alpha,
-                const Extraction& taken, std::span<float> momentum);
-
 }  // namespace isthmus
 
 #endif  // ISTHMUS_WORKER_REPLICATION_PART_MOMENTUM_H_
