@@ -17,7 +17,7 @@ WorkPool::~WorkPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-bool WorkPool::RunOne(Job& job) {
+bool WorkPool::RunOne(Job& job) noexcept {
   if (job.next >= job.count) return false;
   const int index = job.next++;
   ++job.running;

@@ -19,6 +19,7 @@ class WorkPool {
   ~WorkPool();
 
   // Runs body(0) ... body(count - 1) on the pool and the calling thread; returns when all are done.
+  // A body that throws ends the process, for others may still be working for its caller.
   void Run(int count, const std::function<void(int)>& body);
   // The same as a value; null where there is no pool. The pool must outlive it.
   ParallelFor parallel_for();
@@ -33,7 +34,7 @@ class WorkPool {
   };
   void Loop();
   // Takes the next index of `job` and runs it, without the lock; false if none is left.
-  bool RunOne(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool RunOne(Job& job) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   Mutex mu_;
   CondVar work_;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -69,6 +70,12 @@ TEST(WorkPoolTest, ACallerFinishesThoughThePoolIsBusyElsewhere) {
   EXPECT_EQ(done, 10);
   release = true;
   other.join();
+}
+
+TEST(WorkPoolTest, ABodyThatThrowsEndsTheProcess) {
+  // On the caller's own thread too, where it would otherwise leave others at work for nobody.
+  WorkPool pool(1);
+  EXPECT_DEATH(pool.Run(2, [](int) { throw std::runtime_error("out of luck"); }), "out of luck");
 }
 
 TEST(WorkPoolTest, OneThreadIsNoPool) {
