@@ -11,8 +11,8 @@
 namespace isthmus {
 namespace {
 
-absl::Status FrameError(const v1::PartFrame& frame, const char* field, uint64_t expected,
-                        uint64_t actual) {
+absl::Status FrameError(const v1::PartFrame& frame, const char* field,
+                        const absl::AlphaNum& expected, uint64_t actual) {
   return absl::InvalidArgumentError(absl::StrCat("part frame of round ", frame.round(), " bucket ",
                                                  frame.bucket(), ": ", field, ": expected ",
                                                  expected, ", got ", actual));
@@ -22,8 +22,8 @@ absl::Status FrameError(const v1::PartFrame& frame, const char* field, uint64_t 
 
 absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame& frame) {
   if (frame.data().size() > kFrameBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("part frame of ", frame.data().size(),
-                                                   " bytes: expected at most ", kFrameBytes));
+    return FrameError(frame, "data bytes", absl::StrCat("at most ", kFrameBytes),
+                      frame.data().size());
   }
   if (frame.offset() == 0) {
     ISTHMUS_ASSIGN_OR_RETURN(const ChunkRun bucket, bucket_chunks_(BucketIndex(frame.bucket())));
@@ -37,11 +37,11 @@ absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame&
     }
     const uint64_t most = LargestPayloadBytes(format_, frame.chunk_count());
     if (frame.payload_bytes() == 0 || frame.payload_bytes() > most) {
-      return FrameError(frame, "payload_bytes, 1 to", most, frame.payload_bytes());
+      return FrameError(frame, "payload_bytes", absl::StrCat("1 to ", most), frame.payload_bytes());
     }
     const int rates = std::max(frame.info().lr_size(), frame.info().weight_decay_size());
     if (rates > static_cast<int>(kMaxParameterGroups)) {
-      return FrameError(frame, "parameter groups, at most", kMaxParameterGroups,
+      return FrameError(frame, "parameter groups", absl::StrCat("at most ", kMaxParameterGroups),
                         static_cast<uint64_t>(rates));
     }
     part_.emplace(WholePart{Round(frame.round()),
@@ -65,7 +65,8 @@ absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame&
   }
   if (frame.offset() != have) return FrameError(frame, "offset", have, frame.offset());
   if (frame.data().size() > payload_bytes_ - have) {
-    return FrameError(frame, "bytes left", payload_bytes_ - have, frame.data().size());
+    return FrameError(frame, "data bytes", absl::StrCat("at most ", payload_bytes_ - have),
+                      frame.data().size());
   }
   part_->payload.append(frame.data());
   if (part_->payload.size() < payload_bytes_) return std::optional<WholePart>();

@@ -83,7 +83,8 @@ TEST_F(PartAssemblerTest, ABeginningDropsAnUnfinishedPart) {
 }
 
 TEST_F(PartAssemblerTest, RefusesAnOversizeFrame) {
-  ExpectRefused(Begin(part_, kFrameBytes + 1), "part frame of 65537 bytes: expected at most 65536");
+  ExpectRefused(Begin(part_, kFrameBytes + 1),
+                "part frame of round 3 bucket 1: data bytes: expected at most 65536, got 65537");
 }
 
 TEST_F(PartAssemblerTest, RefusesABucketThatIsNotThere) {
@@ -122,7 +123,7 @@ TEST_F(PartAssemblerTest, RefusesASizeThatDoesNotFitTheChunks) {
   frame.set_payload_bytes(largest);
   EXPECT_TRUE(assembler_.Add(frame).ok());
   const std::string words =
-      "part frame of round 3 bucket 1: payload_bytes, 1 to: expected " + std::to_string(largest);
+      "part frame of round 3 bucket 1: payload_bytes: expected 1 to " + std::to_string(largest);
   frame.set_payload_bytes(largest + 1);
   ExpectRefused(frame, words + ", got " + std::to_string(largest + 1));
   frame.set_payload_bytes(0);
@@ -136,13 +137,14 @@ TEST_F(PartAssemblerTest, RefusesRatesOfTooManyParameterGroups) {
   frame.mutable_info()->mutable_lr()->Resize(kMaxParameterGroups, 0.5f);
   EXPECT_TRUE(assembler_.Add(frame).ok());
   frame.mutable_info()->mutable_weight_decay()->Resize(kMaxParameterGroups + 1, 0.5f);
-  ExpectRefused(frame, "parameter groups, at most: expected 64, got 65");
+  ExpectRefused(frame, "parameter groups: expected at most 64, got 65");
 }
 
 TEST_F(PartAssemblerTest, RefusesMoreBytesThanThePartHas) {
   const uint64_t bytes = PayloadBytes(kFormat, 3);
-  ExpectRefused(Begin({8200, 3}, bytes + 1), "bytes left: expected " + std::to_string(bytes) +
-                                                 ", got " + std::to_string(bytes + 1));
+  ExpectRefused(Begin({8200, 3}, bytes + 1), "data bytes: expected at most " +
+                                                 std::to_string(bytes) + ", got " +
+                                                 std::to_string(bytes + 1));
 }
 
 TEST_F(PartAssemblerTest, RefusesOffsetsOutOfOrder) {
