@@ -29,7 +29,7 @@
 #if defined(__CUDACC__)
 #define ISTHMUS_DCT_STEP __host__ __device__ __forceinline__
 #define ISTHMUS_DCT_CALL __host__ __device__ __noinline__
-#define ISTHMUS_UNROLL _Pragma("unroll")
+#define ISTHMUS_UNROLL _Pragma("unroll 16")
 #else
 #define ISTHMUS_DCT_STEP __attribute__((always_inline)) inline
 #define ISTHMUS_DCT_CALL __attribute__((noinline))
@@ -44,6 +44,15 @@ ISTHMUS_DCT_STEP constexpr float InverseSqrt() {
   if constexpr (N == 1) return 1.0f;
   if constexpr (N == 2) return 0.70710678118654752440f;
   if constexpr (N > 2) return 0.5f * InverseSqrt<N / 4>();
+}
+
+template <int N>
+ISTHMUS_DCT_STEP const Rotations<N>& RotationsHere() {
+#if defined(__CUDA_ARCH__)
+  return kDeviceRotations<N>;
+#else
+  return kRotations<N>;
+#endif
 }
 
 template <typename V>
@@ -162,7 +171,7 @@ class DctFormulas {
   // x[j], x[N-1-j]  ->  a[j] at j, b[j] at N/2 + j.
   template <int N>
   ISTHMUS_DCT_STEP static void Rotate(V* x) {
-    constexpr const Rotations<N>& r = kRotations<N>;
+    const Rotations<N>& r = RotationsHere<N>();
     ISTHMUS_UNROLL
     for (int j = 0; j < (N / 2 + 1) / 2; ++j) {
       const int i = N / 2 - 1 - j;
@@ -179,7 +188,7 @@ class DctFormulas {
 
   template <int N>
   ISTHMUS_DCT_STEP static void TransposedRotate(V* x) {
-    constexpr const Rotations<N>& r = kRotations<N>;
+    const Rotations<N>& r = RotationsHere<N>();
     ISTHMUS_UNROLL
     for (int j = 0; j < (N / 2 + 1) / 2; ++j) {
       const int i = N / 2 - 1 - j;

@@ -49,6 +49,12 @@ constexpr Rotations<N> MakeRotations() {
 template <int N>
 inline constexpr Rotations<N> kRotations = MakeRotations<N>();
 
+#if defined(__CUDACC__)
+// GPU code cannot index the host's.
+template <int N>
+__device__ constexpr Rotations<N> kDeviceRotations = MakeRotations<N>();
+#endif
+
 }  // namespace isthmus
 
 #endif  // ISTHMUS_COMMON_KERNELS_DCT_TABLES_H_
