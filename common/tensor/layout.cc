@@ -90,6 +90,15 @@ absl::StatusOr<Layout> Layout::Create(std::vector<TensorSpec> tensors,
                                                    kMaxTensors, " constants, got ", tensors.size(),
                                                    " and ", constants.size()));
   }
+  uint64_t names_bytes = 0;
+  for (const TensorSpec& tensor : tensors) names_bytes += tensor.name.size();
+  for (const ConstantSpec& constant : constants) names_bytes += constant.name.size();
+  if (names_bytes > kMaxNamesBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("names of ", tensors.size(), " tensors and ", constants.size(),
+                     " constants: expected at most ", kMaxNamesBytes, " bytes in all, got ",
+                     names_bytes));
+  }
   Layout layout;
   std::unordered_set<std::string> names;
   uint64_t end = 0;

@@ -32,6 +32,7 @@ struct ConstantSpec {
 // Limits on what a job or peer may declare.
 inline constexpr uint64_t kMaxTensors = 1 << 16;
 inline constexpr uint64_t kMaxNameBytes = 256;
+inline constexpr uint64_t kMaxNamesBytes = 4 << 20;  // all of a layout
 inline constexpr uint64_t kMaxDimensions = 16;
 inline constexpr uint32_t kMaxParameterGroups = 64;
 inline constexpr uint64_t kMaxFlatLength = uint64_t{1} << 40;

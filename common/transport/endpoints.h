@@ -14,9 +14,10 @@ class ServerBuilder;
 
 namespace isthmus {
 
-// Control messages carry a layout of up to 65,536 tensors; frames of the data plane are held to
-// kFrameBytes by their receiver.
-inline constexpr int kMaxMessageBytes = 32 << 20;
+// What either end takes in one message; gRPC refuses more as RESOURCE_EXHAUSTED, naming both sizes.
+// The largest layout fits (common/tensor/layout.h): 4 MiB of names, up to 34 bytes beside each.
+// Frames of the data plane are held to kFrameBytes by their receiver.
+inline constexpr int kMaxMessageBytes = 8 << 20;
 
 inline constexpr char kDefaultCoordinator[] = "127.0.0.1:29750";
 

@@ -5,6 +5,7 @@
 #include "common/transport/convert.h"
 #include "common/transport/status.h"
 #include "server/rpc/exchange_stream.h"
+#include "server/rpc/ready_request.h"
 
 namespace isthmus {
 namespace {
@@ -43,9 +44,14 @@ grpc::ServerUnaryReactor* ControlService::Register(grpc::CallbackServerContext* 
 }
 
 grpc::ServerUnaryReactor* ControlService::Ready(grpc::CallbackServerContext* context,
-                                                const v1::ReadyRequest* request, v1::ReadyReply*) {
+                                                const grpc::ByteBuffer* bytes,
+                                                grpc::ByteBuffer* reply) {
+  const auto request = DecodeReady(*bytes);
+  if (!request.ok()) return Answer(context, request.status());
   const auto layout = FromProto(request->layout());
   if (!layout.ok()) return Answer(context, layout.status());
+  const grpc::Slice empty;  // as ReadyReply is
+  *reply = grpc::ByteBuffer(&empty, 1);
   return Answer(context, engine_->Ready(MemberOf(request->identity()), request->change(), *layout));
 }
 

@@ -8,14 +8,17 @@
 
 namespace isthmus {
 
-class ControlService : public v1::Control::CallbackService {
+// Ready() decodes for itself (ready_request.h).
+class ControlService
+    : public v1::Control::WithRawCallbackMethod_Ready<v1::Control::CallbackService> {
  public:
   explicit ControlService(Engine* engine) : engine_(engine) {}
   grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
                                      const v1::RegisterRequest* request,
                                      v1::RegisterReply* reply) override;
   grpc::ServerUnaryReactor* Ready(grpc::CallbackServerContext* context,
-                                  const v1::ReadyRequest* request, v1::ReadyReply* reply) override;
+                                  const grpc::ByteBuffer* request,
+                                  grpc::ByteBuffer* reply) override;
   grpc::ServerUnaryReactor* NotReady(grpc::CallbackServerContext* context,
                                      const v1::NotReadyRequest* request,
                                      v1::NotReadyReply* reply) override;

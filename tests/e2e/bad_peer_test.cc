@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "common/base/crc32c.h"
+#include "common/tensor/layout.h"
+#include "common/transport/endpoints.h"
 #include "tests/e2e/harness.h"
 #include "tests/e2e/raw_peer.h"
 
@@ -73,6 +75,25 @@ class BadPeerTest : public ::testing::Test {
   std::unique_ptr<Job> job_;
   std::unique_ptr<RawPeer> peer_;
 };
+
+// --- calls -------------------------------------------------------------------------------------
+
+TEST_F(BadPeerTest, ALayoutOfTooManyTensors) {
+  v1::Layout layout;
+  for (uint64_t i = 0; i <= 2 * kMaxTensors; ++i) layout.add_tensors();
+  const absl::Status status = peer_->Ready(layout);
+  EXPECT_EQ(status.code(), Code::kInvalidArgument) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("expected at most 65536 tensors"));
+}
+
+TEST_F(BadPeerTest, AMessageThatNobodyTakes) {
+  v1::Layout layout;
+  layout.add_tensors()->set_name(std::string(kMaxMessageBytes, 'n'));
+  const absl::Status status = peer_->Ready(layout);
+  EXPECT_EQ(status.code(), Code::kResourceExhausted) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("larger than max"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat(kMaxMessageBytes)));
+}
 
 // --- before Hello ------------------------------------------------------------------------------
 

@@ -48,23 +48,29 @@ absl::Status RawPeer::Register(const v1::RegisterRequest& request) {
 }
 
 absl::Status RawPeer::Ready() {
+  v1::Layout layout;
+  for (const client::Tensor& tensor : Model().Tensors(group_)) {
+    if (tensor.constant) {
+      v1::Layout::Constant* constant = layout.add_constants();
+      constant->set_name(tensor.name);
+      constant->set_size_bytes(tensor.data.size());
+      continue;
+    }
+    v1::Layout::Tensor* trained = layout.add_tensors();
+    trained->set_name(tensor.name);
+    for (int64_t extent : tensor.shape) trained->add_shape(extent);
+    trained->set_parameter_group(tensor.parameter_group);
+  }
+  return Ready(layout);
+}
+
+absl::Status RawPeer::Ready(const v1::Layout& layout) {
   grpc::ClientContext context;
   SetDeadline(&context);
   v1::ReadyRequest request;
   *request.mutable_identity() = identity();
   request.set_change(++changes_);
-  for (const client::Tensor& tensor : Model().Tensors(group_)) {
-    if (tensor.constant) {
-      v1::Layout::Constant* constant = request.mutable_layout()->add_constants();
-      constant->set_name(tensor.name);
-      constant->set_size_bytes(tensor.data.size());
-      continue;
-    }
-    v1::Layout::Tensor* trained = request.mutable_layout()->add_tensors();
-    trained->set_name(tensor.name);
-    for (int64_t extent : tensor.shape) trained->add_shape(extent);
-    trained->set_parameter_group(tensor.parameter_group);
-  }
+  *request.mutable_layout() = layout;
   v1::ReadyReply reply;
   return FromGrpc(control_->Ready(&context, request, &reply));
 }

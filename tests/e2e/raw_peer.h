@@ -26,6 +26,7 @@ class RawPeer {
   v1::RegisterRequest MakeRegister() const;
   absl::Status Register(const v1::RegisterRequest& request);  // remembers the answer
   absl::Status Ready();                                       // with the harness' model
+  absl::Status Ready(const v1::Layout& layout);
   absl::Status NotReady();
   const v1::RegisterReply& registration() const { return registration_; }
 

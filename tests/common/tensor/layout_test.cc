@@ -78,6 +78,17 @@ TEST(LayoutTest, RefusesTooManyTensorsOrConstants) {
   EXPECT_EQ(Make(tensors).tensors().size(), kMaxTensors);
 }
 
+// So that a layout always fits into one message.
+TEST(LayoutTest, RefusesTooManyBytesOfNames) {
+  const auto name = [](uint64_t i) { return absl::StrCat(std::string(250, 'n'), 100000 + i); };
+  std::vector<TensorSpec> tensors;
+  for (uint64_t i = 0; i < kMaxNamesBytes / 256; ++i) tensors.push_back(Tensor(name(i), {1}));
+  EXPECT_EQ(Make(tensors).tensors().size(), 16384u);
+  ExpectRefused(
+      "names of 16384 tensors and 1 constants: expected at most 4194304 bytes in all, got 4194305",
+      tensors, {{"c", 1}});
+}
+
 TEST(LayoutTest, RefusesBadNames) {
   ExpectRefused("1 to 256 bytes, got 0", {Tensor("", {1})});
   ExpectRefused("1 to 256 bytes, got 257", {Tensor(std::string(257, 'n'), {1})});
