@@ -7,14 +7,12 @@
 
 #include "common/base/check.h"
 #include "common/base/rng.h"
-#include "common/compression/direction.h"
+#include "common/compression/prefetch.h"
 #include "common/compression/state_hash.h"
 #include "common/kernels/simd.h"
 
 namespace isthmus {
 namespace {
-
-constexpr uint64_t kBatch = 4096;  // elements: directions stay in the first-level cache
 
 // Normally distributed (Box and Muller), the same on every machine but for libm.
 void FillNormal(uint64_t seed, std::vector<float>& out) {
@@ -37,7 +35,7 @@ Workloads::Workloads(const Options& options)
       gradient_(options.parameters),
       momentum_(options.parameters),
       parameters_(options.parameters),
-      direction_(kBatch),
+      direction_(options.format.chunk_size * kTileChunks),
       codec_(options.format, {}, ActiveKernels(), options.threads, options.parallel),
       merger_(update_format_.merge, options.format.chunk_size, options.format.k, ActiveKernels()),
       scratch_(update_format_, ActiveKernels()),
@@ -114,7 +112,7 @@ void Workloads::Merge() {
       views_[group] = *view;
     }
     for (uint64_t chunk = 0; chunk < at.chunk_count; chunk += kTileChunks) {
-      merger_.Begin();
+      merger_.Begin(HasSignTiles(options_.format));
       for (const PayloadView& view : views_) {
         merger_.Add(view, 1.0f, at.first_chunk + chunk, kTileChunks);
       }
@@ -124,14 +122,16 @@ void Workloads::Merge() {
 }
 
 void Workloads::ApplyView(const UpdateView& view, uint64_t bucket, const PayloadView* own) {
-  const uint64_t chunks = kBatch / options_.format.chunk_size;
+  const uint64_t batch = options_.format.chunk_size * kTileChunks;
   const PayloadPlace at = place(bucket);
-  for (uint64_t chunk = 0; chunk < at.chunk_count; chunk += chunks) {
-    const std::span<float> parameters = std::span(parameters_).subspan(
-        (at.first_chunk + chunk) * options_.format.chunk_size, kBatch);
-    PrefetchForUpdate(parameters);
-    view.Direction(at.first_chunk + chunk, direction_, own, scratch_);
-    ActiveKernels().sgd(1.0f, 1e-3f, direction_.data(), parameters.data(), kBatch);
+  const std::span<float> parameters =
+      std::span(parameters_).subspan(bucket * options_.bucket, options_.bucket);
+  for (uint64_t begin = 0; begin < parameters.size(); begin += batch) {
+    const uint64_t next = begin + batch;
+    scratch_.ahead =
+        Prefetcher(parameters.subspan(next, std::min(batch, parameters.size() - next)));
+    view.Direction(at.first_chunk + begin / options_.format.chunk_size, direction_, own, scratch_);
+    ActiveKernels().sgd(1.0f, 1e-3f, direction_.data(), parameters.data() + begin, batch);
   }
 }
 
@@ -143,8 +143,8 @@ void Workloads::ApplyContributions() {
     const absl::Status status =
         update_.SetContributions(contributions_, 0, update_format_, place(bucket));
     ISTHMUS_CHECK(status.ok());
-    const auto own =
-        PayloadView::Parse(Bytes(received_[0][bucket]), options_.format, place(bucket));
+    const auto own =  // as a worker reads what it sent itself
+        PayloadView::ParseTrusted(Bytes(received_[0][bucket]), options_.format, place(bucket));
     ISTHMUS_CHECK(own.ok());
     ApplyView(update_, bucket, &*own);
   }

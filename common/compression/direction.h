@@ -12,13 +12,6 @@
 
 namespace isthmus {
 
-// Fetches parameters that a direction is about to be applied to, while it is being decoded: decoding
-// waits for the processor, applying for memory.
-inline void PrefetchForUpdate(std::span<float> parameters) {
-  constexpr size_t kLine = 64 / sizeof(float);
-  for (size_t i = 0; i < parameters.size(); i += kLine) __builtin_prefetch(&parameters[i], 1, 2);
-}
-
 // True if an update in sign mode says only the signs of the elements that the scheme sends.
 bool HasKnownSigns(const UpdateFormat& format);
 

@@ -1,10 +1,9 @@
 // Which k elements of a chunk were sent, as bits: the rank of the subset among all k-subsets
 // (enumerative coding), a whole number of bits per chunk and so randomly accessible; or the k
-// offsets one after the other where that is smaller, or the rank would need over 128 bits or its
-// tables over 2^20 entries.
+// offsets one after the other where that is not larger, or the rank would need over 128 bits.
 //
-// The rank is that of the combinatorial number system: with offsets c1 < ... < ck,
-// binom(c1, 1) + binom(c2, 2) + ... + binom(ck, k).
+// The rank is that of tile_kernels.h; of more than half of the elements, it is that of those left
+// out.
 //
 // Source: Cover, "Enumerative source encoding", 1973. Measured selections carry no structure that a
 // cleverer code could use (within 4 %).
@@ -13,10 +12,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
-#include <vector>
 
 #include "common/compression/bit_stream.h"
+#include "common/compression/subset_ranks.h"
 #include "common/kernels/tile_kernels.h"
 
 namespace isthmus {
@@ -26,8 +26,8 @@ enum class IndexCoding : uint8_t { kNone = 0, kPacked = 1, kEnumerative = 2 };
 // For one (chunk_size, k), 0 < k < chunk_size <= 65536. Immutable; thread-safe.
 class IndexCoder {
  public:
-  // Chunks that Decode() takes at once: their chains of table look-ups run side by side.
-  static constexpr int kBatch = 16;
+  // Chunks that Decode() takes at once.
+  static constexpr int kBatch = kTileChunks;
 
   // Lives as long as the program; made at the first call. Thread-safe. CHECKs the range.
   static const IndexCoder& For(uint32_t chunk_size, uint32_t k);
@@ -47,36 +47,28 @@ class IndexCoder {
   // True if the bits at `bit` are those of some subset.
   bool Valid(std::span<const std::byte> bytes, uint64_t bit) const;
 
- private:
-  __extension__ using Wide = unsigned __int128;
+  // How many of `count` chunks, at bits 0, stride_bits, ..., are Valid() before the first that is
+  // not.
+  uint64_t CountValid(std::span<const std::byte> bytes, uint64_t stride_bits, uint64_t count) const;
 
-  template <typename Rank>
-  struct Table {
-    std::vector<Rank> binomials;  // [k, chunk_size + 1]: binom(c, i + 1), at most the largest Rank
-    Rank subsets = 0;             // binom(chunk_size, k)
-    const Rank* row(uint32_t i, uint32_t chunk_size) const {
-      return binomials.data() + size_t{i} * (chunk_size + 1);
-    }
-  };
-  template <typename Rank>
-  Table<Rank> MakeTable() const;
-  template <typename Rank>
-  Rank LoadRank(std::span<const std::byte> bytes, uint64_t bit) const;
-  template <typename Rank>
-  void EncodeRank(const Table<Rank>& table, const uint16_t* indices, BitWriter& out) const;
-  void MakeGuesses();
-  void DecodeWide(Wide rank, uint16_t* indices) const;
+  // How kernels rank a tile's masks, where chunk_size is that of tiles and ranks are below
+  // 2^kRankBits; otherwise null.
+  const SubsetTables* tables() const { return tables_ ? &tables_->tables() : nullptr; }
+
+ private:
+  WideRank LoadWideRank(std::span<const std::byte> bytes, uint64_t bit) const;
+  void DecodeByTables(std::span<const std::byte> bytes, uint64_t first_bit, uint64_t stride_bits,
+                      int count, uint16_t* indices) const;
+  // The chunk's elements that are not among `indices`.
+  void Complement(std::span<const uint16_t> indices, uint16_t* others) const;
 
   const uint32_t chunk_size_;
   const uint32_t k_;
   int index_bits_ = 0;  // of one packed offset
   IndexCoding coding_ = IndexCoding::kPacked;
   int bits_ = 0;
-  Table<uint64_t> narrow_;         // ranks of up to 52 bits
-  Table<Wide> wide_;               // ranks of 53 to 128 bits
-  std::vector<uint16_t> guesses_;  // these two: narrow_'s UnrankTables
-  std::vector<int> steps_;
-  UnrankTables unrank_ = {};
+  std::optional<SubsetRanks> ranks_;  // kEnumerative
+  std::optional<SubsetTableSet> tables_;
 };
 
 }  // namespace isthmus

@@ -62,21 +62,14 @@ bool AddPairs(const uint16_t* indices, const float* values, uint32_t k, float* c
   return any;
 }
 
-// As AddPairs, of one magnitude with k signs.
-void AddSignBits(const uint16_t* indices, uint64_t negative, float magnitude, uint32_t k,
-                 float* column) {
-  using Pair = float __attribute__((vector_size(8)));
-  const Pair signed_pairs[2] = {{magnitude, 1.0f}, {-magnitude, 1.0f}};
-  for (uint32_t j = 0; j < k; ++j, negative >>= 1) {
-    float* const at = column + size_t{indices[j]} * (2 * kTileChunks);
-    Pair pair;
-    std::memcpy(&pair, at, sizeof(pair));
-    pair += signed_pairs[negative & 1];
-    std::memcpy(at, &pair, sizeof(pair));
-  }
-}
-
 }  // namespace
+
+void TileMerger::Begin(bool sign_tiles) {
+  by_masks_ = sign_tiles && rule_ == MergeRule::kSenderMean;
+  present_ = 0;
+  part_count_ = 0;
+  if (!by_masks_) std::ranges::fill(pairs_.empty() ? tile_ : pairs_, 0.0f);
+}
 
 // The weight comes before the rule (P10), so a group of weight zero sent nothing, and dilutes no
 // mean over senders.
@@ -85,28 +78,51 @@ void TileMerger::Add(const PayloadView& part, float weight, uint64_t first_chunk
   const uint64_t end = std::min(first_chunk + static_cast<uint64_t>(count),
                                 part.place().first_chunk + part.place().chunk_count);
   if (begin >= end) return;
-  const PayloadFormat& format = part.format();
-  ISTHMUS_CHECK(format.chunk_size == chunk_size_ && format.k <= k_);
-  const uint32_t k = format.k;
-  const uint32_t offset = static_cast<uint32_t>(begin - first_chunk);
-  uint8_t chunks[kTileChunks];
-  if (part.has_sign_bits() && !pairs_.empty() && k < chunk_size_) {
-    float magnitudes[kTileChunks];
-    uint64_t negative[kTileChunks];
-    const int present = part.DecodeSignBits(begin, static_cast<int>(end - begin), chunks,
-                                            indices_.data(), magnitudes, negative);
-    for (int i = 0; i < present; ++i) {
-      const float magnitude = weight * magnitudes[i];
-      if (magnitude == 0.0f) continue;
-      const uint32_t chunk = offset + chunks[i];
-      AddSignBits(indices_.data() + static_cast<size_t>(i) * k, negative[i], magnitude, k,
-                  pairs_.data() + 2 * size_t{chunk});
-      present_ |= 1u << chunk;
-    }
-    return;
+  ISTHMUS_CHECK(part.format().chunk_size == chunk_size_ && part.format().k <= k_);
+  const auto lane = static_cast<uint32_t>(begin - first_chunk);
+  if (by_masks_) {
+    AddSigns(part, weight, begin, static_cast<int>(end - begin), lane);
+  } else {
+    AddValues(part, weight, begin, static_cast<int>(end - begin), lane);
   }
-  const int present =
-      part.Decode(begin, static_cast<int>(end - begin), chunks, indices_.data(), values_.data());
+}
+
+void TileMerger::AddSigns(const PayloadView& part, float weight, uint64_t begin, int count,
+                          uint32_t lane) {
+  ISTHMUS_CHECK(part.has_sign_tiles());
+  const int words = MaskWords(static_cast<int>(chunk_size_));
+  if (part_count_ == parts_.size()) {
+    Signs& signs = parts_.emplace_back();
+    signs.masks.resize(static_cast<size_t>(words * kTileChunks));
+    signs.negative.resize(signs.masks.size());
+    sign_tiles_.resize(parts_.size());
+  }
+  Signs& signs = parts_[part_count_];
+  if (count < kTileChunks) {
+    std::ranges::fill(signs.masks, 0u);
+    std::ranges::fill(signs.negative, 0u);
+    signs.magnitudes.fill(0.0f);
+  }
+  part.DecodeSigns(begin, count, signs.masks.data() + lane, signs.negative.data() + lane,
+                   signs.magnitudes.data() + lane);
+  for (uint32_t i = lane; i < lane + static_cast<uint32_t>(count); ++i) {
+    signs.magnitudes[i] *= weight;
+    if (signs.magnitudes[i] != 0.0f) {
+      present_ |= 1u << i;
+      continue;
+    }
+    for (int word = 0; word < words; ++word) {
+      signs.masks[static_cast<size_t>(word * kTileChunks) + i] = 0;
+    }
+  }
+  sign_tiles_[part_count_++] = {signs.masks.data(), signs.negative.data(), signs.magnitudes.data()};
+}
+
+void TileMerger::AddValues(const PayloadView& part, float weight, uint64_t begin, int count,
+                           uint32_t lane) {
+  const uint32_t k = part.format().k;
+  uint8_t chunks[kTileChunks];
+  const int present = part.Decode(begin, count, chunks, indices_.data(), values_.data());
   if (k == chunk_size_) {
     for (int i = 0; i < present; ++i) {
       for (uint32_t j = 0; j < k; ++j) {
@@ -115,7 +131,7 @@ void TileMerger::Add(const PayloadView& part, float weight, uint64_t first_chunk
     }
   }
   for (int i = 0; i < present; ++i) {
-    const uint32_t chunk = offset + chunks[i];
+    const uint32_t chunk = lane + chunks[i];
     const uint16_t* indices = indices_.data() + static_cast<size_t>(i) * k;
     float* values = values_.data() + static_cast<size_t>(i) * k;
     if (weight != 1.0f) {
@@ -130,7 +146,12 @@ void TileMerger::Add(const PayloadView& part, float weight, uint64_t first_chunk
 
 uint32_t TileMerger::Finish(size_t contributors) {
   const float most = static_cast<float>(contributors);
-  if (rule_ == MergeRule::kSenderMean) {
+  if (by_masks_ && part_count_ > 0) {
+    kernels_.mean_signs(static_cast<int>(chunk_size_), sign_tiles_.data(),
+                        static_cast<int>(part_count_), tile_.data());
+  } else if (by_masks_) {
+    std::ranges::fill(tile_, 0.0f);
+  } else if (rule_ == MergeRule::kSenderMean) {
     kernels_.mean(most, pairs_.data(), tile_.data(), tile_.size());
   } else if (rule_ == MergeRule::kMean && contributors > 1) {
     for (float& sum : tile_) sum = sum / most + 0.0f;
@@ -140,13 +161,12 @@ uint32_t TileMerger::Finish(size_t contributors) {
   return present_;
 }
 
-void TileMerger::Begin() {
-  std::ranges::fill(pairs_.empty() ? tile_ : pairs_, 0.0f);
-  present_ = 0;
-}
-
 uint32_t TileMerger::Merge(uint64_t first_chunk, int count, std::span<const MergeInput> inputs) {
-  Begin();
+  bool sign_tiles = true;
+  for (const MergeInput& input : inputs) {
+    for (const PayloadView& part : input.parts) sign_tiles &= part.has_sign_tiles();
+  }
+  Begin(sign_tiles);
   for (const MergeInput& input : inputs) {
     for (const PayloadView& part : input.parts) Add(part, input.weight, first_chunk, count);
   }

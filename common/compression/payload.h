@@ -59,6 +59,9 @@ struct PayloadFormat {
 // True if positions.h knows k of chunk_size elements: both powers of two, k < chunk_size.
 bool HasPositions(uint32_t chunk_size, uint32_t k);
 
+// True if contributions in this format can be read as masks (PayloadView::DecodeSigns).
+bool HasSignTiles(const PayloadFormat& format);
+
 // Where a payload belongs: chunks [first_chunk, first_chunk + chunk_count) of the flat vector.
 struct PayloadPlace {
   uint64_t round = 0;
@@ -86,6 +89,11 @@ class RecordWriter {
   // takes out of its momentum. (kSign: by itself, for all of it is taken.) Returns false, with
   // zeros, if there is nothing to send.
   bool Add(const uint16_t* indices, float* values);
+
+  // The same where the chunk's rank (IndexCoder::tables()), scale and signs are known already
+  // (kOneBit, k <= 64): bit j of `negative` is the sign of the j-th value. kNoScale: nothing to
+  // send.
+  void AddSigns(uint64_t rank, int scale_code, uint64_t negative);
 
   // After chunk_count chunks; zero-pads the last byte.
   void Finish();
@@ -175,16 +183,14 @@ class PayloadView {
   int Decode(uint64_t first_chunk, int count, uint8_t* chunks, uint16_t* indices,
              float* values) const;
 
-  // The same where a value is a magnitude per chunk and a sign (kOneBit, kSign) and k <= 56: bit j
-  // of negative[i] is the sign of the j-th value of the i-th chunk.
-  bool has_sign_bits() const { return sign_bits_; }
-  int DecodeSignBits(uint64_t first_chunk, int count, uint8_t* chunks, uint16_t* indices,
-                     float* magnitudes, uint64_t* negative) const;
+  // The same as masks, where a value is a magnitude per chunk and a sign (kOneBit, kSign; at most
+  // 56 chosen values per chunk, in tiles): writes columns [0, count) of a SignTile
+  // (common/kernels/tile_kernels.h). Columns of absent chunks are empty.
+  bool has_sign_tiles() const { return has_sign_tiles_; }
+  void DecodeSigns(uint64_t first_chunk, int count, uint32_t* masks, uint32_t* negative,
+                   float* magnitudes) const;
 
  private:
-  // What both Decode()s begin with; `bit` becomes that of the first present chunk's values.
-  int DecodeIndices(uint64_t first_chunk, int count, uint8_t* chunks, uint16_t* indices,
-                    uint64_t* bit) const;
   absl::Status CheckRecords() const;
   void DecodeValues(uint64_t bit, float* values) const;
 
@@ -192,7 +198,7 @@ class PayloadView {
   PayloadPlace place_;
   const IndexCoder* coder_ = nullptr;
   uint64_t record_bits_ = 0;
-  bool sign_bits_ = false;
+  bool has_sign_tiles_ = false;
   PresenceMap presence_;  // chunks are counted from the payload's first
   std::span<const std::byte> records_;
 };

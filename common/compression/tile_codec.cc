@@ -5,6 +5,8 @@
 
 #include "common/base/check.h"
 #include "common/compression/dct.h"
+#include "common/compression/prefetch.h"
+#include "common/kernels/value_codes.h"
 
 namespace isthmus {
 
@@ -15,9 +17,11 @@ uint64_t TiledLength(uint64_t chunks, uint32_t chunk_size) {
 // What one thread works with.
 struct TileCodec::Segment {
   RecordWriter* writer = nullptr;
-  std::vector<uint32_t> masks;
-  std::vector<uint16_t> indices;  // [k]
-  std::vector<float> values;      // [k]
+  std::vector<uint32_t> masks;     // [MaskWords, kTileChunks]
+  std::vector<uint32_t> negative;  // as masks
+  std::vector<uint16_t> indices;   // [k]
+  std::vector<float> values;       // [k]
+  Prefetcher gradient, momentum;   // of the next tile
 };
 
 namespace {
@@ -35,10 +39,14 @@ TileCodec::TileCodec(const PayloadFormat& format, const DemoDials& dials,
     : format_(format), dials_(dials), kernels_(kernels), parallel_(std::move(parallel)) {
   ISTHMUS_CHECK(format.transform == Transform::kDct && format.has_indices());
   ISTHMUS_CHECK(IsChunkSize(format.chunk_size) && threads > 0);
+  if (format.values == ValueFormat::kOneBit && HasSignTiles(format)) {
+    tables_ = IndexCoder::For(format.chunk_size, format.k).tables();
+  }
   for (int i = 0; i < threads; ++i) {
     auto segment = std::make_unique<Segment>();
     segment->masks.resize(
         static_cast<size_t>(MaskWords(static_cast<int>(format.chunk_size)) * kTileChunks));
+    segment->negative.resize(segment->masks.size());
     segment->indices.resize(format.k);
     segment->values.resize(format.k);
     segments_.push_back(std::move(segment));
@@ -67,6 +75,36 @@ void TileCodec::Accumulate(float scale, std::span<const float> gradient,
   });
 }
 
+// One-bit values: chunks side by side all the way to the bits.
+void TileCodec::ExtractSigns(Segment& segment, int chunks, float* tile) {
+  const int size = static_cast<int>(format_.chunk_size);
+  uint32_t* const masks = segment.masks.data();
+  float sums[kTileChunks];
+  kernels_.gather_signs(size, tile, masks, sums, segment.negative.data());
+  segment.momentum.Some();
+  uint64_t ranks[kTileChunks], negative[kTileChunks];
+  kernels_.rank(*tables_, masks, chunks, ranks);
+  segment.gradient.Some();
+  kernels_.pack_bits(size, masks, segment.negative.data(), chunks, negative);
+  int codes[kTileChunks];
+  float amounts[kTileChunks] = {};
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    codes[chunk] = ScaleCode(sums[chunk] / static_cast<float>(format_.k));
+    if (codes[chunk] != kNoScale) {
+      amounts[chunk] = dials_.alpha * ScaleOf(static_cast<uint32_t>(codes[chunk]));
+      continue;
+    }
+    for (int word = 0; word < MaskWords(size); ++word) masks[word * kTileChunks + chunk] = 0;
+  }
+  segment.momentum.Some();
+  kernels_.subtract_signs(size, masks, amounts, tile);
+  segment.gradient.Some();
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    segment.writer->AddSigns(ranks[chunk], codes[chunk], negative[chunk]);
+  }
+  segment.momentum.Some();
+}
+
 void TileCodec::ExtractTile(Segment& segment, int chunks, float* tile, float* exact) {
   const int size = static_cast<int>(format_.chunk_size);
   const uint32_t k = format_.k;
@@ -74,6 +112,8 @@ void TileCodec::ExtractTile(Segment& segment, int chunks, float* tile, float* ex
   uint16_t* const indices = segment.indices.data();
   float* const values = segment.values.data();
   kernels_.select(size, static_cast<int>(k), tile, chunks, segment.masks.data());
+  segment.gradient.Some();
+  if (tables_ != nullptr) return ExtractSigns(segment, chunks, tile);
   for (int chunk = 0; chunk < chunks; ++chunk) {
     float* const column = tile + chunk;
     uint32_t found = 0;
@@ -110,8 +150,14 @@ void TileCodec::AccumulateAndExtract(const PayloadPlace& place, float scale,
       const uint64_t first = begin + at;
       const int chunks = static_cast<int>(std::min<uint64_t>(kTileChunks, run.chunk_count - at));
       float* const tile = momentum.data() + first * size;
+      // Of the next tile, which is not in one page with this.
+      const size_t next = at + 2 * kTileChunks <= run.chunk_count ? kTileChunks * size : 0;
+      segment.gradient = Prefetcher(gradient.subspan(first * size + next, next));
+      segment.momentum = Prefetcher(momentum.subspan(first * size + next, next));
+      segment.gradient.Some();
       kernels_.accumulate(static_cast<int>(size), gradient.data() + first * size, chunks,
                           dials_.decay, scale, tile);
+      segment.momentum.Some();
       ExtractTile(segment, chunks, tile, keep ? exact->data() + first * format_.k : nullptr);
     }
   });

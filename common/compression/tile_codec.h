@@ -53,12 +53,14 @@ class TileCodec {
  private:
   struct Segment;
 
+  void ExtractSigns(Segment& segment, int chunks, float* tile);
   void ExtractTile(Segment& segment, int chunks, float* tile, float* exact);
 
   const PayloadFormat format_;
   const DemoDials dials_;
   const TileKernels& kernels_;
   const ParallelFor parallel_;
+  const SubsetTables* tables_ = nullptr;  // where values are one bit and kernels rank masks
   std::vector<std::unique_ptr<Segment>> segments_;
   PayloadWriter writer_;
 };

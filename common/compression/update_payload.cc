@@ -399,6 +399,7 @@ absl::Status UpdateView::SetContributions(std::span<const EncodedContribution> c
   encoding_ = UpdateEncoding::kContributions;
   place_ = place;
   own_ = own;
+  sign_tiles_ = HasSignTiles(format.contribution);
   contributors_.clear();
   parts_.clear();
   for (size_t i = 0; i < contributions.size(); ++i) {
@@ -517,17 +518,20 @@ void UpdateView::DecodeValues(uint64_t first, std::span<float> out,
 void UpdateView::DecodeContributions(uint64_t first_chunk, std::span<float> out,
                                      const PayloadView* own, DirectionScratch& scratch) const {
   const int count = static_cast<int>(out.size() / format_.contribution.chunk_size);
-  scratch.merger_.Begin();
+  scratch.merger_.Begin(sign_tiles_);
   size_t part = 0;
   for (size_t i = 0; i < contributors_.size(); ++i) {
     const float weight = contributors_[i].weight;
     if (static_cast<int>(i) == own_) scratch.merger_.Add(*own, weight, first_chunk, count);
+    scratch.ahead.Some();
     for (; part < contributors_[i].end; ++part) {
       scratch.merger_.Add(parts_[part], weight, first_chunk, count);
     }
   }
   const uint32_t present = scratch.merger_.Finish(contributors_.size());
+  scratch.ahead.Some();
   TileDirection(format_, scratch.merger_.tile(), count, present, scratch.kernels_, out);
+  scratch.ahead.Some();
 }
 
 void UpdateView::Direction(uint64_t first_chunk, std::span<float> out, const PayloadView* own,
@@ -539,6 +543,7 @@ void UpdateView::Direction(uint64_t first_chunk, std::span<float> out, const Pay
                 first_chunk - place_.first_chunk <= place_.chunk_count - chunks);
   ISTHMUS_CHECK((own != nullptr) == needs_own());
   const uint64_t first = first_chunk - place_.first_chunk;
+  if (encoding_ != UpdateEncoding::kContributions) scratch.ahead.Rest();  // little to compute
   if (encoding_ == UpdateEncoding::kSigns || encoding_ == UpdateEncoding::kTernary) {
     const bool known = HasKnownSigns(format_);
     if (!known && presence_.all()) return DecodeAllSigns(first, out, scratch.kernels_);

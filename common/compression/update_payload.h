@@ -33,6 +33,7 @@
 
 #include "common/compression/merge.h"
 #include "common/compression/payload.h"
+#include "common/compression/prefetch.h"
 #include "common/compression/presence_map.h"
 
 namespace isthmus {
@@ -64,6 +65,9 @@ std::string EncodeUpdate(const UpdateFormat& format, const PayloadPlace& place,
 class DirectionScratch {
  public:
   DirectionScratch(const UpdateFormat& format, const TileKernels& kernels);
+
+  // What Direction() fetches while it computes: the caller's next use, parameters as a rule.
+  Prefetcher ahead;
 
  private:
   friend class UpdateView;
@@ -130,6 +134,7 @@ class UpdateView {
   };
   std::vector<Merged> contributors_;
   std::vector<PayloadView> parts_;
+  bool sign_tiles_ = false;  // all of them have
 };
 
 }  // namespace isthmus

@@ -14,8 +14,9 @@ std::vector<const TileKernels*> Detect() {
   std::vector<const TileKernels*> kernels = {&kScalarKernels, &kVector128Kernels};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2")) kernels.push_back(&kAvx2Kernels);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  const bool bmi2 = __builtin_cpu_supports("bmi2");
+  if (bmi2 && __builtin_cpu_supports("avx2")) kernels.push_back(&kAvx2Kernels);
+  if (bmi2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
     kernels.push_back(&kAvx512Kernels);
   }

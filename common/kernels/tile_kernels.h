@@ -19,21 +19,78 @@ inline constexpr int kTileChunks = 16;
 // 32-element words of one chunk's bit mask.
 ISTHMUS_FORMULA constexpr int MaskWords(int chunk_size) { return (chunk_size + 31) / 32; }
 
-// What unranking looks up. For i from 0 to k - 1: binom(c, i + 1) for c up to chunk_size, and, by a
-// rank's leading bits, where to begin looking for the largest c whose binomial is at most the rank;
-// steps[i] steps up from there are enough.
-struct UnrankTables {
-  uint32_t chunk_size;
-  uint32_t k;
-  const uint64_t* binomials;  // [k, chunk_size + 1]
-  const uint16_t* guesses;    // [k, kGuessKeys]
-  const int* steps;           // [k]
+// The rank of a subset of k of `size` elements, a number below binom(size, k):
+//
+//   up to 16 elements   how many such subsets, read as bit masks, are smaller numbers
+//   up to 64 elements   parts of 16, the last what is left. Their counts c3 c2 c1 c0, read like
+//                       digits, come in ascending order; subsets with the same counts in the order
+//                       of the parts' ranks, which are digits too: rank = below(c3, c2, c1, c0) +
+//                       ((r3 b2 + r2) b1 + r1) b0 + r0 with b = binom(a part's size, its count)
+//   more                two halves, the upper one what follows the largest power of two. Those with
+//                       fewer elements in the upper half come first: rank = below(upper count) +
+//                       upper rank * binom(lower half, lower count) + lower rank
+//
+// A few multiplications, and tables that fit a first-level cache, where the usual sum of binomials
+// takes a search per element.
+
+// Exact quotients of r < 2^kRankBits by d without division: (r * reciprocal) >> (kRankBits +
+// shift), reciprocal = ceil(2^(kRankBits + shift) / d), shift = ceil(log2 d). Source: Granlund and
+// Montgomery, "Division by invariant integers using multiplication", 1994.
+struct SubsetDivisor {
+  uint64_t value;
+  uint64_t reciprocal;
+  uint64_t shift;
+};
+inline constexpr int kRankBits = 55;
+
+// One way to spread a count over the four parts of a block.
+struct SubsetType {
+  SubsetDivisor pair;  // by b1 b0: the rank of the upper two parts, and that of the lower two
+  uint64_t
+      part_reciprocals[2];  // of b0 and b2: ceil(2^kPartShift / b), as pair ranks are below 2^28
+  uint16_t parts[2];        // b0 and b2
+  uint16_t begin[4];        // where the count of each part begins in leaf_masks
+};
+inline constexpr int kPartShift = 42;
+
+// All subsets of a block with one count.
+struct SubsetBlock {
+  const uint64_t* below;    // [types + 1], the last more than any rank
+  const SubsetType* types;  // [types]
+  const uint16_t* guesses;  // [kSubsetGuesses] by rank >> shift: the type, or one before it
+  uint64_t shift;
 };
 
-// Ranks are below 2^52; their key is the exponent and the leading mantissa bits of rank + 1 as a
-// double.
-inline constexpr int kGuessBits = 6;
-inline constexpr int kGuessKeys = 53 << kGuessBits;
+// All subsets of two halves with `upper` elements in the upper one; ends with more than any rank.
+struct SubsetSplit {
+  uint64_t below;
+  SubsetDivisor lower;  // binom(lower half, lower count)
+};
+
+inline constexpr int kSubsetLeaf = 16;
+inline constexpr int kSubsetBlock = 64;
+inline constexpr int kSubsetGuesses = 1024;
+
+// What ranking looks up. Ranks are below 2^kRankBits.
+struct SubsetTables {
+  uint32_t size;               // of a chunk, 16 to 4096
+  uint32_t k;                  // at most half of it
+  bool complement;             // the subset is what is not in the mask
+  const SubsetBlock* blocks;   // [k + 1] by count, of min(size, 64) elements
+  const SubsetSplit* splits;   // [log2(size / 64), k + 1, k + 2] by size, count and upper count
+  const uint16_t* leaf_masks;  // [65536] by count, then ascending
+  const uint16_t* leaf_ranks;  // [65536] by mask
+  const uint16_t (
+      *type_begin)[33][17];  // [3] by parts below, count in them and this one, count in this
+};
+
+// One group's one-bit values of a tile: `masks` and `negative` as those of `select` (negative only
+// where the mask is set), and a magnitude per chunk. A chunk without values has an empty mask.
+struct SignTile {
+  const uint32_t* masks;
+  const uint32_t* negative;
+  const float* magnitudes;  // [kTileChunks]
+};
 
 // `chunk_size` is a power of two from 16 to 4096 and `chunks` 1 to kTileChunks, everywhere.
 // Pointers need no alignment; 64 bytes are fastest. Thread-safe; no allocation.
@@ -64,9 +121,29 @@ struct TileKernels {
   // is an upper bound of the counts.
   void (*mean)(float most, const float* pairs, float* out, size_t n);
 
-  // Enumerative coding backwards (common/compression/index_coding.h): ranks[lane] becomes the k
-  // offsets indices[lane * k ...]. `ranks` is used up.
-  void (*unrank)(const UnrankTables& tables, uint64_t* ranks, int lanes, uint16_t* indices);
+  // Ranks of the k-subsets that masks are, and back. Each mask has exactly k bits set (or, where the
+  // tables say complement, size - k), each rank is below binom(size, k).
+  void (*rank)(const SubsetTables& tables, const uint32_t* masks, int chunks, uint64_t* ranks);
+  void (*unrank)(const SubsetTables& tables, const uint64_t* ranks, int chunks, uint32_t* masks);
+
+  // The bits of `bits` where a mask is set, side by side from bit 0 of packed[chunk], and back. At
+  // most 64 per chunk are set.
+  void (*pack_bits)(int chunk_size, const uint32_t* masks, const uint32_t* bits, int chunks,
+                    uint64_t* packed);
+  void (*spread_bits)(int chunk_size, const uint32_t* masks, const uint64_t* packed, int chunks,
+                      uint32_t* bits);
+
+  // sums[chunk]: of the magnitudes that a mask chooses, in ascending order; and which of these
+  // elements are negative.
+  void (*gather_signs)(int chunk_size, const float* tile, const uint32_t* masks, float* sums,
+                       uint32_t* negative);
+
+  // x <- x - amounts[chunk], with the sign of x, where a mask is set.
+  void (*subtract_signs)(int chunk_size, const uint32_t* masks, const float* amounts, float* tile);
+
+  // The mean over the groups, in their order, that sent an element; 0 where none did; never -0.
+  // count > 0.
+  void (*mean_signs)(int chunk_size, const SignTile* groups, int count, float* tile);
 
   // momentum <- decay * momentum + scale * gradient.
   void (*accumulate_flat)(float decay, float scale, const float* gradient, float* momentum,

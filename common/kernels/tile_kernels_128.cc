@@ -3,8 +3,8 @@
 
 namespace isthmus {
 #if defined(__aarch64__)
-const TileKernels kVector128Kernels = VectorKernels<4>::Table("neon");
+const TileKernels kVector128Kernels = MakeTileKernels<4>("neon");
 #else
-const TileKernels kVector128Kernels = VectorKernels<4>::Table("sse2");
+const TileKernels kVector128Kernels = MakeTileKernels<4>("sse2");
 #endif
 }  // namespace isthmus

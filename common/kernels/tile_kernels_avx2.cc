@@ -3,6 +3,6 @@
 
 #if defined(__x86_64__)
 namespace isthmus {
-const TileKernels kAvx2Kernels = VectorKernels<8>::Table("avx2");
+const TileKernels kAvx2Kernels = MakeTileKernels<8>("avx2");
 }  // namespace isthmus
 #endif

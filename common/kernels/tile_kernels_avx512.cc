@@ -3,6 +3,6 @@
 
 #if defined(__x86_64__)
 namespace isthmus {
-const TileKernels kAvx512Kernels = VectorKernels<16>::Table("avx512");
+const TileKernels kAvx512Kernels = MakeTileKernels<16>("avx512");
 }  // namespace isthmus
 #endif

@@ -2,5 +2,5 @@
 #include "common/kernels/tile_kernels_impl.h"
 
 namespace isthmus {
-const TileKernels kScalarKernels = VectorKernels<1>::Table("scalar");
+const TileKernels kScalarKernels = MakeTileKernels<1>("scalar");
 }  // namespace isthmus

@@ -1,4 +1,5 @@
 // Payloads of contributions. The input is that of payload_input.h.
+#include <bit>
 #include <cmath>
 
 #include "tests/fuzz/payload_input.h"
@@ -21,11 +22,12 @@ void CheckSelection(const PayloadCase<PayloadFormat>& c, const Selection& select
   }
 }
 
-// Chunk by chunk: what Decode() of many says, and where there are sign bits, these say it too.
+// Chunk by chunk: what Decode() of many says, and where there are masks, these say it too.
 void CheckChunks(const PayloadView& view, const Selection& selection) {
   const PayloadFormat& format = view.format();
   const size_t k = format.k;
-  std::vector<uint16_t> indices(k), again(k);
+  std::vector<uint16_t> indices(k);
+  std::vector<uint32_t> masks, negative;
   std::vector<float> values(k);
   uint8_t chunk = 0;
   for (uint64_t i = 0; i < view.place().chunk_count; ++i) {
@@ -43,13 +45,21 @@ void CheckChunks(const PayloadView& view, const Selection& selection) {
         ISTHMUS_CHECK(j == 0 || indices[j] > indices[j - 1]);
       }
     }
-    if (!view.has_sign_bits()) continue;
+    if (!view.has_sign_tiles()) continue;
+    const size_t words = static_cast<size_t>(MaskWords(static_cast<int>(format.chunk_size)));
+    masks.assign(words * kTileChunks, 0);
+    negative.assign(masks.size(), 0);
     float magnitude = 0;
-    uint64_t negative = 0;
-    ISTHMUS_CHECK(view.DecodeSignBits(at, 1, &chunk, again.data(), &magnitude, &negative) == 1);
+    view.DecodeSigns(at, 1, masks.data(), negative.data(), &magnitude);
     for (size_t j = 0; j < k; ++j) {
-      ISTHMUS_CHECK(values[j] == ((negative >> j & 1) != 0 ? -magnitude : magnitude));
+      const size_t word = size_t{indices[j]} / 32 * kTileChunks;
+      const uint32_t bit = 1u << (indices[j] % 32);
+      ISTHMUS_CHECK((masks[word] & bit) != 0);
+      ISTHMUS_CHECK(values[j] == ((negative[word] & bit) != 0 ? -magnitude : magnitude));
     }
+    size_t set = 0;
+    for (const uint32_t mask : masks) set += static_cast<size_t>(std::popcount(mask));
+    ISTHMUS_CHECK(set == k);
   }
 }
 

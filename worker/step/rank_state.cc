@@ -9,7 +9,7 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
-#include "common/compression/direction.h"
+#include "common/compression/prefetch.h"
 #include "common/compression/state_hash.h"
 #include "common/kernels/simd.h"
 
@@ -102,10 +102,14 @@ absl::Status RankState::Apply(const UpdateHeader& header, const UpdateView& upda
   const Extent whole = part(header.bucket);
   ISTHMUS_ASSIGN_OR_RETURN(const std::optional<PayloadView> own,
                            Own(header, whole, update.needs_own()));
-  for (uint64_t begin = whole.begin; begin < whole.end; begin += kBlockLength) {
-    const Extent block{begin, std::min(begin + kBlockLength, whole.end)};
+  const std::span<float> masters = PartOf(masters_, header.bucket);
+  // A tile of chunks at a time: its direction stays in the first-level cache.
+  const uint64_t length = std::min(kBlockLength, uint64_t{run_.chunk_size} * kTileChunks);
+  for (uint64_t begin = whole.begin; begin < whole.end; begin += length) {
+    const Extent block{begin, std::min(begin + length, whole.end)};
     const std::span<float> direction = std::span(scratch_).first(block.size());
-    PrefetchForUpdate(PartOf(masters_, header.bucket).subspan(begin - whole.begin, block.size()));
+    direction_scratch_.ahead = Prefetcher(
+        masters.subspan(block.end - whole.begin, std::min(length, whole.end - block.end)));
     update.Direction(block.begin / run_.chunk_size, direction, own ? &*own : nullptr,
                      direction_scratch_);
     ApplyBlock(header, block, direction, starts_[header.bucket.value()] + begin - whole.begin);

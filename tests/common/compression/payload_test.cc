@@ -102,7 +102,7 @@ TEST(PayloadTest, AbsentChunksAreThoseWithoutAnythingToSend) {
 TEST(PayloadTest, BatchesDecodeLikeSingleChunks) {
   Rng rng(15);
   for (ValueFormat values : kValueFormats) {
-    for (uint32_t k : {3u, 8u, 56u}) {
+    for (uint32_t k : {3u, 8u, 20u, 56u}) {
       const PayloadFormat format = DctFormat(64, k, values);
       const PayloadPlace place{3, 100, 90};
       const std::string payload = PayloadOf(format, place, AdversarialVector(rng, 64, 90));
@@ -116,18 +116,25 @@ TEST(PayloadTest, BatchesDecodeLikeSingleChunks) {
         std::vector<float> decoded(16 * k);
         const int present = view.Decode(100 + first, count, chunks, indices.data(), decoded.data());
         std::vector<float> magnitudes(16);
-        std::vector<uint64_t> negative(16);
-        if (view.has_sign_bits()) {
-          ASSERT_EQ(present, view.DecodeSignBits(100 + first, count, chunks, indices.data(),
-                                                 magnitudes.data(), negative.data()));
+        std::vector<uint32_t> masks(32), negative(32);
+        if (view.has_sign_tiles()) {
+          view.DecodeSigns(100 + first, count, masks.data(), negative.data(), magnitudes.data());
         }
+        std::vector<uint32_t> said_masks(32), said_negative(32);
         for (size_t i = 0; i < static_cast<size_t>(present) * k; ++i) {
           const size_t at = (first + chunks[i / k]) * k + i % k;
           ASSERT_EQ(Bits({&decoded[i], 1}), Bits({&all.values[at], 1}));
           ASSERT_EQ(indices[i], all.indices[at]);
-          if (!view.has_sign_bits()) continue;
-          const bool minus = (negative[i / k] >> (i % k) & 1) != 0;
-          ASSERT_EQ(minus ? -magnitudes[i / k] : magnitudes[i / k], decoded[i]);
+          const size_t word = size_t{indices[i]} / 32 * 16 + chunks[i / k];
+          said_masks[word] |= 1u << (indices[i] % 32);
+          if (decoded[i] < 0) said_negative[word] |= 1u << (indices[i] % 32);
+          if (view.has_sign_tiles()) {
+            ASSERT_EQ(magnitudes[chunks[i / k]], std::fabs(decoded[i]));
+          }
+        }
+        if (view.has_sign_tiles()) {
+          ASSERT_EQ(masks, said_masks);
+          ASSERT_EQ(negative, said_negative);
         }
       }
     }
@@ -232,7 +239,7 @@ TEST(PayloadTest, LayoutIsPinned) {
   const PayloadFormat format{Transform::kDct, 16, 2, ValueFormat::kOneBit};
   Selection selection{5, 3, {3, 10, 0, 1, 2, 3}, {1.0f, -2.0f, 0.0f, 0.0f, 1.0f, 1.0f}};
   const std::string payload = EncodePayload(format, 0x0102, selection);
-  const std::vector<uint8_t> before_crc = {0x49, 0x43, 2, 3, 3, 2, 15, 0, 1, 0,  // magic ... k
+  const std::vector<uint8_t> before_crc = {0x49, 0x43, 3, 3, 3, 2, 15, 0, 1, 0,  // magic ... k
                                            3,    0,    0, 0,                     // chunk_count
                                            5,    0,    0, 0, 0, 0, 0,  0,        // first_chunk
                                            2,    1,    0, 0, 0, 0, 0,  0};       // round

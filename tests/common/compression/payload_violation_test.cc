@@ -80,7 +80,7 @@ TEST_F(PayloadViolationTest, TheUntouchedPayloadsAreFine) {
 TEST_F(PayloadViolationTest, Fields) {
   const std::vector<std::pair<size_t, std::string>> fields = {
       {0, "magic: expected 17225, got"},
-      {2, "version: expected 2, got 87"},
+      {2, "version: expected 3, got 86"},
       {4, "values: expected 0, got 85"},
       {5, "index_coding: expected 2, got 87"},
       {6, "chunk_size: expected 16, got 91"},

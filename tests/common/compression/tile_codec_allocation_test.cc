@@ -83,6 +83,7 @@ TEST(AllocationTest, ParsingAndDirectionsAllocateNothing) {
     const UpdateView direct = *UpdateView::FromContributions(contributions, 1, format, place);
     DirectionScratch scratch(format, ActiveKernels());
     std::vector<float> u(64 * 100);
+    direct.Direction(0, u, &view, scratch);  // of as many parts as never before
     const int64_t before = allocations;
     (void)PayloadView::Parse(AsBytes(payload), format.contribution, place);
     encoded.Direction(0, u, nullptr, scratch);

@@ -31,53 +31,6 @@ TEST_P(FlatKernelsTest, P10_MeanDividesByTheSendersAndIsNeverMinusZero) {
   }
 }
 
-// Ranks of all k-subsets, or of the first, the last and some between; guesses are the poorest.
-TEST_P(FlatKernelsTest, P19_UnrankIsTheCombinatorialNumberSystem) {
-  for (auto [size, k] : {std::pair{16u, 1u},
-                         {16u, 3u},
-                         {16u, 15u},
-                         {20u, 7u},
-                         {64u, 4u},
-                         {64u, 8u},
-                         {128u, 7u},
-                         {4096u, 3u}}) {
-    std::vector<uint64_t> binomials;
-    for (uint32_t i = 1; i <= k; ++i) {
-      for (uint32_t c = 0; c <= size; ++c) {
-        double binomial = 1;  // below 2^53, so exact
-        for (uint32_t j = 1; j <= i; ++j) {
-          binomial = c < i ? 0 : binomial * static_cast<double>(c - i + j) / static_cast<double>(j);
-        }
-        binomials.push_back(static_cast<uint64_t>(binomial));
-      }
-    }
-    const std::vector<uint16_t> guesses(size_t{k} * kGuessKeys);
-    const std::vector<int> steps(k, static_cast<int>(size) - 1);
-    const UnrankTables tables{size, k, binomials.data(), guesses.data(), steps.data()};
-    const uint64_t subsets = binomials.back();
-    for (int trial = 0; trial < 100; ++trial) {
-      const int lanes = 1 + static_cast<int>(rng_.Below(kTileChunks));
-      std::vector<uint64_t> ranks;
-      for (int lane = 0; lane < lanes; ++lane) ranks.push_back(rng_.Below(subsets));
-      if (trial == 0) ranks[0] = 0;
-      if (trial == 1) ranks[0] = subsets - 1;
-      std::vector<uint16_t> indices(static_cast<size_t>(lanes) * k);
-      std::vector<uint64_t> used = ranks;
-      kernels().unrank(tables, used.data(), lanes, indices.data());
-      for (size_t lane = 0; lane < ranks.size(); ++lane) {
-        uint64_t rank = 0;
-        for (uint32_t i = 0; i < k; ++i) {
-          const uint16_t index = indices[lane * k + i];
-          ASSERT_LT(index, size);
-          ASSERT_TRUE(i == 0 || index > indices[lane * k + i - 1]);
-          rank += binomials[i * (size + 1) + index];
-        }
-        ASSERT_EQ(rank, ranks[lane]) << size << "/" << k;
-      }
-    }
-  }
-}
-
 TEST_P(FlatKernelsTest, P17_P21_FlatMomentumAndSgdRoundEachOperationOnce) {
   for (size_t n = 0; n < 70; ++n) {
     std::vector<float> a, b;

@@ -8,10 +8,12 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "common/base/mix64.h"
 #include "common/kernels/positions.h"
+#include "common/kernels/subset_tables.h"
 #include "common/kernels/tile_kernels.h"
 #include "common/kernels/value_codes.h"
 
@@ -124,26 +126,51 @@ void AddFlat(const TileKernels& kernels, Digest& digest) {
   digest.Add(direction, direction.size());
 }
 
-// 64 choose 4, looked for from the poorest guess.
-void AddUnrank(const TileKernels& kernels, Digest& digest) {
-  constexpr uint32_t kSize = 64, kK = 4;
-  std::vector<uint64_t> binomials(size_t{kK} * (kSize + 1));
-  for (uint32_t i = 0; i < kK; ++i) {
-    uint64_t* row = binomials.data() + size_t{i} * (kSize + 1);
-    for (uint32_t c = 1; c <= kSize; ++c) {
-      row[c] = row[c - 1] + (i == 0 ? 1 : (row - (kSize + 1))[c - 1]);
-    }
-  }
-  const std::vector<uint16_t> guesses(size_t{kK} * kGuessKeys);
-  const std::vector<int> steps(kK, static_cast<int>(kSize) - 1);
-  const UnrankTables tables{kSize, kK, binomials.data(), guesses.data(), steps.data()};
+// One-bit values from elements to ranks and back.
+void AddSubsets(const TileKernels& kernels, Digest& digest) {
   Inputs inputs;
-  for (int lanes = 1; lanes <= kTileChunks; ++lanes) {
-    uint64_t ranks[kTileChunks];
-    uint16_t indices[kTileChunks * kK];
-    for (int lane = 0; lane < lanes; ++lane) ranks[lane] = inputs.Word() % binomials.back();
-    kernels.unrank(tables, ranks, lanes, indices);
-    for (uint32_t i = 0; i < static_cast<uint32_t>(lanes) * kK; ++i) digest.Add(indices[i]);
+  for (auto [size, k] : {std::pair{16, 3}, {32, 7}, {64, 4}, {64, 8}, {128, 8}, {4096, 4}}) {
+    const SubsetTableSet set(static_cast<uint32_t>(size), static_cast<uint32_t>(k), k == 7);
+    const auto subsets =
+        static_cast<uint64_t>(*Binomial(static_cast<uint32_t>(size), static_cast<uint32_t>(k)));
+    std::vector<uint32_t> masks(static_cast<size_t>(MaskWords(size)) * kTileChunks);
+    std::vector<uint32_t> negative[3];
+    std::vector<SignTile> groups;
+    std::vector<float> magnitudes(kTileChunks);
+    for (float& x : magnitudes) x = ScaleOf(static_cast<uint32_t>(inputs.Word() & 255));
+    for (std::vector<uint32_t>& of : negative) {
+      of.resize(masks.size());
+      uint64_t ranks[kTileChunks], packed[kTileChunks];
+      for (uint64_t& rank : ranks) rank = inputs.Word() % subsets;
+      for (uint64_t& bits : packed) bits = inputs.Word();
+      kernels.unrank(set.tables(), ranks, kTileChunks, masks.data());
+      digest.AddLanes(masks, kTileChunks);
+      kernels.rank(set.tables(), masks.data(), kTileChunks, ranks);
+      for (uint64_t rank : ranks) digest.Add(rank);
+      kernels.spread_bits(size, masks.data(), packed, kTileChunks, of.data());
+      digest.AddLanes(of, kTileChunks);
+      if (k != 7) {  // of a complement, more than fit
+        kernels.pack_bits(size, masks.data(), of.data(), kTileChunks, packed);
+        for (uint64_t bits : packed) digest.Add(bits);
+      }
+      // (All groups with the last one's masks: what they send overlaps.)
+      groups.push_back({masks.data(), of.data(), magnitudes.data()});
+    }
+    for (std::vector<uint32_t>& of : negative) {
+      for (size_t i = 0; i < of.size(); ++i) of[i] &= masks[i];
+    }
+    std::vector<float> tile = inputs.Floats(size, kTileChunks);
+    std::vector<float> sums(kTileChunks);
+    std::vector<uint32_t> signs(masks.size());
+    kernels.gather_signs(size, tile.data(), masks.data(), sums.data(), signs.data());
+    digest.Add(sums, sums.size());
+    digest.AddLanes(signs, kTileChunks);
+    kernels.subtract_signs(size, masks.data(), magnitudes.data(), tile.data());
+    digest.Add(tile, tile.size());
+    for (int count = 1; count <= 3; ++count) {
+      kernels.mean_signs(size, groups.data(), count, tile.data());
+      digest.Add(tile, tile.size());
+    }
   }
 }
 
@@ -167,6 +194,7 @@ std::vector<const TileKernels*> Runnable() {
   std::vector<const TileKernels*> sets = {&kScalarKernels, &kVector128Kernels};
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  if (!__builtin_cpu_supports("bmi2")) return sets;
   if (__builtin_cpu_supports("avx2")) sets.push_back(&kAvx2Kernels);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
@@ -190,7 +218,7 @@ int main(int argc, char** argv) {
     isthmus::Digest digest;
     isthmus::AddTransforms(*kernels, digest);
     isthmus::AddFlat(*kernels, digest);
-    isthmus::AddUnrank(*kernels, digest);
+    isthmus::AddSubsets(*kernels, digest);
     isthmus::AddFormulas(digest);
     char text[17];
     std::snprintf(text, sizeof(text), "%016" PRIx64, digest.hash());
