@@ -3,6 +3,8 @@
 //
 //   input := ranks:byte max_session_bytes:number op*
 //   op    := AttachOp:byte connection:byte, and what grammar.h says
+//
+// scripts/fuzz: -max_len=512
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -104,6 +106,11 @@ struct Encode {
   }
 };
 
+// Comparing vectors of std::byte goes byte by byte, slowly where each comparison is traced.
+bool Same(const Packet& a, const Packet& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
 void CheckDecoding(const Packet& packet) {
   const auto message = DecodeJobMessage(packet);
   if (!message.ok()) return CheckRefusal(message.status());
@@ -111,7 +118,7 @@ void CheckDecoding(const Packet& packet) {
   ISTHMUS_CHECK(canonical.size() == packet.size());
   const auto again = DecodeJobMessage(canonical);
   ISTHMUS_CHECK(again.ok() && again->index() == message->index());
-  ISTHMUS_CHECK(std::visit(Encode(), *again) == canonical);
+  ISTHMUS_CHECK(Same(std::visit(Encode(), *again), canonical));
 }
 
 // --- a model of the session ----------------------------------------------------------------------

@@ -5,6 +5,8 @@
 //   part := flags:byte first_chunk:number chunk_count:number size:number payload
 //
 // `place` is payload_input.h's; a part's first chunk is counted from the bucket's.
+//
+// scripts/fuzz: -max_len=1024
 #include <vector>
 
 #include "common/kernels/simd.h"

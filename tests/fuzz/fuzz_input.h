@@ -53,7 +53,7 @@ class Input {
   std::string Bytes(uint64_t size) {
     const auto taken = left_.first(static_cast<size_t>(std::min<uint64_t>(size, left_.size())));
     left_ = left_.subspan(taken.size());
-    return std::string(taken.begin(), taken.end());
+    return std::string(reinterpret_cast<const char*>(taken.data()), taken.size());
   }
 
  private:
@@ -101,6 +101,8 @@ class MemoryBound {
   MemoryBound& operator=(const MemoryBound&) = delete;
   // Raises the bound, for input that has arrived since.
   void Allow(uint64_t bytes);
+  // Lowers it again; no more than that may be held now.
+  void Disallow(uint64_t bytes);
 };
 
 // Says that something was decoded, so that a seed which is no longer valid is found out.

@@ -1,6 +1,8 @@
 // The layout that a worker declares: v1::Layout's bytes, FromProto and Layout::Create.
 //
 //   input := the bytes of a v1::Layout
+//
+// scripts/fuzz: -max_len=1024
 #include <google/protobuf/stubs/logging.h>
 
 #include <algorithm>

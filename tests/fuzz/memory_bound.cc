@@ -18,16 +18,20 @@ struct Watch {
 thread_local constinit Watch watch;
 uint64_t accepted = 0;
 
+// Ends the process if more is held than may be, after an allocation of `size`.
+void CheckBound(size_t size) noexcept {
+  if (watch.live <= watch.bound) return;
+  watch.on = false;
+  std::fprintf(stderr, "memory bound: %lld bytes allowed, %lld held after one more of %zu\n",
+               static_cast<long long>(watch.bound), static_cast<long long>(watch.live), size);
+  std::abort();
+}
+
 void* Allocate(size_t size) noexcept {
   void* block = std::malloc(size == 0 ? 1 : size);
   if (watch.on && block != nullptr) {
     watch.live += static_cast<int64_t>(malloc_usable_size(block));
-    if (watch.live > watch.bound) {
-      watch.on = false;
-      std::fprintf(stderr, "memory bound: %lld bytes allowed, %lld held after one more of %zu\n",
-                   static_cast<long long>(watch.bound), static_cast<long long>(watch.live), size);
-      std::abort();
-    }
+    CheckBound(size);
   }
   return block;
 }
@@ -66,6 +70,10 @@ MemoryBound::MemoryBound(uint64_t bytes) {
 MemoryBound::~MemoryBound() { watch.on = false; }
 
 void MemoryBound::Allow(uint64_t bytes) { watch.bound += static_cast<int64_t>(bytes); }
+void MemoryBound::Disallow(uint64_t bytes) {
+  watch.bound -= static_cast<int64_t>(bytes);
+  CheckBound(0);
+}
 
 void CountAccepted() { ++accepted; }
 uint64_t Accepted() { return accepted; }

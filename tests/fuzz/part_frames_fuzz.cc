@@ -3,11 +3,14 @@
 //   input := format:byte frame*
 //   frame := flags:byte [kNewIds: round bucket first_chunk chunk_count] [kOwnTotal: payload_bytes]
 //            [kOwnOffset: offset] [kExtra: lr_count] size:number [kRawData: bytes]
+//
+// scripts/fuzz: -max_len=256
 #include <optional>
 #include <string>
 
 #include "common/transport/convert.h"
 #include "server/rpc/part_assembler.h"
+#include "tests/fuzz/frame_data.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/fuzz/grammar.h"
 
@@ -18,9 +21,8 @@ constexpr PayloadFormat kFormats[] = {{Transform::kDct, 64, 4, ValueFormat::kBf1
                                       {Transform::kNone, 16, 16, ValueFormat::kF32},
                                       {Transform::kDct, 4096, 1, ValueFormat::kF32},
                                       {Transform::kDct, 64, 4, ValueFormat::kOneBit}};
-// Bucket 0 takes a few frames, bucket 1 less than one.
-constexpr ChunkRun kBuckets[] = {{0, 8192}, {8192, 7}};
-constexpr uint64_t kMaxData = kFrameBytes + 1;
+// Bucket 0 takes two frames in the second format, bucket 1 less than one.
+constexpr ChunkRun kBuckets[] = {{0, 1536}, {1536, 7}};
 
 absl::StatusOr<ChunkRun> BucketChunks(BucketIndex bucket) {
   if (bucket.value() < std::size(kBuckets)) return kBuckets[bucket.value()];
@@ -31,7 +33,8 @@ class Sender {
  public:
   explicit Sender(const PayloadFormat& format) : format_(format) {}
 
-  v1::PartFrame Next(Input& input) {
+  // The same frame each time, with other contents.
+  v1::PartFrame& Next(Input& input) {
     const uint8_t flags = input.Byte();
     if (flags & kNewIds) {
       frame_.set_round(input.Number());
@@ -46,13 +49,11 @@ class Sender {
     frame_.set_offset(flags & kOwnOffset ? input.Number() : offset_);
     frame_.clear_info();
     if (flags & kExtra) {
-      const uint64_t count = std::min<uint64_t>(input.Number(), 1 << 12);
+      const uint64_t count = std::min<uint64_t>(input.Number(), 2 * kMaxParameterGroups);
       frame_.mutable_info()->mutable_lr()->Resize(static_cast<int>(count), 0.5f);
       frame_.mutable_info()->mutable_weight_decay()->Resize(static_cast<int>(count), 0.25f);
     }
-    const uint64_t size = std::min(input.Number(), kMaxData);
-    frame_.set_data(flags & kRawData ? input.Bytes(size)
-                                     : std::string(size, static_cast<char>('a' + size % 26)));
+    data_.Read(input, (flags & kRawData) != 0, frame_.mutable_data());
     offset_ = frame_.offset() + frame_.data().size();
     return frame_;
   }
@@ -60,6 +61,7 @@ class Sender {
  private:
   const PayloadFormat format_;
   v1::PartFrame frame_;
+  FrameData data_;
   uint64_t offset_ = 0;
 };
 
@@ -82,15 +84,15 @@ void FuzzPartFrames(const uint8_t* bytes, size_t size) {
   const PayloadFormat format = kFormats[input.Byte() % std::size(kFormats)];
   const uint64_t largest = LargestPayloadBytes(format, kBuckets[0].count);
   if (format.has_indices()) IndexCoder::For(format.chunk_size, format.k);  // kept for ever
-  // The assembler's part and the copy to compare with, a frame here and one in the sender.
-  const MemoryBound bound(2 * largest + largest / 2 + 6 * kMaxData + (uint64_t{128} << 10));
   Sender sender(format);
+  std::string& data = ModelData();  // of the part begun
+  data.reserve(largest);
+  // The assembler's part, and a frame in the sender.
+  const MemoryBound bound(largest + largest / 4 + 2 * kMaxFrameData + (uint64_t{64} << 10));
   std::optional<PartAssembler> assembler(std::in_place, format, BucketChunks);
   v1::PartFrame begun;
-  std::string data;  // of the part begun
-  data.reserve(largest);
   while (!input.empty()) {
-    const v1::PartFrame frame = sender.Next(input);
+    v1::PartFrame& frame = sender.Next(input);
     const auto added = assembler->Add(frame);
     if (!added.ok()) {
       ISTHMUS_CHECK(added.status().code() == absl::StatusCode::kInvalidArgument);
@@ -100,8 +102,7 @@ void FuzzPartFrames(const uint8_t* bytes, size_t size) {
       continue;
     }
     if (frame.offset() == 0) {
-      begun = frame;
-      begun.clear_data();
+      CopyHead(frame, &begun);
       data.clear();
     }
     ISTHMUS_CHECK(frame.offset() == data.size() && frame.data().size() <= kFrameBytes);

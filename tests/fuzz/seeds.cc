@@ -12,6 +12,7 @@
 #include "common/transport/convert.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/fuzz/grammar.h"
+#include "tests/fuzz/index_sizes.h"
 #include "tests/fuzz/payload_input.h"
 #include "tests/worker/jobs/packets.h"
 
@@ -65,31 +66,34 @@ void WriteLayouts() {
 
 // One frame of `size` pattern bytes that begins a part.
 void BeginPart(Output& out, uint64_t first_chunk, uint64_t chunk_count, uint64_t size) {
-  out.Byte(kNewIds | kBegins | kExtra).Number(3).Number(first_chunk < 8192 ? 0 : 1);
+  out.Byte(kNewIds | kBegins | kExtra).Number(3).Number(first_chunk < 1536 ? 0 : 1);
   out.Number(first_chunk).Number(chunk_count).Number(1).Number(size);
 }
 
 void WritePartFrames() {
   const uint64_t small = PayloadBytes({Transform::kDct, 64, 4, ValueFormat::kBf16}, 7);
   Output one;
-  BeginPart(one.Byte(0), 8192, 7, small);
+  BeginPart(one.Byte(0), 1536, 7, small);
   Write("part_frames", "valid_one_frame", one.bytes());
-  Output three;
-  BeginPart(three.Byte(0), 0, 8192, 65536);
-  const uint64_t large = PayloadBytes({Transform::kDct, 64, 4, ValueFormat::kBf16}, 8192);
-  three.Byte(0).Number(large - 65536);
-  Write("part_frames", "valid_two_frames", three.bytes());
+  Output two;
+  BeginPart(two.Byte(1), 0, 1536, kFrameBytes);
+  const uint64_t large = PayloadBytes({Transform::kNone, 16, 16, ValueFormat::kF32}, 1536);
+  two.Byte(0).Number(large - kFrameBytes);
+  Write("part_frames", "valid_two_frames", two.bytes());
   Output parts;
   parts.Byte(2);
   BeginPart(parts, 0, 100, 20);  // dropped by the next
-  BeginPart(parts, 8193, 3, PayloadBytes({Transform::kDct, 4096, 1, ValueFormat::kF32}, 3));
-  BeginPart(parts, 8192, 2, 10);
+  BeginPart(parts, 1537, 3, PayloadBytes({Transform::kDct, 4096, 1, ValueFormat::kF32}, 3));
+  BeginPart(parts, 1536, 2, 10);
   parts.Byte(kRawData).Number(5).Bytes("hello").Byte(kOwnOffset).Number(14).Number(1);
   Write("part_frames", "valid_parts", parts.bytes());
   Output wrong;
   wrong.Byte(1).Byte(kNewIds | kBegins | kOwnTotal);
-  wrong.Number(1).Number(1).Number(8192).Number(7).Number(~uint64_t{0}).Number(1);
+  wrong.Number(1).Number(1).Number(1536).Number(7).Number(~uint64_t{0}).Number(1);
   Write("part_frames", "declares_too_much", wrong.bytes());
+  Output oversize;
+  BeginPart(oversize.Byte(1), 0, 1536, kFrameBytes + 1);
+  Write("part_frames", "oversize", oversize.bytes());
 }
 
 void WriteUpdateFrames() {
@@ -111,9 +115,25 @@ void WriteUpdateFrames() {
   two.Byte(kRawData).Number(bytes.size() - 40).Bytes(bytes.substr(40));
   two.Byte(0).Number(0);  // one too many
   Write("update_frames", "valid_two_frames", two.bytes());
-  Output large;
-  large.Byte(kNewIds | kOwnTotal | kBegins).Number(6).Number(uint64_t{1} << 31).Number(65536);
-  Write("update_frames", "declares_too_much", large.bytes());
+  v1::Update unmerged;
+  ToProto(header, &unmerged);
+  unmerged.add_contributions()->add_parts(Pattern(20));
+  unmerged.add_contributions()->set_contributor(1);
+  const std::string parts = unmerged.SerializeAsString();
+  Output left;
+  left.Byte(kNewIds | kOwnTotal | kBegins | kRawData).Number(5).Number(parts.size());
+  left.Number(parts.size()).Bytes(parts);
+  Write("update_frames", "valid_contributions", left.bytes());
+  Output large;  // a payload of two frames, of which the input has only what is before it
+  std::string whole = bytes.substr(0, bytes.size() - 62);
+  whole += std::string("\x4a\x80\x80\x05", 4);  // field 9, 81920 bytes
+  large.Byte(kNewIds | kOwnTotal | kBegins | kRawData).Number(5).Number(whole.size() + 81920);
+  large.Number(whole.size()).Bytes(whole);
+  large.Byte(0).Number(kFrameBytes).Byte(0).Number(81920 - kFrameBytes);
+  Write("update_frames", "valid_three_frames", large.bytes());
+  Output much;
+  much.Byte(kNewIds | kOwnTotal | kBegins).Number(6).Number(uint64_t{1} << 31).Number(kFrameBytes);
+  Write("update_frames", "declares_too_much", much.bytes());
 }
 
 void WriteSnapshotFrames() {
@@ -122,9 +142,9 @@ void WriteSnapshotFrames() {
   one.Number(2).Number(3).Number(4).Number(100).Bytes(Pattern(100));
   Write("snapshot_frames", "valid_one_frame", one.bytes());
   Output more;
-  more.Number(150000).Byte(kNewIds | kBegins | kExtra).Number(4).Number(9).Number(3);
-  more.Number(1).Number(3).Number(65536).Byte(0).Number(65536).Byte(0).Number(150001 - 131072);
-  more.Byte(kBegins).Number(65536);
+  more.Number(14999).Byte(kNewIds | kBegins | kExtra).Number(4).Number(9).Number(3);
+  more.Number(1).Number(3).Number(6000).Byte(0).Number(6000).Byte(0).Number(15000 - 12000);
+  more.Byte(kBegins).Number(6000);
   Write("snapshot_frames", "valid_three_frames", more.bytes());
   Output wrong;
   wrong.Number(99).Byte(kBegins | kWrongCrc | kRawData).Number(4).Bytes("data").Number(77);
@@ -288,9 +308,13 @@ void WriteUpdatePayloads() {
 // --- index_coding ------------------------------------------------------------------------------
 
 void WriteIndexCodings() {
-  const std::pair<uint32_t, uint32_t> sizes[] = {{64, 4},   {16, 1},  {64, 12}, {128, 32},
-                                                 {256, 40}, {512, 3}, {2, 1},   {64, 63}};
-  for (const auto& [chunk_size, k] : sizes) {
+  const std::vector<IndexSize> sizes = IndexSizes();
+  const auto number = [&](const IndexSize& size) {
+    return static_cast<uint8_t>(std::ranges::find(sizes, size) - sizes.begin());
+  };
+  constexpr IndexSize kSizes[] = {{64, 4},  {16, 1}, {64, 12}, {128, 32},  {256, 40},
+                                  {512, 3}, {2, 1},  {64, 63}, {4096, 16}, {65536, 1}};
+  for (const auto& [chunk_size, k] : kSizes) {
     const IndexCoder coder(chunk_size, k);
     std::vector<std::byte> bits(BytesForBits(3 * static_cast<uint64_t>(coder.bits())));
     BitWriter writer(bits.data(), bits.data() + bits.size());
@@ -302,12 +326,12 @@ void WriteIndexCodings() {
     }
     writer.Finish();
     Output out;
-    out.Number(chunk_size - 2).Number(k - 1).Byte(0);
+    out.Byte(number({chunk_size, k})).Byte(0);
     for (const std::byte byte : bits) out.Byte(std::to_integer<uint8_t>(byte));
     const std::string name = std::to_string(chunk_size) + "_" + std::to_string(k);
     Write("index_coding", "valid_" + name, out.bytes());
     Output high;  // ranks beyond the last
-    high.Number(chunk_size - 2).Number(k - 1).Byte(3).Bytes(std::string(bits.size() + 1, '\xff'));
+    high.Byte(number({chunk_size, k})).Byte(3).Bytes(std::string(bits.size() + 1, '\xff'));
     Write("index_coding", "high_" + name, high.bytes());
   }
 }

@@ -4,10 +4,13 @@
 //   frame := flags:byte [kNewIds: transfer sequence round] [kOwnTotal: total_bytes]
 //            [kOwnOffset: offset] [kExtra: rounds:number round*] size:number [kRawData: bytes]
 //            [kWrongCrc: crc32c]
+//
+// scripts/fuzz: -max_len=256
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "tests/fuzz/frame_data.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/fuzz/grammar.h"
 #include "worker/daemon/snapshot_relay.h"
@@ -16,14 +19,14 @@
 namespace isthmus::fuzz {
 namespace {
 
-constexpr uint64_t kMaxState = 3 * kFrameBytes;  // of a group here
-constexpr uint64_t kMaxData = kFrameBytes + 1;
+constexpr uint64_t kMaxState = uint64_t{16} << 10;  // of a group here
 
 class Sender {
  public:
   explicit Sender(uint64_t state_bytes) : state_bytes_(state_bytes) {}
 
-  v1::SnapshotFrame Next(Input& input) {
+  // The same frame each time, with other contents.
+  v1::SnapshotFrame& Next(Input& input) {
     const uint8_t flags = input.Byte();
     if (flags & kNewIds) {
       frame_.set_transfer(input.Number());
@@ -39,9 +42,7 @@ class Sender {
         frame_.add_applied_rounds(input.Number());
       }
     }
-    const uint64_t size = std::min(input.Number(), kMaxData);
-    frame_.set_data(flags & kRawData ? input.Bytes(size)
-                                     : std::string(size, static_cast<char>('a' + size % 26)));
+    data_.Read(input, (flags & kRawData) != 0, frame_.mutable_data());
     frame_.set_crc32c(flags & kWrongCrc ? static_cast<uint32_t>(input.Number())
                                         : SnapshotCrc(frame_.data()));
     offset_ = frame_.offset() + frame_.data().size();
@@ -51,6 +52,7 @@ class Sender {
  private:
   const uint64_t state_bytes_;
   v1::SnapshotFrame frame_;
+  FrameData data_{2 * kMaxState};
   uint64_t offset_ = 0;
 };
 
@@ -66,7 +68,8 @@ absl::StatusOr<std::optional<WholeSnapshot>> Hear(v1::SnapshotFrame frame, uint6
 // A whole snapshot cut up again is the same frames to a joiner: its image and all that goes with
 // it.
 void CheckRelay(const WholeSnapshot& whole, Round round) {
-  OutgoingSnapshot out(whole.transfer, whole.sequence, round, whole.applied_rounds, kFrameBytes);
+  OutgoingSnapshot out(whole.transfer, whole.sequence, round, whole.applied_rounds,
+                       1 + whole.image->bytes.size() / 3);  // up to three pieces
   out.SetImage(StateImage{whole.image->bytes});
   IncomingSnapshot in;
   while (auto piece = out.Next()) {
@@ -87,16 +90,16 @@ void CheckRelay(const WholeSnapshot& whole, Round round) {
 void FuzzSnapshotFrames(const uint8_t* bytes, size_t size) {
   Input input(bytes, size);
   const uint64_t state_bytes = 1 + input.Number() % kMaxState;
-  // The state being put together, the copy to compare with, and twice that for the relay; frames;
-  // rounds, a byte of input each.
-  const MemoryBound bound(6 * state_bytes + 8 * kMaxData + (uint64_t{64} << 10) + 64 * size);
   Sender sender(state_bytes);
+  std::string& data = ModelData();
+  data.reserve(state_bytes);
+  // The state being put together, and thrice that for the relay; a frame in the sender and one on
+  // its way; rounds, a byte of input each.
+  const MemoryBound bound(5 * state_bytes + 3 * kMaxFrameData + (uint64_t{64} << 10) + 64 * size);
   std::optional<IncomingSnapshot> incoming(std::in_place);
   v1::SnapshotFrame begun;
-  std::string data;
-  data.reserve(state_bytes);
   while (!input.empty()) {
-    const v1::SnapshotFrame frame = sender.Next(input);
+    v1::SnapshotFrame& frame = sender.Next(input);
     const auto added = Hear(frame, state_bytes, *incoming);
     if (!added.ok()) {
       CheckRefusal(added.status());
@@ -105,8 +108,7 @@ void FuzzSnapshotFrames(const uint8_t* bytes, size_t size) {
       continue;
     }
     if (frame.offset() == 0) {
-      begun = frame;
-      begun.clear_data();
+      CopyHead(frame, &begun);
       data.clear();
     }
     ISTHMUS_CHECK(frame.crc32c() == SnapshotCrc(frame.data()));

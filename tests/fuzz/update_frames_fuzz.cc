@@ -3,10 +3,13 @@
 //   input := frame*
 //   frame := flags:byte [kNewIds: sequence] [kOwnTotal: update_bytes] [kOwnOffset: offset]
 //            [kExtra: peer_wait_micros] size:number [kRawData: bytes]
+//
+// scripts/fuzz: -max_len=512
 #include <optional>
 #include <string>
 
 #include "common/transport/convert.h"
+#include "tests/fuzz/frame_data.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/fuzz/grammar.h"
 #include "worker/rpc/update_assembler.h"
@@ -14,26 +17,29 @@
 namespace isthmus::fuzz {
 namespace {
 
-constexpr uint64_t kMaxBytes = 3 * kFrameBytes;  // of an update here
-constexpr uint64_t kMaxData = kFrameBytes + 1;
+constexpr uint64_t kMaxBytes = kFrameBytes + kFrameBytes / 2;  // of an update here
+// What protobuf reserves, at most, for a string in a nested message that says it is longer than
+// what follows. It frees it as it finds out, so that this is not held after.
+constexpr uint64_t kProtobufReserves = 50'000'000 + 4096;
 
 class Sender {
  public:
-  v1::UpdateFrame Next(Input& input) {
+  // The same frame each time, with other contents.
+  v1::UpdateFrame& Next(Input& input) {
     const uint8_t flags = input.Byte();
     if (flags & kNewIds) frame_.set_sequence(input.Number());
     if (flags & kOwnTotal) frame_.set_update_bytes(input.Number());
     if (flags & kBegins) offset_ = 0;
     frame_.set_offset(flags & kOwnOffset ? input.Number() : offset_);
     frame_.set_peer_wait_micros(flags & kExtra ? input.Number() : 0);
-    const uint64_t size = std::min(input.Number(), kMaxData);
-    frame_.set_data(flags & kRawData ? input.Bytes(size) : std::string(size, '\0'));
+    data_.Read(input, (flags & kRawData) != 0, frame_.mutable_data());
     offset_ = frame_.offset() + frame_.data().size();
     return frame_;
   }
 
  private:
   v1::UpdateFrame frame_;
+  FrameData data_;
   uint64_t offset_ = 0;
 };
 
@@ -44,28 +50,32 @@ void CheckWhole(const v1::Update& update, const v1::UpdateFrame& begun, const st
   ISTHMUS_CHECK(expected.SerializeAsString() == update.SerializeAsString());
   const UpdateHeader header = FromProto(update);
   ISTHMUS_CHECK(header.sequence.value() == update.sequence());
-  v1::Update again;
-  ToProto(header, &again);
-  again.set_payload(update.payload());
   v1::Update known = update;
   known.DiscardUnknownFields();
+  v1::Update again;  // the header, and what is none of its
+  ToProto(header, &again);
+  again.set_payload(known.payload());
+  *again.mutable_contributions() = known.contributions();
   ISTHMUS_CHECK(again.SerializeAsString() == known.SerializeAsString());
 }
 
 void FuzzUpdateFrames(const uint8_t* bytes, size_t size) {
   Input input(bytes, size);
-  // The assembler's bytes, growing; the copy to compare with; frames. Then what parsing makes of
-  // it, the largest of which are empty contributors: 2 bytes that become a message.
-  const MemoryBound bound(5 * kMaxBytes + 6 * kMaxData + (uint64_t{128} << 10) + 256 * size);
   Sender sender;
+  std::string& data = ModelData();  // of the update begun
+  data.reserve(kMaxBytes);
+  // The assembler's bytes, growing; a frame in the sender; copies in CheckWhole(). Then what
+  // parsing makes of it, the largest of which are empty contributors: 2 bytes that become a
+  // message.
+  MemoryBound bound(8 * kMaxBytes + 2 * kMaxFrameData + (uint64_t{64} << 10) + 256 * size);
   std::optional<UpdateAssembler> assembler(std::in_place, kMaxBytes);
   v1::UpdateFrame begun;
-  std::string data;  // of the update begun
-  data.reserve(kMaxBytes);
   bool whole = true;  // nothing has been begun that is still to be completed
   while (!input.empty()) {
-    const v1::UpdateFrame frame = sender.Next(input);
+    v1::UpdateFrame& frame = sender.Next(input);
+    bound.Allow(kProtobufReserves);
     const auto added = assembler->Add(frame);
+    bound.Disallow(kProtobufReserves);
     if (!added.ok()) {
       ISTHMUS_CHECK(added.status().code() == absl::StatusCode::kDataLoss);
       CheckRefusal(added.status());
@@ -74,8 +84,7 @@ void FuzzUpdateFrames(const uint8_t* bytes, size_t size) {
       continue;
     }
     if (frame.offset() == 0) {
-      begun = frame;
-      begun.clear_data();
+      CopyHead(frame, &begun);
       data.clear();
       whole = false;
     }

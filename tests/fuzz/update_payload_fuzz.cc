@@ -1,4 +1,6 @@
 // Payloads of updates. The input is that of payload_input.h.
+//
+// scripts/fuzz: -max_len=1024
 #include <span>
 #include <vector>
 
