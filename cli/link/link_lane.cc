@@ -11,9 +11,14 @@ namespace {
 
 absl::Time Now() { return Clock::Real().Now(); }
 
+// Loopback's segments have 64 KiB. A sender whose next one never fits the window only probes it,
+// and after a while takes the connection for dead.
+constexpr double kLeastSocketBufferBytes = 256.0 * 1024;
+
 int ChooseSocketBufferBytes(double bits_per_second) {
   if (std::isinf(bits_per_second)) return 0;
-  return static_cast<int>(std::clamp(bits_per_second / 8 * 0.010, 32.0 * 1024, 1024.0 * 1024));
+  return static_cast<int>(
+      std::clamp(bits_per_second / 8 * 0.010, kLeastSocketBufferBytes, 1024.0 * 1024));
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ class LinkLane : public std::enable_shared_from_this<LinkLane> {
 
   const LinkShaper& shaper() const { return shaper_; }
   // For SO_RCVBUF and SO_SNDBUF at both ends, so that the kernel's buffers do not hide the link: 10
-  // ms of the rate. 0: leave the system's default.
+  // ms of the rate, but several of loopback's segments. 0: leave the system's default.
   int socket_buffer_bytes() const { return socket_buffer_bytes_; }
   // Every byte ever sent into the lane. Thread-safe.
   uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }

@@ -23,6 +23,18 @@ std::optional<double> Number(const nlohmann::json& json, const char* key) {
   return it->get<double>();
 }
 
+std::vector<CurvePoint> Curve(const nlohmann::json& report) {
+  std::vector<CurvePoint> curve;
+  const auto it = report.find("validation_curve");
+  if (it == report.end() || !it->is_array()) return curve;
+  for (const nlohmann::json& point : *it) {
+    const std::optional<double> step = Number(point, "step");
+    const std::optional<double> loss = Number(point, "loss");
+    if (step && loss) curve.push_back({.step = static_cast<uint64_t>(*step), .loss = *loss});
+  }
+  return curve;
+}
+
 }  // namespace
 
 const GroupView* RunView::Group(uint32_t group_id) const {
@@ -78,6 +90,7 @@ absl::StatusOr<JobReport> ParseJobReport(const std::string& json) {
   report.parameters = static_cast<uint64_t>(Number(object, "parameters").value_or(0));
   report.tokens_per_step = static_cast<uint64_t>(Number(object, "tokens_per_step").value_or(0));
   report.validation_loss = Number(object, "validation_loss");
+  report.validation_curve = Curve(object);
   report.unigram_entropy = Number(object, "unigram_entropy");
   report.step_seconds = Number(object, "step_seconds").value_or(0);
   report.compute_seconds = Number(object, "compute_seconds").value_or(0);

@@ -54,10 +54,18 @@ RunView MakeRunView(const v1::GetStatusReply& status);
 bool AllHashed(const RunView& view, int sites, uint64_t round);
 
 // What isthmus-lm --report writes; the keys that a rehearsal uses.
+struct CurvePoint {
+  uint64_t step = 0;
+  double loss = 0;
+
+  friend bool operator==(const CurvePoint&, const CurvePoint&) = default;
+};
+
 struct JobReport {
   uint64_t parameters = 0;
   uint64_t tokens_per_step = 0;  // of one rank
   std::optional<double> validation_loss;
+  std::vector<CurvePoint> validation_curve;  // on the way, where the job was told to measure it
   std::optional<double> unigram_entropy;
   double step_seconds = 0;  // medians
   double compute_seconds = 0;

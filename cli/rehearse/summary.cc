@@ -45,6 +45,7 @@ void FillReported(const DeploymentResult& main, Summary* summary) {
     tokens_per_step += report.tokens_per_step * static_cast<uint64_t>(summary->ranks[site]);
     // Replicas are identical, so the first site speaks for all.
     if (!summary->validation_loss) summary->validation_loss = report.validation_loss;
+    if (summary->validation_curve.empty()) summary->validation_curve = report.validation_curve;
     if (!summary->unigram_entropy) summary->unigram_entropy = report.unigram_entropy;
     if (summary->sample.empty()) summary->sample = report.sample;
     if (summary->parameters == 0) summary->parameters = report.parameters;
@@ -82,6 +83,14 @@ void FillBytes(const DeploymentResult& main, Summary* summary) {
 template <typename T>
 nlohmann::ordered_json OrNull(const std::optional<T>& value) {
   return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+}
+
+nlohmann::ordered_json CurveJson(const std::vector<CurvePoint>& curve) {
+  auto json = nlohmann::ordered_json::array();
+  for (const CurvePoint& point : curve) {
+    json.push_back({{"step", point.step}, {"loss", point.loss}});
+  }
+  return json;
 }
 
 // 0 stands for "not measured".
@@ -142,6 +151,7 @@ std::string SummaryJson(const Summary& summary) {
       {"values", summary.values},
       {"seed", summary.seed},
       {"validation_loss", OrNull(summary.validation_loss)},
+      {"validation_curve", CurveJson(summary.validation_curve)},
       {"unigram_entropy", OrNull(summary.unigram_entropy)},
       {"hashes_equal", summary.hashes_equal},
       {"hashes", summary.hashes},

@@ -36,6 +36,7 @@ struct Summary {
   std::string values;
   uint64_t seed = 0;
   std::optional<double> validation_loss;
+  std::vector<CurvePoint> validation_curve;  // empty unless the job was told to measure it
   std::optional<double> unigram_entropy;
   bool hashes_equal = false;
   std::vector<std::string> hashes;  // per site, 16 hex digits; empty if not reported in time

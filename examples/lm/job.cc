@@ -98,6 +98,7 @@ Report MakeReport(const Options& options, const Text& text, const Trainer& train
   report.steps = trainer.steps().size();
   report.tokens_per_step = uint64_t(options.trainer.batch) * options.trainer.model.context;
   report.figures = Summarise(trainer.steps());
+  report.validation_curve = ValidationCurve(trainer.steps());
   report.unigram_entropy = text.UnigramEntropy();
   return report;
 }

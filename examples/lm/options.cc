@@ -94,7 +94,8 @@ void AddOutputFlags(CLI::App* app, Options* options, bool* quiet) {
       ->group(group);
   app->add_flag("--quiet", *quiet, "No progress, no summary")->group(group);
   app->add_option("--validate-every", options->trainer.validate_every,
-                  "Steps between validations by rank 0, for which all others wait (0: none)")
+                  "Steps between validations by rank 0 of the first site, for which all others "
+                  "wait (0: none)")
       ->capture_default_str()
       ->group(group);
   app->add_option("--sample", options->sample.bytes, "Bytes of text to write at the end")

@@ -26,6 +26,7 @@ std::string ToJson(const Report& report) {
       {"tokens_total", report.tokens_per_step * report.steps},
       {"train_loss", figures.train_loss},
       {"validation_loss", nullptr},
+      {"validation_curve", nlohmann::ordered_json::array()},
       {"unigram_entropy", report.unigram_entropy},
       {"uniform_entropy", std::log(double{kSymbols})},
       {"step_seconds", figures.step},
@@ -40,6 +41,9 @@ std::string ToJson(const Report& report) {
       {"sample", absl::CHexEscape(report.sample)},
   };
   if (report.validation_loss.has_value()) json["validation_loss"] = *report.validation_loss;
+  for (const CurvePoint& point : report.validation_curve) {
+    json["validation_curve"].push_back({{"step", point.step}, {"loss", point.loss}});
+  }
   return json.dump(2) + "\n";
 }
 

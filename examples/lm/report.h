@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "examples/lm/parameter_service.h"
 #include "examples/lm/step_record.h"
@@ -19,6 +20,7 @@ struct Report {
   uint64_t tokens_per_step = 0;  // of this rank
   StepFigures figures;
   std::optional<float> validation_loss;  // none where the job was stopped
+  std::vector<CurvePoint> validation_curve;
   double unigram_entropy = 0;
   std::string sample;
 };

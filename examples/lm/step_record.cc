@@ -63,6 +63,14 @@ StepFigures Summarise(const std::vector<StepRecord>& steps) {
   return figures;
 }
 
+std::vector<CurvePoint> ValidationCurve(const std::vector<StepRecord>& steps) {
+  std::vector<CurvePoint> curve;
+  for (const StepRecord& step : steps) {
+    if (step.validation_loss.has_value()) curve.push_back({step.round, *step.validation_loss});
+  }
+  return curve;
+}
+
 std::string CurveCsv(const std::vector<StepRecord>& steps) {
   std::string csv = "step,loss,seconds,blocked,validation_loss\n";
   for (const StepRecord& step : steps) {

@@ -42,6 +42,14 @@ struct StepFigures {
 // All zero without steps.
 StepFigures Summarise(const std::vector<StepRecord>& steps);
 
+struct CurvePoint {
+  uint64_t step = 0;  // the run's
+  float loss = 0;
+};
+
+// Where validation loss was measured on the way.
+std::vector<CurvePoint> ValidationCurve(const std::vector<StepRecord>& steps);
+
 // One line per step: step,loss,seconds,blocked,validation_loss, the last empty where not measured.
 std::string CurveCsv(const std::vector<StepRecord>& steps);
 

@@ -34,6 +34,25 @@ float ValidationLoss(const Text& text, Model<float>* model, Batch* batch) {
   return static_cast<float>(sum / kValidationWindows);
 }
 
+bool ClipGradients(const std::vector<TensorSpec>& tensors, const std::vector<float*>& gradients,
+                   double clip) {
+  double squares = 0;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const float* g = gradients[i];
+    squares += LaneSum<float>(tensors[i].size(), [g](int64_t j) { return g[j] * g[j]; });
+  }
+  const double norm = std::sqrt(squares);
+  if (!std::isfinite(norm)) return false;
+  if (clip == 0 || norm <= clip) return true;
+  const float scale = static_cast<float>(clip / norm);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    float* g = gradients[i];
+    const int64_t size = tensors[i].size();
+    for (int64_t j = 0; j < size; ++j) g[j] *= scale;
+  }
+  return true;
+}
+
 Trainer::Trainer(const TrainerOptions& options, const Text& text, ParameterService* service)
     : options_(options),
       text_(text),
@@ -99,9 +118,9 @@ absl::Status Trainer::Train(int* failures) {
     if (!output->applied) continue;
     standing_ = service_->standing();
     standing_.round = record.round = output->round;
-    const bool validate =
-        options_.validate_every != 0 && record.round % options_.validate_every == 0;
-    if (validate && standing_.rank == 0) {
+    // Replicas are equal, so one rank speaks for all.
+    const bool validates = standing_.group_index == 0 && standing_.rank == 0;
+    if (validates && options_.validate_every != 0 && record.round % options_.validate_every == 0) {
       record.validation_loss = ValidationLoss(text_, &model_, &validation_batch_);
     }
     steps_.push_back(record);
@@ -125,7 +144,8 @@ absl::StatusOr<StepOutput> Trainer::Step(StepRecord* record) {
   input.learning_rate.fill(LearningRate(schedule, standing_.round));
   input.weight_decay.fill(0.0f);
   input.weight_decay[kDecayedGroup] = static_cast<float>(options_.weight_decay);
-  input.skip = !std::isfinite(record->loss) || !ClipGradients();
+  input.skip = !std::isfinite(record->loss) ||
+               !ClipGradients(tensors_, service_->gradients(), options_.clip);
   input.samples = batch_.inputs.size();
   input.loss = record->loss;
   absl::StatusOr<StepOutput> output = service_->Step(input);
@@ -136,25 +156,6 @@ absl::StatusOr<StepOutput> Trainer::Step(StepRecord* record) {
   record->link_wait_seconds = output->link_wait_seconds;
   record->seconds = step_watch.Seconds();
   return output;
-}
-
-bool Trainer::ClipGradients() {
-  const std::vector<float*>& gradients = service_->gradients();
-  double squares = 0;
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    const float* g = gradients[i];
-    squares += LaneSum<float>(tensors_[i].size(), [g](int64_t j) { return g[j] * g[j]; });
-  }
-  const double norm = std::sqrt(squares);
-  if (!std::isfinite(norm)) return false;
-  if (options_.clip == 0 || norm <= options_.clip) return true;
-  const float scale = static_cast<float>(options_.clip / norm);
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    float* g = gradients[i];
-    const int64_t size = tensors_[i].size();
-    for (int64_t j = 0; j < size; ++j) g[j] *= scale;
-  }
-  return true;
 }
 
 void Trainer::Log(const StepRecord& record) const {

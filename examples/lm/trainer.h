@@ -30,7 +30,7 @@ struct TrainerOptions {
   int reattach = 3;                                  // attempts in a row, once training has begun
   absl::Duration reattach_delay = absl::Seconds(1);  // before the first; doubles up to 30 s
   uint64_t log_every = 20;      // steps between lines on stderr, of rank 0; 0: none
-  uint64_t validate_every = 0;  // steps between validations, of rank 0; 0: none
+  uint64_t validate_every = 0;  // steps between validations, of the first group's rank 0; 0: none
 };
 
 // The windows that every site validates with.
@@ -38,6 +38,11 @@ inline constexpr int kValidationWindows = 256;
 
 // Mean loss over them with whatever `model` is bound to.
 float ValidationLoss(const Text& text, Model<float>* model, Batch* batch);
+
+// Scales `gradients`, one pointer per tensor, down to norm `clip`; 0: any norm. False where they
+// are not finite, and then leaves them.
+bool ClipGradients(const std::vector<TensorSpec>& tensors, const std::vector<float*>& gradients,
+                   double clip);
 
 // Single-threaded. Takes all its memory before the first step, but for the records.
 class Trainer {
@@ -64,8 +69,6 @@ class Trainer {
   absl::Status Train(int* failures);
   bool Done() const;
   absl::StatusOr<StepOutput> Step(StepRecord* record);
-  // Scales the gradients down to options.clip. False where they are not finite.
-  bool ClipGradients();
   void Log(const StepRecord& record) const;
 
   const TrainerOptions options_;

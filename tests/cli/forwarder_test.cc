@@ -3,6 +3,9 @@
 #include "cli/link/forwarder.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <asio.hpp>
@@ -129,6 +132,28 @@ INSTANTIATE_TEST_SUITE_P(Rates, ForwarderRateTest,
                          ::testing::Values(RateCase{"1mbit/20ms", 1e6},
                                            RateCase{"10mbit/40ms", 10e6}, RateCase{"50mbit", 50e6},
                                            RateCase{"200mbit/5ms", 200e6}));
+
+// gRPC sets this timeout from its keepalive. A receive buffer below loopback's segments of 64 KiB
+// leaves the sender probing a window that never fits its next one, which counts as no progress.
+TEST_F(ForwarderTest, ABusyLinkLooksAliveToTheKernel) {
+  StartForwarder("8mbit/1ms");
+  Tcp::socket client = Connect();
+  Tcp::socket server = Accept();
+  const int timeout_ms = 1500;
+  setsockopt(client.native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
+             sizeof(timeout_ms));
+  std::string sent(4'000'000, 'x');  // 4 s
+  auto sender = std::async(std::launch::async, [&] {
+    asio::error_code error;
+    asio::write(client, asio::buffer(sent), error);
+    return error;
+  });
+  asio::error_code error;
+  std::string received(sent.size(), 0);
+  asio::read(server, asio::buffer(received), error);
+  EXPECT_FALSE(error) << error.message();
+  EXPECT_FALSE(sender.get());
+}
 
 TEST_F(ForwarderTest, DirectionsHaveTheirOwnRate) {
   StartForwarder("4mbit:16mbit/1ms");

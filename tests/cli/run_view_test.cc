@@ -1,11 +1,15 @@
 #include "cli/rehearse/run_view.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "isthmus/v1/control.pb.h"
 
 namespace isthmus {
 namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 v1::GetStatusReply TwoGroups(uint64_t hash_round) {
   v1::GetStatusReply status;
@@ -41,18 +45,25 @@ TEST(RunViewTest, P22HashesCountAtTheSameRoundOnly) {
 TEST(JobReportTest, ReadsWhatTheJobWrites) {
   const absl::StatusOr<JobReport> report = ParseJobReport(
       R"({"parameters": 1000, "tokens_per_step": 512, "validation_loss": 2.25,
+          "validation_curve": [{"step": 25, "loss": 3.5}, {"step": 50, "loss": 2.5}],
           "step_seconds": 0.5, "compute_seconds": 0.25, "communication_ratio": 0.1,
           "sample": "a\\n\\xff"})");
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_EQ(report->parameters, 1000u);
   EXPECT_EQ(report->tokens_per_step, 512u);
   EXPECT_EQ(report->validation_loss, 2.25);
+  EXPECT_THAT(report->validation_curve, ElementsAre(CurvePoint{25, 3.5}, CurvePoint{50, 2.5}));
   EXPECT_FALSE(report->unigram_entropy.has_value());
   EXPECT_EQ(report->sample, "a\n\xff");
 }
 
 TEST(JobReportTest, BearsNullsAndRefusesGarbage) {
   EXPECT_FALSE(ParseJobReport(R"({"validation_loss": null})")->validation_loss.has_value());
+  EXPECT_TRUE(ParseJobReport(R"({"validation_curve": null})")->validation_curve.empty());
+  // A loss that is not finite is null in JSON.
+  EXPECT_THAT(ParseJobReport(R"({"validation_curve": [7, {"step": 5, "loss": null}, {"loss": 1}]})")
+                  ->validation_curve,
+              IsEmpty());
   EXPECT_FALSE(ParseJobReport("").ok());
   EXPECT_FALSE(ParseJobReport("{").ok());
   EXPECT_FALSE(ParseJobReport("[1]").ok());

@@ -29,6 +29,7 @@ DeploymentResult Result(double step_seconds) {
     JobReport report;
     report.tokens_per_step = 1000;
     report.validation_loss = 2.5;
+    report.validation_curve = {{100, 3.0 + id}, {200, 2.0 + id}};
     report.unigram_entropy = 3.25;
     report.step_seconds = step_seconds + 0.01 * id;
     report.compute_seconds = 0.1;
@@ -109,6 +110,7 @@ TEST(SummaryTest, JsonHasTheAgreedKeys) {
                           "values",
                           "seed",
                           "validation_loss",
+                          "validation_curve",
                           "unigram_entropy",
                           "hashes_equal",
                           "hashes",
@@ -135,6 +137,12 @@ TEST(SummaryTest, JsonHasTheAgreedKeys) {
   EXPECT_EQ(json["hashes"][0], "0000000000abcdef");
   EXPECT_EQ(json["sites"], 2);
   EXPECT_EQ(json["links"][1], "10mbit/40ms");
+}
+
+TEST(SummaryTest, TheFirstSitesCurveSpeaksForAll) {
+  const auto json = nlohmann::json::parse(SummaryJson(Summarize(Options(), Result(0.1), nullptr)));
+  EXPECT_EQ(json["validation_curve"], nlohmann::json::parse(R"([{"step": 100, "loss": 4.0},
+                                                                {"step": 200, "loss": 3.0}])"));
 }
 
 TEST(SummaryTest, JsonSaysNullForWhatWasNotMeasured) {

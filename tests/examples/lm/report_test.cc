@@ -18,6 +18,16 @@ TEST(ReportTest, IsJsonWhateverTheSamplesBytes) {
   EXPECT_EQ(json["sample"], "\\xff\\n\\\"quoted\\\"\\x01");
 }
 
+TEST(ReportTest, HasTheValidationCurve) {
+  Report report;
+  EXPECT_EQ(nlohmann::json::parse(ToJson(report))["validation_curve"], nlohmann::json::array());
+  report.validation_curve = {{25, 3.5f}, {50, 2.5f}};
+  const nlohmann::json json = nlohmann::json::parse(ToJson(report));
+  EXPECT_EQ(json["validation_curve"].size(), 2u);
+  EXPECT_EQ(json["validation_curve"][1]["step"], 50);
+  EXPECT_EQ(json["validation_curve"][1]["loss"], 2.5);
+}
+
 TEST(ReportTest, AStoppedJobHasNoValidationLoss) {
   EXPECT_TRUE(nlohmann::json::parse(ToJson(Report{}))["validation_loss"].is_null());
 }

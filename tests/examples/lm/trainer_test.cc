@@ -179,6 +179,42 @@ TEST(TrainerTest, ValidatesAsOftenAsAsked) {
   ASSERT_TRUE(trainer.steps()[3].validation_loss.has_value());
   Batch batch;
   EXPECT_EQ(*trainer.steps()[3].validation_loss, ValidationLoss(text, trainer.model(), &batch));
+  const std::vector<CurvePoint> curve = ValidationCurve(trainer.steps());
+  ASSERT_EQ(curve.size(), 2u);
+  EXPECT_EQ(curve[1].step, 4u);
+  EXPECT_EQ(curve[1].loss, *trainer.steps()[3].validation_loss);
+}
+
+// A local service that stands where it is told to.
+class PlacedService : public LocalService {
+ public:
+  PlacedService(uint32_t group_index, uint32_t rank) : group_index_(group_index), rank_(rank) {}
+
+  Standing standing() const override {
+    Standing standing = LocalService::standing();
+    standing.group_index = group_index_;
+    standing.rank = rank_;
+    return standing;
+  }
+
+ private:
+  const uint32_t group_index_;
+  const uint32_t rank_;
+};
+
+TEST(TrainerTest, OnlyTheFirstGroupsFirstRankValidatesOnTheWay) {
+  const Text text = PatternText();
+  TrainerOptions options = SmallOptions(2);
+  options.validate_every = 1;
+  for (const uint32_t group_index : {0, 1}) {
+    for (const uint32_t rank : {0, 1}) {
+      PlacedService service(group_index, rank);
+      Trainer trainer(options, text, &service);
+      ASSERT_TRUE(trainer.Run().ok());
+      const size_t expected = group_index == 0 && rank == 0 ? 2 : 0;
+      EXPECT_EQ(ValidationCurve(trainer.steps()).size(), expected);
+    }
+  }
 }
 
 }  // namespace

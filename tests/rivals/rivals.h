@@ -1,0 +1,43 @@
+// What else joins sites over a thin link, trained on the model, text, batches and seeds of a
+// rehearsal. All sites are in this process and nothing is sent: bytes are those that float32
+// all-reduces between sites would carry.
+#ifndef ISTHMUS_TESTS_RIVALS_RIVALS_H_
+#define ISTHMUS_TESTS_RIVALS_RIVALS_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "examples/lm/trainer.h"
+#include "tests/rivals/diloco.h"
+
+namespace isthmus::rivals {
+
+// kFull averages every gradient, as scheme full does: what simulating changes shows there.
+enum class Rival { kDiloco, kPowerSgd, kFull };
+
+struct RivalOptions {
+  Rival rival = Rival::kDiloco;
+  int sites = 2;
+  int ranks = 2;  // of each site
+  lm::TrainerOptions trainer;
+  DilocoOptions diloco;
+  int power_sgd_rank = 4;
+};
+
+struct RivalResult {
+  int64_t parameters = 0;
+  std::optional<float> validation_loss;  // of site 1; none where training diverged
+  std::vector<lm::CurvePoint> validation_curve;
+  // Of one site. Between two, an all-reduce is one exchange: as many bytes come as go.
+  double bytes_per_step = 0;
+  double exchanges_per_step = 0;  // that follow each other
+};
+
+// Trains for options.trainer.steps steps, one thread for each site. DiLoCo's last round ends with
+// the last step, however short.
+RivalResult Train(const RivalOptions& options, const lm::Text& text);
+
+}  // namespace isthmus::rivals
+
+#endif  // ISTHMUS_TESTS_RIVALS_RIVALS_H_
