@@ -129,25 +129,14 @@ absl::StatusOr<PayloadView> PayloadView::ParseTrusted(std::span<const std::byte>
   view.record_bits_ = RecordBits(expected, view.coder_);
   view.has_sign_tiles_ = HasSignTiles(expected);
   ISTHMUS_RETURN_IF_ERROR(CheckHeader(payload, expected, place, CodingOf(view.coder_)));
-  const std::span<const std::byte> body = payload.subspan(kPayloadHeaderBytes);
-  view.presence_ = PresenceMap(place.chunk_count);
-  uint64_t presence_bytes = 0;
-  if ((std::to_integer<unsigned>(payload[3]) & 1) != 0) {
-    presence_bytes = BytesForBits(place.chunk_count);
-    if (body.size() < presence_bytes) {
-      return absl::InvalidArgumentError(absl::StrCat(kName, " length: expected at least ",
-                                                     kPayloadHeaderBytes + presence_bytes,
-                                                     " bytes, got ", payload.size()));
-    }
-    ISTHMUS_ASSIGN_OR_RETURN(
-        view.presence_, PresenceMap::Parse(kName, place.chunk_count, body.first(presence_bytes)));
-  }
-  view.records_ = body.subspan(presence_bytes);
-  ISTHMUS_RETURN_IF_ERROR(
-      ExpectField(kName, "length",
-                  kPayloadHeaderBytes + presence_bytes +
-                      BytesForBits(view.presence_.present_chunks() * view.record_bits_),
-                  payload.size()));
+  std::span<const std::byte> body = payload.subspan(kPayloadHeaderBytes);
+  const bool map = (std::to_integer<unsigned>(payload[3]) & 1) != 0;
+  ISTHMUS_ASSIGN_OR_RETURN(view.presence_,
+                           PresenceMap::ParseIf(map, kName, place.chunk_count, &body));
+  view.records_ = body;
+  const uint64_t records = view.presence_.present_chunks() * view.record_bits_;
+  ISTHMUS_RETURN_IF_ERROR(ExpectField(
+      kName, "length", payload.size() - body.size() + BytesForBits(records), payload.size()));
   return view;
 }
 

@@ -50,6 +50,21 @@ class PresenceMap {
         absl::StrCat(name, " presence: expected an absent chunk, got a map of present ones"));
   }
 
+  // What a payload says behind its header: takes the map off the front of `body` if there is one,
+  // `map`; otherwise all are present. Errors: INVALID_ARGUMENT, also for a body that is too short.
+  static absl::StatusOr<PresenceMap> ParseIf(bool map, absl::string_view name, uint64_t chunks,
+                                             std::span<const std::byte>* body) {
+    if (!map) return PresenceMap(chunks);
+    const uint64_t size = BytesForBits(chunks);
+    if (body->size() < size) {
+      return absl::InvalidArgumentError(absl::StrCat(name, " presence length: expected at least ",
+                                                     size, " bytes, got ", body->size()));
+    }
+    const std::span<const std::byte> bytes = body->first(size);
+    *body = body->subspan(size);
+    return Parse(name, chunks, bytes);
+  }
+
   uint64_t present_chunks() const { return present_; }
   bool all() const { return bytes_.empty(); }
   bool Present(uint64_t chunk) const {

@@ -57,7 +57,7 @@ inline constexpr int kPartShift = 42;
 struct SubsetBlock {
   const uint64_t* below;    // [types + 1], the last more than any rank
   const SubsetType* types;  // [types]
-  const uint16_t* guesses;  // [kSubsetGuesses] by rank >> shift: the type, or one before it
+  const uint16_t* guesses;  // [kSubsetGuesses] by rank >> shift: the type, or an earlier one
   uint64_t shift;
 };
 
@@ -121,8 +121,8 @@ struct TileKernels {
   // is an upper bound of the counts.
   void (*mean)(float most, const float* pairs, float* out, size_t n);
 
-  // Ranks of the k-subsets that masks are, and back. Each mask has exactly k bits set (or, where the
-  // tables say complement, size - k), each rank is below binom(size, k).
+  // Ranks of the k-subsets that masks are, and back. Each mask has exactly k bits set (or, where
+  // the tables say complement, size - k), each rank is below binom(size, k).
   void (*rank)(const SubsetTables& tables, const uint32_t* masks, int chunks, uint64_t* ranks);
   void (*unrank)(const SubsetTables& tables, const uint64_t* ranks, int chunks, uint32_t* masks);
 

@@ -122,7 +122,7 @@ TEST_F(PayloadViolationTest, TooLongAndTooShort) {
   payload_.resize(payload_.size() - 2);
   ExpectRefused("length: expected 62, got 61");
   payload_.resize(kBody);
-  ExpectRefused("length: expected at least 35 bytes, got 34");
+  ExpectRefused("presence length: expected at least 1 bytes, got 0");
   payload_.resize(kBody - 1);
   EXPECT_THAT(std::string(Parse().message()), HasSubstr("length: expected at least 34 bytes"));
 }

@@ -110,7 +110,7 @@ TEST_F(UpdateViolationTest, TooLongAndTooShort) {
   payload_.resize(kBody + 1 + 3);
   ExpectRefused("signs length: expected 4 and a multiple of 4, got 3");
   payload_.resize(kBody);
-  ExpectRefused("length: expected at least 33 bytes, got 32");
+  ExpectRefused("presence length: expected at least 1 bytes, got 0");
   payload_.resize(kBody - 1);
   EXPECT_THAT(std::string(Parse().message()), HasSubstr("length: expected at least 32 bytes"));
 }
