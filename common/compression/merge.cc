@@ -95,7 +95,6 @@ void TileMerger::AddSigns(const PayloadView& part, float weight, uint64_t begin,
     Signs& signs = parts_.emplace_back();
     signs.masks.resize(static_cast<size_t>(words * kTileChunks));
     signs.negative.resize(signs.masks.size());
-    sign_tiles_.resize(parts_.size());
   }
   Signs& signs = parts_[part_count_];
   if (count < kTileChunks) {
@@ -115,7 +114,7 @@ void TileMerger::AddSigns(const PayloadView& part, float weight, uint64_t begin,
       signs.masks[static_cast<size_t>(word * kTileChunks) + i] = 0;
     }
   }
-  sign_tiles_[part_count_++] = {signs.masks.data(), signs.negative.data(), signs.magnitudes.data()};
+  ++part_count_;
 }
 
 void TileMerger::AddValues(const PayloadView& part, float weight, uint64_t begin, int count,
@@ -147,6 +146,10 @@ void TileMerger::AddValues(const PayloadView& part, float weight, uint64_t begin
 uint32_t TileMerger::Finish(size_t contributors) {
   const float most = static_cast<float>(contributors);
   if (by_masks_ && part_count_ > 0) {
+    sign_tiles_.clear();
+    for (const Signs& part : std::span(parts_).first(part_count_)) {
+      sign_tiles_.push_back({part.masks.data(), part.negative.data(), part.magnitudes.data()});
+    }
     kernels_.mean_signs(static_cast<int>(chunk_size_), sign_tiles_.data(),
                         static_cast<int>(part_count_), tile_.data());
   } else if (by_masks_) {

@@ -53,7 +53,9 @@ class SubsetKernels {
         to[0] = static_cast<uint32_t>(spread);
         if (chunk_size <= 32) break;
         to[kTileChunks] = static_cast<uint32_t>(spread >> 32);
-        if (chunk_size > 64) from >>= __builtin_popcountll(mask);
+        if (chunk_size <= 64) break;
+        const int used = __builtin_popcountll(mask);
+        from = used < 64 ? from >> used : 0;
       }
     }
   }
