@@ -104,6 +104,7 @@ void Workloads::Compress() {
 }
 
 void Workloads::Merge() {
+  const bool sign_tiles = HasSignTiles(options_.format);
   for (uint64_t bucket = 0; bucket < buckets(); ++bucket) {
     const PayloadPlace at = place(bucket);
     for (size_t group = 0; group < received_.size(); ++group) {
@@ -112,7 +113,7 @@ void Workloads::Merge() {
       views_[group] = *view;
     }
     for (uint64_t chunk = 0; chunk < at.chunk_count; chunk += kTileChunks) {
-      merger_.Begin(HasSignTiles(options_.format));
+      merger_.Begin(sign_tiles);
       for (const PayloadView& view : views_) {
         merger_.Add(view, 1.0f, at.first_chunk + chunk, kTileChunks);
       }

@@ -32,12 +32,14 @@ inline bool GetBit(std::span<const std::byte> bytes, uint64_t bit) {
   return (std::to_integer<unsigned>(bytes[bit / 8]) >> (bit % 8) & 1u) != 0;
 }
 
+inline constexpr int kMaxBitsAtOnce = 56;  // with up to 7 before them they lie in one word
+
 // Writes runs of bits into memory that is large enough for them and that ends at `end`. Nothing is
 // allocated, and nothing written beyond `end`.
 class BitWriter {
  public:
   BitWriter(std::byte* begin, std::byte* end) : at_(begin), end_(end) {}
-  // `width` <= 56; `value` < 2^width.
+  // `width` <= kMaxBitsAtOnce; `value` < 2^width.
   void Put(uint64_t value, int width) {
     pending_ |= value << count_;
     count_ += width;
@@ -67,7 +69,7 @@ class BitWriter {
   int count_ = 0;  // bits in pending_, below 8 between calls
 };
 
-// The `width` <= 56 bits from bit `bit` on. The caller has checked that they are there.
+// The `width` <= kMaxBitsAtOnce bits from bit `bit` on. The caller has checked that they are there.
 inline uint64_t LoadBits(std::span<const std::byte> bytes, uint64_t bit, int width) {
   const size_t at = bit / 8;
   uint64_t word;

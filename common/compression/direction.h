@@ -7,7 +7,6 @@
 #include <span>
 
 #include "common/compression/update_payload.h"
-#include "common/kernels/simd.h"
 #include "common/kernels/tile_kernels.h"
 
 namespace isthmus {

@@ -10,6 +10,7 @@
 #include "common/base/check.h"
 #include "common/base/mutex.h"
 #include "common/compression/dct.h"
+#include "common/compression/tile_masks.h"
 #include "common/kernels/simd.h"
 
 namespace isthmus {
@@ -133,12 +134,8 @@ void IndexCoder::DecodeByTables(std::span<const std::byte> bytes, uint64_t first
   std::array<uint32_t, size_t{MaskWords(kMaxChunkSize)} * kTileChunks> masks;
   ActiveKernels().unrank(tables_->tables(), ranks, count, masks.data());
   for (int i = 0; i < count; ++i) {
-    for (int word = 0; word < MaskWords(static_cast<int>(chunk_size_)); ++word) {
-      uint32_t mask = masks[static_cast<size_t>(word * kTileChunks + i)];
-      for (; mask != 0; mask &= mask - 1) {
-        *indices++ = static_cast<uint16_t>(32 * word + std::countr_zero(mask));
-      }
-    }
+    ForEachElement(static_cast<int>(chunk_size_), static_cast<uint32_t>(i), masks.data(),
+                   [&](uint16_t index) { *indices++ = index; });
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "common/base/check.h"
+#include "common/compression/tile_masks.h"
 #include "common/kernels/simd.h"
 
 namespace isthmus {
@@ -67,7 +68,7 @@ bool AddPairs(const uint16_t* indices, const float* values, uint32_t k, float* c
 void TileMerger::Begin(bool sign_tiles) {
   by_masks_ = sign_tiles && rule_ == MergeRule::kSenderMean;
   present_ = 0;
-  part_count_ = 0;
+  sign_count_ = 0;
   if (!by_masks_) std::ranges::fill(pairs_.empty() ? tile_ : pairs_, 0.0f);
 }
 
@@ -87,22 +88,30 @@ void TileMerger::Add(const PayloadView& part, float weight, uint64_t first_chunk
   }
 }
 
+// Parts whose chunks do not overlap share their masks: a tile costs as much as there are
+// contributors, however they cut their chunks.
 void TileMerger::AddSigns(const PayloadView& part, float weight, uint64_t begin, int count,
                           uint32_t lane) {
   ISTHMUS_CHECK(part.has_sign_tiles());
-  const int words = MaskWords(static_cast<int>(chunk_size_));
-  if (part_count_ == parts_.size()) {
-    Signs& signs = parts_.emplace_back();
-    signs.masks.resize(static_cast<size_t>(words * kTileChunks));
-    signs.negative.resize(signs.masks.size());
+  const int size = static_cast<int>(chunk_size_);
+  const uint32_t lanes = ((1u << count) - 1) << lane;
+  if (sign_count_ == 0 || (signs_[sign_count_ - 1].lanes & lanes) != 0) {
+    if (sign_count_ == signs_.size()) {
+      Signs& more = signs_.emplace_back();
+      more.masks.resize(static_cast<size_t>(MaskWords(size) * kTileChunks));
+      more.negative.resize(more.masks.size());
+    }
+    Signs& fresh = signs_[sign_count_++];
+    fresh.lanes = 0;
+    if (count < kTileChunks) {
+      std::ranges::fill(fresh.masks, 0u);
+      std::ranges::fill(fresh.negative, 0u);
+      fresh.magnitudes.fill(0.0f);
+    }
   }
-  Signs& signs = parts_[part_count_];
-  if (count < kTileChunks) {
-    std::ranges::fill(signs.masks, 0u);
-    std::ranges::fill(signs.negative, 0u);
-    signs.magnitudes.fill(0.0f);
-  }
-  part.DecodeSigns(begin, count, signs.masks.data() + lane, signs.negative.data() + lane,
+  Signs& signs = signs_[sign_count_ - 1];
+  signs.lanes |= lanes;
+  part.DecodeSigns(begin, count, kernels_, signs.masks.data() + lane, signs.negative.data() + lane,
                    signs.magnitudes.data() + lane);
   for (uint32_t i = lane; i < lane + static_cast<uint32_t>(count); ++i) {
     signs.magnitudes[i] *= weight;
@@ -110,11 +119,9 @@ void TileMerger::AddSigns(const PayloadView& part, float weight, uint64_t begin,
       present_ |= 1u << i;
       continue;
     }
-    for (int word = 0; word < words; ++word) {
-      signs.masks[static_cast<size_t>(word * kTileChunks) + i] = 0;
-    }
+    ClearChunk(size, i, signs.masks.data());
+    ClearChunk(size, i, signs.negative.data());
   }
-  ++part_count_;
 }
 
 void TileMerger::AddValues(const PayloadView& part, float weight, uint64_t begin, int count,
@@ -145,13 +152,13 @@ void TileMerger::AddValues(const PayloadView& part, float weight, uint64_t begin
 
 uint32_t TileMerger::Finish(size_t contributors) {
   const float most = static_cast<float>(contributors);
-  if (by_masks_ && part_count_ > 0) {
+  if (by_masks_ && sign_count_ > 0) {
     sign_tiles_.clear();
-    for (const Signs& part : std::span(parts_).first(part_count_)) {
-      sign_tiles_.push_back({part.masks.data(), part.negative.data(), part.magnitudes.data()});
+    for (const Signs& signs : std::span(signs_).first(sign_count_)) {
+      sign_tiles_.push_back({signs.masks.data(), signs.negative.data(), signs.magnitudes.data()});
     }
     kernels_.mean_signs(static_cast<int>(chunk_size_), sign_tiles_.data(),
-                        static_cast<int>(part_count_), tile_.data());
+                        static_cast<int>(sign_count_), tile_.data());
   } else if (by_masks_) {
     std::ranges::fill(tile_, 0.0f);
   } else if (rule_ == MergeRule::kSenderMean) {

@@ -28,7 +28,7 @@ struct MergeInput {
 // double, rounded once. All-zero samples count as equal.
 std::vector<float> MergeWeights(std::span<const uint64_t> samples);
 
-// Merges tile by tile; allocates when made, and where there are more parts than ever before.
+// Merges tile by tile; allocates when made, and where there are more contributors than ever before.
 // Single-threaded; several may work on one update.
 class TileMerger {
  public:
@@ -51,8 +51,9 @@ class TileMerger {
   const float* tile() const { return tile_.data(); }
 
  private:
-  // One part's values as masks.
+  // One contributor's values as masks.
   struct Signs {
+    uint32_t lanes;                  // bits of those that hold a chunk
     std::vector<uint32_t> masks;     // [MaskWords, kTileChunks]
     std::vector<uint32_t> negative;  // as masks
     std::array<float, kTileChunks> magnitudes;
@@ -67,9 +68,9 @@ class TileMerger {
   bool by_masks_ = false;
   uint32_t present_ = 0;
   std::vector<float> tile_;
-  // By masks: the parts so far, in order.
-  size_t part_count_ = 0;
-  std::vector<Signs> parts_;
+  // By masks: the contributors so far, in order.
+  size_t sign_count_ = 0;
+  std::vector<Signs> signs_;
   std::vector<SignTile> sign_tiles_;
   // Else: [chunk_size, kTileChunks] pairs (sum, how many sent it), where the rule needs to know.
   std::vector<float> pairs_;

@@ -91,8 +91,8 @@ class RecordWriter {
   bool Add(const uint16_t* indices, float* values);
 
   // The same where the chunk's rank (IndexCoder::tables()), scale and signs are known already
-  // (kOneBit, k <= 64): bit j of `negative` is the sign of the j-th value. kNoScale: nothing to
-  // send.
+  // (kOneBit, HasSignTiles()): bit j of `negative` is the sign of the j-th value. kNoScale: nothing
+  // to send.
   void AddSigns(uint64_t rank, int scale_code, uint64_t negative);
 
   // After chunk_count chunks; zero-pads the last byte.
@@ -187,8 +187,8 @@ class PayloadView {
   // 56 chosen values per chunk, in tiles): writes columns [0, count) of a SignTile
   // (common/kernels/tile_kernels.h). Columns of absent chunks are empty.
   bool has_sign_tiles() const { return has_sign_tiles_; }
-  void DecodeSigns(uint64_t first_chunk, int count, uint32_t* masks, uint32_t* negative,
-                   float* magnitudes) const;
+  void DecodeSigns(uint64_t first_chunk, int count, const TileKernels& kernels, uint32_t* masks,
+                   uint32_t* negative, float* magnitudes) const;
 
  private:
   absl::Status CheckRecords() const;

@@ -49,7 +49,6 @@ uint64_t RecordBits(const PayloadFormat& format, const IndexCoder* coder) {
          uint64_t{format.k} * static_cast<uint64_t>(ValueBits(format.values));
 }
 
-// The format is ours, from the run spec: never a peer's.
 void CheckFormat(const PayloadFormat& format) {
   ISTHMUS_CHECK(format.chunk_size <= static_cast<uint32_t>(kMaxBlockSize));
   ISTHMUS_CHECK(0 < format.k && format.k <= format.chunk_size);
@@ -61,10 +60,11 @@ bool HasPositions(uint32_t chunk_size, uint32_t k) {
   return std::has_single_bit(chunk_size) && std::has_single_bit(k) && k < chunk_size;
 }
 
-bool HasSignTiles(const PayloadFormat& format) {
-  const IndexCoder* coder = CoderOf(format);
+bool HasSignTiles(const PayloadFormat& format) { return HasSignTiles(format, CoderOf(format)); }
+
+bool HasSignTiles(const PayloadFormat& format, const IndexCoder* coder) {
   return coder != nullptr && coder->tables() != nullptr && ValueBits(format.values) == 1 &&
-         format.k <= 56;
+         format.k <= static_cast<uint32_t>(kMaxBitsAtOnce);
 }
 
 void KnownPositions(const PayloadFormat& format, uint64_t round, uint64_t chunk,

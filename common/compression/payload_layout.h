@@ -23,6 +23,9 @@ const IndexCoder* CoderOf(const PayloadFormat& format);
 uint8_t CodingOf(const IndexCoder* coder);
 uint64_t RecordBits(const PayloadFormat& format, const IndexCoder* coder);
 
+// HasSignTiles(format), of which `coder` is the CoderOf().
+bool HasSignTiles(const PayloadFormat& format, const IndexCoder* coder);
+
 // The format is ours, from the run spec: never a peer's.
 void CheckFormat(const PayloadFormat& format);
 

@@ -1,6 +1,7 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/string_view.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "common/base/status_macros.h"
@@ -8,7 +9,7 @@
 #include "common/compression/payload.h"
 #include "common/compression/payload_check.h"
 #include "common/compression/payload_layout.h"
-#include "common/kernels/simd.h"
+#include "common/compression/tile_masks.h"
 #include "common/kernels/value_codes.h"
 
 namespace isthmus {
@@ -16,13 +17,18 @@ namespace {
 
 constexpr absl::string_view kName = "contribution";
 
-// Magic and version come first, for only they say that the rest means what we think; then the
-// checksum, so that damage in transit is told from a peer's mistake.
-absl::Status CheckIntact(std::span<const std::byte> payload) {
+absl::Status CheckHeaderLength(std::span<const std::byte> payload) {
   if (payload.size() < kPayloadHeaderBytes) {
     return absl::InvalidArgumentError(absl::StrCat(
         kName, " length: expected at least ", kPayloadHeaderBytes, " bytes, got ", payload.size()));
   }
+  return absl::OkStatus();
+}
+
+// Magic and version come first, for only they say that the rest means what we think; then the
+// checksum, so that damage in transit is told from a peer's mistake.
+absl::Status CheckIntact(std::span<const std::byte> payload) {
+  ISTHMUS_RETURN_IF_ERROR(CheckHeaderLength(payload));
   const std::byte* at = payload.data();
   ISTHMUS_RETURN_IF_ERROR(
       ExpectField(kName, "magic", kPayloadMagic, LoadLittleEndian<uint16_t>(at)));
@@ -34,10 +40,7 @@ absl::Status CheckIntact(std::span<const std::byte> payload) {
 // The rest of the header.
 absl::Status CheckHeader(std::span<const std::byte> payload, const PayloadFormat& expected,
                          const PayloadPlace& place, uint8_t coding) {
-  if (payload.size() < kPayloadHeaderBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        kName, " length: expected at least ", kPayloadHeaderBytes, " bytes, got ", payload.size()));
-  }
+  ISTHMUS_RETURN_IF_ERROR(CheckHeaderLength(payload));
   const std::byte* at = payload.data();
   const auto u8 = [at](size_t offset) { return LoadLittleEndian<uint8_t>(at + offset); };
   const auto u16 = [at](size_t offset) { return LoadLittleEndian<uint16_t>(at + offset); };
@@ -109,10 +112,7 @@ absl::Status PayloadView::CheckRecords() const {
 }
 
 absl::StatusOr<PayloadPlace> PayloadView::PeekPlace(std::span<const std::byte> payload) {
-  if (payload.size() < kPayloadHeaderBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        kName, " length: expected at least ", kPayloadHeaderBytes, " bytes, got ", payload.size()));
-  }
+  ISTHMUS_RETURN_IF_ERROR(CheckHeaderLength(payload));
   const std::byte* at = payload.data();
   return PayloadPlace{LoadLittleEndian<uint64_t>(at + 22), LoadLittleEndian<uint64_t>(at + 14),
                       LoadLittleEndian<uint32_t>(at + 10)};
@@ -127,7 +127,7 @@ absl::StatusOr<PayloadView> PayloadView::ParseTrusted(std::span<const std::byte>
   view.place_ = place;
   view.coder_ = CoderOf(expected);
   view.record_bits_ = RecordBits(expected, view.coder_);
-  view.has_sign_tiles_ = HasSignTiles(expected);
+  view.has_sign_tiles_ = HasSignTiles(expected, view.coder_);
   ISTHMUS_RETURN_IF_ERROR(CheckHeader(payload, expected, place, CodingOf(view.coder_)));
   std::span<const std::byte> body = payload.subspan(kPayloadHeaderBytes);
   const bool map = (std::to_integer<unsigned>(payload[3]) & 1) != 0;
@@ -222,7 +222,7 @@ void PayloadView::DecodeSigns(uint64_t first_chunk, int count, uint32_t* masks, 
   const int index_bits = coder_->bits();
   const int scale_bits = ScaleBits(format_.values);
   const int k = static_cast<int>(format_.k);
-  const bool whole = record_bits_ <= 56;
+  const bool whole = record_bits_ <= kMaxBitsAtOnce;
   const bool all = presence_.all();
   const uint64_t rank_mask = (uint64_t{1} << index_bits) - 1;
   uint64_t ranks[kBatch], signs[kBatch];
@@ -253,8 +253,7 @@ void PayloadView::DecodeSigns(uint64_t first_chunk, int count, uint32_t* masks, 
   const int size = static_cast<int>(format_.chunk_size);
   kernels.unrank(*coder_->tables(), ranks, count, masks);
   for (; absent != 0; absent &= absent - 1) {
-    uint32_t* column = masks + std::countr_zero(absent);
-    for (int word = 0; word < MaskWords(size); ++word) column[word * kTileChunks] = 0;
+    ClearChunk(size, static_cast<uint32_t>(std::countr_zero(absent)), masks);
   }
   kernels.spread_bits(size, masks, signs, count, negative);
 }

@@ -53,16 +53,14 @@ void RecordWriter::AddSigns(uint64_t rank, int scale_code, uint64_t negative) {
   ++present_;
   const int index_bits = coder_->bits();
   const int k = static_cast<int>(format_.k);
-  if (index_bits + 8 + k <= 56) {
+  if (index_bits + 8 + k <= kMaxBitsAtOnce) {
     return bits_.Put(
         rank | static_cast<uint64_t>(scale_code) << index_bits | negative << (index_bits + 8),
         index_bits + 8 + k);
   }
   bits_.Put(rank, index_bits);
   bits_.Put(static_cast<uint64_t>(scale_code), 8);
-  for (int left = k; left > 0; left -= 32, negative >>= 32) {
-    bits_.Put(negative & 0xffffffff, std::min(left, 32));
-  }
+  bits_.Put(negative, k);
 }
 
 void RecordWriter::Finish() {
@@ -189,8 +187,8 @@ std::byte* PayloadWriter::Compact(std::byte* body) {
   BitWriter bits(compacted_.data(), compacted_.data() + compacted_.size());
   for (const RecordWriter& segment : segments_) {
     const uint64_t used = segment.present_chunks() * record_bits;
-    for (uint64_t at = 0; at < used; at += 56) {
-      const int width = static_cast<int>(std::min<uint64_t>(56, used - at));
+    for (uint64_t at = 0; at < used; at += kMaxBitsAtOnce) {
+      const int width = static_cast<int>(std::min<uint64_t>(kMaxBitsAtOnce, used - at));
       bits.Put(LoadBits(segment.bytes(), at, width), width);
     }
   }

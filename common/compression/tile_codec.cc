@@ -1,11 +1,13 @@
 #include "common/compression/tile_codec.h"
 
 #include <algorithm>
-#include <bit>
+#include <functional>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/compression/dct.h"
 #include "common/compression/prefetch.h"
+#include "common/compression/tile_masks.h"
 #include "common/kernels/value_codes.h"
 
 namespace isthmus {
@@ -94,7 +96,7 @@ void TileCodec::ExtractSigns(Segment& segment, int chunks, float* tile) {
       amounts[chunk] = dials_.alpha * ScaleOf(static_cast<uint32_t>(codes[chunk]));
       continue;
     }
-    for (int word = 0; word < MaskWords(size); ++word) masks[word * kTileChunks + chunk] = 0;
+    ClearChunk(size, static_cast<uint32_t>(chunk), masks);
   }
   segment.momentum.Some();
   kernels_.subtract_signs(size, masks, amounts, tile);
@@ -117,14 +119,10 @@ void TileCodec::ExtractTile(Segment& segment, int chunks, float* tile, float* ex
   for (int chunk = 0; chunk < chunks; ++chunk) {
     float* const column = tile + chunk;
     uint32_t found = 0;
-    for (int word = 0; word < MaskWords(size); ++word) {
-      uint32_t mask = segment.masks[static_cast<size_t>(word * kTileChunks + chunk)];
-      for (; mask != 0; mask &= mask - 1, ++found) {
-        const int index = 32 * word + std::countr_zero(mask);
-        indices[found] = static_cast<uint16_t>(index);
-        values[found] = column[index * kTileChunks];
-      }
-    }
+    ForEachElement(size, static_cast<uint32_t>(chunk), segment.masks.data(), [&](uint16_t index) {
+      indices[found] = index;
+      values[found++] = column[index * kTileChunks];
+    });
     if (!segment.writer->Add(indices, values)) continue;
     for (uint32_t i = 0; i < k; ++i) column[indices[i] * kTileChunks] -= alpha * values[i];
     if (exact != nullptr) std::copy_n(values, k, exact + static_cast<size_t>(chunk) * k);

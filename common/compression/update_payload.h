@@ -100,7 +100,7 @@ class UpdateView {
   // Writes the direction u of chunks [first_chunk, first_chunk + out.size() / chunk_size), which
   // must lie within the update: decoded mean, or its sign; 0 where nothing was sent. `out` holds
   // whole chunks; `own`, needed iff needs_own(), covers them. Thread-safe for distinct scratch and
-  // output; no allocation.
+  // output; allocates only where there are more contributors than `scratch` has seen.
   void Direction(uint64_t first_chunk, std::span<float> out, const PayloadView* own,
                  DirectionScratch& scratch) const;
 

@@ -13,7 +13,6 @@
 #include "common/compression/payload_check.h"
 #include "common/compression/update_layout.h"
 #include "common/compression/update_payload.h"
-#include "common/kernels/value_codes.h"
 
 namespace isthmus {
 namespace {

@@ -8,6 +8,7 @@
 #include "common/compression/payload_check.h"
 #include "common/compression/update_layout.h"
 #include "common/compression/update_payload.h"
+#include "common/kernels/simd.h"
 #include "common/kernels/value_codes.h"
 
 namespace isthmus {

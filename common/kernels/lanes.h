@@ -102,6 +102,8 @@ class Lanes {
     __builtin_memcpy(masks + word * kTileChunks + first, &mask, sizeof(mask));
   }
 
+  // Element j of the l-th of `chunks` rows becomes lane l of lanes[j]. Lanes left over get the last
+  // row once more.
   template <int N>
   static void LoadRows(const float* rows, int chunks, F* lanes) {
     if constexpr (W == 1) {
@@ -227,9 +229,6 @@ class Lanes {
       }
     }
   }
-
-  // Lane l of lanes[j] becomes element j of the l-th of `chunks` rows. Lanes left over get the last
-  // row once more.
 };
 
 }  // namespace isthmus

@@ -2,7 +2,6 @@
 #ifndef ISTHMUS_COMMON_KERNELS_SELECT_KERNELS_H_
 #define ISTHMUS_COMMON_KERNELS_SELECT_KERNELS_H_
 
-#include <stddef.h>
 #include <stdint.h>
 
 #include "common/kernels/lanes.h"

@@ -4,7 +4,6 @@
 #ifndef ISTHMUS_COMMON_KERNELS_SIGN_KERNELS_H_
 #define ISTHMUS_COMMON_KERNELS_SIGN_KERNELS_H_
 
-#include <stddef.h>
 #include <stdint.h>
 
 #include "common/kernels/lanes.h"

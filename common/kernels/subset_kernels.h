@@ -100,11 +100,16 @@ class SubsetKernels {
     return static_cast<uint64_t>(Wide{rank << kUp} * by.reciprocal >> 64) >> by.shift;
   }
 
+  // All ones complements a mask.
+  template <int N>
+  static uint32_t Flip(const SubsetTables& tables) {
+    return tables.complement ? (N == 16 ? 0xffffu : 0xffffffffu) : 0;
+  }
+
   struct Ranked {
     uint64_t rank;
     uint32_t count;
   };
-  // `flip`, all ones or zeros, complements the mask.
   template <int N>
   static Ranked RankOf(const SubsetTables& tables, const uint32_t* words, uint32_t flip) {
     if constexpr (N <= kSubsetBlock) {
@@ -174,7 +179,7 @@ class SubsetKernels {
   struct RankBody {
     static void Run(const SubsetTables& tables, const uint32_t* masks, int chunks,
                     uint64_t* ranks) {
-      const uint32_t flip = tables.complement ? (N == 16 ? 0xffffu : 0xffffffffu) : 0;
+      const uint32_t flip = Flip<N>(tables);
       for (int chunk = 0; chunk < chunks; ++chunk) {
         ranks[chunk] = RankOf<N>(tables, masks + chunk, flip).rank;
       }
@@ -184,7 +189,7 @@ class SubsetKernels {
   struct UnrankBody {
     static void Run(const SubsetTables& tables, const uint64_t* ranks, int chunks,
                     uint32_t* masks) {
-      const uint32_t flip = tables.complement ? (N == 16 ? 0xffffu : 0xffffffffu) : 0;
+      const uint32_t flip = Flip<N>(tables);
       for (int chunk = 0; chunk < chunks; ++chunk) {
         UnrankTo<N>(tables, tables.k, ranks[chunk], flip, masks + chunk);
       }

@@ -65,7 +65,8 @@ const SubsetLeaves& SubsetLeaves::Get() {
 
 SubsetTableSet::SubsetTableSet(uint32_t n, uint32_t k, bool complement) : k_(k) {
   ISTHMUS_CHECK(std::has_single_bit(n) && kSubsetLeaf <= n && n <= 4096 && 2 * k <= n);
-  ISTHMUS_CHECK(k <= SubsetLeaves::kMaxCount);
+  const std::optional<WideRank> subsets = Binomial(n, k);
+  ISTHMUS_CHECK(k <= SubsetLeaves::kMaxCount && subsets && *subsets <= WideRank{1} << kRankBits);
   blocks_.resize(k + 1);
   pointers_.resize(k + 1);
   const uint32_t block = std::min<uint32_t>(n, kSubsetBlock);
@@ -106,14 +107,12 @@ void SubsetTableSet::AddBlock(uint32_t size, uint32_t count) {
     return false;
   });
   block.below.push_back(~uint64_t{0});
-  if (below > 0) {
-    const auto bits = static_cast<int>(std::bit_width(below - 1));
-    block.shift = static_cast<uint64_t>(
-        std::max(0, bits - static_cast<int>(std::bit_width(kSubsetGuesses - 1u))));
-  }
+  const auto bits = static_cast<int>(std::bit_width(below - 1));
+  block.shift = static_cast<uint64_t>(
+      std::max(0, bits - static_cast<int>(std::bit_width(kSubsetGuesses - 1u))));
   uint16_t type = 0;
   for (uint64_t key = 0; key < kSubsetGuesses; ++key) {
-    while (below > 0 && block.below[type + 1u] <= std::min(key << block.shift, below - 1)) ++type;
+    while (block.below[type + 1u] <= std::min(key << block.shift, below - 1)) ++type;
     block.guesses.push_back(type);
   }
   pointers_[count] = {block.below.data(), block.types.data(), block.guesses.data(), block.shift};

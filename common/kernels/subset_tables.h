@@ -55,7 +55,7 @@ void ForEachSubsetType(uint32_t count, const Visit& visit) {
 }
 
 // The kernels' tables for the k-subsets of a power of two from 16 to 4096 elements, 0 <= k <= n /
-// 2, at most 2^kRankBits of them.
+// 2, k <= 32, at most 2^kRankBits of them.
 class SubsetTableSet {
  public:
   SubsetTableSet(uint32_t n, uint32_t k, bool complement);

@@ -26,12 +26,13 @@ ISTHMUS_FORMULA constexpr int MaskWords(int chunk_size) { return (chunk_size + 3
 //                       digits, come in ascending order; subsets with the same counts in the order
 //                       of the parts' ranks, which are digits too: rank = below(c3, c2, c1, c0) +
 //                       ((r3 b2 + r2) b1 + r1) b0 + r0 with b = binom(a part's size, its count)
-//   more                two halves, the upper one what follows the largest power of two. Those with
-//                       fewer elements in the upper half come first: rank = below(upper count) +
-//                       upper rank * binom(lower half, lower count) + lower rank
+//   more                two halves, the lower one as long as the largest power of two below the
+//                       size. Those with fewer elements in the upper half come first: rank =
+//                       below(upper count) + upper rank * binom(lower half, lower count) + lower
+//                       rank
 //
-// A few multiplications, and tables that fit a first-level cache, where the usual sum of binomials
-// takes a search per element.
+// A few multiplications, and tables of which the usual rates use what fits a first-level cache; the
+// usual sum of binomials takes a search per element.
 
 // Exact quotients of r < 2^kRankBits by d without division: (r * reciprocal) >> (kRankBits +
 // shift), reciprocal = ceil(2^(kRankBits + shift) / d), shift = ceil(log2 d). Source: Granlund and
@@ -45,11 +46,12 @@ inline constexpr int kRankBits = 55;
 
 // One way to spread a count over the four parts of a block.
 struct SubsetType {
-  SubsetDivisor pair;  // by b1 b0: the rank of the upper two parts, and that of the lower two
-  uint64_t
-      part_reciprocals[2];  // of b0 and b2: ceil(2^kPartShift / b), as pair ranks are below 2^28
-  uint16_t parts[2];        // b0 and b2
-  uint16_t begin[4];        // where the count of each part begins in leaf_masks
+  // Of b1 b0: the quotient is the rank of the upper two parts, the rest that of the lower two.
+  SubsetDivisor pair;
+  // Of b0 and b2: ceil(2^kPartShift / b), for ranks of pairs are below 2^28.
+  uint64_t part_reciprocals[2];
+  uint16_t parts[2];  // b0 and b2
+  uint16_t begin[4];  // where the count of each part begins in leaf_masks
 };
 inline constexpr int kPartShift = 42;
 
@@ -73,10 +75,11 @@ inline constexpr int kSubsetGuesses = 1024;
 
 // What ranking looks up. Ranks are below 2^kRankBits.
 struct SubsetTables {
-  uint32_t size;               // of a chunk, 16 to 4096
-  uint32_t k;                  // at most half of it
-  bool complement;             // the subset is what is not in the mask
-  const SubsetBlock* blocks;   // [k + 1] by count, of min(size, 64) elements
+  uint32_t size;    // of a chunk, 16 to 4096
+  uint32_t k;       // at most half of it
+  bool complement;  // the subset is what is not in the mask
+  // [k + 1] by count, of min(size, 64) elements; only the last where a chunk is one block.
+  const SubsetBlock* blocks;
   const SubsetSplit* splits;   // [log2(size / 64), k + 1, k + 2] by size, count and upper count
   const uint16_t* leaf_masks;  // [65536] by count, then ascending
   const uint16_t* leaf_ranks;  // [65536] by mask

@@ -1,4 +1,4 @@
-// Compiled for AVX2 (without FMA: products and sums are rounded apart).
+// Compiled for AVX2 and BMI2 (without FMA: products and sums are rounded apart).
 #include "common/kernels/tile_kernels_impl.h"
 
 #if defined(__x86_64__)

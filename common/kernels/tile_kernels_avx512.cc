@@ -1,4 +1,4 @@
-// Compiled for AVX-512 F, BW, DQ and VL.
+// Compiled for AVX-512 F, BW, DQ, VL and BMI2.
 #include "common/kernels/tile_kernels_impl.h"
 
 #if defined(__x86_64__)

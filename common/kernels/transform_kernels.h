@@ -125,7 +125,7 @@ class TransformKernels {
         InverseLanes<N>(tile, first, to);
         for (int word = 0; word < MaskWords(N); ++word) {
           U negatives{}, signed_{};
-          for (int j = Last<N>(word); j >= 0; --j) {
+          for (int j = kLast<N>; j >= 0; --j) {
             const F x = Scale<N>(to[32 * word + j]);
             negatives = negatives + negatives - L::template BitCast<U>(L::Mask(x < F{}));
             signed_ =
@@ -139,9 +139,7 @@ class TransformKernels {
     }
   };
   template <int N>
-  static constexpr int Last(int /*word*/) {
-    return N < 32 ? N - 1 : 31;
-  }
+  static constexpr int kLast = N < 32 ? N - 1 : 31;  // element of a word
 };
 
 }  // namespace isthmus

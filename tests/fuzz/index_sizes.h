@@ -7,6 +7,8 @@
 #include <set>
 #include <vector>
 
+#include "common/base/check.h"
+
 namespace isthmus::fuzz {
 
 struct IndexSize {
@@ -19,14 +21,17 @@ struct IndexSize {
 inline std::vector<IndexSize> IndexSizes() {
   constexpr uint32_t kMaxProduct = 1 << 16;  // no larger tables
   std::vector<IndexSize> sizes;
-  for (const uint32_t n : {2,   3,   4,   5,   16,  17,  50,   63,   64,   65,   100,
-                           127, 128, 129, 256, 257, 512, 1000, 1024, 4096, 65536}) {
-    const std::set<uint32_t> counts = {1,  2,  3,  4,  7,     8,     12,   16,
-                                       31, 32, 40, 63, n / 2, n - 2, n - 1};
+  for (const uint32_t n : {2,   3,   4,   5,   16,  17,  32,   50,   63,   64,   65,   100,
+                           127, 128, 129, 256, 257, 512, 1000, 1024, 2048, 4096, 65536}) {
+    const std::set<uint32_t> counts = {1,  2,  3,  4,  5,  7,     8,     12,
+                                       16, 31, 32, 40, 63, n / 2, n - 2, n - 1};
     for (const uint32_t k : counts) {
       if (0 < k && k < n && k <= kMaxProduct / n) sizes.push_back({n, k});
     }
   }
+  // The largest ranks that tables take, and a complement of many.
+  sizes.insert(sizes.end(), {{64, 20}, {64, 44}, {256, 9}});
+  ISTHMUS_CHECK(sizes.size() <= 256);
   return sizes;
 }
 

@@ -1,9 +1,11 @@
 // Payloads of contributions. The input is that of payload_input.h.
 //
 // scripts/fuzz: -max_len=1024
-#include <bit>
+#include <algorithm>
 #include <cmath>
 
+#include "common/compression/tile_masks.h"
+#include "common/kernels/simd.h"
 #include "tests/fuzz/payload_input.h"
 
 namespace isthmus::fuzz {
@@ -24,12 +26,11 @@ void CheckSelection(const PayloadCase<PayloadFormat>& c, const Selection& select
   }
 }
 
-// Chunk by chunk: what Decode() of many says, and where there are masks, these say it too.
+// Chunk by chunk: what Decode() of many says.
 void CheckChunks(const PayloadView& view, const Selection& selection) {
   const PayloadFormat& format = view.format();
   const size_t k = format.k;
   std::vector<uint16_t> indices(k);
-  std::vector<uint32_t> masks, negative;
   std::vector<float> values(k);
   uint8_t chunk = 0;
   for (uint64_t i = 0; i < view.place().chunk_count; ++i) {
@@ -47,21 +48,35 @@ void CheckChunks(const PayloadView& view, const Selection& selection) {
         ISTHMUS_CHECK(j == 0 || indices[j] > indices[j - 1]);
       }
     }
-    if (!view.has_sign_tiles()) continue;
-    const size_t words = static_cast<size_t>(MaskWords(static_cast<int>(format.chunk_size)));
-    masks.assign(words * kTileChunks, 0);
-    negative.assign(masks.size(), 0);
-    float magnitude = 0;
-    view.DecodeSigns(at, 1, masks.data(), negative.data(), &magnitude);
-    for (size_t j = 0; j < k; ++j) {
-      const size_t word = size_t{indices[j]} / 32 * kTileChunks;
-      const uint32_t bit = 1u << (indices[j] % 32);
-      ISTHMUS_CHECK((masks[word] & bit) != 0);
-      ISTHMUS_CHECK(values[j] == ((negative[word] & bit) != 0 ? -magnitude : magnitude));
+  }
+}
+
+// Tile by tile: masks say what indices and values do, and nothing of absent chunks.
+void CheckSignTiles(const PayloadView& view, const Selection& selection) {
+  const int size = static_cast<int>(view.format().chunk_size);
+  const size_t k = view.format().k;
+  std::vector<uint32_t> masks(static_cast<size_t>(MaskWords(size) * kTileChunks));
+  std::vector<uint32_t> negative(masks.size());
+  float magnitudes[kTileChunks];
+  for (uint64_t at = 0; at < view.place().chunk_count; at += kTileChunks) {
+    const int count =
+        static_cast<int>(std::min<uint64_t>(kTileChunks, view.place().chunk_count - at));
+    view.DecodeSigns(view.place().first_chunk + at, count, ActiveKernels(), masks.data(),
+                     negative.data(), magnitudes);
+    for (size_t i = 0; i < static_cast<size_t>(count) * k; ++i) {
+      const size_t chunk = i / k, value_at = at * k + i;
+      const size_t word = size_t{selection.indices[value_at]} / 32 * kTileChunks + chunk;
+      const uint32_t bit = 1u << (selection.indices[value_at] % 32);
+      const float value = selection.values[value_at];
+      ISTHMUS_CHECK(((masks[word] & bit) != 0) == (magnitudes[chunk] != 0));
+      ISTHMUS_CHECK(value ==
+                    ((negative[word] & bit) != 0 ? -magnitudes[chunk] : magnitudes[chunk]));
     }
-    size_t set = 0;
-    for (const uint32_t mask : masks) set += static_cast<size_t>(std::popcount(mask));
-    ISTHMUS_CHECK(set == k);
+    for (int chunk = 0; chunk < count; ++chunk) {
+      size_t chosen = 0;
+      ForEachElement(size, static_cast<uint32_t>(chunk), masks.data(), [&](uint16_t) { ++chosen; });
+      ISTHMUS_CHECK(chosen == (magnitudes[chunk] == 0 ? 0 : k));
+    }
   }
 }
 
@@ -85,6 +100,7 @@ void FuzzPayload(const uint8_t* data, size_t size) {
   }
   ISTHMUS_CHECK(selection.ok());
   CheckSelection(c, *selection);
+  if (view->has_sign_tiles()) CheckSignTiles(*view, *selection);
   CheckChunks(*view, *selection);
   // Encoded again it says the same. (There may be several scales for the same values, and values
   // of zero that need not have been sent.)

@@ -38,7 +38,9 @@ inline constexpr PayloadFormat kContributionFormats[] = {
     {Transform::kNone, 64, 8, ValueFormat::kInt4, Positions::kStriding},
     {Transform::kNone, 16, 1, ValueFormat::kOneBit, Positions::kSlicing},
     {Transform::kNone, 128, 64, ValueFormat::kBf16, Positions::kRandom, 1},
-    {Transform::kDct, 16, 16, ValueFormat::kOneBit}};
+    {Transform::kDct, 16, 16, ValueFormat::kOneBit},
+    {Transform::kDct, 64, 56, ValueFormat::kOneBit},
+    {Transform::kDct, 128, 12, ValueFormat::kOneBit}};
 inline constexpr UpdateFormat kUpdateFormats[] = {
     {{Transform::kDct, 64, 4, ValueFormat::kOneBit}, MergeRule::kSenderMean, true},
     {{Transform::kNone, 16, 16, ValueFormat::kF32}, MergeRule::kMean, false},

@@ -1,5 +1,6 @@
 // Trains a rival and writes what a rehearsal's JSON would say of it, as far as it goes.
 #include <cstdio>
+#include <map>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -11,8 +12,7 @@ namespace {
 
 constexpr char kDescription[] =
     "Trains isthmus-lm's model at several sites as DiLoCo, PowerSGD or plain averaging would, all "
-    "in "
-    "this process; prints JSON.";
+    "in this process; prints JSON.";
 
 void AddFlags(CLI::App* app, RivalOptions* options, std::string* text) {
   static const std::map<std::string, Rival> kNames = {

@@ -34,6 +34,7 @@ class Run {
     const uint64_t validate_every = options_.trainer.validate_every;
     RivalResult result;
     result.parameters = lm::TotalSize(tensors_);
+    CountTraffic(&result);
     for (uint64_t round = 0; round < steps; ++round) {
       if (!ComputeGradients(round)) return result;
       if (options_.rival == Rival::kFull) AverageAll(tensors_, gradients_);
@@ -45,7 +46,6 @@ class Run {
       }
     }
     result.validation_loss = sites_[0]->ValidationLoss();
-    CountTraffic(&result);
     return result;
   }
 

@@ -18,8 +18,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "images are little-endian");
 
-// A direction is written and used this many elements at a time, so that it stays in the cache. A
-// multiple of every chunk size.
+// A direction is written and used at most this many elements at a time, so that it stays in the
+// cache. A multiple of every chunk size.
 constexpr uint64_t kBlockLength = kUnitLength;
 
 }  // namespace
@@ -103,7 +103,7 @@ absl::Status RankState::Apply(const UpdateHeader& header, const UpdateView& upda
   ISTHMUS_ASSIGN_OR_RETURN(const std::optional<PayloadView> own,
                            Own(header, whole, update.needs_own()));
   const std::span<float> masters = PartOf(masters_, header.bucket);
-  // A tile of chunks at a time: its direction stays in the first-level cache.
+  // A tile of chunks at a time, as far as it fits a block.
   const uint64_t length = std::min(kBlockLength, uint64_t{run_.chunk_size} * kTileChunks);
   for (uint64_t begin = whole.begin; begin < whole.end; begin += length) {
     const Extent block{begin, std::min(begin + length, whole.end)};

@@ -146,6 +146,54 @@ TEST(MergeTest, P10_P21_EqualsPlainLoopsOverSelections) {
   }
 }
 
+// Two ways to merge one-bit values, whoever sends them in whatever parts.
+TEST(MergeTest, P10_P21_OneBitValuesMergeByMasksAsTheyDoOneByOne) {
+  Rng rng(17);
+  for (uint32_t size : {16u, 32u, 64u, 128u, 1024u, 4096u}) {
+    for (int trial = 0; trial < 6; ++trial) {
+      const PayloadFormat format = DctFormat(
+          size, size == 16 ? 3 : 4, trial % 2 == 0 ? ValueFormat::kOneBit : ValueFormat::kSign);
+      std::vector<Group> groups;
+      std::vector<float> weights;
+      for (uint64_t group = 0, count = 1 + rng.Below(20); group < count; ++group) {
+        std::vector<Selection> parts;
+        for (uint64_t first = 100; first < 120;) {
+          const uint64_t chunks =
+              std::min<uint64_t>(rng.Chance(0.3) ? 1 : 1 + rng.Below(20), 120 - first);
+          parts.push_back(RandomSelection(rng, format, first, chunks));
+          first += chunks;
+        }
+        groups.emplace_back(format, parts);
+        weights.push_back(rng.Chance(0.2) ? 0.0f : static_cast<float>(rng.Uniform()));
+      }
+      for (const TileKernels* kernels : AvailableKernels()) {
+        TileMerger by_masks(MergeRule::kSenderMean, size, format.k, *kernels);
+        TileMerger by_values(MergeRule::kSenderMean, size, format.k, *kernels);
+        for (auto [first, chunks] : {std::pair{100, 16}, {104, 16}, {116, 4}, {103, 1}}) {
+          const auto merge = [&](TileMerger& merger, bool sign_tiles) {
+            merger.Begin(sign_tiles);
+            for (size_t i = 0; i < groups.size(); ++i) {
+              for (const PayloadView& part : groups[i].views) {
+                ASSERT_TRUE(part.has_sign_tiles());
+                merger.Add(part, weights[i], static_cast<uint64_t>(first), chunks);
+              }
+            }
+            // (Lanes beyond the last chunk hold anything.)
+          };
+          merge(by_masks, true);
+          merge(by_values, false);
+          const uint32_t present = by_values.Finish(groups.size());
+          ASSERT_EQ(by_masks.Finish(groups.size()), present);
+          for (uint32_t i = 0; i < size * kTileChunks; ++i) {
+            if (static_cast<int>(i % kTileChunks) >= chunks) continue;
+            ASSERT_EQ(Bits({by_masks.tile() + i, 1}), Bits({by_values.tile() + i, 1})) << size;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(MergeTest, P10_TheOrderOfPartsDoesNotMatter) {
   Rng rng(11);
   for (int trial = 0; trial < 50; ++trial) {

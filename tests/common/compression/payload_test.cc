@@ -118,7 +118,8 @@ TEST(PayloadTest, BatchesDecodeLikeSingleChunks) {
         std::vector<float> magnitudes(16);
         std::vector<uint32_t> masks(32), negative(32);
         if (view.has_sign_tiles()) {
-          view.DecodeSigns(100 + first, count, masks.data(), negative.data(), magnitudes.data());
+          view.DecodeSigns(100 + first, count, ActiveKernels(), masks.data(), negative.data(),
+                           magnitudes.data());
         }
         std::vector<uint32_t> said_masks(32), said_negative(32);
         for (size_t i = 0; i < static_cast<size_t>(present) * k; ++i) {

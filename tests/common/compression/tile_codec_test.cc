@@ -98,7 +98,7 @@ TEST_P(TileCodecTest, P21_PayloadAndMomentumAreThoseOfPlainRows) {
   Rng rng(30);
   for (ValueFormat values : kValueFormats) {
     for (float alpha : {1.0f, 0.2f}) {
-      for (uint32_t k : {1u, 3u, 4u, 8u, 9u, 32u, 63u}) {
+      for (uint32_t k : {1u, 3u, 4u, 8u, 9u, 11u, 20u, 32u, 44u, 56u, 63u}) {
         for (uint64_t chunks : {0, 1, 15, 16, 17, 83}) {
           const int threads = 1 + static_cast<int>(rng.Below(5));
           ExpectSame(rng, {64, k, chunks}, values, {0.999f, alpha}, *GetParam(), threads);

@@ -1,8 +1,6 @@
 // Every available set of kernels against plain loops: what works element by element.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "tests/common/kernels/kernel_data.h"
 
 namespace isthmus {

@@ -149,10 +149,8 @@ void AddSubsets(const TileKernels& kernels, Digest& digest) {
       for (uint64_t rank : ranks) digest.Add(rank);
       kernels.spread_bits(size, masks.data(), packed, kTileChunks, of.data());
       digest.AddLanes(of, kTileChunks);
-      if (k != 7) {  // of a complement, more than fit
-        kernels.pack_bits(size, masks.data(), of.data(), kTileChunks, packed);
-        for (uint64_t bits : packed) digest.Add(bits);
-      }
+      kernels.pack_bits(size, masks.data(), of.data(), kTileChunks, packed);
+      for (uint64_t bits : packed) digest.Add(bits);
       // (All groups with the last one's masks: what they send overlaps.)
       groups.push_back({masks.data(), of.data(), magnitudes.data()});
     }

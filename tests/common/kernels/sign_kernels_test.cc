@@ -1,8 +1,6 @@
 // Every available set of kernels against plain loops: one-bit values.
 #include <gtest/gtest.h>
 
-#include <bit>
-
 #include "tests/common/kernels/kernel_data.h"
 
 namespace isthmus {

@@ -90,10 +90,12 @@ TEST_P(SubsetKernelsTest, P19_RanksAreAsDefinedAndComeBack) {
                          {64u, 20u},
                          {128u, 2u},
                          {128u, 8u},
-                         {128u, 11u},
-                         {256u, 8u},
+                         {128u, 12u},
+                         {256u, 9u},
+                         {512u, 7u},
                          {1024u, 6u},
-                         {4096u, 4u}}) {
+                         {2048u, 5u},
+                         {4096u, 5u}}) {
     const auto subsets = static_cast<uint64_t>(*Binomial(size, k));
     ASSERT_LT(subsets, uint64_t{1} << kRankBits);
     for (bool complement : {false, true}) {
@@ -122,16 +124,43 @@ TEST_P(SubsetKernelsTest, P19_RanksAreAsDefinedAndComeBack) {
 }
 
 TEST_P(SubsetKernelsTest, P19_RanksOfSmallChunksCount) {
-  for (auto [size, k] : {std::pair{16u, 5u}, {32u, 3u}, {64u, 3u}}) {
+  for (auto [size, k] : {std::pair{16u, 5u}, {32u, 3u}, {64u, 2u}}) {
     const SubsetTableSet tables(size, k, false);
     const auto subsets = static_cast<uint64_t>(*Binomial(size, k));
     std::vector<uint32_t> masks(static_cast<size_t>(MaskWords(static_cast<int>(size))) *
                                 kTileChunks);
     for (uint64_t rank = 0; rank < subsets; ++rank) {
       kernels().unrank(tables.tables(), &rank, 1, masks.data());
+      ASSERT_EQ(RankOf(Chunk(masks, size, 0)), rank) << size << "/" << k;
       uint64_t again = ~uint64_t{0};
       kernels().rank(tables.tables(), masks.data(), 1, &again);
       ASSERT_EQ(again, rank) << size << "/" << k;
+    }
+  }
+}
+
+// Where a quotient or a guess would be wrong first: the first and last rank of every type, and
+// those beside a multiple of the divisor.
+TEST_P(SubsetKernelsTest, P19_RanksAtTheEdgesOfTypesComeBack) {
+  for (auto [size, k] : {std::pair{32u, 16u}, {64u, 8u}, {64u, 20u}}) {
+    const SubsetTableSet tables(size, k, false);
+    const auto subsets = static_cast<uint64_t>(*Binomial(size, k));
+    const SubsetBlock& block = tables.tables().blocks[k];
+    std::vector<uint64_t> edges;
+    for (size_t type = 0; block.below[type] < subsets; ++type) {
+      const uint64_t pair = block.types[type].pair.value;
+      for (uint64_t at = block.below[type], steps = 0; at <= block.below[type + 1] && steps < 3;
+           at += pair, ++steps) {
+        for (uint64_t rank : {at - 1, at, at + 1}) edges.push_back(rank);
+      }
+      edges.push_back(block.below[type + 1] - 1);
+    }
+    std::vector<uint32_t> masks(static_cast<size_t>(MaskWords(static_cast<int>(size))) *
+                                kTileChunks);
+    for (uint64_t rank : edges) {
+      if (rank >= subsets) continue;
+      kernels().unrank(tables.tables(), &rank, 1, masks.data());
+      ASSERT_EQ(RankOf(Chunk(masks, size, 0)), rank) << size << "/" << k;
     }
   }
 }
