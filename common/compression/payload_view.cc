@@ -215,9 +215,8 @@ int PayloadView::Decode(uint64_t first_chunk, int count, uint8_t* chunks, uint16
   return present;
 }
 
-void PayloadView::DecodeSigns(uint64_t first_chunk, int count, uint32_t* masks, uint32_t* negative,
-                              float* magnitudes) const {
-  const TileKernels& kernels = ActiveKernels();
+void PayloadView::DecodeSigns(uint64_t first_chunk, int count, const TileKernels& kernels,
+                              uint32_t* masks, uint32_t* negative, float* magnitudes) const {
   const uint64_t first = first_chunk - place_.first_chunk;
   const int index_bits = coder_->bits();
   const int scale_bits = ScaleBits(format_.values);
