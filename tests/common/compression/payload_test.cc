@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "common/compression/topk.h"
+#include "common/kernels/simd.h"
 #include "tests/common/compression/test_data.h"
 
 namespace isthmus {
