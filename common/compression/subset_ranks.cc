@@ -26,8 +26,8 @@ SubsetRanks::SubsetRanks(uint32_t n, uint32_t k, WideRank subsets)
     sizes_.push_back(size);
     if (size <= kSubsetLeaf) continue;
     if (size <= kSubsetBlock) {
-      open.push_back(kSubsetLeaf);
       if (size % kSubsetLeaf != 0) open.push_back(size % kSubsetLeaf);
+      open.push_back((size - 1) / kSubsetLeaf * kSubsetLeaf);  // what is below the highest part
       continue;
     }
     open.push_back(LowerHalf(size));
@@ -43,9 +43,10 @@ SubsetRanks::SubsetRanks(uint32_t n, uint32_t k, WideRank subsets)
 }
 
 WideRank SubsetRanks::Subsets(uint32_t size, uint32_t count) const {
-  if (size == 0) return count == 0 ? 1 : 0;
-  const auto at = std::ranges::lower_bound(sizes_, size, std::greater<>()) - sizes_.begin();
-  return binomials_[static_cast<size_t>(at) * (k_ + 1) + count];
+  if (size == 0 || count > size) return count == 0 ? 1 : 0;
+  size_t at = 0;
+  while (sizes_[at] != size) ++at;
+  return binomials_[at * (k_ + 1) + count];
 }
 
 WideRank SubsetRanks::RankWithin(std::span<const uint16_t> indices, uint32_t begin,
@@ -95,6 +96,8 @@ void SubsetRanks::UnrankWithin(WideRank rank, uint32_t count, uint32_t begin, ui
   UnrankWithin(rank / subsets, upper, begin + half, size - half, indices + lower);
 }
 
+// Types before this one, without counting them one by one: those with as many elements in the parts
+// above and fewer in part i, for every i.
 WideRank SubsetRanks::RankInBlock(std::span<const uint16_t> indices, uint32_t begin,
                                   uint32_t size) const {
   std::array<uint32_t, kSubsetParts> counts = {}, masks = {};
@@ -103,38 +106,45 @@ WideRank SubsetRanks::RankInBlock(std::span<const uint16_t> indices, uint32_t be
     masks[at / kSubsetLeaf] |= 1u << (at % kSubsetLeaf);
     ++counts[at / kSubsetLeaf];
   }
-  WideRank below = 0;
-  ForEachSubsetType(static_cast<uint32_t>(indices.size()), [&](const auto& type) {
-    if (type == counts) return true;
-    WideRank subsets = 1;
-    for (uint32_t i = 0; i < kSubsetParts; ++i)
-      subsets *= Subsets(SubsetPartSize(size, i), type[i]);
-    below += subsets;
-    return false;
-  });
-  WideRank rank = 0;
+  WideRank below = 0, rank = 0;
+  WideRank above = 1;  // subsets of the parts above with their counts
+  auto left = static_cast<uint32_t>(indices.size());
   for (uint32_t i = kSubsetParts; i-- > 0;) {
-    rank = rank * Subsets(SubsetPartSize(size, i), counts[i]) + SubsetLeaves::Get().ranks[masks[i]];
+    const uint32_t part = SubsetPartSize(size, i), rest = std::min(size, i * kSubsetLeaf);
+    for (uint32_t fewer = 0; fewer < counts[i]; ++fewer) {
+      below += above * Subsets(part, fewer) * Subsets(rest, left - fewer);
+    }
+    const WideRank subsets = Subsets(part, counts[i]);
+    above *= subsets;
+    left -= counts[i];
+    rank = rank * subsets + SubsetLeaves::Get().ranks[masks[i]];
   }
   return below + rank;
 }
 
 void SubsetRanks::UnrankInBlock(WideRank rank, uint32_t count, uint32_t begin, uint32_t size,
                                 uint16_t* indices) const {
-  std::array<uint32_t, kSubsetParts> counts = {};
-  ForEachSubsetType(count, [&](const auto& type) {
-    WideRank subsets = 1;
-    for (uint32_t i = 0; i < kSubsetParts; ++i)
-      subsets *= Subsets(SubsetPartSize(size, i), type[i]);
-    counts = type;
-    if (rank < subsets) return true;
-    rank -= subsets;
-    return false;
-  });
+  std::array<uint32_t, kSubsetParts> counts;
+  WideRank above = 1;
+  uint32_t left = count;
+  for (uint32_t i = kSubsetParts; i-- > 0;) {
+    const uint32_t part = SubsetPartSize(size, i), rest = std::min(size, i * kSubsetLeaf);
+    for (counts[i] = 0;; ++counts[i]) {
+      ISTHMUS_CHECK(counts[i] <= left);  // or the rank is none
+      const WideRank with = above * Subsets(part, counts[i]);
+      const WideRank here = with * Subsets(rest, left - counts[i]);
+      if (rank < here) {
+        above = with;
+        break;
+      }
+      rank -= here;
+    }
+    left -= counts[i];
+  }
   for (uint32_t i = 0; i < kSubsetParts; ++i) {
-    const WideRank subsets = Subsets(SubsetPartSize(size, i), counts[i]);
-    UnrankWithin(rank % subsets, counts[i], begin + i * kSubsetLeaf, SubsetPartSize(size, i),
-                 indices);
+    const uint32_t part = SubsetPartSize(size, i);
+    const WideRank subsets = Subsets(part, counts[i]);
+    UnrankWithin(rank % subsets, counts[i], begin + i * kSubsetLeaf, part, indices);
     rank /= subsets;
     indices += counts[i];
   }
