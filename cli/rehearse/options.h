@@ -15,7 +15,7 @@
 
 namespace isthmus {
 
-// What a scheme trains with unless told otherwise. Learning rates are tuned on the demo.
+// What a scheme trains with unless told otherwise: what docs/schemes.md found best.
 struct SchemeDefaults {
   const char* scheme;
   const char* optimizer;
@@ -25,10 +25,10 @@ struct SchemeDefaults {
   int k;  // 0: the chunk size, for nothing is left out
 };
 inline constexpr SchemeDefaults kFullDefaults = {"full", "adamw", "f32", 0.004, false, 0};
-inline constexpr SchemeDefaults kSchemeDefaults[] = {{"flexdemo", "sgd", "1bit", 0.003, true, 4},
-                                                     {"random", "sgd", "sign", 0.02, true, 8},
-                                                     {"striding", "sgd", "sign", 0.02, true, 8},
-                                                     {"slicing", "sgd", "sign", 0.02, true, 8},
+inline constexpr SchemeDefaults kSchemeDefaults[] = {{"flexdemo", "sgd", "1bit", 0.003, true, 2},
+                                                     {"random", "sgd", "sign", 0.013, true, 8},
+                                                     {"striding", "sgd", "sign", 0.009, true, 8},
+                                                     {"slicing", "sgd", "sign", 0.006, true, 8},
                                                      kFullDefaults,
                                                      {"none", "adamw", "f32", 0.004, false, 0}};
 

@@ -137,6 +137,10 @@ const char* Name(OptimizerKind kind) { return NameOf(kOptimizers, kind); }
 RunSpec DefaultRunSpec(Scheme scheme) {
   RunSpec spec;
   spec.scheme = scheme;
+  if (scheme == Scheme::kFlexDemo) {
+    spec.k = 2;
+    spec.values = ValueFormat::kOneBit;
+  }
   if (scheme == Scheme::kRandom || scheme == Scheme::kStriding || scheme == Scheme::kSlicing) {
     spec.k = 8;
     spec.values = ValueFormat::kSign;

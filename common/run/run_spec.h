@@ -51,8 +51,9 @@ struct RunSpec {
   friend bool operator==(const RunSpec&, const RunSpec&) = default;
 };
 
-// The defaults of a scheme: those that send a part step by sign with SGD; full synchronisation
-// averages float32 gradients and runs AdamW, and so does training apart.
+// The defaults of a scheme, which are what docs/schemes.md found best: those that send a part step
+// by sign with SGD, FlexDeMo 2 of 64 as one bit each; full synchronisation averages float32
+// gradients and runs AdamW, and so does training apart.
 RunSpec DefaultRunSpec(Scheme scheme);
 
 // INVALID_ARGUMENT naming field, expected and actual for what cannot run: a chunk size that is no

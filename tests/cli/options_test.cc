@@ -31,7 +31,7 @@ TEST(RehearseOptionsTest, DefaultsAreTheDemo) {
   EXPECT_EQ(options.steps, 300u);
   EXPECT_EQ(options.scheme, "flexdemo");
   EXPECT_EQ(options.chunk, 64);
-  EXPECT_EQ(options.k, 4);
+  EXPECT_EQ(options.k, 2);
   EXPECT_EQ(options.decay, 0.999);
   EXPECT_TRUE(options.sign);
   EXPECT_EQ(options.values, "1bit");

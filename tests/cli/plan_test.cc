@@ -39,7 +39,7 @@ TEST(PlanTest, TheCoordinatorGetsTheRunSpec) {
                           "/run/coordinator.port", "--scheme", "flexdemo", "--decay", "0.999",
                           "--alpha", "1", "--values", "1bit", "--optimizer", "sgd", "--rounds",
                           "300", "--start-groups", "2", "--min-groups", "1", "--deadline", "1m",
-                          "--audit-rounds", "25", "--chunk", "64", "--k", "4", "--sign"));
+                          "--audit-rounds", "25", "--chunk", "64", "--k", "2", "--sign"));
   EXPECT_EQ(command.log_path, "/log/coordinator.log");
 }
 

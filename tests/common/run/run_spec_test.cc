@@ -211,7 +211,7 @@ TEST(RunSpecTest, FormatsFollowTheSpec) {
   RunSpec spec = DefaultRunSpec(Scheme::kFlexDemo);
   spec.chunk_size = 128;
   spec.k = 8;
-  EXPECT_EQ(ContributionFormat(spec), (PayloadFormat{Transform::kDct, 128, 8, ValueFormat::kBf16}));
+  EXPECT_EQ(ContributionFormat(spec), (PayloadFormat{Transform::kDct, 128, 8, ValueFormat::kOneBit}));
   spec.merge = MergeRule::kSum;
   EXPECT_EQ(MergedFormat(spec).contribution, ContributionFormat(spec));
   EXPECT_EQ(MergedFormat(spec).merge, MergeRule::kSum);

@@ -125,7 +125,7 @@ bool Forwards(const RunSpec& run, uint64_t groups, uint64_t chunks, uint64_t abs
 
 TEST(MergeBucketTest, P20_ContributionsAreForwardedWhereTheyAreSmaller) {
   RunSpec one_bit = DefaultRunSpec(Scheme::kFlexDemo);
-  one_bit.values = ValueFormat::kOneBit;  // 4 bytes per chunk; its signs take 8
+  one_bit.k = 4;  // 4 bytes per chunk; its signs take 8
   EXPECT_TRUE(Forwards(one_bit, 1, 1024));
   EXPECT_TRUE(Forwards(one_bit, 2, 1024));
   EXPECT_FALSE(Forwards(one_bit, 3, 1024));  // only the headers are longer

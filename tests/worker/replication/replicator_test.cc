@@ -17,6 +17,8 @@ namespace {
 
 RunSpec DemoRun(float decay = 0.999f) {
   RunSpec run = DefaultRunSpec(Scheme::kFlexDemo);
+  run.k = 4;
+  run.values = ValueFormat::kBf16;
   run.decay = decay;
   return run;
 }

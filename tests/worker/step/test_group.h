@@ -116,6 +116,10 @@ inline Layout TinyLayout() { return *Layout::Create({{.name = "w", .shape = {130
 
 inline RunSpec SchemeRun(Scheme scheme) {
   RunSpec run = DefaultRunSpec(scheme);
+  if (scheme == Scheme::kFlexDemo) {
+    run.k = 4;
+    run.values = ValueFormat::kBf16;
+  }
   run.bucket_length = 2 * kUnitLength;
   return run;
 }
