@@ -12,9 +12,11 @@ COMMON = {
     "common/tensor": {"common/base"},
     "common/kernels": {"common/base"},
     "common/compression": {"common/base", "common/tensor", "common/kernels"},
-    "common/optimizer": {"common/base"},
+    "common/optimizer": {"common/base", "common/kernels"},
     "common/run": {"common/base", "common/tensor", "common/compression", "common/optimizer"},
     "common/collectives": {"common/base"},
+    "common/device": {"common/base"},
+    "common/gpu": {"common/base", "common/kernels", "common/compression", "common/optimizer", "common/device"},
     "common/telemetry": {"common/base"},
 }
 ARITHMETIC = {"common/base", "common/tensor", "common/kernels", "common/compression", "common/optimizer", "common/run"}

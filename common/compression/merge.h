@@ -9,15 +9,11 @@
 #include <span>
 #include <vector>
 
+#include "common/compression/formats.h"
 #include "common/compression/payload.h"
 #include "common/kernels/tile_kernels.h"
 
 namespace isthmus {
-
-// kSenderMean: per coefficient, the mean over the groups that sent it. kMean: over all
-// contributors. kSum. A value of exactly zero after weighting is not sent, whatever the payload's
-// length.
-enum class MergeRule : uint8_t { kSenderMean = 0, kMean = 1, kSum = 2 };
 
 struct MergeInput {
   float weight = 1.0f;                 // w n / sum(w); exactly 1 when all samples are equal

@@ -28,47 +28,11 @@
 #include <vector>
 
 #include "common/compression/bit_stream.h"
+#include "common/compression/formats.h"
 #include "common/compression/index_coding.h"
 #include "common/compression/presence_map.h"
 
 namespace isthmus {
-
-enum class Transform : uint8_t { kNone = 0, kDct = 1 };
-
-// kInt4, kOneBit: with a scale per chunk, the error stays in the momentum. kSign: the sign alone,
-// for all groups alike; nothing stays.
-enum class ValueFormat : uint8_t { kF32 = 0, kBf16 = 1, kInt4 = 2, kOneBit = 3, kSign = 4 };
-
-// Which elements of a chunk are sent: chosen by the sender and told by indices, or known to all
-// (common/kernels/positions.h). With k = chunk_size all are, whatever this says.
-enum class Positions : uint8_t { kChosen = 0, kRandom = 1, kStriding = 2, kSlicing = 3 };
-
-// What a run of chunks must look like: fixed by the run spec for a round.
-struct PayloadFormat {
-  Transform transform = Transform::kDct;
-  uint32_t chunk_size = 64;  // elements, at most 65536
-  uint32_t k = 4;            // sent per chunk; chunk_size: all, without indices
-  ValueFormat values = ValueFormat::kBf16;
-  Positions positions = Positions::kChosen;
-  uint64_t seed = 0;  // of kRandom
-  friend bool operator==(const PayloadFormat&, const PayloadFormat&) = default;
-
-  bool has_indices() const { return positions == Positions::kChosen && k < chunk_size; }
-};
-
-// True if positions.h knows k of chunk_size elements: both powers of two, k < chunk_size.
-bool HasPositions(uint32_t chunk_size, uint32_t k);
-
-// True if contributions in this format can be read as masks (PayloadView::DecodeSigns).
-bool HasSignTiles(const PayloadFormat& format);
-
-// Where a payload belongs: chunks [first_chunk, first_chunk + chunk_count) of the flat vector.
-struct PayloadPlace {
-  uint64_t round = 0;
-  uint64_t first_chunk = 0;
-  uint64_t chunk_count = 0;
-  friend bool operator==(const PayloadPlace&, const PayloadPlace&) = default;
-};
 
 // Encoded size in bytes when all chunks are present, and when they are not.
 uint64_t PayloadBytes(const PayloadFormat& format, uint64_t chunk_count);
@@ -147,6 +111,13 @@ class PayloadWriter {
   std::vector<std::byte> compacted_;
 };
 
+// The payload of records that were written elsewhere (by a GPU, say): the record of the place's
+// i-th chunk begins at bit i * RecordBits of `records` (payload_layout.h) and counts if bit i of
+// `presence` is set. Both are 32-bit words, least significant bit first; CHECKs that they are long
+// enough.
+std::string AssemblePayload(const PayloadFormat& format, const PayloadPlace& place,
+                            std::span<const uint32_t> records, std::span<const uint32_t> presence);
+
 // A validated payload, read in place. Copyable; the bytes must outlive it. Thread-safe to read.
 class PayloadView {
  public:
@@ -175,6 +146,9 @@ class PayloadView {
 
   const PayloadFormat& format() const { return format_; }
   const PayloadPlace& place() const { return place_; }
+  // The bytes behind what is read: the records of the present chunks, one after the other.
+  std::span<const std::byte> records() const { return records_; }
+  const PresenceMap& presence() const { return presence_; }
 
   // Decodes the present ones of `count` <= kBatch chunks from `first_chunk` on: the i-th writes
   // which chunk it is, counted from `first_chunk`, to chunks[i], its offsets to indices[i * k] (not

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "common/base/check.h"
@@ -217,6 +218,45 @@ void PayloadWriter::Finish() {
   StoreHeader(format_, place_, !all, CodingOf(CoderOf(format_)), begin);
   out_->resize(static_cast<size_t>(end - begin));
   StorePayloadCrc(kPayloadCrcOffset, std::as_writable_bytes(std::span(*out_)));
+}
+
+std::string AssemblePayload(const PayloadFormat& format, const PayloadPlace& place,
+                            std::span<const uint32_t> records, std::span<const uint32_t> presence) {
+  static_assert(std::endian::native == std::endian::little);
+  const IndexCoder* coder = CoderOf(format);
+  const uint64_t record_bits = RecordBits(format, coder);
+  const uint64_t map_bytes = BytesForBits(place.chunk_count);
+  const std::span<const std::byte> bytes = std::as_bytes(records);
+  ISTHMUS_CHECK(bytes.size() >= BytesForBits(place.chunk_count * record_bits));
+  ISTHMUS_CHECK(presence.size() * sizeof(uint32_t) >= map_bytes);
+  uint64_t present = 0;
+  for (uint32_t word : presence) present += static_cast<uint64_t>(std::popcount(word));
+  std::string payload;
+  payload.resize(LargestPayloadBytes(format, place.chunk_count));
+  auto* const begin = reinterpret_cast<std::byte*>(payload.data());
+  std::byte* end = begin + kPayloadHeaderBytes;
+  const bool all = present == place.chunk_count;
+  StoreHeader(format, place, !all, CodingOf(coder), begin);
+  if (all) {
+    const uint64_t size = BytesForBits(place.chunk_count * record_bits);
+    if (size > 0) std::memcpy(end, bytes.data(), size);
+    end += size;
+  } else {
+    std::memcpy(end, presence.data(), map_bytes);
+    end += map_bytes;
+    BitWriter bits(end, begin + payload.size());
+    for (uint64_t chunk = 0; chunk < place.chunk_count; ++chunk) {
+      if ((presence[chunk / 32] >> (chunk % 32) & 1) == 0) continue;
+      for (uint64_t at = 0; at < record_bits; at += kMaxBitsAtOnce) {
+        const int width = static_cast<int>(std::min<uint64_t>(kMaxBitsAtOnce, record_bits - at));
+        bits.Put(LoadBits(bytes, chunk * record_bits + at, width), width);
+      }
+    }
+    end = bits.Finish();
+  }
+  payload.resize(static_cast<size_t>(end - begin));
+  StorePayloadCrc(kPayloadCrcOffset, std::as_writable_bytes(std::span(payload)));
+  return payload;
 }
 
 std::string EncodePayload(const PayloadFormat& format, uint64_t round, Selection& selection) {

@@ -31,20 +31,13 @@
 #include <string>
 #include <vector>
 
+#include "common/compression/formats.h"
 #include "common/compression/merge.h"
 #include "common/compression/payload.h"
 #include "common/compression/prefetch.h"
 #include "common/compression/presence_map.h"
 
 namespace isthmus {
-
-enum class UpdateEncoding : uint8_t { kSigns = 1, kValues = 2, kTernary = 3, kContributions = 4 };
-
-struct UpdateFormat {
-  PayloadFormat contribution;
-  MergeRule merge = MergeRule::kSenderMean;
-  bool sign = true;  // the direction is the sign of the decoded mean (0 stays 0)
-};
 
 // One contributor's parts, encoded: disjoint, together all of the bucket.
 struct EncodedContribution {
@@ -96,6 +89,23 @@ class UpdateView {
 
   UpdateEncoding encoding() const { return encoding_; }
   bool needs_own() const { return own_ != kNotHere; }
+
+  // What the update says, for who decodes it elsewhere (on a GPU): views of the same bytes and of
+  // this object.
+  struct Contribution {
+    float weight = 1.0f;
+    std::span<const PayloadView> parts;  // none: the receiver's own
+  };
+  struct Contents {
+    PayloadPlace place;
+    const PresenceMap* presence = nullptr;
+    std::span<const std::byte> body;          // signs, digits or bitmaps
+    std::span<const std::byte> zeros;         // kSigns: 32 bits each
+    std::span<const std::byte> values;        // kValues: float32
+    std::span<const uint64_t> value_rank;     // kValues: per present chunk, values before it
+    std::vector<Contribution> contributions;  // kContributions: ascending by group
+  };
+  Contents contents() const;
 
   // Writes the direction u of chunks [first_chunk, first_chunk + out.size() / chunk_size), which
   // must lie within the update: decoded mean, or its sign; 0 where nothing was sent. `out` holds

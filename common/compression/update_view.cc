@@ -56,6 +56,22 @@ absl::StatusOr<UpdateEncoding> CheckHeader(std::span<const std::byte> payload,
 
 }  // namespace
 
+UpdateView::Contents UpdateView::contents() const {
+  Contents contents{place_, &presence_, body_, zeros_, {}, value_rank_, {}};
+  if (encoding_ == UpdateEncoding::kValues) {
+    const size_t bitmaps = value_rank_.size() * (format_.contribution.chunk_size / 8);
+    contents.body = body_.first(bitmaps);
+    contents.values = body_.subspan(bitmaps);
+  }
+  size_t part = 0;
+  for (const Merged& contributor : contributors_) {
+    contents.contributions.push_back(
+        {contributor.weight, std::span(parts_).subspan(part, contributor.end - part)});
+    part = contributor.end;
+  }
+  return contents;
+}
+
 uint64_t UpdateView::SignElements() const {
   return HasKnownSigns(format_) ? format_.contribution.k : format_.contribution.chunk_size;
 }

@@ -29,7 +29,7 @@
 #if defined(__CUDACC__)
 #define ISTHMUS_DCT_STEP __host__ __device__ __forceinline__
 #define ISTHMUS_DCT_CALL __host__ __device__ __noinline__
-#define ISTHMUS_UNROLL _Pragma("unroll 16")
+#define ISTHMUS_UNROLL _Pragma("unroll 64")
 #else
 #define ISTHMUS_DCT_STEP __attribute__((always_inline)) inline
 #define ISTHMUS_DCT_CALL __attribute__((noinline))
@@ -97,12 +97,7 @@ class DctFormulas {
     InverseDct2Steps<N>(in, stride, x);
   }
 
- private:
-  static constexpr float kSqrt2 = 1.41421356237309504880f;
-  // Small transforms are inlined and work in registers; larger ones are calls. (Measured: where
-  // registers are 32 bytes and more, 16 that spill a little beat two calls.)
-  static constexpr int kLeaf = sizeof(V) > 16 ? 16 : 8;
-
+  // The same with the DCT-IV: the odd half of the recursion.
   template <int N>
   ISTHMUS_DCT_STEP static void Dct4(V* x, V* out, ptrdiff_t stride) {
     if constexpr (N <= kLeaf) {
@@ -139,77 +134,102 @@ class DctFormulas {
     InverseDct4Steps<N>(in, stride, x);
   }
 
-  // x[j], x[N-1-j]  ->  x[j] + x[N-1-j] at j, x[j] - x[N-1-j] at N/2 + j. In place, so the pairs j
-  // and N/2-1-j, which share four places, go together.
+  // The steps of one level, in place. The pairs j and N/2-1-j share four places and go together: a
+  // quad each, for j in [0, N/4) (or 0 of 2).
+  //
+  // x[j], x[N-1-j]  ->  x[j] + x[N-1-j] at j, x[j] - x[N-1-j] at N/2 + j.
   template <int N>
-  ISTHMUS_DCT_STEP static void Butterflies(V* x) {
-    ISTHMUS_UNROLL
-    for (int j = 0; j < (N / 2 + 1) / 2; ++j) {
-      const int i = N / 2 - 1 - j;
-      const V low_j = x[j], high_j = x[N - 1 - j];
-      const V low_i = x[i], high_i = x[N - 1 - i];
-      x[j] = low_j + high_j;
-      x[i] = low_i + high_i;
-      x[N / 2 + j] = low_j - high_j;
-      x[N / 2 + i] = low_i - high_i;
-    }
+  ISTHMUS_DCT_STEP static void ButterflyQuad(int j, V* x) {
+    const int i = N / 2 - 1 - j;
+    const V low_j = x[j], high_j = x[N - 1 - j];
+    const V low_i = x[i], high_i = x[N - 1 - i];
+    x[j] = low_j + high_j;
+    x[i] = low_i + high_i;
+    x[N / 2 + j] = low_j - high_j;
+    x[N / 2 + i] = low_i - high_i;
   }
-
   template <int N>
-  ISTHMUS_DCT_STEP static void TransposedButterflies(V* x) {
-    ISTHMUS_UNROLL
-    for (int j = 0; j < (N / 2 + 1) / 2; ++j) {
-      const int i = N / 2 - 1 - j;
-      const V s_j = x[j], d_j = x[N / 2 + j];
-      const V s_i = x[i], d_i = x[N / 2 + i];
-      x[j] = s_j + d_j;
-      x[i] = s_i + d_i;
-      x[N - 1 - j] = s_j - d_j;
-      x[N - 1 - i] = s_i - d_i;
-    }
+  ISTHMUS_DCT_STEP static void TransposedButterflyQuad(int j, V* x) {
+    const int i = N / 2 - 1 - j;
+    const V s_j = x[j], d_j = x[N / 2 + j];
+    const V s_i = x[i], d_i = x[N / 2 + i];
+    x[j] = s_j + d_j;
+    x[i] = s_i + d_i;
+    x[N - 1 - j] = s_j - d_j;
+    x[N - 1 - i] = s_i - d_i;
   }
-
   // x[j], x[N-1-j]  ->  a[j] at j, b[j] at N/2 + j.
   template <int N>
-  ISTHMUS_DCT_STEP static void Rotate(V* x) {
+  ISTHMUS_DCT_STEP static void RotateQuad(int j, V* x) {
     const Rotations<N>& r = RotationsHere<N>();
-    ISTHMUS_UNROLL
-    for (int j = 0; j < (N / 2 + 1) / 2; ++j) {
-      const int i = N / 2 - 1 - j;
-      const float sign_j = j % 2 == 0 ? 1.0f : -1.0f;
-      const float sign_i = i % 2 == 0 ? 1.0f : -1.0f;
-      const V low_j = x[j], high_j = x[N - 1 - j];
-      const V low_i = x[i], high_i = x[N - 1 - i];
-      x[j] = r.cos[j] * low_j + r.sin[j] * high_j;
-      x[i] = r.cos[i] * low_i + r.sin[i] * high_i;
-      x[N / 2 + j] = (sign_j * r.sin[j]) * low_j - (sign_j * r.cos[j]) * high_j;
-      x[N / 2 + i] = (sign_i * r.sin[i]) * low_i - (sign_i * r.cos[i]) * high_i;
+    const int i = N / 2 - 1 - j;
+    const float sign_j = j % 2 == 0 ? 1.0f : -1.0f;
+    const float sign_i = i % 2 == 0 ? 1.0f : -1.0f;
+    const V low_j = x[j], high_j = x[N - 1 - j];
+    const V low_i = x[i], high_i = x[N - 1 - i];
+    x[j] = r.cos[j] * low_j + r.sin[j] * high_j;
+    x[i] = r.cos[i] * low_i + r.sin[i] * high_i;
+    x[N / 2 + j] = (sign_j * r.sin[j]) * low_j - (sign_j * r.cos[j]) * high_j;
+    x[N / 2 + i] = (sign_i * r.sin[i]) * low_i - (sign_i * r.cos[i]) * high_i;
+  }
+  template <int N>
+  ISTHMUS_DCT_STEP static void TransposedRotateQuad(int j, V* x) {
+    const Rotations<N>& r = RotationsHere<N>();
+    const int i = N / 2 - 1 - j;
+    const float sign_j = j % 2 == 0 ? 1.0f : -1.0f;
+    const float sign_i = i % 2 == 0 ? 1.0f : -1.0f;
+    const V a_j = x[j], b_j = x[N / 2 + j];
+    const V a_i = x[i], b_i = x[N / 2 + i];
+    x[j] = r.cos[j] * a_j + (sign_j * r.sin[j]) * b_j;
+    x[i] = r.cos[i] * a_i + (sign_i * r.sin[i]) * b_i;
+    x[N - 1 - j] = r.sin[j] * a_j - (sign_j * r.cos[j]) * b_j;
+    x[N - 1 - i] = r.sin[i] * a_i - (sign_i * r.cos[i]) * b_i;
+  }
+  // The last step of a DCT-IV of N, for m in [0, N/2): out[f * stride] has A[m] at 2m and B[M-m] at
+  // 2m - 1. And its transpose.
+  template <int N>
+  ISTHMUS_DCT_STEP static void CombinePair(int m, V* out, ptrdiff_t stride) {
+    if (m == 0) {
+      out[0] = kSqrt2 * out[0];
+      out[(N - 1) * stride] = kSqrt2 * out[(N - 1) * stride];
+    } else {
+      const V a = out[2 * m * stride], b = out[(2 * m - 1) * stride];
+      out[(2 * m - 1) * stride] = a + b;
+      out[2 * m * stride] = a - b;
+    }
+  }
+  template <int N>
+  ISTHMUS_DCT_STEP static void TransposedCombinePair(int m, V* in, ptrdiff_t stride) {
+    if (m == 0) {
+      in[0] = kSqrt2 * in[0];
+      in[(N - 1) * stride] = kSqrt2 * in[(N - 1) * stride];
+    } else {
+      const V odd = in[(2 * m - 1) * stride], even = in[2 * m * stride];
+      in[2 * m * stride] = odd + even;
+      in[(2 * m - 1) * stride] = odd - even;
     }
   }
 
+ private:
+  static constexpr float kSqrt2 = 1.41421356237309504880f;
+  // Small transforms are inlined and work in registers; larger ones are calls. (Measured: where
+  // registers are 32 bytes and more, 16 that spill a little beat two calls.) A GPU's thread has
+  // registers for more, and slow calls.
+#if defined(__CUDA_ARCH__)
+  static constexpr int kLeaf = 64;
+#else
+  static constexpr int kLeaf = sizeof(V) > 16 ? 16 : 8;
+#endif
   template <int N>
-  ISTHMUS_DCT_STEP static void TransposedRotate(V* x) {
-    const Rotations<N>& r = RotationsHere<N>();
-    ISTHMUS_UNROLL
-    for (int j = 0; j < (N / 2 + 1) / 2; ++j) {
-      const int i = N / 2 - 1 - j;
-      const float sign_j = j % 2 == 0 ? 1.0f : -1.0f;
-      const float sign_i = i % 2 == 0 ? 1.0f : -1.0f;
-      const V a_j = x[j], b_j = x[N / 2 + j];
-      const V a_i = x[i], b_i = x[N / 2 + i];
-      x[j] = r.cos[j] * a_j + (sign_j * r.sin[j]) * b_j;
-      x[i] = r.cos[i] * a_i + (sign_i * r.sin[i]) * b_i;
-      x[N - 1 - j] = r.sin[j] * a_j - (sign_j * r.cos[j]) * b_j;
-      x[N - 1 - i] = r.sin[i] * a_i - (sign_i * r.cos[i]) * b_i;
-    }
-  }
+  static constexpr int kQuads = (N / 2 + 1) / 2;
 
   template <int N>
   ISTHMUS_DCT_STEP static void Dct2Steps(V* x, V* out, ptrdiff_t stride) {
     if constexpr (N == 1) {
       out[0] = x[0];
     } else {
-      Butterflies<N>(x);
+      ISTHMUS_UNROLL
+      for (int j = 0; j < kQuads<N>; ++j) ButterflyQuad<N>(j, x);
       Dct2<N / 2>(x, out, 2 * stride);
       Dct4<N / 2>(x + N / 2, out + stride, 2 * stride);
     }
@@ -220,17 +240,13 @@ class DctFormulas {
     if constexpr (N == 1) {
       out[0] = x[0];
     } else {
-      Rotate<N>(x);
+      ISTHMUS_UNROLL
+      for (int j = 0; j < kQuads<N>; ++j) RotateQuad<N>(j, x);
       Dct2<N / 2>(x, out, 2 * stride);                              // A[m] at 2m
       Dct2<N / 2>(x + N / 2, out + (N - 1) * stride, -2 * stride);  // B[M-m] at 2m - 1
-      out[0] = kSqrt2 * out[0];
-      out[(N - 1) * stride] = kSqrt2 * out[(N - 1) * stride];
+      CombinePair<N>(0, out, stride);
       ISTHMUS_UNROLL
-      for (int m = 1; m < N / 2; ++m) {
-        const V a = out[2 * m * stride], b = out[(2 * m - 1) * stride];
-        out[(2 * m - 1) * stride] = a + b;
-        out[2 * m * stride] = a - b;
-      }
+      for (int m = 1; m < N / 2; ++m) CombinePair<N>(m, out, stride);
     }
   }
 
@@ -241,7 +257,8 @@ class DctFormulas {
     } else {
       InverseDct2<N / 2>(in, 2 * stride, x);
       InverseDct4<N / 2>(in + stride, 2 * stride, x + N / 2);
-      TransposedButterflies<N>(x);
+      ISTHMUS_UNROLL
+      for (int j = 0; j < kQuads<N>; ++j) TransposedButterflyQuad<N>(j, x);
     }
   }
 
@@ -250,17 +267,13 @@ class DctFormulas {
     if constexpr (N == 1) {
       x[0] = in[0];
     } else {
-      in[0] = kSqrt2 * in[0];
-      in[(N - 1) * stride] = kSqrt2 * in[(N - 1) * stride];
+      TransposedCombinePair<N>(0, in, stride);
       ISTHMUS_UNROLL
-      for (int m = 1; m < N / 2; ++m) {
-        const V odd = in[(2 * m - 1) * stride], even = in[2 * m * stride];
-        in[2 * m * stride] = odd + even;
-        in[(2 * m - 1) * stride] = odd - even;
-      }
+      for (int m = 1; m < N / 2; ++m) TransposedCombinePair<N>(m, in, stride);
       InverseDct2<N / 2>(in, 2 * stride, x);
       InverseDct2<N / 2>(in + (N - 1) * stride, -2 * stride, x + N / 2);
-      TransposedRotate<N>(x);
+      ISTHMUS_UNROLL
+      for (int j = 0; j < kQuads<N>; ++j) TransposedRotateQuad<N>(j, x);
     }
   }
 };

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "common/kernels/lanes.h"
+#include "common/kernels/subset_formulas.h"
 #include "common/kernels/tile_kernels.h"
 
 namespace isthmus {
@@ -61,6 +62,8 @@ class SubsetKernels {
   }
 
  private:
+  using Formulas = SubsetFormulas<W, kTileChunks>;
+
   static uint64_t LoadPair(int chunk_size, const uint32_t* words) {
     return words[0] | (chunk_size > 32 ? uint64_t{words[kTileChunks]} << 32 : 0);
   }
@@ -89,90 +92,10 @@ class SubsetKernels {
 #endif
   }
 
-  static const SubsetSplit* Splits(const SubsetTables& tables, int size, uint32_t k) {
-    size_t level = 0;
-    for (; size > 2 * kSubsetBlock; size /= 2) ++level;
-    return tables.splits + (level * (tables.k + 1) + k) * (tables.k + 2);
-  }
-  static uint64_t Divide(uint64_t rank, const SubsetDivisor& by) {
-    __extension__ using Wide = unsigned __int128;
-    constexpr int kUp = 64 - kRankBits;
-    return static_cast<uint64_t>(Wide{rank << kUp} * by.reciprocal >> 64) >> by.shift;
-  }
-
   // All ones complements a mask.
   template <int N>
   static uint32_t Flip(const SubsetTables& tables) {
     return tables.complement ? (N == 16 ? 0xffffu : 0xffffffffu) : 0;
-  }
-
-  struct Ranked {
-    uint64_t rank;
-    uint32_t count;
-  };
-  template <int N>
-  static Ranked RankOf(const SubsetTables& tables, const uint32_t* words, uint32_t flip) {
-    if constexpr (N <= kSubsetBlock) {
-      const uint32_t low = words[0] ^ flip;
-      const uint32_t high = N < 64 ? 0 : words[kTileChunks] ^ flip;
-      const uint32_t mask[4] = {low & 0xffff, low >> 16, high & 0xffff, high >> 16};
-      uint64_t rank[4];
-      uint32_t count[4];
-      ISTHMUS_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        rank[i] = tables.leaf_ranks[mask[i]];
-        count[i] = static_cast<uint32_t>(__builtin_popcount(mask[i]));
-      }
-      const uint32_t lower = count[0] + count[1], three = lower + count[2];
-      const uint32_t type = uint32_t{tables.type_begin[0][lower][count[1]]} +
-                            tables.type_begin[1][three][count[2]] +
-                            tables.type_begin[2][three + count[3]][count[3]];
-      const SubsetBlock& block = tables.blocks[three + count[3]];
-      const SubsetType& t = block.types[type];
-      return {block.below[type] + (rank[3] * t.parts[1] + rank[2]) * t.pair.value +
-                  rank[1] * t.parts[0] + rank[0],
-              three + count[3]};
-    } else {
-      constexpr int kHalf = N / 2;
-      const Ranked lower = RankOf<kHalf>(tables, words, flip);
-      const Ranked upper = RankOf<kHalf>(tables, words + kHalf / 32 * kTileChunks, flip);
-      const uint32_t k = lower.count + upper.count;
-      const SubsetSplit& split = Splits(tables, N, k)[upper.count];
-      return {split.below + upper.rank * split.lower.value + lower.rank, k};
-    }
-  }
-
-  template <int N>
-  static void UnrankTo(const SubsetTables& tables, uint32_t k, uint64_t rank, uint32_t flip,
-                       uint32_t* words) {
-    if constexpr (N <= kSubsetBlock) {
-      const SubsetBlock& block = tables.blocks[k];
-      uint32_t type = block.guesses[rank >> block.shift];
-      while (block.below[type + 1] <= rank) ++type;
-      const SubsetType& t = block.types[type];
-      rank -= block.below[type];
-      const uint64_t upper = Divide(rank, t.pair);
-      const uint64_t lower = rank - upper * t.pair.value;
-      const uint64_t rank1 = lower * t.part_reciprocals[0] >> kPartShift;
-      const uint64_t rank3 = upper * t.part_reciprocals[1] >> kPartShift;
-      const uint64_t rank0 = lower - rank1 * t.parts[0];
-      const uint64_t rank2 = upper - rank3 * t.parts[1];
-      const uint16_t* leaf = tables.leaf_masks;
-      words[0] = (leaf[t.begin[0] + rank0] | uint32_t{leaf[t.begin[1] + rank1]} << 16) ^ flip;
-      if constexpr (N == 64) {
-        words[kTileChunks] =
-            (leaf[t.begin[2] + rank2] | uint32_t{leaf[t.begin[3] + rank3]} << 16) ^ flip;
-      }
-    } else {
-      constexpr int kHalf = N / 2;
-      const SubsetSplit* split = Splits(tables, N, k);
-      uint32_t upper_count = 0;
-      for (; split[1].below <= rank; ++split) ++upper_count;
-      rank -= split->below;
-      const uint64_t upper = Divide(rank, split->lower);
-      UnrankTo<kHalf>(tables, k - upper_count, rank - upper * split->lower.value, flip, words);
-      UnrankTo<kHalf>(tables, upper_count, upper, flip, words + kHalf / 32 * kTileChunks);
-    }
   }
 
   template <int N>
@@ -181,7 +104,7 @@ class SubsetKernels {
                     uint64_t* ranks) {
       const uint32_t flip = Flip<N>(tables);
       for (int chunk = 0; chunk < chunks; ++chunk) {
-        ranks[chunk] = RankOf<N>(tables, masks + chunk, flip).rank;
+        ranks[chunk] = Formulas::template RankOf<N>(tables, masks + chunk, flip).rank;
       }
     }
   };
@@ -191,7 +114,7 @@ class SubsetKernels {
                     uint32_t* masks) {
       const uint32_t flip = Flip<N>(tables);
       for (int chunk = 0; chunk < chunks; ++chunk) {
-        UnrankTo<N>(tables, tables.k, ranks[chunk], flip, masks + chunk);
+        Formulas::template UnrankTo<N>(tables, tables.k, ranks[chunk], flip, masks + chunk);
       }
     }
   };

@@ -10,10 +10,9 @@
 #include <vector>
 
 #include "common/kernels/tile_kernels.h"
+#include "common/kernels/wide_subset_formulas.h"
 
 namespace isthmus {
-
-__extension__ using WideRank = unsigned __int128;
 
 // binom(n, k), if it fits.
 std::optional<WideRank> Binomial(uint32_t n, uint32_t k);

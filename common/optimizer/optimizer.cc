@@ -1,40 +1,30 @@
 #include "common/optimizer/optimizer.h"
 
-#include <cmath>
-
 #include "common/base/check.h"
+#include "common/optimizer/optimizer_formulas.h"
 
 namespace isthmus {
 namespace {
 
 void ApplySgd(const OptimizerScalars& scalars, std::span<const float> direction,
               std::span<float> parameters) {
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    parameters[i] = scalars.decay * parameters[i] - scalars.lr * direction[i];
-  }
+  for (size_t i = 0; i < parameters.size(); ++i) SgdStep(scalars, direction[i], parameters[i]);
 }
 
 void ApplySgdMomentum(const OptimizerSpec& spec, const OptimizerScalars& scalars,
                       std::span<const float> direction, std::span<float> parameters,
                       std::span<float> buffer) {
   for (size_t i = 0; i < parameters.size(); ++i) {
-    buffer[i] = scalars.first ? direction[i] : spec.momentum * buffer[i] + direction[i];
-    parameters[i] = scalars.decay * parameters[i] - scalars.lr * buffer[i];
+    SgdMomentumStep(spec, scalars, direction[i], parameters[i], buffer[i]);
   }
 }
 
 void ApplyAdamW(const OptimizerSpec& spec, const OptimizerScalars& scalars,
                 std::span<const float> direction, std::span<float> parameters,
                 std::span<float> mean, std::span<float> square) {
-  const float rest1 = 1.0f - spec.beta1;
-  const float rest2 = 1.0f - spec.beta2;
-  const float step = scalars.lr / scalars.bias1;
+  const AdamWRates rates = AdamWRatesOf(spec, scalars);
   for (size_t i = 0; i < parameters.size(); ++i) {
-    const float u = direction[i];
-    mean[i] = spec.beta1 * mean[i] + rest1 * u;
-    square[i] = spec.beta2 * square[i] + rest2 * (u * u);
-    const float scale = std::sqrt(square[i]) / scalars.bias2_sqrt + spec.epsilon;
-    parameters[i] = scalars.decay * parameters[i] - step * (mean[i] / scale);
+    AdamWStep(spec, scalars, rates, direction[i], parameters[i], mean[i], square[i]);
   }
 }
 

@@ -1,0 +1,66 @@
+// What payloads and updates of a run look like, in plain values: for the codec of CPUs and the
+// kernels of GPUs alike.
+#ifndef ISTHMUS_COMMON_COMPRESSION_FORMATS_H_
+#define ISTHMUS_COMMON_COMPRESSION_FORMATS_H_
+
+#include <cstdint>
+
+namespace isthmus {
+
+// --- contributions (payload.h) -------------------------------------------------------------------
+
+enum class Transform : uint8_t { kNone = 0, kDct = 1 };
+
+// kInt4, kOneBit: with a scale per chunk, the error stays in the momentum. kSign: the sign alone,
+// for all groups alike; nothing stays.
+enum class ValueFormat : uint8_t { kF32 = 0, kBf16 = 1, kInt4 = 2, kOneBit = 3, kSign = 4 };
+
+// Which elements of a chunk are sent: chosen by the sender and told by indices, or known to all
+// (common/kernels/positions.h). With k = chunk_size all are, whatever this says.
+enum class Positions : uint8_t { kChosen = 0, kRandom = 1, kStriding = 2, kSlicing = 3 };
+
+// What a run of chunks must look like: fixed by the run spec for a round.
+struct PayloadFormat {
+  Transform transform = Transform::kDct;
+  uint32_t chunk_size = 64;  // elements, at most 65536
+  uint32_t k = 4;            // sent per chunk; chunk_size: all, without indices
+  ValueFormat values = ValueFormat::kBf16;
+  Positions positions = Positions::kChosen;
+  uint64_t seed = 0;  // of kRandom
+  friend bool operator==(const PayloadFormat&, const PayloadFormat&) = default;
+
+  bool has_indices() const { return positions == Positions::kChosen && k < chunk_size; }
+};
+
+// True if positions.h knows k of chunk_size elements: both powers of two, k < chunk_size.
+bool HasPositions(uint32_t chunk_size, uint32_t k);
+
+// True if contributions in this format can be read as masks (PayloadView::DecodeSigns).
+bool HasSignTiles(const PayloadFormat& format);
+
+// Where a payload belongs: chunks [first_chunk, first_chunk + chunk_count) of the flat vector.
+struct PayloadPlace {
+  uint64_t round = 0;
+  uint64_t first_chunk = 0;
+  uint64_t chunk_count = 0;
+  friend bool operator==(const PayloadPlace&, const PayloadPlace&) = default;
+};
+
+// --- updates (merge.h, update_payload.h) ---------------------------------------------------------
+
+// kSenderMean: per coefficient, the mean over the groups that sent it. kMean: over all
+// contributors. kSum. A value of exactly zero after weighting is not sent, whatever the payload's
+// length.
+enum class MergeRule : uint8_t { kSenderMean = 0, kMean = 1, kSum = 2 };
+
+enum class UpdateEncoding : uint8_t { kSigns = 1, kValues = 2, kTernary = 3, kContributions = 4 };
+
+struct UpdateFormat {
+  PayloadFormat contribution;
+  MergeRule merge = MergeRule::kSenderMean;
+  bool sign = true;  // the direction is the sign of the decoded mean (0 stays 0)
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_COMPRESSION_FORMATS_H_
