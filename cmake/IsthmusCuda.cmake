@@ -9,6 +9,7 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
 endif()
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+find_package(CUDAToolkit REQUIRED)
 if(NOT CMAKE_CUDA_ARCHITECTURES OR CMAKE_CUDA_ARCHITECTURES STREQUAL "52")
   set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
 endif()
@@ -20,3 +21,9 @@ target_include_directories(isthmus_cuda_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(isthmus_cuda_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --ftz=false --prec-div=true --prec-sqrt=true --expt-relaxed-constexpr -Xcompiler=-ffp-contract=off>)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+
+# isthmus_cuda_library(NAME SOURCES ... [PUBLIC libs ...]): as isthmus_library, with .cu sources.
+function(isthmus_cuda_library name)
+  isthmus_library(${name} ${ARGN})
+  target_link_libraries(isthmus_${name} PUBLIC isthmus_cuda_flags CUDA::cudart_static)
+endfunction()

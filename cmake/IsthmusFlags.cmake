@@ -21,9 +21,10 @@ endif()
 
 add_library(isthmus_flags INTERFACE)
 target_include_directories(isthmus_flags INTERFACE ${PROJECT_SOURCE_DIR})
-target_compile_options(isthmus_flags INTERFACE
+# Of the host's compilers; CUDA has its own (cmake/IsthmusCuda.cmake).
+target_compile_options(isthmus_flags INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:
   -Wall -Wextra -Wpedantic -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -Wno-missing-field-initializers -Werror
-  -ffp-contract=off -fno-fast-math)
+  -ffp-contract=off -fno-fast-math>)
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   # Lock discipline is checked at compile time; GCC has no such analysis.
   target_compile_options(isthmus_flags INTERFACE -Wthread-safety)

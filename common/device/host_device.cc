@@ -1,0 +1,157 @@
+#include "common/device/host_device.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <atomic>
+#include <cstring>
+#include <deque>
+#include <new>
+#include <utility>
+
+#include "common/base/check.h"
+
+namespace isthmus {
+namespace {
+
+constexpr std::align_val_t kAlignment{16};
+
+}  // namespace
+
+// What is queued, and how far it has been done. Lazy: whoever waits does the work.
+struct HostStream::State {
+  Mutex queue_mu;
+  std::deque<std::function<absl::Status()>> queue ABSL_GUARDED_BY(queue_mu);
+  uint64_t queued ABSL_GUARDED_BY(queue_mu) = 0;
+
+  Mutex work_mu;  // held while working
+  std::atomic<uint64_t> done = 0;
+  absl::Status status ABSL_GUARDED_BY(work_mu);
+
+  uint64_t Queue(std::function<absl::Status()> work) {
+    MutexLock lock(&queue_mu);
+    queue.push_back(std::move(work));
+    return ++queued;
+  }
+  uint64_t End() {
+    MutexLock lock(&queue_mu);
+    return queued;
+  }
+  // Does what is queued, up to `end` operations since the beginning. (Without the lock where it is
+  // done already: a stream may wait for one that waits for an earlier point of this one.)
+  void RunUntil(uint64_t end) {
+    if (done.load(std::memory_order_acquire) >= end) return;
+    MutexLock lock(&work_mu);
+    while (done.load(std::memory_order_relaxed) < end) {
+      std::function<absl::Status()> work;
+      {
+        MutexLock queue_lock(&queue_mu);
+        work = std::move(queue.front());
+        queue.pop_front();
+      }
+      if (status.ok()) status = work();
+      done.fetch_add(1, std::memory_order_release);
+    }
+  }
+};
+
+namespace {
+
+class HostEvent : public DeviceEvent {
+ public:
+  HostEvent(std::function<void()> reach, std::function<bool()> done)
+      : reach_(std::move(reach)), done_(std::move(done)) {}
+  void Reach() { reach_(); }
+  bool Done() override { return done_(); }
+
+ private:
+  const std::function<void()> reach_;
+  const std::function<bool()> done_;
+};
+
+}  // namespace
+
+HostStream::HostStream() : state_(std::make_shared<State>()) {}
+
+HostStream::~HostStream() { state_->RunUntil(state_->End()); }
+
+void HostStream::Queue(std::function<absl::Status()> work) { state_->Queue(std::move(work)); }
+
+void HostStream::Copy(void* to, const void* from, size_t size_bytes) {
+  if (size_bytes == 0) return;
+  Queue([to, from, size_bytes] {
+    std::memcpy(to, from, size_bytes);
+    return absl::OkStatus();
+  });
+}
+
+void HostStream::CopyIn(void* device, const void* host, size_t size_bytes) {
+  Copy(device, host, size_bytes);
+}
+
+void HostStream::CopyOut(void* host, const void* device, size_t size_bytes) {
+  Copy(host, device, size_bytes);
+}
+
+void HostStream::Zero(void* device, size_t size_bytes) {
+  if (size_bytes == 0) return;
+  Queue([device, size_bytes] {
+    std::memset(device, 0, size_bytes);
+    return absl::OkStatus();
+  });
+}
+
+std::shared_ptr<DeviceEvent> HostStream::Record() {
+  const uint64_t end = state_->End();
+  return std::make_shared<HostEvent>([state = state_, end] { state->RunUntil(end); },
+                                     [state = state_, end] { return state->done >= end; });
+}
+
+void HostStream::Wait(const std::shared_ptr<DeviceEvent>& event) {
+  Queue([event] {
+    static_cast<HostEvent&>(*event).Reach();
+    return absl::OkStatus();
+  });
+}
+
+absl::Status HostStream::Synchronize() {
+  state_->RunUntil(state_->End());
+  MutexLock lock(&state_->work_mu);
+  return state_->status;
+}
+
+HostDevice::~HostDevice() {
+  MutexLock lock(&mu_);
+  ISTHMUS_CHECK(allocations_ == 0);
+}
+
+absl::StatusOr<DeviceMemory> HostDevice::Allocate(size_t size_bytes) {
+  {
+    MutexLock lock(&mu_);
+    if (size_bytes > memory_bytes_ - used_bytes_) {
+      return absl::ResourceExhaustedError(absl::StrCat(name(), ": ", size_bytes, " bytes needed, ",
+                                                       memory_bytes_ - used_bytes_, " free"));
+    }
+    used_bytes_ += size_bytes;
+    ++allocations_;
+  }
+  return DeviceMemory(this, ::operator new(size_bytes, kAlignment), size_bytes, false);
+}
+
+absl::StatusOr<DeviceMemory> HostDevice::AllocatePinned(size_t size_bytes) {
+  MutexLock lock(&mu_);
+  ++allocations_;
+  return DeviceMemory(this, ::operator new(size_bytes, kAlignment), size_bytes, true);
+}
+
+absl::StatusOr<std::unique_ptr<DeviceStream>> HostDevice::MakeStream() {
+  return std::make_unique<HostStream>();
+}
+
+void HostDevice::Free(const DeviceMemory& memory) {
+  ::operator delete(memory.data(), kAlignment);
+  MutexLock lock(&mu_);
+  --allocations_;
+  if (!memory.pinned()) used_bytes_ -= memory.size_bytes();
+}
+
+}  // namespace isthmus

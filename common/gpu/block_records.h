@@ -1,0 +1,283 @@
+// Payload records of all chunks of a block, written and read: what RecordWriter and PayloadView
+// (common/compression/payload.h) do, with the threads of a chunk sharing the work.
+#ifndef ISTHMUS_COMMON_GPU_BLOCK_RECORDS_H_
+#define ISTHMUS_COMMON_GPU_BLOCK_RECORDS_H_
+
+#include <stdint.h>
+
+#include "common/gpu/chunk_block.h"
+#include "common/gpu/record_bits.h"
+#include "common/gpu/record_format.h"
+#include "common/kernels/positions.h"
+#include "common/kernels/subset_formulas.h"
+#include "common/kernels/value_codes.h"
+
+namespace isthmus {
+
+// Which elements of its chunk a thread's part has among those sent.
+struct PartSelection {
+  uint64_t mask = 0;    // bit j: element j of the part
+  uint32_t before = 0;  // sent of the parts before
+};
+
+template <int N, typename Thread>
+class BlockRecords {
+ public:
+  using Place = ChunkThread<N, Thread>;
+  using Shape = ChunkShape<N>;
+
+  // --- which elements --------------------------------------------------------------------------
+
+  // All: the elements that the format sends of every chunk by itself (kAll, kKnown). `chunk` is the
+  // flat vector's.
+  ISTHMUS_KERNEL static uint64_t KnownElements(Place& place, const RecordFormat& format,
+                                               uint64_t round, uint64_t chunk) {
+    if (format.indices == RecordIndices::kAll) return kAllOfPart;
+    ClearMask(place);
+    const uint32_t k = format.payload.k;
+    for (uint32_t i = place.part(); i < k; i += Shape::kParts) {
+      SetElement(place, KnownPosition(format, round, chunk, i));
+    }
+    place.Meet();
+    return PartOfMask(place);
+  }
+
+  // All: the chunks' masks become `mask`, part by part.
+  ISTHMUS_KERNEL static void StoreMask(Place& place, uint64_t mask) {
+    uint32_t* const words = place.mask() + place.part() * kPartWords;
+    words[0] = static_cast<uint32_t>(mask);
+    if constexpr (kPartWords == 2) words[1] = static_cast<uint32_t>(mask >> 32);
+    place.Meet();
+  }
+
+  // All: what record `record`, which is there if `present`, says is sent; nothing otherwise.
+  ISTHMUS_KERNEL static PartSelection ReadElements(Place& place, const RecordFormat& format,
+                                                   uint64_t round, uint64_t chunk,
+                                                   const uint32_t* words, uint64_t record,
+                                                   bool present) {
+    const uint64_t bit = record * static_cast<uint64_t>(format.record_bits);
+    uint64_t mask;
+    if (format.indices <= RecordIndices::kKnown) {
+      mask = KnownElements(place, format, round, chunk);
+    } else {
+      if (format.indices == RecordIndices::kPacked) {
+        ClearMask(place);
+        for (uint32_t i = place.part(); present && i < format.payload.k; i += Shape::kParts) {
+          const uint64_t at = bit + uint64_t{i} * static_cast<uint64_t>(format.offset_bits);
+          SetElement(place, static_cast<uint32_t>(LoadWordBits(words, at, format.offset_bits)));
+        }
+      } else if (place.leads() && present) {
+        ReadRank(place, format, words, bit);
+      }
+      place.Meet();
+      mask = PartOfMask(place);
+    }
+    if (!present) mask = 0;
+    // (Where a mask has several readers the scan makes them meet, so that it may change after.)
+    return {mask, place.Scan(CountOnes(mask)).before};
+  }
+
+  // Value `i` of those that a record sends, and the scale that all of them share.
+  ISTHMUS_KERNEL static float ReadScale(const RecordFormat& format, const uint32_t* words,
+                                        uint64_t record) {
+    if (format.scale_bits == 0) return 1.0f;
+    const uint64_t bit = record * static_cast<uint64_t>(format.record_bits) +
+                         static_cast<uint64_t>(format.index_bits);
+    return ScaleOf(static_cast<uint32_t>(LoadWordBits(words, bit, 8)));
+  }
+  ISTHMUS_KERNEL static float ReadValue(const RecordFormat& format, const uint32_t* words,
+                                        uint64_t record, float scale, uint32_t i) {
+    const auto bits =
+        static_cast<uint32_t>(LoadWordBits(words, ValueBit(format, record, i), format.value_bits));
+    switch (format.payload.values) {
+      case ValueFormat::kF32:
+        return FloatOf(bits);
+      case ValueFormat::kBf16:
+        return FloatOf(bits << 16);
+      case ValueFormat::kInt4:
+        return Int4Value(bits, scale);
+      case ValueFormat::kOneBit:
+      case ValueFormat::kSign:
+        break;
+    }
+    return OneBitValue(bits, scale);
+  }
+
+  // --- writing ---------------------------------------------------------------------------------
+
+  // All: rows hold the values to be sent, [k], ascending by element. Returns whether there is
+  // anything to send, and the scale.
+  struct Quantized {
+    bool present;
+    int scale_code;
+  };
+  ISTHMUS_KERNEL static Quantized Quantize(Place& place, const RecordFormat& format) {
+    const float* const row = place.row();
+    const uint32_t k = format.payload.k;
+    if (format.scale_bits != 0) {
+      if (place.leads()) {
+        place.shared_word() = static_cast<uint32_t>(ScaleOfRow(format.payload.values, row, k));
+      }
+      place.Meet();
+      const int code = static_cast<int>(place.shared_word());
+      place.Meet();
+      return {code != kNoScale, code};
+    }
+    uint32_t any = 0;
+    for (uint32_t i = place.part(); i < k; i += Shape::kParts) {
+      any |= (FloatBits(SaidValue(format, row[i], 0.0f)) << 1) != 0 ? 1 : 0;
+    }
+    return {place.Scan(any).all != 0, 0};
+  }
+
+  // What a record says of a value; of kSign: the value itself, for all of it is taken.
+  ISTHMUS_KERNEL static float SaidValue(const RecordFormat& format, float value, float scale) {
+    const uint32_t bits = FloatBits(value);
+    switch (format.payload.values) {
+      case ValueFormat::kF32:
+        return value == 0.0f ? 0.0f : FloatOf(ClampToMaxValue(bits));
+      case ValueFormat::kBf16: {
+        const uint32_t said = RoundToBf16(bits);
+        return said << 1 == 0 ? 0.0f : FloatOf(said);
+      }
+      case ValueFormat::kInt4:
+        return Int4Value(Int4Code(value, scale), scale);
+      case ValueFormat::kOneBit:
+        return OneBitValue(bits >> 31, scale);
+      case ValueFormat::kSign:
+        break;
+    }
+    return value;
+  }
+
+  // All: writes the chunk's offsets or rank, whose mask is stored, and its scale, if `present`.
+  ISTHMUS_KERNEL static void WriteElements(Place& place, const RecordFormat& format,
+                                           uint32_t* words, uint64_t record,
+                                           const PartSelection& selection,
+                                           const Quantized& quantized) {
+    if (!quantized.present) return;
+    const uint64_t bit = record * static_cast<uint64_t>(format.record_bits);
+    if (format.indices == RecordIndices::kPacked) {
+      uint64_t at = bit + uint64_t{selection.before} * static_cast<uint64_t>(format.offset_bits);
+      for (uint64_t mask = selection.mask; mask != 0; mask &= mask - 1) {
+        OrBits(place.thread(), words, at, place.part() * Shape::kPart + LowestOne(mask),
+               format.offset_bits);
+        at += static_cast<uint64_t>(format.offset_bits);
+      }
+    }
+    if (!place.leads()) return;
+    if (format.indices >= RecordIndices::kRank) WriteRank(place, format, words, bit);
+    if (format.scale_bits != 0) {
+      OrBits(place.thread(), words, bit + static_cast<uint64_t>(format.index_bits),
+             static_cast<uint64_t>(quantized.scale_code), 8);
+    }
+  }
+
+  // The bits that stand for a value; `element` is the flat vector's.
+  ISTHMUS_KERNEL static uint32_t ValueBits(const RecordFormat& format, float value, float said,
+                                           float scale, uint64_t round, uint64_t element) {
+    switch (format.payload.values) {
+      case ValueFormat::kF32:
+        break;
+      case ValueFormat::kBf16:
+        return FloatBits(said) >> 16;
+      case ValueFormat::kInt4:
+        return Int4Code(value, scale);
+      case ValueFormat::kOneBit:
+        return FloatBits(said) >> 31;
+      case ValueFormat::kSign:
+        return value == 0.0f ? SignOfZero(round, element) : FloatBits(value) >> 31;
+    }
+    return FloatBits(said);
+  }
+  // Where they belong: value `i` of those that a record sends.
+  ISTHMUS_KERNEL static uint64_t ValueBit(const RecordFormat& format, uint64_t record, uint32_t i) {
+    return record * static_cast<uint64_t>(format.record_bits) +
+           static_cast<uint64_t>(format.index_bits + format.scale_bits) +
+           uint64_t{i} * static_cast<uint64_t>(format.value_bits);
+  }
+
+ private:
+  static constexpr int kPartWords = MaskWords(Shape::kPart);
+  static constexpr uint64_t kAllOfPart =
+      Shape::kPart == 64 ? ~uint64_t{0} : (uint64_t{1} << (Shape::kPart % 64)) - 1;
+  // All ones complements a mask.
+  static constexpr uint32_t kFlip = N == 16 ? 0xffffu : 0xffffffffu;
+
+  ISTHMUS_KERNEL static void ClearMask(Place& place) {
+    uint32_t* const words = place.mask() + place.part() * kPartWords;
+    for (int i = 0; i < kPartWords; ++i) words[i] = 0;
+    place.Meet();
+  }
+  ISTHMUS_KERNEL static void SetElement(Place& place, uint32_t element) {
+    place.thread().Or(place.mask() + element / 32, uint32_t{1} << (element % 32));
+  }
+  ISTHMUS_KERNEL static uint64_t PartOfMask(Place& place) {
+    const uint32_t* const words = place.mask() + place.part() * kPartWords;
+    return words[0] | (kPartWords == 2 ? uint64_t{words[kPartWords - 1]} << 32 : 0);
+  }
+  ISTHMUS_KERNEL static uint32_t KnownPosition(const RecordFormat& format, uint64_t round,
+                                               uint64_t chunk, uint32_t i) {
+    switch (format.payload.positions) {
+      case Positions::kRandom:
+        return RandomPosition(format.payload.seed, round, chunk, format.stride_bits, i);
+      case Positions::kStriding:
+        return StridingPosition(round, chunk, format.stride_bits, i);
+      case Positions::kSlicing:
+        return SlicingPosition(round, chunk, format.stride_bits, format.payload.k, i);
+      case Positions::kChosen:
+        break;
+    }
+    return i;
+  }
+  // Sums in ascending order.
+  ISTHMUS_KERNEL static int ScaleOfRow(ValueFormat values, const float* row, uint32_t k) {
+    float sum = 0, most = 0;
+    for (uint32_t i = 0; i < k; ++i) {
+      const float magnitude = FloatOf(FloatBits(row[i]) & 0x7fffffff);
+      sum += magnitude;
+      most = magnitude > most ? magnitude : most;
+    }
+    return values == ValueFormat::kInt4 ? Int4ScaleCode(most)
+                                        : ScaleCode(sum / static_cast<float>(k));
+  }
+
+  ISTHMUS_KERNEL static void WriteRank(Place& place, const RecordFormat& format, uint32_t* words,
+                                       uint64_t bit) {
+    if (format.indices == RecordIndices::kRank) {
+      const uint32_t flip = format.tables.complement ? kFlip : 0;
+      OrBits(place.thread(), words, bit,
+             Narrow::template RankOf<N>(format.tables, place.mask(), flip).rank, format.index_bits);
+      return;
+    }
+    const uint32_t flip = format.wide_tables.complement ? kFlip : 0;
+    WideRank rank = Wide::template RankOf<N>(format.wide_tables, place.mask(), flip).rank;
+    for (int left = format.index_bits; left > 0; left -= 32, bit += 32, rank >>= 32) {
+      OrBits(place.thread(), words, bit, static_cast<uint32_t>(rank), left < 32 ? left : 32);
+    }
+  }
+  ISTHMUS_KERNEL static void ReadRank(Place& place, const RecordFormat& format,
+                                      const uint32_t* words, uint64_t bit) {
+    if (format.indices == RecordIndices::kRank) {
+      const uint32_t flip = format.tables.complement ? kFlip : 0;
+      Narrow::template UnrankTo<N>(format.tables, format.tables.k,
+                                   LoadWordBits(words, bit, format.index_bits), flip, place.mask());
+      return;
+    }
+    WideRank rank = 0;
+    for (int at = 0; at < format.index_bits; at += 32) {
+      const int width = format.index_bits - at < 32 ? format.index_bits - at : 32;
+      rank |= static_cast<WideRank>(LoadWordBits(words, bit + static_cast<uint64_t>(at), width))
+              << at;
+    }
+    const uint32_t flip = format.wide_tables.complement ? kFlip : 0;
+    Wide::template UnrankTo<N>(format.wide_tables, format.wide_tables.k, rank, flip, place.mask());
+  }
+
+  using Narrow = SubsetFormulas<0, 1>;  // set 0: GPUs
+  using Wide = WideSubsetFormulas<1>;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_GPU_BLOCK_RECORDS_H_

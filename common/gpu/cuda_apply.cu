@@ -1,0 +1,13 @@
+#include "common/gpu/apply_kernel.h"
+#include "common/gpu/cuda_gpu_kernels.h"
+#include "common/gpu/cuda_launch.h"
+#include "common/gpu/launch_shape.h"
+
+namespace isthmus {
+
+void LaunchApply(CudaStream& stream, const ApplyParams& params) {
+  ForChunkSize<ApplyKernel>(params.format.payload.chunk_size, params,
+                            CudaLauncher{stream, "Apply"});
+}
+
+}  // namespace isthmus

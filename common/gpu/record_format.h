@@ -1,0 +1,45 @@
+// What kernels need to know of a run's payloads (common/compression/payload.h): sizes in bits, and
+// the tables that ranking looks up, in the device's memory.
+#ifndef ISTHMUS_COMMON_GPU_RECORD_FORMAT_H_
+#define ISTHMUS_COMMON_GPU_RECORD_FORMAT_H_
+
+#include <stdint.h>
+
+#include "common/compression/formats.h"
+#include "common/kernels/tile_kernels.h"
+#include "common/kernels/wide_subset_formulas.h"
+
+namespace isthmus {
+
+// How the elements of a record are told.
+enum class RecordIndices : uint8_t {
+  kAll = 0,       // every element is sent
+  kKnown = 1,     // positions.h
+  kPacked = 2,    // offsets, one after the other
+  kRank = 3,      // of the subset, by tables
+  kWideRank = 4,  // of more than kRankBits
+};
+
+struct RecordFormat {
+  PayloadFormat payload;
+  RecordIndices indices = RecordIndices::kAll;
+  int index_bits = 0;   // of a record
+  int offset_bits = 0;  // of one packed offset
+  int stride_bits = 0;  // log2(chunk_size / k), for known positions
+  int scale_bits = 0;
+  int value_bits = 0;  // of one value
+  int record_bits = 0;
+  SubsetTables tables = {};           // kRank
+  WideSubsetTables wide_tables = {};  // kWideRank
+};
+
+// Words of 32 bits that hold the records of `chunks` chunks, and may be read a little beyond.
+constexpr uint64_t RecordWords(const RecordFormat& format, uint64_t chunks) {
+  return (chunks * static_cast<uint64_t>(format.record_bits) + 31) / 32 + 3;
+}
+// Words of a bit per chunk.
+constexpr uint64_t PresenceWords(uint64_t chunks) { return (chunks + 31) / 32; }
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_GPU_RECORD_FORMAT_H_
