@@ -35,7 +35,7 @@ ALLOWED = {
     "worker/core": ARITHMETIC,
     "worker/replication": ARITHMETIC,
     "worker/jobs": {"common/base", "common/tensor", "client"},
-    "worker/step": ARITHMETIC | {"common/collectives", "worker/core", "worker/jobs", "worker/replication"},
+    "worker/step": ARITHMETIC | {"common/collectives", "common/device", "common/gpu", "worker/core", "worker/jobs", "worker/replication"},
     "worker/rpc": EDGE | {"worker/step"},
     "worker/daemon": EDGE | {"worker/core", "worker/jobs", "worker/rpc", "worker/step"},
     "worker": EDGE | {"worker/daemon"},

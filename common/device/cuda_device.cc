@@ -33,6 +33,7 @@ class CudaEvent : public DeviceEvent {
   }
   cudaEvent_t event() const { return event_; }
   bool Done() override { return cudaEventQuery(event_) != cudaErrorNotReady; }
+  void Await() override { cudaEventSynchronize(event_); }
 
  private:
   const int device_;

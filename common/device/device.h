@@ -58,8 +58,10 @@ class DeviceMemory {
 class DeviceEvent {
  public:
   virtual ~DeviceEvent() = default;
-  // True once everything before it has been done. Thread-safe.
+  // True once everything before it has been done. Thread-safe, as is Await().
   virtual bool Done() = 0;
+  // Blocks until then, or until its stream has failed, which the stream tells.
+  virtual void Await() = 0;
 };
 
 // Used by one thread at a time. Calls return at once, but for Synchronize(); host memory is pinned.

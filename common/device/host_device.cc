@@ -60,7 +60,7 @@ class HostEvent : public DeviceEvent {
  public:
   HostEvent(std::function<void()> reach, std::function<bool()> done)
       : reach_(std::move(reach)), done_(std::move(done)) {}
-  void Reach() { reach_(); }
+  void Await() override { reach_(); }
   bool Done() override { return done_(); }
 
  private:
@@ -108,7 +108,7 @@ std::shared_ptr<DeviceEvent> HostStream::Record() {
 
 void HostStream::Wait(const std::shared_ptr<DeviceEvent>& event) {
   Queue([event] {
-    static_cast<HostEvent&>(*event).Reach();
+    event->Await();
     return absl::OkStatus();
   });
 }
@@ -125,15 +125,13 @@ HostDevice::~HostDevice() {
 }
 
 absl::StatusOr<DeviceMemory> HostDevice::Allocate(size_t size_bytes) {
-  {
-    MutexLock lock(&mu_);
-    if (size_bytes > memory_bytes_ - used_bytes_) {
-      return absl::ResourceExhaustedError(absl::StrCat(name(), ": ", size_bytes, " bytes needed, ",
-                                                       memory_bytes_ - used_bytes_, " free"));
-    }
-    used_bytes_ += size_bytes;
-    ++allocations_;
+  MutexLock lock(&mu_);
+  if (size_bytes > memory_bytes_ - used_bytes_) {
+    return absl::ResourceExhaustedError(absl::StrCat(name(), ": ", size_bytes, " bytes needed, ",
+                                                     memory_bytes_ - used_bytes_, " free"));
   }
+  used_bytes_ += size_bytes;
+  ++allocations_;
   return DeviceMemory(this, ::operator new(size_bytes, kAlignment), size_bytes, false);
 }
 

@@ -41,7 +41,7 @@ class HostStream : public DeviceStream {
 class HostDevice : public Device {
  public:
   // Allocations beyond `memory_bytes` fail.
-  explicit HostDevice(size_t memory_bytes = SIZE_MAX) : memory_bytes_(memory_bytes) {}
+  explicit HostDevice(size_t memory_bytes = size_t{1} << 30) : memory_bytes_(memory_bytes) {}
   ~HostDevice() override;  // CHECKs that nothing is left
 
   std::string name() const override { return "host"; }

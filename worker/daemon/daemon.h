@@ -8,6 +8,7 @@
 #include <absl/time/time.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,8 @@
 #include "common/base/ids.h"
 
 namespace isthmus {
+
+class LocalRanks;  // worker/step/rank_state.h
 
 // Why a daemon ended; the process' exit codes.
 enum class DaemonExit : int {
@@ -35,6 +38,8 @@ class Daemon {
     std::string label;
     uint32_t ranks = 1;
     int threads = 1;  // that may work on one rank's bucket
+    // What ranks are made of, `ranks` of them, for each run anew; null: CPU ranks.
+    std::function<std::unique_ptr<LocalRanks>()> make_ranks;
     std::string socket_path;                           // where jobs attach
     std::vector<std::string> expect;                   // assertions on the run spec: "field=value"
     uint64_t nonce = 0;                                // random, non-zero

@@ -1,11 +1,9 @@
 #include "worker/step/pipeline.h"
 
 #include <absl/strings/str_cat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <new>
 #include <span>
 #include <utility>
 #include <vector>
@@ -14,19 +12,11 @@
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
-#include "common/collectives/local_communicator.h"
-#include "worker/step/rank_state.h"
 #include "worker/step/rank_threads.h"
 #include "worker/step/shared_update.h"
-#include "worker/step/work_pool.h"
 
 namespace isthmus {
 namespace {
-
-uint64_t MachineMemoryBytes() {
-  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-}
 
 // Told by every rank once; says who was the last.
 class Countdown {
@@ -45,12 +35,13 @@ class Pipeline::Impl {
   Impl(Options options, PipelineEvents* events)
       : options_(std::move(options)),
         events_(events),
-        communicators_(MakeLocalCommunicators(options_.ranks)),
-        pool_(options_.threads),
-        threads_(options_.ranks, Clock::Real(), [this](const absl::Status& status) {
-          Abort(status);
-          events_->OnFailure(status);
-        }) {}
+        threads_(
+            options_.ranks->count(), Clock::Real(),
+            [this](const absl::Status& status) {
+              Abort(status);
+              events_->OnFailure(status);
+            },
+            [this](uint32_t rank) { return FinishRank(rank); }) {}
 
   ~Impl() {
     threads_.Stop();
@@ -61,7 +52,7 @@ class Pipeline::Impl {
   const Buckets& buckets() const { return state().buckets; }
   uint64_t state_bytes() const { return VectorsBytes() + state().layout.constants_bytes(); }
 
-  uint32_t ranks() const { return options_.ranks; }
+  uint32_t ranks() const { return options_.ranks->count(); }
   RankThreads& threads() { return threads_; }
   void CheckFits(JobSession& job) const {
     ISTHMUS_CHECK(job.ranks() == ranks());
@@ -75,12 +66,14 @@ class Pipeline::Impl {
   absl::Status Process(uint32_t rank, JobSession& job, Round round, BucketIndex bucket,
                        bool extract, float lr);
   absl::Status Apply(uint32_t rank, SharedUpdate& update, Credit credit, JobSession* gather_to);
-  absl::Status Gather(uint32_t rank, BucketIndex bucket, JobSession& job);
-  void Save(uint32_t rank, std::string& image);
+  absl::Status Save(uint32_t rank, std::string& image);
   absl::Status Install(uint32_t rank, const std::string& image, bool reset_momentum,
                        std::span<const Round> applied_rounds);
-  uint64_t Hash(uint32_t rank, BucketIndex bucket) { return state().ranks[rank]->Hash(bucket); }
-  void FlipBit(uint32_t rank) { state().ranks[rank]->FlipBit(); }
+  RankState& rank_state(uint32_t rank) const { return *state().ranks[rank]; }
+  // What the rank has begun is told; nothing where there is no state.
+  absl::Status FinishRank(uint32_t rank) {
+    return state_ == nullptr ? absl::OkStatus() : rank_state(rank).Finish();
+  }
 
  private:
   struct State {
@@ -100,106 +93,75 @@ class Pipeline::Impl {
     const int vectors = 1 + OptimizerStateVectors(options_.run.optimizer);
     return state().layout.length() * sizeof(float) * static_cast<uint64_t>(vectors);
   }
-  void Abort(const absl::Status& reason) {
-    for (const auto& communicator : communicators_) communicator->Abort(reason);
-  }
+  void Abort(const absl::Status& reason) { options_.ranks->Abort(reason); }
 
   const Options options_;
   PipelineEvents* const events_;
   // Replaced only by Configure while no rank performs anything; the lock of the queues makes it
   // visible to rank threads.
   std::unique_ptr<State> state_;
-  std::vector<std::unique_ptr<Communicator>> communicators_;
-  WorkPool pool_;
   RankThreads threads_;  // last: its threads use everything above
 };
 
 absl::Status Pipeline::Impl::Configure(const Layout& layout) {
   ISTHMUS_ASSIGN_OR_RETURN(const Buckets cut,
                            Buckets::Create(layout.length(), options_.run.bucket_length));
-  // Masters, momentum, scratch for one bucket, the optimizer's vectors.
-  const uint64_t elements =
-      layout.length() * static_cast<uint64_t>(2 + OptimizerStateVectors(options_.run.optimizer)) +
-      cut.bucket_length();
-  const uint64_t bytes = elements * sizeof(float) + layout.constants_bytes();
-  const auto exhausted = [&] {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the state of ", layout.length(), " elements needs ", bytes,
-                     " bytes, of a machine that has ", MachineMemoryBytes()));
-  };
   threads_.WaitIdle();
   state_ = nullptr;  // before the new one: both may not fit
-  // Memory is handed out on paper and missed only when touched; ask before that.
-  if (bytes > MachineMemoryBytes()) return exhausted();
-  try {
-    auto state = std::make_unique<State>();
-    state->layout = layout;
-    state->buckets = cut;
-    state->constants.resize(layout.constants_bytes());
-    for (uint32_t rank = 0; rank < ranks(); ++rank) {
-      state->ranks.push_back(
-          std::make_unique<RankState>(options_.run, state->layout, state->buckets,
-                                      ReplicatorPlace{.rank = rank,
-                                                      .ranks = ranks(),
-                                                      .threads = options_.threads,
-                                                      .parallel = pool_.parallel_for()}));
-    }
-    state_ = std::move(state);
-  } catch (const std::bad_alloc&) {
-    return exhausted();
-  }
+  auto state = std::make_unique<State>();
+  state->layout = layout;
+  state->buckets = cut;
+  ISTHMUS_ASSIGN_OR_RETURN(state->ranks,
+                           options_.ranks->Make(options_.run, state->layout, state->buckets));
+  state->constants.resize(layout.constants_bytes());
+  state_ = std::move(state);
   return absl::OkStatus();
 }
 
 absl::Status Pipeline::Impl::Adopt(uint32_t rank, JobSession& job) {
-  state().ranks[rank]->Adopt(job.parameters(0));
+  ISTHMUS_RETURN_IF_ERROR(rank_state(rank).Adopt(job));
   if (rank == 0) {
     const std::span<const std::byte> from = job.constants(0);
     std::copy(from.begin(), from.end(), state().constants.begin());
   }
   // All have read before rank 0's buffer changes, and see the constants.
-  return communicators_[rank]->Barrier();
+  return rank_state(rank).Barrier();
 }
 
 absl::Status Pipeline::Impl::Load(uint32_t rank, JobSession& job) {
   // Constants first: once the gathers are over, nobody reads them any more.
   std::copy(state().constants.begin(), state().constants.end(), job.constants(rank).begin());
   for (uint32_t b = 0; b < buckets().count(); ++b) {
-    ISTHMUS_RETURN_IF_ERROR(Gather(rank, BucketIndex(b), job));
+    ISTHMUS_RETURN_IF_ERROR(rank_state(rank).Gather(job, BucketIndex(b)));
   }
-  std::ranges::fill(job.gradients(rank), 0.0f);
-  return absl::OkStatus();
+  return rank_state(rank).ClearGradients(job);
 }
 
 absl::Status Pipeline::Impl::Process(uint32_t rank, JobSession& job, Round round,
                                      BucketIndex bucket, bool extract, float lr) {
-  RankState& mine = *state().ranks[rank];
-  const Extent whole = buckets().bucket(bucket);
-  const Extent part = mine.part(bucket);
-  const std::span<float> mean = mine.scratch(bucket);
-  ISTHMUS_RETURN_IF_ERROR(communicators_[rank]->ReduceScatterMean(
-      job.gradients(rank).subspan(whole.begin, whole.size()), part.begin - whole.begin, mean));
-  ISTHMUS_ASSIGN_OR_RETURN(const bool usable, communicators_[rank]->AllTrue(AllUsable(mean)));
+  RankState& mine = rank_state(rank);
+  ISTHMUS_ASSIGN_OR_RETURN(const bool usable, mine.Reduce(job, bucket));
   if (!usable) {
     if (rank == 0) events_->OnNonFinite(round, bucket);
     return absl::OkStatus();
   }
-  if (!extract || part.empty()) {
-    mine.Accumulate(bucket, mean, lr);
-    return absl::OkStatus();
-  }
-  events_->OnPart({.round = round,
-                   .bucket = bucket,
-                   .rank = rank,
-                   .first_chunk = part.begin / options_.run.chunk_size,
-                   .chunk_count = part.size() / options_.run.chunk_size,
-                   .payload = mine.AccumulateAndExtract(round, bucket, mean, lr)});
-  return absl::OkStatus();
+  const Extent part = mine.part(bucket);
+  if (!extract || part.empty()) return mine.Accumulate(bucket, lr);
+  const uint32_t chunk_size = options_.run.chunk_size;
+  return mine.Extract(round, bucket, lr,
+                      [=, events = events_](std::shared_ptr<const std::string> payload) {
+                        events->OnPart({.round = round,
+                                        .bucket = bucket,
+                                        .rank = rank,
+                                        .first_chunk = part.begin / chunk_size,
+                                        .chunk_count = part.size() / chunk_size,
+                                        .payload = std::move(payload)});
+                      });
 }
 
 absl::Status Pipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Credit credit,
                                    JobSession* gather_to) {
-  RankState& mine = *state().ranks[rank];
+  RankState& mine = rank_state(rank);
   const UpdateHeader& header = update.header();
   if (header.bucket.value() >= buckets().count()) {
     return absl::InvalidArgumentError(absl::StrCat("update ", header.sequence.value(),
@@ -213,35 +175,29 @@ absl::Status Pipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Credit c
   }
   mine.Settle(header.round, header.bucket, credit);
   if (gather_to == nullptr) return absl::OkStatus();
-  return Gather(rank, header.bucket, *gather_to);
+  return mine.Gather(*gather_to, header.bucket);
 }
 
-absl::Status Pipeline::Impl::Gather(uint32_t rank, BucketIndex bucket, JobSession& job) {
-  const Extent whole = buckets().bucket(bucket);
-  const RankState& mine = *state().ranks[rank];
-  return communicators_[rank]->AllGather(mine.masters(bucket),
-                                         mine.part(bucket).begin - whole.begin,
-                                         job.parameters(rank).subspan(whole.begin, whole.size()));
-}
-
-void Pipeline::Impl::Save(uint32_t rank, std::string& image) {
+absl::Status Pipeline::Impl::Save(uint32_t rank, std::string& image) {
   const std::span<std::byte> bytes = std::as_writable_bytes(std::span(image));
-  state().ranks[rank]->Save(bytes.first(VectorsBytes()));
+  ISTHMUS_RETURN_IF_ERROR(rank_state(rank).Save(bytes.first(VectorsBytes())));
   // Only rank 0 may: a later operation of its own writes them.
-  if (rank != 0) return;
+  if (rank != 0) return absl::OkStatus();
   std::copy(state().constants.begin(), state().constants.end(),
             bytes.begin() + static_cast<ptrdiff_t>(VectorsBytes()));
+  return absl::OkStatus();
 }
 
 absl::Status Pipeline::Impl::Install(uint32_t rank, const std::string& image, bool reset_momentum,
                                      std::span<const Round> applied_rounds) {
   const std::span<const std::byte> bytes = std::as_bytes(std::span(image));
-  state().ranks[rank]->Load(bytes.first(VectorsBytes()), reset_momentum, applied_rounds);
+  ISTHMUS_RETURN_IF_ERROR(
+      rank_state(rank).Load(bytes.first(VectorsBytes()), reset_momentum, applied_rounds));
   if (rank == 0) {
     const std::span<const std::byte> constants = bytes.subspan(VectorsBytes());
     std::copy(constants.begin(), constants.end(), state().constants.begin());
   }
-  return communicators_[rank]->Barrier();
+  return rank_state(rank).Barrier();
 }
 
 Pipeline::Pipeline(Options options, PipelineEvents* events)
@@ -285,7 +241,7 @@ void Pipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit
 void Pipeline::Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) {
   impl_->CheckFits(*job);
   impl_->threads().Queue([impl = impl_.get(), bucket, job](uint32_t rank) {
-    return impl->Gather(rank, bucket, *job);
+    return impl->rank_state(rank).Gather(*job, bucket);
   });
 }
 
@@ -302,7 +258,7 @@ void Pipeline::Snapshot(std::function<void(StateImage)> done) {
       MutexLock lock(&shared->mu);
       shared->image.bytes.resize(impl->state_bytes());  // by the first; nothing for the others
     }
-    impl->Save(rank, shared->image.bytes);
+    ISTHMUS_RETURN_IF_ERROR(impl->Save(rank, shared->image.bytes));
     if (shared->countdown.Last()) done(std::move(shared->image));
     return absl::OkStatus();
   });
@@ -327,7 +283,8 @@ void Pipeline::Hash(std::function<void(std::vector<uint64_t>)> done) {
   const auto shared = std::make_shared<Shared>(impl_->ranks(), buckets().count());
   impl_->threads().Queue([impl = impl_.get(), shared, done = std::move(done)](uint32_t rank) {
     for (uint32_t b = 0; b < shared->sums.size(); ++b) {
-      shared->sums[b].fetch_add(impl->Hash(rank, BucketIndex(b)), std::memory_order_relaxed);
+      ISTHMUS_ASSIGN_OR_RETURN(const uint64_t hash, impl->rank_state(rank).Hash(BucketIndex(b)));
+      shared->sums[b].fetch_add(hash, std::memory_order_relaxed);
     }
     if (shared->countdown.Last()) done({shared->sums.begin(), shared->sums.end()});
     return absl::OkStatus();
@@ -335,15 +292,14 @@ void Pipeline::Hash(std::function<void(std::vector<uint64_t>)> done) {
 }
 
 void Pipeline::FlipBit() {
-  impl_->threads().Queue([impl = impl_.get()](uint32_t rank) {
-    impl->FlipBit(rank);
-    return absl::OkStatus();
-  });
+  impl_->threads().Queue(
+      [impl = impl_.get()](uint32_t rank) { return impl->rank_state(rank).FlipBit(); });
 }
 
 void Pipeline::Then(std::function<void()> done) {
   const auto countdown = std::make_shared<Countdown>(impl_->ranks());
-  impl_->threads().Queue([countdown, done = std::move(done)](uint32_t /*rank*/) {
+  impl_->threads().Queue([impl = impl_.get(), countdown, done = std::move(done)](uint32_t rank) {
+    ISTHMUS_RETURN_IF_ERROR(impl->FinishRank(rank));
     if (countdown->Last()) done();
     return absl::OkStatus();
   });

@@ -26,6 +26,7 @@
 #include "common/tensor/layout.h"
 #include "worker/core/worker_core.h"
 #include "worker/jobs/job_server.h"
+#include "worker/step/rank_state.h"
 
 namespace isthmus {
 
@@ -76,9 +77,8 @@ class PipelineEvents {
 class Pipeline {
  public:
   struct Options {
-    uint32_t ranks = 1;
-    int threads = 1;  // that may work on one rank's bucket
-    Member self;      // whose own contributions updates may leave out
+    std::unique_ptr<LocalRanks> ranks;
+    Member self;  // whose own contributions updates may leave out
     RunSpec run;
   };
   // Starts the rank threads. `events` must outlive the pipeline.

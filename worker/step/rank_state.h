@@ -1,6 +1,6 @@
-// What one rank keeps between operations, and the arithmetic on it: masters, optimizer state,
-// momentum (in its replicator), and what it took for contributions still in flight. No threads, no
-// other rank; `Pipeline` arranges who does what when.
+// The local ranks of a daemon, wherever they live: masters, optimizer state and momentum in the
+// host's memory (cpu_ranks.h) or on GPUs (gpu_ranks.h), and the arithmetic on them. `Pipeline`
+// arranges who does what when.
 #ifndef ISTHMUS_WORKER_STEP_RANK_STATE_H_
 #define ISTHMUS_WORKER_STEP_RANK_STATE_H_
 
@@ -9,12 +9,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -24,89 +22,101 @@
 #include "common/tensor/buckets.h"
 #include "common/tensor/layout.h"
 #include "worker/core/worker_core.h"
-#include "worker/replication/replicator.h"
+#include "worker/jobs/job_server.h"
 
 namespace isthmus {
 
 // |g| above this counts as unusable, as do NaN and Inf (docs/protocol.md, P18).
 inline constexpr float kMaxGradient = 1e30f;
 
-// True if every |g| <= kMaxGradient.
-bool AllUsable(std::span<const float> gradient);
-
-// Single-threaded: the rank's own thread. "Part" is what the rank owns of a bucket; it may be
-// empty. `layout` and `buckets` outlive it.
+// What one rank keeps between operations: its parts of all buckets, and what it took for
+// contributions still in flight. "Part" is what it owns of a bucket; it may be empty.
+//
+// Single-threaded: the rank's own thread. Work may go on after a call has returned; later calls
+// wait for what they need of it. Errors of a device are INTERNAL and name call, device and size;
+// nothing works after one.
 class RankState {
  public:
-  // All zero. Throws std::bad_alloc.
-  RankState(const RunSpec& run, const Layout& layout, const Buckets& buckets,
-            const ReplicatorPlace& place);
+  // `buckets` outlives it.
+  RankState(const Buckets& buckets, uint32_t rank, uint32_t ranks)
+      : buckets_(buckets), rank_(rank), ranks_(ranks) {}
+  virtual ~RankState() = default;
 
   Extent part(BucketIndex bucket) const { return buckets_.part(bucket, rank_, ranks_); }
-  std::span<const float> masters(BucketIndex bucket) const;
-  // As long as the part; contents last until the next call of anything here.
-  std::span<float> scratch(BucketIndex bucket);
 
-  // Adds the part's reduced gradient, all of it usable, to the momentum.
-  void Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr);
-  // The same; then takes out of the momentum what to send, remembers it, and returns it encoded.
-  // CHECKs that nothing is remembered for (round, bucket) yet.
-  std::shared_ptr<const std::string> AccumulateAndExtract(Round round, BucketIndex bucket,
-                                                          std::span<const float> gradient,
-                                                          float lr);
+  // --- collectives: all ranks enter the same ones in the same order; ABORTED after Abort() -------
+
+  // The mean over ranks of the job's gradients becomes the part's gradient, until the next call.
+  // False at every rank if some rank's holds what is no usable number.
+  virtual absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) = 0;
+  // The job's parameters of the bucket become all ranks' masters.
+  virtual absl::Status Gather(JobSession& job, BucketIndex bucket) = 0;
+  virtual absl::Status Barrier() = 0;
+
+  // --- one rank's own ----------------------------------------------------------------------------
+
+  // Adds the part's gradient, which is usable, to the momentum. `lr` is used by runs with lr inside
+  // the momentum.
+  virtual absl::Status Accumulate(BucketIndex bucket, float lr) = 0;
+  // The same of a part that is not empty; then takes out of the momentum what to send, remembers
+  // it, and gives it encoded to `done`: before it returns, or in a later call, Finish() at the
+  // latest. CHECKs that nothing is remembered for (round, bucket) yet.
+  using Extracted = std::function<void(std::shared_ptr<const std::string> payload)>;
+  virtual absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) = 0;
+  virtual absl::Status Finish() = 0;
 
   // Applies the part of `update`'s direction to masters and optimizer state. `header.scalars` has
   // an entry for each parameter group of the layout. Errors: INTERNAL if the update needs this
   // group's own contribution and it is not remembered.
-  absl::Status Apply(const UpdateHeader& header, const UpdateView& update);
+  virtual absl::Status Apply(const UpdateHeader& header, const UpdateView& update) = 0;
   // What was taken for (round, bucket), if anything, is forgotten (kMerged) or first added back to
   // the momentum (kReturn).
-  void Settle(Round round, BucketIndex bucket, Credit credit);
+  virtual void Settle(Round round, BucketIndex bucket, Credit credit) = 0;
 
-  // Masters become the rank's parts of `parameters`, a whole flat vector.
-  void Adopt(std::span<const float> parameters);
+  // Masters become the rank's parts of the parameters of the job's rank 0.
+  virtual absl::Status Adopt(JobSession& job) = 0;
+  // The job's gradients at this rank become zero.
+  virtual absl::Status ClearGradients(JobSession& job) = 0;
   // Writes to, or reads from, the rank's parts of an image: masters, then each optimizer state
   // vector, all of flat length. Load also forgets what was taken for a bucket up to the round
   // in `applied_rounds` and, with `reset_momentum`, all of it and the momentum.
-  void Save(std::span<std::byte> image) const;
-  void Load(std::span<const std::byte> image, bool reset_momentum,
-            std::span<const Round> applied_rounds);
+  virtual absl::Status Save(std::span<std::byte> image) = 0;
+  virtual absl::Status Load(std::span<const std::byte> image, bool reset_momentum,
+                            std::span<const Round> applied_rounds) = 0;
 
   // The hash of the logical elements among the masters of the rank's part; those of all ranks and
   // buckets add up to the state hash.
-  uint64_t Hash(BucketIndex bucket) const;
+  virtual absl::StatusOr<uint64_t> Hash(BucketIndex bucket) = 0;
 
   // For rehearsals of the audit: at the rank that owns the vector's first element, flips the
   // highest bit of the mantissa of its largest master: more than rounding would undo.
-  void FlipBit();
+  virtual absl::Status FlipBit() = 0;
 
- private:
-  using Key = std::pair<Round, BucketIndex>;
-
-  // What this group remembers having sent for the update, if the update leaves it to the receiver.
-  // Of a run that exchanges nothing: what it applies.
-  absl::StatusOr<std::optional<PayloadView>> Own(const UpdateHeader& header, const Extent& extent,
-                                                 bool needed) const;
-  // The runs of logical elements in the rank's part.
-  std::vector<Extent> LogicalRuns(BucketIndex bucket) const;
-
-  // The part's elements of one of the contiguous vectors below.
-  std::span<float> PartOf(std::vector<float>& vector, BucketIndex bucket) const;
-  void ApplyBlock(const UpdateHeader& header, const Extent& block, std::span<const float> direction,
-                  uint64_t first);
-
-  const RunSpec run_;
-  const Layout& layout_;
+ protected:
   const Buckets& buckets_;
   const uint32_t rank_;
   const uint32_t ranks_;
-  std::vector<uint64_t> starts_;  // per bucket: where its part begins in the vectors below
-  std::vector<float> masters_;    // the parts, one after the other
-  std::vector<std::vector<float>> optimizer_;  // OptimizerStateVectors() of them, as masters_
-  std::vector<float> scratch_;                 // as long as the largest part
-  std::unique_ptr<Replicator> replicator_;
-  DirectionScratch direction_scratch_;
-  std::map<Key, Extraction> taken_;  // bounded by the rounds that are open
+};
+
+// The runs of logical elements in `part`, ascending (docs/protocol.md, P22).
+std::vector<Extent> LogicalRuns(const Layout& layout, const Extent& part);
+
+// What the ranks of one daemon are made of, and how they reach each other. Outlives the ranks it
+// makes.
+class LocalRanks {
+ public:
+  virtual ~LocalRanks() = default;
+  virtual uint32_t count() const = 0;
+
+  // All zero, by rank. Errors: RESOURCE_EXHAUSTED with the bytes needed and there. `layout` and
+  // `buckets` outlive them.
+  virtual absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
+                                                                       const Layout& layout,
+                                                                       const Buckets& buckets) = 0;
+
+  // Wakes every rank out of its collective with ABORTED(reason); every later one fails likewise.
+  // Callable from any thread.
+  virtual void Abort(const absl::Status& reason) = 0;
 };
 
 }  // namespace isthmus

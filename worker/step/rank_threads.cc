@@ -23,8 +23,12 @@ absl::Status Perform(const RankThreads::Operation& operation, uint32_t rank) {
 }  // namespace
 
 RankThreads::RankThreads(uint32_t ranks, const Clock& clock,
-                         std::function<void(const absl::Status&)> on_failure)
-    : clock_(clock), on_failure_(std::move(on_failure)), ranks_(ranks) {
+                         std::function<void(const absl::Status&)> on_failure, Operation idle)
+    : clock_(clock),
+      on_failure_(std::move(on_failure)),
+      idle_operation_(idle == nullptr ? nullptr
+                                      : std::make_shared<const Operation>(std::move(idle))),
+      ranks_(ranks) {
   ISTHMUS_CHECK(ranks > 0);
   for (uint32_t rank = 0; rank < ranks; ++rank) {
     threads_.emplace_back([this, rank] { Run(rank); });
@@ -51,7 +55,9 @@ void RankThreads::Queue(Operation operation) {
 
 void RankThreads::WaitIdle() {
   MutexLock lock(&mu_);
-  const auto idle = [](const Rank& rank) { return rank.queue.empty() && !rank.running; };
+  const auto idle = [&](const Rank& rank) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return rank.queue.empty() && !rank.running && (rank.settled || failed_ || stopping_);
+  };
   while (!std::all_of(ranks_.begin(), ranks_.end(), idle)) idle_.Wait(&mu_);
 }
 
@@ -83,8 +89,14 @@ void RankThreads::Run(uint32_t rank) {
 RankThreads::Queued RankThreads::Next(uint32_t rank) {
   MutexLock lock(&mu_);
   std::deque<Queued>& queue = ranks_[rank].queue;
+  if (queue.empty() && !stopping_ && !failed_ && !ranks_[rank].settled) {
+    ranks_[rank].settled = true;
+    ranks_[rank].running = true;
+    return idle_operation_;
+  }
   while (queue.empty() && !stopping_) queued_.Wait(&mu_);
   if (stopping_) return nullptr;
+  ranks_[rank].settled = idle_operation_ == nullptr;
   Queued next = std::move(queue.front());
   queue.pop_front();
   ranks_[rank].running = true;

@@ -28,11 +28,14 @@ class RankThreads {
   // Operations waiting at one rank; the engine bounds what it queues far below.
   static constexpr size_t kMaxQueued = 65536;
 
+  // `idle`, if there is one, is performed at a rank when it has nothing else to do, once after
+  // operations: what it was late with.
+  //
   // `on_failure` gets the first error that an operation returned, on that rank's thread, unless
   // Stop() came before; what is queued from then on is dropped. Running out of memory inside an
   // operation counts as RESOURCE_EXHAUSTED.
   RankThreads(uint32_t ranks, const Clock& clock,
-              std::function<void(const absl::Status&)> on_failure);
+              std::function<void(const absl::Status&)> on_failure, Operation idle = nullptr);
   ~RankThreads();  // stops, and waits for the operations that are running
 
   // Queues at all ranks at once, and may be called from within an operation. CHECKs kMaxQueued.
@@ -49,6 +52,7 @@ class RankThreads {
   struct Rank {
     std::deque<Queued> queue;
     bool running = false;
+    bool settled = true;  // `idle` has been performed since the last operation
     absl::Duration busy;
   };
 
@@ -58,6 +62,7 @@ class RankThreads {
 
   const Clock& clock_;
   const std::function<void(const absl::Status&)> on_failure_;
+  const Queued idle_operation_;  // or null
   Mutex mu_;
   CondVar queued_;
   CondVar idle_;

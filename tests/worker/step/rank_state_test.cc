@@ -1,3 +1,4 @@
+// What every kind of ranks must do (test_ranks.h).
 #include "worker/step/rank_state.h"
 
 #include <gtest/gtest.h>
@@ -9,42 +10,39 @@
 namespace isthmus {
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
-
-TEST(AllUsableTest, P18_NaNInfinityAndTheHugeFail) {
-  FloatVector gradient(1000, 1.0f);
-  gradient[3] = kMaxGradient;
-  gradient[4] = -kMaxGradient;
-  EXPECT_TRUE(AllUsable(gradient));
-  EXPECT_TRUE(AllUsable({}));
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInf, -kInf,
-                          std::nextafter(kMaxGradient, kInf), -2e30f}) {
-    for (const size_t i : {0u, 500u, 999u}) {
-      FloatVector hit = gradient;
-      hit[i] = bad;
-      EXPECT_FALSE(AllUsable(hit)) << bad << " at " << i;
-    }
-  }
-}
-
 class RankStateTest : public testing::Test {
  protected:
+  using States = std::vector<std::unique_ptr<RankState>>;
+
+  States Make(LocalRanks& ranks, const RunSpec& run) {
+    auto states = ranks.Make(run, layout_, buckets_);
+    EXPECT_TRUE(states.ok()) << states.status();
+    return *std::move(states);
+  }
+  FloatVector Masters(RankState& state) {
+    FloatVector masters(layout_.length());
+    EXPECT_TRUE(state.Save(std::as_writable_bytes(std::span(masters))).ok());
+    return masters;
+  }
+
   const Layout layout_ = MixedLayout();
   const RunSpec run_ = DemoRun();
   const Buckets buckets_ = *Buckets::Create(layout_.length(), run_.bucket_length);
 };
 
 TEST_F(RankStateTest, P3_RanksTogetherHoldEveryElementOnce) {
-  for (uint32_t ranks = 1; ranks <= 5; ++ranks) {
+  for (uint32_t count = 1; count <= 5; ++count) {
+    FakeJob job(layout_, count);
     const FloatVector parameters = CoarseVector(1, layout_);
+    std::ranges::copy(parameters, job.parameters(0).begin());
     std::vector<std::byte> image(parameters.size() * sizeof(float), std::byte(0xff));
     uint64_t elements = 0;
-    for (uint32_t rank = 0; rank < ranks; ++rank) {
-      RankState state(run_, layout_, buckets_, {.rank = rank, .ranks = ranks});
-      state.Adopt(parameters);
-      state.Save(image);
+    const auto ranks = MakeTestRanks(count);
+    for (const auto& state : Make(*ranks, run_)) {
+      ASSERT_TRUE(state->Adopt(job).ok());
+      ASSERT_TRUE(state->Save(image).ok());
       for (uint32_t b = 0; b < buckets_.count(); ++b) {
-        elements += state.masters(BucketIndex(b)).size();
+        elements += state->part(BucketIndex(b)).size();
       }
     }
     EXPECT_EQ(elements, layout_.length());
@@ -53,8 +51,12 @@ TEST_F(RankStateTest, P3_RanksTogetherHoldEveryElementOnce) {
 }
 
 TEST_F(RankStateTest, P11_EachParameterGroupGetsItsOwnScalars) {
-  RankState state(run_, layout_, buckets_, {});
-  state.Adopt(FloatVector(layout_.length(), 1.0f));
+  const auto ranks = MakeTestRanks(1);
+  const States states = Make(*ranks, run_);
+  RankState& state = *states[0];
+  FakeJob job(layout_, 1);
+  std::ranges::fill(job.parameters(0), 1.0f);
+  ASSERT_TRUE(state.Adopt(job).ok());
   UpdateHeader header;
   header.scalars = {{.lr = 0.0f, .decay = 0.5f}, {.lr = 0.0f, .decay = 0.25f}};
   for (uint32_t b = 0; b < buckets_.count(); ++b) {
@@ -67,11 +69,10 @@ TEST_F(RankStateTest, P11_EachParameterGroupGetsItsOwnScalars) {
     ASSERT_TRUE(view.ok()) << view.status();
     ASSERT_TRUE(state.Apply(header, *view).ok());
   }
+  const FloatVector masters = Masters(state);
   for (const Layout::Segment& segment : layout_.segments()) {
     for (uint64_t i = segment.begin; i < segment.end; ++i) {
-      const BucketIndex bucket(static_cast<uint32_t>(i / buckets_.bucket_length()));
-      const float p = state.masters(bucket)[i - buckets_.bucket(bucket).begin];
-      ASSERT_EQ(p, segment.parameter_group == 0 ? 0.5f : 0.25f) << i;
+      ASSERT_EQ(masters[i], segment.parameter_group == 0 ? 0.5f : 0.25f) << i;
     }
   }
 }
@@ -79,21 +80,27 @@ TEST_F(RankStateTest, P11_EachParameterGroupGetsItsOwnScalars) {
 TEST_F(RankStateTest, P12_CreditIsSettledOnce) {
   RunSpec run = run_;
   run.decay = 1.0f;  // so that adding nothing changes nothing
-  RankState state(run, layout_, buckets_, {.rank = 1, .ranks = 2});
+  const auto ranks = MakeTestRanks(1);
+  const States states = Make(*ranks, run);
+  RankState& state = *states[0];
   const BucketIndex bucket(0);
   const Extent part = state.part(bucket);
-  const FloatVector all = CoarseVector(1, layout_);
-  const std::span<const float> gradient = std::span(all).subspan(part.begin, part.size());
-  const FloatVector nothing(part.size());
-  const auto sent = [&](Round round, std::span<const float> added) {
-    const auto payload = state.AccumulateAndExtract(round, bucket, added, 0.0f);
+  FakeJob job(layout_, 1);
+  const auto sent = [&](Round round, const FloatVector& gradient) {
+    std::ranges::copy(gradient, job.gradients(0).begin());
+    const auto usable = state.Reduce(job, bucket);
+    EXPECT_TRUE(usable.ok() && *usable) << usable.status();
+    std::shared_ptr<const std::string> payload;
+    EXPECT_TRUE(state.Extract(round, bucket, 0.0f, [&](auto said) { payload = said; }).ok());
+    EXPECT_TRUE(state.Finish().ok());
     const auto selection =
         DecodePayload(std::as_bytes(std::span(*payload)), ContributionFormat(run),
                       {round.value(), part.begin / run.chunk_size, part.size() / run.chunk_size});
     EXPECT_TRUE(selection.ok()) << selection.status();
     return selection->values;
   };
-  const FloatVector first = sent(Round(1), gradient);
+  const FloatVector nothing(layout_.length());
+  const FloatVector first = sent(Round(1), CoarseVector(1, layout_));
   state.Settle(Round(1), bucket, Credit::kReturn);
   state.Settle(Round(1), bucket, Credit::kReturn);  // nothing is left to return
   EXPECT_EQ(sent(Round(2), nothing), first);

@@ -23,6 +23,7 @@
 #include "common/compression/merge.h"
 #include "common/compression/payload.h"
 #include "common/compression/update_payload.h"
+#include "tests/worker/step/test_ranks.h"
 #include "worker/step/pipeline.h"
 
 namespace isthmus {
@@ -177,7 +178,7 @@ struct TestGroup {
         run(run_spec),
         layout(the_layout),
         job(std::make_shared<FakeJob>(layout, ranks)),
-        pipeline({.ranks = ranks, .threads = 2, .self = self, .run = run}, &events) {
+        pipeline({.ranks = MakeTestRanks(ranks), .self = self, .run = run}, &events) {
     EXPECT_TRUE(pipeline.Configure(layout).ok());
   }
 

@@ -1,0 +1,350 @@
+#include "worker/step/cpu_ranks.h"
+
+#include <absl/strings/str_cat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <map>
+#include <new>
+#include <optional>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/collectives/local_communicator.h"
+#include "common/compression/prefetch.h"
+#include "common/compression/state_hash.h"
+#include "common/kernels/simd.h"
+#include "worker/replication/replicator.h"
+#include "worker/step/work_pool.h"
+
+namespace isthmus {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "images are little-endian");
+
+// A direction is written and used at most this many elements at a time, so that it stays in the
+// cache. A multiple of every chunk size.
+constexpr uint64_t kBlockLength = kUnitLength;
+
+class CpuRank : public RankState {
+ public:
+  // `communicator` outlives it. Throws std::bad_alloc.
+  CpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
+          const ReplicatorPlace& place, Communicator* communicator);
+
+  absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) override;
+  absl::Status Gather(JobSession& job, BucketIndex bucket) override;
+  absl::Status Barrier() override { return communicator_->Barrier(); }
+  absl::Status Accumulate(BucketIndex bucket, float lr) override;
+  absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
+  absl::Status Finish() override { return absl::OkStatus(); }
+  absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override;
+  void Settle(Round round, BucketIndex bucket, Credit credit) override;
+  absl::Status Adopt(JobSession& job) override;
+  absl::Status ClearGradients(JobSession& job) override;
+  absl::Status Save(std::span<std::byte> image) override;
+  absl::Status Load(std::span<const std::byte> image, bool reset_momentum,
+                    std::span<const Round> applied_rounds) override;
+  absl::StatusOr<uint64_t> Hash(BucketIndex bucket) override;
+  absl::Status FlipBit() override;
+
+ private:
+  using Key = std::pair<Round, BucketIndex>;
+
+  // What this group remembers having sent for the update, if the update leaves it to the receiver.
+  // Of a run that exchanges nothing: what it applies.
+  absl::StatusOr<std::optional<PayloadView>> Own(const UpdateHeader& header, const Extent& extent,
+                                                 bool needed) const;
+  // The part's elements of one of the contiguous vectors below.
+  std::span<float> PartOf(std::vector<float>& vector, BucketIndex bucket) const;
+  std::span<const float> Gradient(BucketIndex bucket) const;
+  void ApplyBlock(const UpdateHeader& header, const Extent& block, std::span<const float> direction,
+                  uint64_t first);
+
+  const RunSpec run_;
+  const Layout& layout_;
+  Communicator* const communicator_;
+  std::vector<uint64_t> starts_;  // per bucket: where its part begins in the vectors below
+  std::vector<float> masters_;    // the parts, one after the other
+  std::vector<std::vector<float>> optimizer_;  // OptimizerStateVectors() of them, as masters_
+  std::vector<float> scratch_;  // as long as the largest part: its gradient, or a direction
+  std::unique_ptr<Replicator> replicator_;
+  DirectionScratch direction_scratch_;
+  std::map<Key, Extraction> taken_;  // bounded by the rounds that are open
+};
+
+CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
+                 const ReplicatorPlace& place, Communicator* communicator)
+    : RankState(buckets, place.rank, place.ranks),
+      run_(run),
+      layout_(layout),
+      communicator_(communicator),
+      direction_scratch_(MergedFormat(run), ActiveKernels()) {
+  uint64_t length = 0;
+  uint64_t longest = 0;
+  for (uint32_t b = 0; b < buckets.count(); ++b) {
+    const uint64_t size = part(BucketIndex(b)).size();
+    starts_.push_back(length);
+    length += size;
+    longest = std::max(longest, size);
+  }
+  masters_.resize(length);
+  optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(run.optimizer)));
+  for (std::vector<float>& vector : optimizer_) vector.resize(length);
+  scratch_.resize(longest);
+  replicator_ = MakeReplicator(run, buckets, place);
+}
+
+std::span<float> CpuRank::PartOf(std::vector<float>& vector, BucketIndex bucket) const {
+  return std::span(vector).subspan(starts_[bucket.value()], part(bucket).size());
+}
+
+std::span<const float> CpuRank::Gradient(BucketIndex bucket) const {
+  return std::span(scratch_).first(part(bucket).size());
+}
+
+absl::StatusOr<bool> CpuRank::Reduce(JobSession& job, BucketIndex bucket) {
+  const Extent whole = buckets_.bucket(bucket);
+  const std::span<float> mean = std::span(scratch_).first(part(bucket).size());
+  ISTHMUS_RETURN_IF_ERROR(
+      communicator_->ReduceScatterMean(job.gradients(rank_).subspan(whole.begin, whole.size()),
+                                       part(bucket).begin - whole.begin, mean));
+  return communicator_->AllTrue(AllUsable(mean));
+}
+
+absl::Status CpuRank::Gather(JobSession& job, BucketIndex bucket) {
+  const Extent whole = buckets_.bucket(bucket);
+  return communicator_->AllGather(PartOf(masters_, bucket), part(bucket).begin - whole.begin,
+                                  job.parameters(rank_).subspan(whole.begin, whole.size()));
+}
+
+absl::Status CpuRank::Accumulate(BucketIndex bucket, float lr) {
+  replicator_->Accumulate(bucket, Gradient(bucket), lr);
+  return absl::OkStatus();
+}
+
+absl::Status CpuRank::Extract(Round round, BucketIndex bucket, float lr, Extracted done) {
+  const auto [taken, inserted] = taken_.try_emplace(Key(round, bucket));
+  ISTHMUS_CHECK(inserted);
+  taken->second = replicator_->AccumulateAndExtract(round, bucket, Gradient(bucket), lr);
+  done(taken->second.payload);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<PayloadView>> CpuRank::Own(const UpdateHeader& header,
+                                                        const Extent& extent, bool needed) const {
+  if (!needed || extent.empty()) return std::optional<PayloadView>();
+  const auto taken = taken_.find(Key(header.round, header.bucket));
+  if (taken == taken_.end()) {
+    return absl::InternalError(absl::StrCat("update ", header.sequence.value(), " of round ",
+                                            header.round.value(), " bucket ", header.bucket.value(),
+                                            ": this group's own contribution is not remembered"));
+  }
+  const Extraction& extraction = taken->second;
+  const std::string& payload = extraction.own != nullptr ? *extraction.own : *extraction.payload;
+  ISTHMUS_ASSIGN_OR_RETURN(
+      PayloadView view,
+      PayloadView::ParseTrusted(
+          std::as_bytes(std::span(payload)), replicator_->format(),
+          {header.round.value(), extent.begin / run_.chunk_size, extent.size() / run_.chunk_size}));
+  return std::optional<PayloadView>(std::move(view));
+}
+
+absl::Status CpuRank::Apply(const UpdateHeader& header, const UpdateView& update) {
+  const Extent whole = part(header.bucket);
+  ISTHMUS_ASSIGN_OR_RETURN(const std::optional<PayloadView> own,
+                           Own(header, whole, update.needs_own()));
+  const std::span<float> masters = PartOf(masters_, header.bucket);
+  // A tile of chunks at a time, as far as it fits a block.
+  const uint64_t length = std::min(kBlockLength, uint64_t{run_.chunk_size} * kTileChunks);
+  for (uint64_t begin = whole.begin; begin < whole.end; begin += length) {
+    const Extent block{begin, std::min(begin + length, whole.end)};
+    const std::span<float> direction = std::span(scratch_).first(block.size());
+    direction_scratch_.ahead = Prefetcher(
+        masters.subspan(block.end - whole.begin, std::min(length, whole.end - block.end)));
+    update.Direction(block.begin / run_.chunk_size, direction, own ? &*own : nullptr,
+                     direction_scratch_);
+    ApplyBlock(header, block, direction, starts_[header.bucket.value()] + begin - whole.begin);
+  }
+  return absl::OkStatus();
+}
+
+// `first` is where `block` begins in masters_.
+void CpuRank::ApplyBlock(const UpdateHeader& header, const Extent& block,
+                         std::span<const float> direction, uint64_t first) {
+  const auto piece = [&](std::vector<float>& vector, const Extent& run) {
+    return std::span(vector).subspan(first + run.begin - block.begin, run.size());
+  };
+  const std::vector<Layout::Segment>& segments = layout_.segments();
+  auto segment = std::partition_point(segments.begin(), segments.end(),
+                                      [&](const auto& s) { return s.end <= block.begin; });
+  for (; segment != segments.end() && segment->begin < block.end; ++segment) {
+    const Extent run{std::max(segment->begin, block.begin), std::min(segment->end, block.end)};
+    const ParameterGroupScalars& group = header.scalars[segment->parameter_group];
+    const OptimizerScalars scalars{.lr = group.lr,
+                                   .decay = group.decay,
+                                   .bias1 = header.bias1,
+                                   .bias2_sqrt = header.bias2_sqrt,
+                                   .first = header.first};
+    std::span<float> state[2];
+    for (size_t i = 0; i < optimizer_.size(); ++i) state[i] = piece(optimizer_[i], run);
+    ApplyDirection(run_.optimizer, scalars, direction.subspan(run.begin - block.begin, run.size()),
+                   piece(masters_, run), state[0], state[1]);
+  }
+}
+
+void CpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
+  if (credit == Credit::kNone) return;
+  const auto taken = taken_.find(Key(round, bucket));
+  if (taken == taken_.end()) return;  // an empty part, or forgotten with a snapshot
+  if (credit == Credit::kReturn) replicator_->Return(round, bucket, taken->second);
+  taken_.erase(taken);
+}
+
+absl::Status CpuRank::Adopt(JobSession& job) {
+  const std::span<const float> parameters = job.parameters(0);
+  for (uint32_t b = 0; b < buckets_.count(); ++b) {
+    const Extent extent = part(BucketIndex(b));
+    const std::span<const float> from = parameters.subspan(extent.begin, extent.size());
+    std::copy(from.begin(), from.end(), PartOf(masters_, BucketIndex(b)).begin());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CpuRank::ClearGradients(JobSession& job) {
+  std::ranges::fill(job.gradients(rank_), 0.0f);
+  return absl::OkStatus();
+}
+
+absl::Status CpuRank::Save(std::span<std::byte> image) {
+  const auto save = [&](const std::vector<float>& vector, uint64_t base) {
+    for (uint32_t b = 0; b < buckets_.count(); ++b) {
+      const Extent extent = part(BucketIndex(b));
+      const std::span<const std::byte> from =
+          std::as_bytes(std::span(vector).subspan(starts_[b], extent.size()));
+      std::copy(from.begin(), from.end(), image.begin() + (base + extent.begin) * sizeof(float));
+    }
+  };
+  save(masters_, 0);
+  for (size_t i = 0; i < optimizer_.size(); ++i) save(optimizer_[i], (i + 1) * layout_.length());
+  return absl::OkStatus();
+}
+
+absl::Status CpuRank::Load(std::span<const std::byte> image, bool reset_momentum,
+                           std::span<const Round> applied_rounds) {
+  const auto load = [&](std::vector<float>& vector, uint64_t base) {
+    for (uint32_t b = 0; b < buckets_.count(); ++b) {
+      const std::span<std::byte> to = std::as_writable_bytes(PartOf(vector, BucketIndex(b)));
+      const uint64_t begin = (base + part(BucketIndex(b)).begin) * sizeof(float);
+      const std::span<const std::byte> from = image.subspan(begin, to.size());
+      std::copy(from.begin(), from.end(), to.begin());
+    }
+  };
+  load(masters_, 0);
+  for (size_t i = 0; i < optimizer_.size(); ++i) load(optimizer_[i], (i + 1) * layout_.length());
+  std::erase_if(taken_, [&](const auto& entry) {
+    const auto& [round, bucket] = entry.first;
+    return reset_momentum || round <= applied_rounds[bucket.value()];
+  });
+  if (reset_momentum) replicator_->Reset();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> CpuRank::Hash(BucketIndex bucket) {
+  uint64_t hash = 0;
+  for (const Extent& run : LogicalRuns(layout_, part(bucket))) {
+    hash += StateHash(run.begin,
+                      PartOf(masters_, bucket).subspan(run.begin - part(bucket).begin, run.size()));
+  }
+  return hash;
+}
+
+absl::Status CpuRank::FlipBit() {
+  if (part(BucketIndex(0)).empty() || part(BucketIndex(0)).begin != 0) return absl::OkStatus();
+  float* largest = nullptr;
+  for (uint32_t b = 0; b < buckets_.count(); ++b) {
+    const BucketIndex bucket(b);
+    for (const Extent& run : LogicalRuns(layout_, part(bucket))) {
+      for (float& master :
+           PartOf(masters_, bucket).subspan(run.begin - part(bucket).begin, run.size())) {
+        if (largest == nullptr || std::fabs(master) > std::fabs(*largest)) largest = &master;
+      }
+    }
+  }
+  if (largest == nullptr) return absl::OkStatus();
+  *largest = std::bit_cast<float>(std::bit_cast<uint32_t>(*largest) ^ (uint32_t{1} << 22));
+  return absl::OkStatus();
+}
+
+class CpuRanks : public LocalRanks {
+ public:
+  CpuRanks(uint32_t count, int threads)
+      : communicators_(MakeLocalCommunicators(count)), threads_(threads), pool_(threads) {}
+
+  uint32_t count() const override { return static_cast<uint32_t>(communicators_.size()); }
+  absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
+                                                               const Layout& layout,
+                                                               const Buckets& buckets) override;
+  void Abort(const absl::Status& reason) override {
+    for (const auto& communicator : communicators_) communicator->Abort(reason);
+  }
+
+ private:
+  const std::vector<std::unique_ptr<Communicator>> communicators_;
+  const int threads_;
+  WorkPool pool_;
+};
+
+uint64_t MachineMemoryBytes() {
+  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const RunSpec& run,
+                                                                       const Layout& layout,
+                                                                       const Buckets& buckets) {
+  // Masters, momentum, scratch for one bucket, the optimizer's vectors.
+  const uint64_t elements =
+      layout.length() * static_cast<uint64_t>(2 + OptimizerStateVectors(run.optimizer)) +
+      buckets.bucket_length();
+  const uint64_t bytes = elements * sizeof(float) + layout.constants_bytes();
+  const auto exhausted = [&] {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the state of ", layout.length(), " elements needs ", bytes,
+                     " bytes, of a machine that has ", MachineMemoryBytes()));
+  };
+  // Memory is handed out on paper and missed only when touched; ask before that.
+  if (bytes > MachineMemoryBytes()) return exhausted();
+  std::vector<std::unique_ptr<RankState>> ranks;
+  try {
+    for (uint32_t rank = 0; rank < count(); ++rank) {
+      ranks.push_back(std::make_unique<CpuRank>(run, layout, buckets,
+                                                ReplicatorPlace{.rank = rank,
+                                                                .ranks = count(),
+                                                                .threads = threads_,
+                                                                .parallel = pool_.parallel_for()},
+                                                communicators_[rank].get()));
+    }
+  } catch (const std::bad_alloc&) {
+    return exhausted();
+  }
+  return ranks;
+}
+
+}  // namespace
+
+bool AllUsable(std::span<const float> gradient) {
+  // Without a branch per element, and NaN fails every comparison.
+  bool usable = true;
+  for (const float g : gradient) usable &= std::fabs(g) <= kMaxGradient;
+  return usable;
+}
+
+std::unique_ptr<LocalRanks> MakeCpuRanks(uint32_t count, int threads) {
+  return std::make_unique<CpuRanks>(count, threads);
+}
+
+}  // namespace isthmus

@@ -1,0 +1,21 @@
+// Ranks in the host's memory, a thread each and some that help.
+#ifndef ISTHMUS_WORKER_STEP_CPU_RANKS_H_
+#define ISTHMUS_WORKER_STEP_CPU_RANKS_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "worker/step/rank_state.h"
+
+namespace isthmus {
+
+// True if every |g| <= kMaxGradient.
+bool AllUsable(std::span<const float> gradient);
+
+// `threads` may work on one rank's bucket.
+std::unique_ptr<LocalRanks> MakeCpuRanks(uint32_t count, int threads);
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_STEP_CPU_RANKS_H_
