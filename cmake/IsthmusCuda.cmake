@@ -1,5 +1,19 @@
-# CUDA, where asked for (preset cuda). Everything else builds and runs without it.
-#
+# CUDA, where nvcc is or ISTHMUS_CUDA asks for it; sets ISTHMUS_CUDA to ON or OFF. Everything builds
+# and runs without it, and what was built with it starts without a driver.
+if(ISTHMUS_CUDA STREQUAL "AUTO")
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    set(ISTHMUS_CUDA ON)
+  else()
+    set(ISTHMUS_CUDA OFF)
+  endif()
+endif()
+message(STATUS "CUDA: ${ISTHMUS_CUDA}")
+if(NOT ISTHMUS_CUDA)
+  return()
+endif()
+
 # CMake 3.25 does not know the C++20 flag of nvcc; newer ones do.
 enable_language(CUDA)
 if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
@@ -22,8 +36,9 @@ target_compile_options(isthmus_cuda_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --ftz=false --prec-div=true --prec-sqrt=true --expt-relaxed-constexpr -Xcompiler=-ffp-contract=off>)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 
-# isthmus_cuda_library(NAME SOURCES ... [PUBLIC libs ...]): as isthmus_library, with .cu sources.
-function(isthmus_cuda_library name)
-  isthmus_library(${name} ${ARGN})
-  target_link_libraries(isthmus_${name} PUBLIC isthmus_cuda_flags CUDA::cudart_static)
-endfunction()
+# NCCL's declarations; libnccl itself is loaded at run time, where it is.
+find_path(ISTHMUS_NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+if(NOT ISTHMUS_NCCL_INCLUDE_DIR)
+  set(ISTHMUS_NCCL_INCLUDE_DIR "")
+  message(STATUS "NCCL: no nccl.h, ranks on GPUs meet through the host's memory")
+endif()

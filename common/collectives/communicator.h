@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <span>
 
+#include "common/tensor/elements.h"
+
 namespace isthmus {
 
 // Each call blocks until all ranks have entered it and this rank's result is there. Used by one
@@ -22,14 +24,14 @@ class Communicator {
 
   // `input` has the same length at every rank; `offset` and `output.size()` say which part of it
   // this rank receives: the mean over ranks, summed in rank order, divided once. Parts may be
-  // unequal or empty.
-  virtual absl::Status ReduceScatterMean(std::span<const float> input, uint64_t offset,
+  // unequal or empty. Sums are float32 whatever `input` holds.
+  virtual absl::Status ReduceScatterMean(const Elements& input, uint64_t offset,
                                          std::span<float> output) = 0;
 
   // Every rank contributes `input` at `offset` of the whole; `output` (the whole) receives all
-  // parts. Parts are disjoint and cover it.
+  // parts, rounded to what it holds. Parts are disjoint and cover it.
   virtual absl::Status AllGather(std::span<const float> input, uint64_t offset,
-                                 std::span<float> output) = 0;
+                                 const Elements& output) = 0;
 
   // True if `value` is true at every rank.
   virtual absl::StatusOr<bool> AllTrue(bool value) = 0;

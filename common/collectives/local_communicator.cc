@@ -9,13 +9,15 @@
 #include "common/base/check.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
+#include "common/collectives/element_copies.h"
 
 namespace isthmus {
 namespace {
 
 // What a rank shows the others while a collective is under way.
 struct Shown {
-  std::span<const float> input;
+  Elements whole;                // to be reduced
+  std::span<const float> input;  // to be gathered
   uint64_t offset = 0;
   bool value = false;
 };
@@ -85,11 +87,10 @@ void MeanOf(const std::vector<Shown>& all, uint64_t offset, std::span<float> out
   const float size = static_cast<float>(all.size());
   for (size_t begin = 0; begin < output.size(); begin += kBlockLength) {
     const size_t length = std::min(kBlockLength, output.size() - begin);
-    float* const sum = output.data() + begin;
-    std::copy_n(all[0].input.data() + offset + begin, length, sum);
+    const std::span<float> sum = output.subspan(begin, length);
+    CopyToFloats(all[0].whole.subspan(offset + begin, length), sum);
     for (size_t rank = 1; rank < all.size(); ++rank) {
-      const float* const input = all[rank].input.data() + offset + begin;
-      for (size_t i = 0; i < length; ++i) sum[i] += input[i];
+      AddToFloats(all[rank].whole.subspan(offset + begin, length), sum);
     }
     for (size_t i = 0; i < length; ++i) sum[i] /= size;
   }
@@ -104,23 +105,21 @@ class LocalCommunicator : public Communicator {
   uint32_t rank() const override { return rank_; }
   uint32_t size() const override { return meeting_->size(); }
 
-  absl::Status ReduceScatterMean(std::span<const float> input, uint64_t offset,
+  absl::Status ReduceScatterMean(const Elements& input, uint64_t offset,
                                  std::span<float> output) override {
     ISTHMUS_CHECK(offset <= input.size() && output.size() <= input.size() - offset);
-    ISTHMUS_RETURN_IF_ERROR(meeting_->Enter(rank_, {.input = input}, all_));
-    for (const Shown& shown : all_) ISTHMUS_CHECK(shown.input.size() == input.size());
+    ISTHMUS_RETURN_IF_ERROR(meeting_->Enter(rank_, {.whole = input}, all_));
+    for (const Shown& shown : all_) ISTHMUS_CHECK(shown.whole.size() == input.size());
     MeanOf(all_, offset, output);
     meeting_->Leave();
     return absl::OkStatus();
   }
 
   absl::Status AllGather(std::span<const float> input, uint64_t offset,
-                         std::span<float> output) override {
+                         const Elements& output) override {
     ISTHMUS_RETURN_IF_ERROR(meeting_->Enter(rank_, {.input = input, .offset = offset}, all_));
     for (const Shown& shown : all_) {
-      ISTHMUS_CHECK(shown.offset <= output.size() &&
-                    shown.input.size() <= output.size() - shown.offset);
-      std::copy(shown.input.begin(), shown.input.end(), output.begin() + shown.offset);
+      CopyFromFloats(shown.input, output.subspan(shown.offset, shown.input.size()));
     }
     meeting_->Leave();
     return absl::OkStatus();

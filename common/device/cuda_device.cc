@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 #include <cuda_runtime_api.h>
 
+#include <cstring>
 #include <utility>
 
 #include "common/base/status_macros.h"
@@ -10,19 +11,6 @@
 
 namespace isthmus {
 namespace {
-
-// The runtime's calls are about the calling thread's device.
-class UseDevice {
- public:
-  explicit UseDevice(int device) {
-    cudaGetDevice(&before_);
-    cudaSetDevice(device);
-  }
-  ~UseDevice() { cudaSetDevice(before_); }
-
- private:
-  int before_ = 0;
-};
 
 class CudaEvent : public DeviceEvent {
  public:
@@ -40,10 +28,45 @@ class CudaEvent : public DeviceEvent {
   const cudaEvent_t event_;
 };
 
+// Apart from others: a handle gives access to whole blocks of this size.
+constexpr size_t kSharedBytes = size_t{2} << 20;
+
+static_assert(sizeof(cudaIpcMemHandle_t) == sizeof(DeviceHandle));
+static_assert(sizeof(cudaIpcEventHandle_t) == sizeof(DeviceHandle));
+
+class CudaSharedEvent : public SharedDeviceEvent {
+ public:
+  CudaSharedEvent(int device, cudaEvent_t event, const DeviceHandle& handle)
+      : device_(device), event_(event), handle_(handle) {}
+  ~CudaSharedEvent() override {
+    UseDevice use(device_);
+    cudaEventDestroy(event_);
+  }
+  const DeviceHandle& handle() const override { return handle_; }
+  void Record(DeviceStream& stream) override {
+    auto& cuda = static_cast<CudaStream&>(stream);
+    UseDevice use(cuda.device());
+    cuda.Check(cudaEventRecord(event_, cuda.stream()), "cudaEventRecord, shared");
+  }
+  void Wait(DeviceStream& stream) override {
+    auto& cuda = static_cast<CudaStream&>(stream);
+    UseDevice use(cuda.device());
+    cuda.Check(cudaStreamWaitEvent(cuda.stream(), event_, 0), "cudaStreamWaitEvent, shared");
+  }
+
+ private:
+  const int device_;
+  const cudaEvent_t event_;
+  const DeviceHandle handle_;
+};
+
 class CudaDevice : public Device {
  public:
   CudaDevice(int index, const cudaDeviceProp& properties)
-      : index_(index), name_(absl::StrCat("cuda:", index, " (", properties.name, ")")) {}
+      : index_(index), name_(absl::StrCat("cuda:", index, " (", properties.name, ")")) {
+    static_assert(sizeof(properties.uuid) == sizeof(Uuid));
+    std::memcpy(uuid_.data(), &properties.uuid, sizeof(Uuid));
+  }
 
   std::string name() const override { return name_; }
 
@@ -74,7 +97,51 @@ class CudaDevice : public Device {
     return CudaStream::Create(index_);
   }
 
+  Uuid uuid() const override { return uuid_; }
+
+  absl::StatusOr<SharedDeviceMemory> AllocateShared(size_t size_bytes) override {
+    const size_t whole = (size_bytes + kSharedBytes - 1) / kSharedBytes * kSharedBytes;
+    SharedDeviceMemory shared;
+    ISTHMUS_ASSIGN_OR_RETURN(shared.memory, Allocate(whole));
+    UseDevice use(index_);
+    ISTHMUS_RETURN_IF_ERROR(
+        CudaStatus(cudaMemset(shared.memory.data(), 0, whole), "cudaMemset", index_, whole));
+    ISTHMUS_RETURN_IF_ERROR(
+        CudaStatus(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize", index_));
+    cudaIpcMemHandle_t handle;
+    ISTHMUS_RETURN_IF_ERROR(
+        Shareable(cudaIpcGetMemHandle(&handle, shared.memory.data()), "cudaIpcGetMemHandle"));
+    std::memcpy(shared.handle.data(), &handle, sizeof(handle));
+    return shared;
+  }
+
+  absl::StatusOr<std::unique_ptr<SharedDeviceEvent>> MakeSharedEvent() override {
+    UseDevice use(index_);
+    cudaEvent_t event = nullptr;
+    ISTHMUS_RETURN_IF_ERROR(
+        CudaStatus(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventInterprocess),
+                   "cudaEventCreateWithFlags, interprocess", index_));
+    cudaIpcEventHandle_t handle;
+    const absl::Status status =
+        Shareable(cudaIpcGetEventHandle(&handle, event), "cudaIpcGetEventHandle");
+    if (!status.ok()) {
+      cudaEventDestroy(event);
+      return status;
+    }
+    DeviceHandle bytes;
+    std::memcpy(bytes.data(), &handle, sizeof(handle));
+    return std::make_unique<CudaSharedEvent>(index_, event, bytes);
+  }
+
  private:
+  // As CudaStatus; what the system does not allow is FAILED_PRECONDITION.
+  absl::Status Shareable(cudaError_t error, const char* call) const {
+    const absl::Status status = CudaStatus(error, call, index_);
+    if (status.ok()) return status;
+    cudaGetLastError();
+    return absl::FailedPreconditionError(status.message());
+  }
+
   void Free(const DeviceMemory& memory) override {
     UseDevice use(index_);
     if (memory.pinned()) {
@@ -86,6 +153,7 @@ class CudaDevice : public Device {
 
   const int index_;
   const std::string name_;
+  Uuid uuid_;
 };
 
 }  // namespace
@@ -118,21 +186,25 @@ void CudaStream::Check(cudaError_t error, const char* call, size_t size_bytes) {
 }
 
 void CudaStream::CopyIn(void* device, const void* host, size_t size_bytes) {
+  UseDevice use(device_);
   Check(cudaMemcpyAsync(device, host, size_bytes, cudaMemcpyHostToDevice, stream_),
         "cudaMemcpyAsync to the device", size_bytes);
 }
 
 void CudaStream::CopyOut(void* host, const void* device, size_t size_bytes) {
+  UseDevice use(device_);
   Check(cudaMemcpyAsync(host, device, size_bytes, cudaMemcpyDeviceToHost, stream_),
         "cudaMemcpyAsync to the host", size_bytes);
 }
 
 void CudaStream::Copy(void* to, const void* from, size_t size_bytes) {
+  UseDevice use(device_);
   Check(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToDevice, stream_),
         "cudaMemcpyAsync on the device", size_bytes);
 }
 
 void CudaStream::Zero(void* device, size_t size_bytes) {
+  UseDevice use(device_);
   Check(cudaMemsetAsync(device, 0, size_bytes, stream_), "cudaMemsetAsync", size_bytes);
 }
 
@@ -145,11 +217,13 @@ std::shared_ptr<DeviceEvent> CudaStream::Record() {
 }
 
 void CudaStream::Wait(const std::shared_ptr<DeviceEvent>& event) {
+  UseDevice use(device_);
   Check(cudaStreamWaitEvent(stream_, static_cast<CudaEvent&>(*event).event(), 0),
         "cudaStreamWaitEvent");
 }
 
 absl::Status CudaStream::Synchronize() {
+  UseDevice use(device_);
   Check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   return status_;
 }

@@ -16,12 +16,29 @@ namespace isthmus {
 // too little memory, else INTERNAL.
 absl::Status CudaStatus(cudaError_t error, const char* call, int device, size_t size_bytes = 0);
 
+// Makes `device` the calling thread's while it lives: the runtime's calls, launches above all, are
+// about that one.
+class UseDevice {
+ public:
+  explicit UseDevice(int device) {
+    cudaGetDevice(&before_);
+    cudaSetDevice(device);
+  }
+  ~UseDevice() { cudaSetDevice(before_); }
+  UseDevice(const UseDevice&) = delete;
+  UseDevice& operator=(const UseDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
 class CudaStream : public DeviceStream {
  public:
   static absl::StatusOr<std::unique_ptr<CudaStream>> Create(int device);
   ~CudaStream() override;
 
   cudaStream_t stream() const { return stream_; }
+  int device() const { return device_; }
   // Remembers the first failure; launches report theirs here.
   void Check(cudaError_t error, const char* call, size_t size_bytes = 0);
 

@@ -11,6 +11,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -54,6 +55,16 @@ class DeviceMemory {
   bool pinned_ = false;
 };
 
+// How another process finds memory or an event of this one: CUDA's IPC handles, or the host's
+// stand-in for them.
+using DeviceHandle = std::array<std::byte, 64>;
+
+// Memory that another process may map. The other lets go of it before this ends.
+struct SharedDeviceMemory {
+  DeviceMemory memory;  // zero at first
+  DeviceHandle handle;
+};
+
 // A point in a stream. Shared by who waits for it.
 class DeviceEvent {
  public:
@@ -62,6 +73,19 @@ class DeviceEvent {
   virtual bool Done() = 0;
   // Blocks until then, or until its stream has failed, which the stream tells.
   virtual void Await() = 0;
+};
+
+class DeviceStream;
+
+// A point in a stream of either of two processes. One thread of this process at a time.
+class SharedDeviceEvent {
+ public:
+  virtual ~SharedDeviceEvent() = default;
+  virtual const DeviceHandle& handle() const = 0;
+  virtual void Record(DeviceStream& stream) = 0;
+  // What `stream` is given from here on is done after the last Record() of either process that came
+  // before this call; at once if there was none.
+  virtual void Wait(DeviceStream& stream) = 0;
 };
 
 // Used by one thread at a time. Calls return at once, but for Synchronize(); host memory is pinned.
@@ -95,6 +119,14 @@ class Device {
   virtual absl::StatusOr<DeviceMemory> AllocatePinned(size_t size_bytes) = 0;
 
   virtual absl::StatusOr<std::unique_ptr<DeviceStream>> MakeStream() = 0;
+
+  // What tells this device from any other on the machine, in every process.
+  using Uuid = std::array<std::byte, 16>;
+  virtual Uuid uuid() const = 0;
+  // For other processes of this machine. Errors: as Allocate(); FAILED_PRECONDITION where the
+  // system lets no process share.
+  virtual absl::StatusOr<SharedDeviceMemory> AllocateShared(size_t size_bytes) = 0;
+  virtual absl::StatusOr<std::unique_ptr<SharedDeviceEvent>> MakeSharedEvent() = 0;
 
  private:
   friend class DeviceMemory;

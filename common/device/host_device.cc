@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/base/status_macros.h"
 
 namespace isthmus {
 namespace {
@@ -20,8 +21,10 @@ constexpr std::align_val_t kAlignment{16};
 // What is queued, and how far it has been done. Lazy: whoever waits does the work.
 struct HostStream::State {
   Mutex queue_mu;
+  CondVar more;
   std::deque<std::function<absl::Status()>> queue ABSL_GUARDED_BY(queue_mu);
   uint64_t queued ABSL_GUARDED_BY(queue_mu) = 0;
+  bool closed ABSL_GUARDED_BY(queue_mu) = false;
 
   Mutex work_mu;  // held while working
   std::atomic<uint64_t> done = 0;
@@ -30,7 +33,26 @@ struct HostStream::State {
   uint64_t Queue(std::function<absl::Status()> work) {
     MutexLock lock(&queue_mu);
     queue.push_back(std::move(work));
+    more.NotifyAll();
     return ++queued;
+  }
+  // Until closed: what a stream's thread does.
+  void Run() {
+    while (true) {
+      uint64_t end = 0;
+      {
+        MutexLock lock(&queue_mu);
+        while (queue.empty() && !closed) more.Wait(&queue_mu);
+        if (queue.empty()) return;
+        end = queued;
+      }
+      RunUntil(end);
+    }
+  }
+  void Close() {
+    MutexLock lock(&queue_mu);
+    closed = true;
+    more.NotifyAll();
   }
   uint64_t End() {
     MutexLock lock(&queue_mu);
@@ -68,11 +90,46 @@ class HostEvent : public DeviceEvent {
   const std::function<bool()> done_;
 };
 
+class HostSharedEvent : public SharedDeviceEvent {
+ public:
+  explicit HostSharedEvent(HostSharedFile file)
+      : file_(std::make_shared<HostSharedFile>(std::move(file))) {
+    file_->WriteHandle(handle_.data());
+  }
+  const DeviceHandle& handle() const override { return handle_; }
+  void Record(DeviceStream& stream) override {
+    const uint64_t record = RecordShared(counts());
+    static_cast<HostStream&>(stream).Queue([file = file_, record] {
+      ReachShared(*static_cast<HostSharedCounts*>(file->data()), record);
+      return absl::OkStatus();
+    });
+  }
+  void Wait(DeviceStream& stream) override {
+    const uint64_t record = counts().recorded.load(std::memory_order_acquire);
+    static_cast<HostStream&>(stream).Queue([file = file_, record] {
+      AwaitShared(*static_cast<HostSharedCounts*>(file->data()), record);
+      return absl::OkStatus();
+    });
+  }
+
+ private:
+  HostSharedCounts& counts() { return *static_cast<HostSharedCounts*>(file_->data()); }
+
+  const std::shared_ptr<HostSharedFile> file_;  // what is queued may outlive the event
+  DeviceHandle handle_;
+};
+
 }  // namespace
 
-HostStream::HostStream() : state_(std::make_shared<State>()) {}
+HostStream::HostStream(HostWork work) : state_(std::make_shared<State>()) {
+  if (work == HostWork::kByThread) thread_ = std::thread([state = state_] { state->Run(); });
+}
 
-HostStream::~HostStream() { state_->RunUntil(state_->End()); }
+HostStream::~HostStream() {
+  state_->RunUntil(state_->End());
+  state_->Close();
+  if (thread_.joinable()) thread_.join();
+}
 
 void HostStream::Queue(std::function<absl::Status()> work) { state_->Queue(std::move(work)); }
 
@@ -124,7 +181,7 @@ HostDevice::~HostDevice() {
   ISTHMUS_CHECK(allocations_ == 0);
 }
 
-absl::StatusOr<DeviceMemory> HostDevice::Allocate(size_t size_bytes) {
+absl::Status HostDevice::Take(size_t size_bytes) {
   MutexLock lock(&mu_);
   if (size_bytes > memory_bytes_ - used_bytes_) {
     return absl::ResourceExhaustedError(absl::StrCat(name(), ": ", size_bytes, " bytes needed, ",
@@ -132,6 +189,11 @@ absl::StatusOr<DeviceMemory> HostDevice::Allocate(size_t size_bytes) {
   }
   used_bytes_ += size_bytes;
   ++allocations_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DeviceMemory> HostDevice::Allocate(size_t size_bytes) {
+  ISTHMUS_RETURN_IF_ERROR(Take(size_bytes));
   return DeviceMemory(this, ::operator new(size_bytes, kAlignment), size_bytes, false);
 }
 
@@ -142,12 +204,41 @@ absl::StatusOr<DeviceMemory> HostDevice::AllocatePinned(size_t size_bytes) {
 }
 
 absl::StatusOr<std::unique_ptr<DeviceStream>> HostDevice::MakeStream() {
-  return std::make_unique<HostStream>();
+  return std::make_unique<HostStream>(work_);
+}
+
+Device::Uuid HostDevice::uuid() const {
+  Uuid uuid = {};
+  std::memcpy(uuid.data(), "host", 4);
+  return uuid;
+}
+
+absl::StatusOr<SharedDeviceMemory> HostDevice::AllocateShared(size_t size_bytes) {
+  HostSharedFile file = HostSharedFile::Create(size_bytes);
+  if (file.data() == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(name(), ": no file in memory of ", size_bytes, " bytes"));
+  }
+  ISTHMUS_RETURN_IF_ERROR(Take(size_bytes));
+  SharedDeviceMemory made;
+  made.memory = DeviceMemory(this, file.data(), size_bytes, false);
+  file.WriteHandle(made.handle.data());
+  MutexLock lock(&mu_);
+  shared_[file.data()] = std::move(file);
+  return made;
+}
+
+absl::StatusOr<std::unique_ptr<SharedDeviceEvent>> HostDevice::MakeSharedEvent() {
+  HostSharedFile file = HostSharedFile::Create(sizeof(HostSharedCounts));
+  if (file.data() == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(name(), ": no file in memory for an event"));
+  }
+  return std::make_unique<HostSharedEvent>(std::move(file));
 }
 
 void HostDevice::Free(const DeviceMemory& memory) {
-  ::operator delete(memory.data(), kAlignment);
   MutexLock lock(&mu_);
+  if (shared_.erase(memory.data()) == 0) ::operator delete(memory.data(), kAlignment);
   --allocations_;
   if (!memory.pinned()) used_bytes_ -= memory.size_bytes();
 }

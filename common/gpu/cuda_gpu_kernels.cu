@@ -22,6 +22,12 @@ class CudaGpuKernels : public GpuKernels {
     CudaLauncher{static_cast<CudaStream&>(stream), "Hash"}(kernel,
                                                            FlatShape(kernel.blocks_of_64 * 64));
   }
+  void Widen(DeviceStream& stream, const WidenKernel& kernel) const override {
+    CudaLauncher{static_cast<CudaStream&>(stream), "Widen"}(kernel, FlatShape(kernel.fours));
+  }
+  void Narrow(DeviceStream& stream, const NarrowKernel& kernel) const override {
+    CudaLauncher{static_cast<CudaStream&>(stream), "Narrow"}(kernel, FlatShape(kernel.fours));
+  }
 
  private:
   // A thread for each item, up to what fills a large GPU several times.

@@ -1,15 +1,16 @@
-// The kernels for CUDA. Only where CUDA is.
+// The kernels for CUDA.
 #ifndef ISTHMUS_COMMON_GPU_CUDA_GPU_KERNELS_H_
 #define ISTHMUS_COMMON_GPU_CUDA_GPU_KERNELS_H_
 
 #include <memory>
 
-#include "common/device/cuda_stream.h"
 #include "common/gpu/gpu_kernels.h"
 
 namespace isthmus {
 
-// For streams of cuda_device.h.
+class CudaStream;  // common/device/cuda_stream.h
+
+// For streams of cuda_device.h. CHECKs that the build has CUDA.
 std::unique_ptr<GpuKernels> MakeCudaGpuKernels();
 
 // One source file each, for they take long to compile.

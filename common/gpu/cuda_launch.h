@@ -20,6 +20,7 @@ struct CudaLauncher {
 
   template <typename Kernel>
   void operator()(const Kernel& kernel, const GridShape& shape) const {
+    UseDevice use(stream.device());
     if (shape.shared_bytes > 48 << 10) {  // more has to be asked for
       stream.Check(
           cudaFuncSetAttribute(RunOnDevice<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,

@@ -1,4 +1,4 @@
-// Kernels that go element by element: is a gradient usable, and the state hash.
+// Kernels that go element by element: is a gradient usable, the state hash, and bfloat16.
 #ifndef ISTHMUS_COMMON_GPU_FLAT_KERNELS_H_
 #define ISTHMUS_COMMON_GPU_FLAT_KERNELS_H_
 
@@ -6,6 +6,7 @@
 
 #include "common/base/mix64.h"
 #include "common/device/grid.h"
+#include "common/kernels/bfloat16.h"
 #include "common/kernels/value_codes.h"
 
 namespace isthmus {
@@ -54,6 +55,47 @@ struct HashKernel {
       }
     }
     thread.Add(sum, hash);
+  }
+};
+
+// Four bfloat16 that cross the bus as one; 8-byte aligned.
+struct alignas(8) Half4 {
+  uint16_t at[4];
+};
+
+// A job's bfloat16 as floats, and back (common/kernels/bfloat16.h).
+struct WidenKernel {
+  const uint16_t* from;  // 8-byte aligned
+  uint64_t fours;        // of elements
+  float* to;             // 16-byte aligned
+
+  template <typename Thread>
+  ISTHMUS_KERNEL void operator()(Thread& thread) const {
+    const uint64_t step = uint64_t{thread.blocks()} * thread.threads();
+    for (uint64_t i = uint64_t{thread.block()} * thread.threads() + thread.index(); i < fours;
+         i += step) {
+      const Half4 halves = reinterpret_cast<const Half4*>(from)[i];
+      Float4 four;
+      for (int j = 0; j < 4; ++j) four.at[j] = FromBfloat16(halves.at[j]);
+      reinterpret_cast<Float4*>(to)[i] = four;
+    }
+  }
+};
+struct NarrowKernel {
+  const float* from;
+  uint64_t fours;
+  uint16_t* to;
+
+  template <typename Thread>
+  ISTHMUS_KERNEL void operator()(Thread& thread) const {
+    const uint64_t step = uint64_t{thread.blocks()} * thread.threads();
+    for (uint64_t i = uint64_t{thread.block()} * thread.threads() + thread.index(); i < fours;
+         i += step) {
+      const Float4 four = reinterpret_cast<const Float4*>(from)[i];
+      Half4 halves;
+      for (int j = 0; j < 4; ++j) halves.at[j] = ToBfloat16(four.at[j]);
+      reinterpret_cast<Half4*>(to)[i] = halves;
+    }
   }
 };
 

@@ -24,6 +24,8 @@ class GpuKernels {
   virtual void Apply(DeviceStream& stream, const ApplyParams& params) const = 0;
   virtual void FindUnusable(DeviceStream& stream, const UsableKernel& kernel) const = 0;
   virtual void Hash(DeviceStream& stream, const HashKernel& kernel) const = 0;
+  virtual void Widen(DeviceStream& stream, const WidenKernel& kernel) const = 0;
+  virtual void Narrow(DeviceStream& stream, const NarrowKernel& kernel) const = 0;
 };
 
 // For HostDevice; threads run in the order of its seed.

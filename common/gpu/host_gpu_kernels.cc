@@ -42,6 +42,12 @@ class HostGpuKernels : public GpuKernels {
   void Hash(DeviceStream& stream, const HashKernel& kernel) const override {
     HostLauncher{stream, seed_}(kernel, kFlatShape);
   }
+  void Widen(DeviceStream& stream, const WidenKernel& kernel) const override {
+    HostLauncher{stream, seed_}(kernel, kFlatShape);
+  }
+  void Narrow(DeviceStream& stream, const NarrowKernel& kernel) const override {
+    HostLauncher{stream, seed_}(kernel, kFlatShape);
+  }
 
  private:
   // Few: every thread is a fiber.

@@ -18,8 +18,6 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
 }
 
-const char* DTypeName(DType dtype) { return dtype == DType::kFloat32 ? "float32" : "bfloat16"; }
-
 // Well-formed, as RFC 3629 has it: nothing overlong, no surrogates. Protobuf parses no other text.
 bool IsUtf8(const std::string& text) {
   for (size_t i = 0; i < text.size();) {
@@ -76,8 +74,12 @@ absl::StatusOr<uint64_t> ElementCount(const TensorSpec& tensor) {
 }
 
 std::string Describe(const TensorSpec& t) {
-  return absl::StrCat("'", t.name, "' ", DTypeName(t.dtype), " ", ShapeText(t.shape),
-                      " in parameter group ", t.parameter_group);
+  return absl::StrCat("'", t.name, "' ", ShapeText(t.shape), " in parameter group ",
+                      t.parameter_group);
+}
+
+bool SameInTheFlatVector(const TensorSpec& a, const TensorSpec& b) {
+  return a.name == b.name && a.shape == b.shape && a.parameter_group == b.parameter_group;
 }
 
 }  // namespace
@@ -94,10 +96,9 @@ absl::StatusOr<Layout> Layout::Create(std::vector<TensorSpec> tensors,
   for (const TensorSpec& tensor : tensors) names_bytes += tensor.name.size();
   for (const ConstantSpec& constant : constants) names_bytes += constant.name.size();
   if (names_bytes > kMaxNamesBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("names of ", tensors.size(), " tensors and ", constants.size(),
-                     " constants: expected at most ", kMaxNamesBytes, " bytes in all, got ",
-                     names_bytes));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "names of ", tensors.size(), " tensors and ", constants.size(),
+        " constants: expected at most ", kMaxNamesBytes, " bytes in all, got ", names_bytes));
   }
   Layout layout;
   std::unordered_set<std::string> names;
@@ -147,7 +148,7 @@ absl::StatusOr<Layout> Layout::Create(std::vector<TensorSpec> tensors,
 
 std::string Layout::DifferenceFrom(const Layout& other) const {
   for (size_t i = 0; i < std::min(tensors_.size(), other.tensors_.size()); ++i) {
-    if (tensors_[i] != other.tensors_[i]) {
+    if (!SameInTheFlatVector(tensors_[i], other.tensors_[i])) {
       return absl::StrCat("tensor ", i, ": expected ", Describe(tensors_[i]), ", got ",
                           Describe(other.tensors_[i]));
     }

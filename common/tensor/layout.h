@@ -9,10 +9,9 @@
 #include <string>
 #include <vector>
 
-namespace isthmus {
+#include "common/tensor/elements.h"
 
-// What a tensor's elements are in the job. Masters are float32 whatever the job holds.
-enum class DType : uint8_t { kFloat32 = 0, kBFloat16 = 1 };
+namespace isthmus {
 
 struct TensorSpec {
   std::string name;
@@ -56,8 +55,8 @@ class Layout {
 
   Layout() = default;
 
-  // Errors: INVALID_ARGUMENT for no tensors, too many of anything, a name that is repeated, oversize
-  // or not UTF-8, a negative or overflowing shape, a parameter group out of bounds.
+  // Errors: INVALID_ARGUMENT for no tensors, too many of anything, a name that is repeated,
+  // oversize or not UTF-8, a negative or overflowing shape, a parameter group out of bounds.
   static absl::StatusOr<Layout> Create(std::vector<TensorSpec> tensors,
                                        std::vector<ConstantSpec> constants);
 
@@ -74,7 +73,8 @@ class Layout {
   uint64_t constants_bytes() const { return constants_bytes_; }
 
   // Empty when equal; else the first difference in words, naming tensor, expected (this layout)
-  // and actual (`other`).
+  // and actual (`other`). What the elements are in the job makes no difference: masters are float32
+  // at every site.
   std::string DifferenceFrom(const Layout& other) const;
 
  private:

@@ -14,6 +14,7 @@
 
 #include "common/base/rng.h"
 #include "common/device/cuda_device.h"
+#include "common/device/cuda_stream.h"
 #include "common/gpu/cuda_gpu_kernels.h"
 #include "common/gpu/lane_tiles.h"
 #include "common/gpu/record_tables.h"

@@ -68,13 +68,14 @@ void ExpectSameBits(const std::vector<float>& actual, const std::vector<float>& 
 TEST(LocalCommunicatorTest, P21_MeanIsSummedInRankOrderBitForBit) {
   for (uint32_t size = 1; size <= 5; ++size) {
     for (const size_t length : {1u, 7u, 4096u, 10001u}) {
-      const Vectors inputs = RandomInputs(size * 100 + length, size, length);
+      Vectors inputs = RandomInputs(size * 100 + length, size, length);
       const std::vector<uint64_t> cuts = RandomCuts(size + length, size, length);
       std::vector<float> result(length);
       AtEveryRank(size, [&](Communicator& communicator) {
         const uint32_t rank = communicator.rank();
         const auto output = std::span(result).subspan(cuts[rank], cuts[rank + 1] - cuts[rank]);
-        EXPECT_TRUE(communicator.ReduceScatterMean(inputs[rank], cuts[rank], output).ok());
+        EXPECT_TRUE(
+            communicator.ReduceScatterMean(std::span(inputs[rank]), cuts[rank], output).ok());
       });
       ExpectSameBits(result, PlainMean(inputs));
     }
@@ -91,10 +92,32 @@ TEST(LocalCommunicatorTest, EveryRankGathersUnequalAndEmptyParts) {
       const uint32_t rank = communicator.rank();
       EXPECT_EQ(communicator.size(), size);
       const auto input = std::span(whole).subspan(cuts[rank], cuts[rank + 1] - cuts[rank]);
-      EXPECT_TRUE(communicator.AllGather(input, cuts[rank], outputs[rank]).ok());
+      EXPECT_TRUE(communicator.AllGather(input, cuts[rank], std::span(outputs[rank])).ok());
     });
     for (const auto& output : outputs) ExpectSameBits(output, whole);
   }
+}
+
+// Sums are float32; only what is gathered is rounded.
+TEST(LocalCommunicatorTest, Bfloat16) {
+  constexpr uint32_t kSize = 3;
+  std::vector<std::vector<uint16_t>> inputs;
+  for (uint32_t rank = 0; rank < kSize; ++rank) {
+    // 1, 1 + 2^-7 and 256: the sum has more digits than a bfloat16.
+    inputs.push_back({static_cast<uint16_t>(rank == 0 ? 0x3f80 : rank == 1 ? 0x3f81 : 0x4380)});
+  }
+  std::vector<float> mean(1);
+  std::vector<std::vector<uint16_t>> outputs(kSize, std::vector<uint16_t>(1));
+  AtEveryRank(kSize, [&](Communicator& communicator) {
+    const uint32_t rank = communicator.rank();
+    const auto output = std::span(mean).first(rank == 1 ? 1 : 0);
+    EXPECT_TRUE(
+        communicator.ReduceScatterMean({DType::kBFloat16, inputs[rank].data(), 1}, 0, output).ok());
+    EXPECT_TRUE(
+        communicator.AllGather(output, 0, {DType::kBFloat16, outputs[rank].data(), 1}).ok());
+  });
+  EXPECT_EQ(mean[0], (1.0f + 1.0078125f + 256.0f) / 3.0f);          // 86.0026...
+  for (const auto& output : outputs) EXPECT_EQ(output[0], 0x42ac);  // 86
 }
 
 TEST(LocalCommunicatorTest, AllTrueUnlessOneIsNot) {
@@ -118,7 +141,7 @@ TEST(LocalCommunicatorTest, ManyRoundsReuseTheSameMemory) {
     std::vector<float> output(kLength);
     for (int round = 0; round < kRounds; ++round) {
       std::fill(input.begin(), input.end(), static_cast<float>(round));
-      ASSERT_TRUE(communicator.ReduceScatterMean(input, 0, output).ok());
+      ASSERT_TRUE(communicator.ReduceScatterMean(std::span(input), 0, output).ok());
       ASSERT_EQ(output.back(), static_cast<float>(round));
       std::fill(input.begin(), input.end(), -1.0f);
       ASSERT_EQ(*communicator.AllTrue(round % 2 == 0), round % 2 == 0);
@@ -134,7 +157,7 @@ TEST(LocalCommunicatorTest, AbortFromAnotherThreadWakesThoseWhoWait) {
   for (uint32_t rank = 0; rank < 2; ++rank) {  // rank 2 never comes
     threads.emplace_back([&, rank] {
       std::vector<float> input(10);
-      results[rank] = communicators[rank]->ReduceScatterMean(input, 0, input);
+      results[rank] = communicators[rank]->ReduceScatterMean(std::span(input), 0, input);
     });
   }
   communicators[2]->Abort(absl::InternalError("rank 2 died"));
@@ -150,7 +173,7 @@ TEST(LocalCommunicatorTest, AfterAnAbortEveryCallFails) {
     std::vector<float> data(4);
     EXPECT_EQ(communicator->Barrier(), absl::AbortedError("over"));
     EXPECT_EQ(communicator->AllTrue(true).status(), absl::AbortedError("over"));
-    EXPECT_EQ(communicator->AllGather({}, 0, data), absl::AbortedError("over"));
+    EXPECT_EQ(communicator->AllGather({}, 0, std::span(data)), absl::AbortedError("over"));
   }
 }
 

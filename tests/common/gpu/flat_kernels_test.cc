@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <limits>
+#include <utility>
 
 #include "common/compression/state_hash.h"
 #include "tests/common/compression/test_data.h"
@@ -25,6 +27,34 @@ TEST(UsableKernelTest, P18_FindsWhatIsTooLargeOrNoNumber) {
         *TestBed::Get().stream, {device_gradient.data(), 4096 / 4, kMost, unusable.data()});
     EXPECT_EQ(unusable.Read()[0] == 0, std::fabs(value) <= kMost) << value;
   }
+}
+
+// Every kind of number there and back; ties to even, NaN stays NaN.
+TEST(Bfloat16KernelTest, WidensAndRounds) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const std::vector<std::pair<uint32_t, uint16_t>> cases = {
+      {0x00000000, 0x0000}, {0x80000000, 0x8000}, {0x3f800000, 0x3f80}, {0x3f808000, 0x3f80},
+      {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81}, {0x7f7fffff, 0x7f80}, {0xff800000, 0xff80},
+      {0x7f800001, 0x7fc0}, {0xffc12345, 0xffc1}, {0x00000001, 0x0000}, {0x00018000, 0x0002}};
+  std::vector<float> floats(4096);
+  std::vector<uint16_t> expected(4096);
+  for (size_t i = 0; i < floats.size(); ++i) {
+    floats[i] = std::bit_cast<float>(cases[i % cases.size()].first);
+    expected[i] = cases[i % cases.size()].second;
+  }
+  const DeviceArray<float> from(floats);
+  const DeviceArray<uint16_t> halves(4096);
+  const DeviceArray<float> wide(4096);
+  DeviceStream& stream = *TestBed::Get().stream;
+  TestBed::Get().Kernels(1).Narrow(stream, {from.data(), 1024, halves.data()});
+  TestBed::Get().Kernels(1).Widen(stream, {halves.data(), 1024, wide.data()});
+  const std::vector<uint16_t> narrowed = halves.Read();
+  const std::vector<float> widened = wide.Read();
+  for (size_t i = 0; i < floats.size(); ++i) {
+    ASSERT_EQ(narrowed[i], expected[i]) << i;
+    ASSERT_EQ(std::bit_cast<uint32_t>(widened[i]), uint32_t{expected[i]} << 16) << i;
+  }
+  ASSERT_EQ(widened[6], inf);
 }
 
 TEST(HashKernelTest, P22_IsTheStateHashOfLogicalElements) {

@@ -121,14 +121,20 @@ TEST(LayoutTest, DifferenceNamesTensorExpectedAndActual) {
   const Layout layout = Make({Tensor("a", {2, 3})}, {{"x", 8}});
   EXPECT_EQ(layout.DifferenceFrom(Make({Tensor("a", {2, 3})}, {{"x", 8}})), "");
   EXPECT_EQ(layout.DifferenceFrom(Make({Tensor("b", {6})}, {{"x", 8}})),
-            "tensor 0: expected 'a' float32 [2, 3] in parameter group 0, got 'b' float32 [6] in "
-            "parameter group 0");
+            "tensor 0: expected 'a' [2, 3] in parameter group 0, got 'b' [6] in parameter group 0");
   EXPECT_THAT(layout.DifferenceFrom(Make({Tensor("a", {2, 3}), Tensor("b", {1})})),
               HasSubstr("expected 1 tensors, got 2"));
   EXPECT_THAT(layout.DifferenceFrom(Make({Tensor("a", {2, 3})}, {{"x", 9}})),
               HasSubstr("constant 0: expected 'x' of 8 bytes, got 'x' of 9"));
   EXPECT_THAT(layout.DifferenceFrom(Make({Tensor("a", {2, 3})})),
               HasSubstr("expected 1 constants, got 0"));
+}
+
+// Masters are float32 everywhere, so sites may train in different types.
+TEST(LayoutTest, WhatTheJobHoldsMakesNoDifference) {
+  TensorSpec half = Tensor("a", {2, 3});
+  half.dtype = DType::kBFloat16;
+  EXPECT_EQ(Make({half}).DifferenceFrom(Make({Tensor("a", {2, 3})})), "");
 }
 
 // The coordinator hears names as a protobuf string, and would not parse a layout with any other.

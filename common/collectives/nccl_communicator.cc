@@ -1,0 +1,244 @@
+#include "common/collectives/nccl_communicator.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/mutex.h"
+#include "common/base/status_macros.h"
+
+namespace isthmus {
+namespace {
+
+// The ends of one communicator in this process. Thread-safe.
+class Ends {
+ public:
+  Ends(std::shared_ptr<Nccl> nccl, size_t count, NcclOptions options)
+      : nccl_(std::move(nccl)), options_(std::move(options)), comms_(count) {}
+  ~Ends() { Abort(absl::CancelledError("the communicator is going away")); }
+
+  absl::Status Connect(const Nccl::Id& id, uint32_t size, uint32_t first_rank,
+                       std::span<const std::unique_ptr<DeviceStream>> streams) {
+    absl::Status status = Begin(id, size, first_rank, streams);
+    const absl::Time end = options_.clock->Now() + options_.deadline;
+    for (size_t i = 0; status.ok() && i < streams.size(); ++i) status = Await(i, "connect", end);
+    if (!status.ok()) Abort(status);
+    return status;
+  }
+
+  // Calls `operation(nccl, comm)` of end `i`, then waits until it is on its stream.
+  template <typename F>
+  absl::Status Call(size_t i, F operation) {
+    {
+      MutexLock lock(&mu_);
+      if (comms_[i] == nullptr) return aborted_;
+      const absl::Status status = operation(*nccl_, comms_[i]);
+      if (!status.ok()) {
+        AbortLocked(status);
+        return aborted_;
+      }
+    }
+    return Await(i, "begin", options_.clock->Now() + options_.deadline);
+  }
+
+  // Until `event`, or until there is nothing to wait for any more: what an abort left on the stream
+  // comes to its end by itself.
+  absl::Status Watch(size_t i, DeviceEvent& event) {
+    const absl::Time end = options_.clock->Now() + options_.deadline;
+    while (!event.Done()) {
+      if (!Poll(i).ok() || Late("end", end)) break;
+      Pause();
+    }
+    event.Await();
+    MutexLock lock(&mu_);
+    return aborted_;
+  }
+
+  void Abort(const absl::Status& reason) {
+    MutexLock lock(&mu_);
+    AbortLocked(reason);
+  }
+
+ private:
+  absl::Status Begin(const Nccl::Id& id, uint32_t size, uint32_t first_rank,
+                     std::span<const std::unique_ptr<DeviceStream>> streams) {
+    MutexLock lock(&mu_);
+    nccl_->BeginGroup();
+    absl::Status status;
+    for (size_t i = 0; status.ok() && i < streams.size(); ++i) {
+      const auto comm = nccl_->Begin(id, size, first_rank + static_cast<uint32_t>(i), *streams[i]);
+      status = comm.status();
+      if (comm.ok()) comms_[i] = *comm;
+    }
+    const absl::Status ended = nccl_->EndGroup();
+    return status.ok() ? ended : status;
+  }
+
+  absl::StatusOr<bool> Poll(size_t i) {
+    MutexLock lock(&mu_);
+    if (comms_[i] == nullptr) return aborted_;
+    absl::StatusOr<bool> ready = nccl_->Poll(comms_[i]);
+    if (ready.ok()) return ready;
+    AbortLocked(ready.status());
+    return aborted_;
+  }
+
+  absl::Status Await(size_t i, const char* what, absl::Time end) {
+    while (true) {
+      ISTHMUS_ASSIGN_OR_RETURN(const bool ready, Poll(i));
+      if (ready) return absl::OkStatus();
+      if (Late(what, end)) {
+        MutexLock lock(&mu_);
+        return aborted_;
+      }
+      Pause();
+    }
+  }
+
+  bool Late(const char* what, absl::Time end) {
+    if (options_.clock->Now() < end) return false;
+    Abort(absl::DeadlineExceededError(absl::StrCat("NCCL: a collective did not ", what, " within ",
+                                                   absl::FormatDuration(options_.deadline),
+                                                   ": some rank has not come")));
+    return true;
+  }
+
+  void AbortLocked(const absl::Status& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (aborted_.ok()) aborted_ = absl::AbortedError(reason.message());
+    for (Nccl::Comm*& comm : comms_) {
+      if (comm != nullptr) nccl_->Abort(std::exchange(comm, nullptr));
+    }
+  }
+
+  void Pause() const {
+    if (options_.pause) {
+      options_.pause();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+  }
+
+  const std::shared_ptr<Nccl> nccl_;
+  const NcclOptions options_;
+  Mutex mu_;
+  std::vector<Nccl::Comm*> comms_ ABSL_GUARDED_BY(mu_);  // null once aborted
+  absl::Status aborted_ ABSL_GUARDED_BY(mu_);
+};
+
+class NcclCommunicator : public DeviceCommunicator {
+ public:
+  NcclCommunicator(std::shared_ptr<Ends> ends, size_t index, uint32_t rank, uint32_t size,
+                   std::unique_ptr<DeviceStream> stream, DeviceMemory word)
+      : ends_(std::move(ends)),
+        index_(index),
+        rank_(rank),
+        size_(size),
+        word_(std::move(word)),
+        stream_(std::move(stream)) {}
+
+  uint32_t rank() const override { return rank_; }
+  uint32_t size() const override { return size_; }
+
+  absl::Status ReduceScatterMean(DeviceStream& stream, const float* input, Parts parts,
+                                 float* output) override {
+    return ends_->Call(index_, [&](Nccl& nccl, Nccl::Comm* comm) -> absl::Status {
+      if (Equal(parts)) return nccl.ReduceScatter(comm, stream, input, output, parts[1]);
+      return Together(nccl, [&](uint32_t root) {
+        const uint64_t length = parts[root + 1] - parts[root];
+        if (length == 0) return absl::OkStatus();
+        return nccl.Reduce(comm, stream, input + parts[root], output, length, root);
+      });
+    });
+  }
+
+  absl::Status AllGather(DeviceStream& stream, const void* input, Parts parts, size_t element_bytes,
+                         void* output) override {
+    return ends_->Call(index_, [&](Nccl& nccl, Nccl::Comm* comm) -> absl::Status {
+      if (Equal(parts)) {
+        return nccl.AllGather(comm, stream, input, output, parts[1] * element_bytes);
+      }
+      return Together(nccl, [&](uint32_t root) {
+        const uint64_t length = parts[root + 1] - parts[root];
+        if (length == 0) return absl::OkStatus();
+        return nccl.Broadcast(comm, stream, input,
+                              static_cast<std::byte*>(output) + parts[root] * element_bytes,
+                              length * element_bytes, root);
+      });
+    });
+  }
+
+  absl::Status Max(DeviceStream& stream, uint32_t* word) override {
+    return ends_->Call(index_,
+                       [&](Nccl& nccl, Nccl::Comm* comm) { return nccl.Max(comm, stream, word); });
+  }
+
+  absl::Status Await(DeviceEvent& event) override { return ends_->Watch(index_, event); }
+
+  absl::Status Synchronize(DeviceStream& stream) override {
+    const absl::Status watched = Await(*stream.Record());
+    const absl::Status status = stream.Synchronize();
+    return watched.ok() ? status : watched;
+  }
+
+  absl::Status Barrier() override {
+    ISTHMUS_RETURN_IF_ERROR(Max(*stream_, word_.as<uint32_t>()));
+    return Synchronize(*stream_);
+  }
+
+  void Abort(const absl::Status& reason) override { ends_->Abort(reason); }
+
+ private:
+  bool Equal(Parts parts) const {
+    for (uint32_t r = 0; r < size_; ++r) {
+      if (parts[r] != r * parts[1]) return false;
+    }
+    return parts[size_] == size_ * parts[1] && parts[1] > 0;
+  }
+
+  // One call for each rank's part, as one.
+  template <typename F>
+  absl::Status Together(Nccl& nccl, F part) {
+    nccl.BeginGroup();
+    absl::Status status;
+    for (uint32_t root = 0; status.ok() && root < size_; ++root) status = part(root);
+    const absl::Status ended = nccl.EndGroup();
+    return status.ok() ? ended : status;
+  }
+
+  const std::shared_ptr<Ends> ends_;
+  const size_t index_;  // among this process' ends
+  const uint32_t rank_;
+  const uint32_t size_;
+  const DeviceMemory word_;  // of barriers
+  const std::unique_ptr<DeviceStream> stream_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::unique_ptr<DeviceCommunicator>>> MakeNcclCommunicators(
+    std::shared_ptr<Nccl> nccl, const Nccl::Id& id, uint32_t size, uint32_t first_rank,
+    std::span<Device* const> devices, NcclOptions options) {
+  ISTHMUS_CHECK(first_rank + devices.size() <= size);
+  std::vector<std::unique_ptr<DeviceStream>> streams;
+  std::vector<DeviceMemory> words;
+  for (Device* device : devices) {
+    ISTHMUS_ASSIGN_OR_RETURN(streams.emplace_back(), device->MakeStream());
+    ISTHMUS_ASSIGN_OR_RETURN(words.emplace_back(), device->Allocate(sizeof(uint32_t)));
+    streams.back()->Zero(words.back().data(), sizeof(uint32_t));
+    ISTHMUS_RETURN_IF_ERROR(streams.back()->Synchronize());
+  }
+  const auto ends = std::make_shared<Ends>(std::move(nccl), devices.size(), std::move(options));
+  ISTHMUS_RETURN_IF_ERROR(ends->Connect(id, size, first_rank, streams));
+  std::vector<std::unique_ptr<DeviceCommunicator>> communicators;
+  for (size_t i = 0; i < devices.size(); ++i) {
+    communicators.push_back(
+        std::make_unique<NcclCommunicator>(ends, i, first_rank + static_cast<uint32_t>(i), size,
+                                           std::move(streams[i]), std::move(words[i])));
+  }
+  return communicators;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,216 @@
+// What any collectives on devices must do.
+#include "common/collectives/device_communicator.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <numeric>
+#include <thread>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/rng.h"
+#include "tests/common/collectives/communicator_bed.h"
+
+namespace isthmus {
+namespace {
+
+// Memory of a rank's device with what goes in and comes out.
+template <typename T>
+class OnDevice {
+ public:
+  OnDevice(uint32_t rank, DeviceStream& stream, const std::vector<T>& values)
+      : stream_(stream),
+        count_(values.size()),
+        memory_(CommunicatorBed::Get()
+                    .devices[rank]
+                    ->Allocate(std::max<size_t>(1, values.size()) * sizeof(T))
+                    .value()) {
+    Write(values);
+  }
+  T* data() const { return memory_.template as<T>(); }
+  void Write(const std::vector<T>& values) {
+    stream_.CopyIn(memory_.data(), values.data(), values.size() * sizeof(T));
+    ISTHMUS_CHECK(stream_.Synchronize().ok());
+  }
+  // Of a stream that has been synchronized by the communicator.
+  std::vector<T> Read() const {
+    std::vector<T> values(count_);
+    stream_.CopyOut(values.data(), memory_.data(), count_ * sizeof(T));
+    ISTHMUS_CHECK(stream_.Synchronize().ok());
+    return values;
+  }
+
+ private:
+  DeviceStream& stream_;
+  const size_t count_;
+  const DeviceMemory memory_;
+};
+
+uint32_t MostRanks() { return static_cast<uint32_t>(CommunicatorBed::Get().devices.size()); }
+
+std::unique_ptr<DeviceStream> StreamOf(uint32_t rank) {
+  return CommunicatorBed::Get().devices[rank]->MakeStream().value();
+}
+
+// Runs `body` at every rank, each on its own thread.
+void AtEveryRank(uint32_t size,
+                 const std::function<void(DeviceCommunicator&, DeviceStream&)>& body) {
+  const auto communicators = CommunicatorBed::Get().make(size);
+  std::vector<std::thread> threads;
+  for (const auto& communicator : communicators) {
+    threads.emplace_back([&body, &communicator] {
+      const auto stream = StreamOf(communicator->rank());
+      body(*communicator, *stream);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+// Sums and halves of these are exact in any order.
+std::vector<float> Coarse(uint64_t seed, size_t length) {
+  Rng rng(seed);
+  std::vector<float> values(length);
+  for (float& value : values) value = static_cast<float>(rng.Below(2048)) / 128.0f - 8.0f;
+  return values;
+}
+
+// Cuts of whole units (docs/protocol.md, P3): equal, or unequal with some empty.
+std::vector<uint64_t> Cuts(uint64_t seed, uint32_t size, bool equal) {
+  constexpr uint64_t kUnit = 64;
+  Rng rng(seed);
+  std::vector<uint64_t> cuts{0};
+  for (uint32_t rank = 0; rank < size; ++rank) {
+    cuts.push_back(cuts.back() + (equal ? 3 * kUnit : kUnit * rng.Below(5)));
+  }
+  if (cuts.back() == 0) cuts.back() = kUnit;
+  return cuts;
+}
+
+TEST(DeviceCommunicatorTest, EachRankHasItsPartOfTheMean) {
+  for (uint32_t size = 1; size <= MostRanks(); ++size) {
+    for (const bool equal : {true, false}) {
+      const std::vector<uint64_t> cuts = Cuts(size, size, equal);
+      std::vector<std::vector<float>> inputs;
+      for (uint32_t r = 0; r < size; ++r) inputs.push_back(Coarse(10 * size + r, cuts.back()));
+      AtEveryRank(size, [&](DeviceCommunicator& ranks, DeviceStream& stream) {
+        const uint32_t rank = ranks.rank();
+        EXPECT_EQ(ranks.size(), size);
+        const OnDevice<float> input(rank, stream, inputs[rank]);
+        const OnDevice<float> output(rank, stream,
+                                     std::vector<float>(cuts[rank + 1] - cuts[rank], -99.0f));
+        ASSERT_TRUE(ranks.ReduceScatterMean(stream, input.data(), cuts, output.data()).ok());
+        ASSERT_TRUE(ranks.Synchronize(stream).ok());
+        const std::vector<float> mean = output.Read();
+        for (size_t i = 0; i < mean.size(); ++i) {
+          float sum = 0;
+          for (const auto& other : inputs) sum += other[cuts[rank] + i];
+          ASSERT_FLOAT_EQ(mean[i], sum / static_cast<float>(size)) << rank << " of " << size;
+        }
+      });
+    }
+  }
+}
+
+template <typename T>
+void EveryRankGathers(uint32_t size, const std::vector<uint64_t>& cuts) {
+  std::vector<T> whole(cuts.back());
+  std::iota(whole.begin(), whole.end(), T{1});
+  AtEveryRank(size, [&](DeviceCommunicator& ranks, DeviceStream& stream) {
+    const uint32_t rank = ranks.rank();
+    const OnDevice<T> input(rank, stream,
+                            std::vector<T>(whole.begin() + static_cast<ptrdiff_t>(cuts[rank]),
+                                           whole.begin() + static_cast<ptrdiff_t>(cuts[rank + 1])));
+    const OnDevice<T> output(rank, stream, std::vector<T>(whole.size()));
+    ASSERT_TRUE(ranks.AllGather(stream, input.data(), cuts, sizeof(T), output.data()).ok());
+    ASSERT_TRUE(ranks.Synchronize(stream).ok());
+    EXPECT_EQ(output.Read(), whole);
+  });
+}
+
+TEST(DeviceCommunicatorTest, EveryRankGathersAllParts) {
+  for (uint32_t size = 1; size <= MostRanks(); ++size) {
+    for (const bool equal : {true, false}) {
+      EveryRankGathers<float>(size, Cuts(size, size, equal));
+      EveryRankGathers<uint16_t>(size, Cuts(size + 50, size, equal));  // bfloat16
+    }
+  }
+}
+
+TEST(DeviceCommunicatorTest, TheLargestOfAll) {
+  const uint32_t size = MostRanks();
+  for (uint32_t largest = 0; largest < size; ++largest) {
+    AtEveryRank(size, [&](DeviceCommunicator& ranks, DeviceStream& stream) {
+      const OnDevice<uint32_t> word(ranks.rank(), stream,
+                                    {ranks.rank() == largest ? 0x80000001 : ranks.rank()});
+      ASSERT_TRUE(ranks.Max(stream, word.data()).ok());
+      ASSERT_TRUE(ranks.Synchronize(stream).ok());
+      EXPECT_EQ(word.Read()[0], 0x80000001);
+    });
+  }
+}
+
+// What comes after a collective on its stream is after it, and memory may be used again.
+TEST(DeviceCommunicatorTest, ManyRoundsInTheOrderOfTheStream) {
+  const uint32_t size = MostRanks();
+  const std::vector<uint64_t> cuts = Cuts(3, size, true);
+  AtEveryRank(size, [&](DeviceCommunicator& ranks, DeviceStream& stream) {
+    const uint32_t rank = ranks.rank();
+    OnDevice<float> input(rank, stream, std::vector<float>(cuts.back()));
+    const OnDevice<float> part(rank, stream, std::vector<float>(cuts[1]));
+    const OnDevice<float> output(rank, stream, std::vector<float>(cuts.back()));
+    for (int round = 0; round < 50; ++round) {
+      const std::vector<float> values(cuts.back(), static_cast<float>(round));
+      input.Write(values);
+      ASSERT_TRUE(ranks.ReduceScatterMean(stream, input.data(), cuts, part.data()).ok());
+      ASSERT_TRUE(ranks.AllGather(stream, part.data(), cuts, sizeof(float), output.data()).ok());
+      ASSERT_TRUE(ranks.Synchronize(stream).ok());
+      ASSERT_EQ(output.Read(), values);
+      ASSERT_TRUE(ranks.Barrier().ok());
+    }
+  });
+}
+
+TEST(DeviceCommunicatorTest, AbortWakesThoseWhoWait) {
+  const uint32_t size = MostRanks();
+  if (size < 2) GTEST_SKIP() << "one device";
+  const auto communicators = CommunicatorBed::Get().make(size);
+  std::vector<absl::Status> results(size - 1);
+  std::vector<std::thread> threads;
+  for (uint32_t rank = 0; rank + 1 < size; ++rank) {  // the last never comes
+    threads.emplace_back([&, rank] { results[rank] = communicators[rank]->Barrier(); });
+  }
+  communicators[size - 1]->Abort(absl::InternalError("the last rank died"));
+  communicators[0]->Abort(absl::InternalError("too late to be the reason"));
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& result : results) {
+    EXPECT_EQ(result, absl::AbortedError("the last rank died"));
+  }
+}
+
+TEST(DeviceCommunicatorTest, AfterAnAbortEveryCallFails) {
+  const auto communicators = CommunicatorBed::Get().make(MostRanks());
+  communicators[0]->Abort(absl::CancelledError("over"));
+  for (const auto& communicator : communicators) {
+    const auto stream = StreamOf(communicator->rank());
+    const std::vector<uint64_t> cuts = Cuts(1, MostRanks(), true);
+    const OnDevice<float> memory(communicator->rank(), *stream, std::vector<float>(cuts.back()));
+    EXPECT_EQ(communicator->Barrier(), absl::AbortedError("over"));
+    EXPECT_EQ(communicator->ReduceScatterMean(*stream, memory.data(), cuts, memory.data()),
+              absl::AbortedError("over"));
+    EXPECT_EQ(communicator->AllGather(*stream, memory.data(), cuts, 4, memory.data()),
+              absl::AbortedError("over"));
+    EXPECT_EQ(communicator->Max(*stream, reinterpret_cast<uint32_t*>(memory.data())),
+              absl::AbortedError("over"));
+  }
+}
+
+// An abort is the end of these communicators, not of the devices.
+TEST(DeviceCommunicatorTest, NewOnesWorkAfterAnAbort) {
+  CommunicatorBed::Get().make(MostRanks())[0]->Abort(absl::CancelledError("over"));
+  AtEveryRank(MostRanks(),
+              [](DeviceCommunicator& ranks, DeviceStream&) { EXPECT_TRUE(ranks.Barrier().ok()); });
+}
+
+}  // namespace
+}  // namespace isthmus
