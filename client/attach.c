@@ -66,8 +66,10 @@ static isthmus_code send_table(isthmus_session* session, const isthmus_tensor* t
     slot->constant = tensor.constant != 0;
     slot->size_bytes = tensor.size_bytes;
     if (!slot->constant) {
-      /* Cannot overflow unnoticed: the daemon refuses such a shape before it makes buffers. */
-      slot->size_bytes = sizeof(float);
+      /* The daemon refuses any other type, and types that differ, before it makes buffers; and a shape
+       * that overflows. */
+      session->element_bytes = tensor.dtype == ISTHMUS_BFLOAT16 ? 2 : 4;
+      slot->size_bytes = session->element_bytes;
       for (int32_t d = 0; d < tensor.ndim; ++d) slot->size_bytes *= (uint64_t)tensor.shape[d];
     }
   }
@@ -100,9 +102,9 @@ static isthmus_code map(isthmus_channel* channel, const char* what, int fd, uint
 static isthmus_code place_slots(isthmus_session* session, const uint64_t* offsets) {
   for (size_t i = 0; i < session->slot_count; ++i) {
     isthmus_slot* slot = &session->slots[i];
-    const uint64_t unit = slot->constant ? 1 : sizeof(float);
+    const uint64_t unit = slot->constant ? 1 : session->element_bytes;
     const uint64_t room =
-        slot->constant ? session->constants_bytes : (uint64_t)session->flat_length * sizeof(float);
+        slot->constant ? session->constants_bytes : (uint64_t)session->flat_length * unit;
     slot->offset = offsets[i];
     if (slot->size_bytes > room || slot->offset > (room - slot->size_bytes) / unit) {
       return isthmus_fail(&session->channel, ISTHMUS_INTERNAL,
@@ -114,53 +116,80 @@ static isthmus_code place_slots(isthmus_session* session, const uint64_t* offset
   return ISTHMUS_OK;
 }
 
+/* `fds`: of parameters and gradients. */
+static isthmus_code map_flat(isthmus_session* session, const isthmus_wire_buffers* said,
+                             const int* fds) {
+  isthmus_channel* channel = &session->channel;
+  isthmus_code code;
+  if (said->memory == ISTHMUS_DEVICE_MEMORY) {
+    code = isthmus_gpu_open(channel, said, &session->gpu);
+    if (code != ISTHMUS_OK) return code;
+    session->parameters = isthmus_gpu_parameters(session->gpu);
+    session->gradients = isthmus_gpu_gradients(session->gpu);
+    return ISTHMUS_OK;
+  }
+  const size_t flat_bytes = session->flat_length * session->element_bytes;
+  const int both = PROT_READ | PROT_WRITE;
+  void* at = NULL;
+  code = map(channel, "parameter", fds[0], flat_bytes, both, &at);
+  session->parameters = at;
+  if (code != ISTHMUS_OK) return code;
+  code = map(channel, "gradient", fds[1], flat_bytes, both, &at);
+  session->gradients = at;
+  return code;
+}
+
 static isthmus_code map_buffers(isthmus_session* session, const isthmus_packet* packet) {
   isthmus_channel* channel = &session->channel;
   const isthmus_wire_buffers* said = &packet->as.buffers;
-  if (packet->fd_count != ISTHMUS_WIRE_BUFFER_FDS || said->entry_count != session->slot_count ||
+  const int flat_fds = said->memory == ISTHMUS_DEVICE_MEMORY ? 0 : 2;
+  if (packet->fd_count != flat_fds + 2 || said->entry_count != session->slot_count ||
       said->flat_length > SIZE_MAX / sizeof(float) || said->constants_bytes > SIZE_MAX) {
     return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED,
                         "expected %d buffers (is there a limit on open files?) for %zu tensors, "
                         "got %d for %u",
-                        ISTHMUS_WIRE_BUFFER_FDS, session->slot_count, packet->fd_count,
+                        flat_fds + 2, session->slot_count, packet->fd_count,
                         said->entry_count);
   }
   session->flat_length = (size_t)said->flat_length;
   session->constants_bytes = (size_t)said->constants_bytes;
   session->parameter_groups = said->parameter_groups;
   session->info.parameters = said->logical_length;
-  const size_t flat_bytes = session->flat_length * sizeof(float);
   const size_t table_bytes = session->slot_count * sizeof(uint64_t);
-  const int both = PROT_READ | PROT_WRITE;
-  void* at[ISTHMUS_WIRE_BUFFER_FDS] = {NULL};
-  isthmus_code code = map(channel, "parameter", packet->fds[0], flat_bytes, both, &at[0]);
+  const int* fds = packet->fds + flat_fds;
+  void* constants = NULL;
+  void* table = NULL;
+  isthmus_code code = map_flat(session, said, packet->fds);
   if (code == ISTHMUS_OK) {
-    code = map(channel, "gradient", packet->fds[1], flat_bytes, both, &at[1]);
+    code = map(channel, "constant", fds[0], session->constants_bytes, PROT_READ | PROT_WRITE,
+               &constants);
   }
-  if (code == ISTHMUS_OK) {
-    code = map(channel, "constant", packet->fds[2], session->constants_bytes, both, &at[2]);
-  }
-  if (code == ISTHMUS_OK) {
-    code = map(channel, "offset", packet->fds[3], table_bytes, PROT_READ, &at[3]);
-  }
-  session->parameters = at[0];
-  session->gradients = at[1];
-  session->constants = at[2];
-  if (code == ISTHMUS_OK) code = place_slots(session, at[3]);
-  if (at[3] != NULL) munmap(at[3], table_bytes);
+  session->constants = constants;
+  if (code == ISTHMUS_OK) code = map(channel, "offset", fds[1], table_bytes, PROT_READ, &table);
+  if (code == ISTHMUS_OK) code = place_slots(session, table);
+  if (table != NULL) munmap(table, table_bytes);
   return code;
 }
 
-static void copy_initial_values(isthmus_session* session, const isthmus_tensor* tensors) {
+static isthmus_code copy_initial_values(isthmus_session* session, const isthmus_tensor* tensors) {
+  isthmus_channel* channel = &session->channel;
   for (size_t i = 0; i < session->slot_count; ++i) {
     const isthmus_slot* slot = &session->slots[i];
     isthmus_tensor tensor;
     read_tensor(tensors, i, &tensor);
     if (tensor.data == NULL || slot->size_bytes == 0) continue;
-    void* to = slot->constant ? (void*)(session->constants + slot->offset)
-                              : (void*)(session->parameters + slot->offset);
-    memcpy(to, tensor.data, (size_t)slot->size_bytes);
+    unsigned char* to = slot->constant
+                            ? session->constants + slot->offset
+                            : session->parameters + slot->offset * session->element_bytes;
+    if (slot->constant || session->gpu == NULL) {
+      memcpy(to, tensor.data, (size_t)slot->size_bytes);
+      continue;
+    }
+    const isthmus_code code =
+        isthmus_gpu_copy(channel, session->gpu, to, tensor.data, (size_t)slot->size_bytes);
+    if (code != ISTHMUS_OK) return code;
   }
+  return session->gpu == NULL ? ISTHMUS_OK : isthmus_gpu_finish(channel, session->gpu);
 }
 
 static isthmus_code receive_buffers(isthmus_session* session) {
@@ -180,6 +209,13 @@ static isthmus_code wait_until_attached(isthmus_session* session) {
   if (code != ISTHMUS_OK) return code;
   const isthmus_wire_attached* said = &packet.as.attached;
   while (packet.fd_count > 0) close(packet.fds[--packet.fd_count]);
+  if (session->gpu != NULL) {
+    /* Once, so that every stream of the job may read them from the start. */
+    const isthmus_code taken = isthmus_gpu_take_back(&session->channel, session->gpu, NULL);
+    if (taken != ISTHMUS_OK) return taken;
+    const isthmus_code there = isthmus_gpu_finish(&session->channel, session->gpu);
+    if (there != ISTHMUS_OK) return there;
+  }
   session->info.group_id = said->group_id;
   session->info.group_index = said->group_index;
   session->info.group_count = said->group_count;
@@ -209,14 +245,16 @@ isthmus_code isthmus_open(isthmus_session* session, const isthmus_attach_options
   isthmus_set_timeout(channel, options->timeout_seconds);
   isthmus_wire_hello hello = {.local_rank = options->local_rank,
                               .local_world_size = options->local_world_size,
-                              .entry_count = (uint32_t)count};
+                              .entry_count = (uint32_t)count,
+                              .memory = (uint32_t)options->memory};
   isthmus_wire_header filled;
   isthmus_code code = isthmus_connect(channel, options->socket_path);
   if (code == ISTHMUS_OK) code = isthmus_send(channel, ISTHMUS_WIRE_HELLO, &hello, sizeof(hello));
   if (code == ISTHMUS_OK) code = send_table(session, tensors);
   if (code == ISTHMUS_OK) code = receive_buffers(session);
   if (code != ISTHMUS_OK) return code;
-  copy_initial_values(session, tensors);
+  code = copy_initial_values(session, tensors);
+  if (code != ISTHMUS_OK) return code;
   code = isthmus_send(channel, ISTHMUS_WIRE_FILLED, &filled, sizeof(filled));
   if (code == ISTHMUS_OK) code = wait_until_attached(session);
   isthmus_set_timeout(channel, 0);
@@ -224,10 +262,14 @@ isthmus_code isthmus_open(isthmus_session* session, const isthmus_attach_options
 }
 
 void isthmus_free(isthmus_session* session) {
+  const size_t flat_bytes = session->flat_length * session->element_bytes;
+  if (session->gpu != NULL) {
+    isthmus_gpu_close(session->gpu); /* before the daemon hears of it and frees the memory */
+  } else {
+    if (session->parameters != NULL) munmap(session->parameters, flat_bytes);
+    if (session->gradients != NULL) munmap(session->gradients, flat_bytes);
+  }
   isthmus_disconnect(&session->channel);
-  const size_t flat_bytes = session->flat_length * sizeof(float);
-  if (session->parameters != NULL) munmap(session->parameters, flat_bytes);
-  if (session->gradients != NULL) munmap(session->gradients, flat_bytes);
   if (session->constants != NULL) munmap(session->constants, session->constants_bytes);
   free(session->slots);
   free(session);

@@ -48,10 +48,15 @@ static isthmus_code complete_options(isthmus_channel* channel, const isthmus_att
   if (given == NULL) {
     *options = (isthmus_attach_options){.local_rank = -1, .local_world_size = -1};
   } else if (!isthmus_copy_in(options, sizeof(*options), given, given->struct_size,
-                              sizeof(*options))) {
+                              offsetof(isthmus_attach_options, memory))) {
     return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
-                        "options: expected struct_size %zu or more, got %zu", sizeof(*options),
-                        given->struct_size);
+                        "options: expected struct_size %zu or more, got %zu",
+                        offsetof(isthmus_attach_options, memory), given->struct_size);
+  }
+  if (options->memory != ISTHMUS_HOST_MEMORY && options->memory != ISTHMUS_DEVICE_MEMORY) {
+    return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
+                        "memory: expected %d (host) or %d (device), got %d", ISTHMUS_HOST_MEMORY,
+                        ISTHMUS_DEVICE_MEMORY, options->memory);
   }
   if (!(options->timeout_seconds >= 0)) {
     return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
@@ -105,14 +110,14 @@ static const isthmus_slot* slot_at(const isthmus_session* session, size_t index,
   return slot->constant == constant ? slot : NULL;
 }
 
-float* isthmus_parameter(isthmus_session* session, size_t index) {
+void* isthmus_parameter(isthmus_session* session, size_t index) {
   const isthmus_slot* slot = slot_at(session, index, false);
-  return slot == NULL ? NULL : session->parameters + slot->offset;
+  return slot == NULL ? NULL : session->parameters + slot->offset * session->element_bytes;
 }
 
-float* isthmus_gradient(isthmus_session* session, size_t index) {
+void* isthmus_gradient(isthmus_session* session, size_t index) {
   const isthmus_slot* slot = slot_at(session, index, false);
-  return slot == NULL ? NULL : session->gradients + slot->offset;
+  return slot == NULL ? NULL : session->gradients + slot->offset * session->element_bytes;
 }
 
 void* isthmus_constant(isthmus_session* session, size_t index) {
@@ -120,11 +125,11 @@ void* isthmus_constant(isthmus_session* session, size_t index) {
   return slot == NULL || session->constants == NULL ? NULL : session->constants + slot->offset;
 }
 
-float* isthmus_flat_parameters(isthmus_session* session) {
+void* isthmus_flat_parameters(isthmus_session* session) {
   return session == NULL ? NULL : session->parameters;
 }
 
-float* isthmus_flat_gradients(isthmus_session* session) {
+void* isthmus_flat_gradients(isthmus_session* session) {
   return session == NULL ? NULL : session->gradients;
 }
 
@@ -166,10 +171,12 @@ static isthmus_code check_step(isthmus_session* session, const isthmus_step_args
                                isthmus_step_args* args) {
   isthmus_channel* channel = &session->channel;
   if (given == NULL ||
-      !isthmus_copy_in(args, sizeof(*args), given, given->struct_size, sizeof(*args)) ||
+      !isthmus_copy_in(args, sizeof(*args), given, given->struct_size,
+                       offsetof(isthmus_step_args, stream)) ||
       args->lr == NULL) {
     return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
-                        "step args: expected struct_size %zu or more, and lr", sizeof(*args));
+                        "step args: expected struct_size %zu or more, and lr",
+                        offsetof(isthmus_step_args, stream));
   }
   if (args->parameter_groups != session->parameter_groups) {
     return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
@@ -200,6 +207,11 @@ isthmus_code isthmus_step_begin(isthmus_session* session, const isthmus_step_arg
   const size_t bytes = args.parameter_groups * sizeof(float);
   memcpy(message.lr, args.lr, bytes);
   if (args.weight_decay != NULL) memcpy(message.weight_decay, args.weight_decay, bytes);
+  if (session->gpu != NULL) {
+    session->stream = args.stream;
+    code = isthmus_gpu_hand_over(&session->channel, session->gpu, args.stream);
+    if (code != ISTHMUS_OK) return lose(session, code);
+  }
   code = isthmus_send(&session->channel, ISTHMUS_WIRE_STEP_BEGIN, &message, sizeof(message));
   if (code != ISTHMUS_OK) return lose(session, code);
   session->stepping = true;
@@ -217,6 +229,11 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
   const isthmus_code code = isthmus_receive(&session->channel, ISTHMUS_WIRE_STEP_DONE,
                                             sizeof(isthmus_wire_step_done), &packet);
   if (code != ISTHMUS_OK) return lose(session, code);
+  if (session->gpu != NULL) {
+    const isthmus_code taken =
+        isthmus_gpu_take_back(&session->channel, session->gpu, session->stream);
+    if (taken != ISTHMUS_OK) return lose(session, taken);
+  }
   const isthmus_wire_step_done* done = &packet.as.step_done;
   session->stepping = false;
   session->ended = done->end != 0;

@@ -1,8 +1,9 @@
 /* libisthmus: what a training job calls to join one model trained across several sites.
  *
  * A job rank attaches to its site's worker daemon over a Unix socket with the list of its tensors,
- * and gets flat float32 parameter and gradient buffers in shared memory. Each step it writes its
- * gradients, calls isthmus_step(), and finds the new parameters in place.
+ * and gets flat parameter and gradient buffers, float32 or bfloat16, in shared memory or on its
+ * GPU. Each step it writes its gradients, calls isthmus_step(), and finds the new parameters in
+ * place.
  *
  *   isthmus_session* s;
  *   isthmus_attach(&options, tensors, n, &s);        parameters now hold the run's masters
@@ -11,6 +12,11 @@
  *     if (isthmus_step(s, &args, &result) == ISTHMUS_END) break;
  *   }
  *   isthmus_detach(s);
+ *
+ * On a GPU (options.memory = ISTHMUS_DEVICE_MEMORY, the daemon runs with --ranks cuda:...)
+ * parameters and gradients are device pointers. Nothing waits for the GPU: what the job has queued
+ * on args.stream before step_begin comes before the daemon's work, and that comes before what the
+ * job queues there after step_wait. Use other streams only in an order that this one follows.
  *
  * Threads: a session is used by one thread at a time; different sessions are independent.
  * Errors: every call returns a code; isthmus_error_message() says what happened in words, with
@@ -50,63 +56,74 @@ typedef enum isthmus_code {
   ISTHMUS_INTERNAL = 8             /* a bug in Isthmus */
 } isthmus_code;
 
-typedef enum isthmus_dtype { ISTHMUS_FLOAT32 = 0 } isthmus_dtype;
+/* What the job holds; the daemon's masters are float32 either way. */
+typedef enum isthmus_dtype { ISTHMUS_FLOAT32 = 0, ISTHMUS_BFLOAT16 = 1 } isthmus_dtype;
+
+typedef enum isthmus_memory {
+  ISTHMUS_HOST_MEMORY = 0,
+  ISTHMUS_DEVICE_MEMORY =
+      1 /* of the GPU of the daemon's rank; needs the CUDA driver, libcuda.so.1 */
+} isthmus_memory;
 
 /* A tensor to train, or a constant. */
 typedef struct isthmus_tensor {
   size_t struct_size;
-  const char* name;          /* unique, 1 to 256 bytes */
-  int32_t dtype;             /* isthmus_dtype; constants are bytes and ignore it */
-  int32_t ndim;              /* 0 to 16 */
-  const int64_t* shape;      /* ndim extents, each positive */
-  uint32_t parameter_group;  /* which learning rate and weight decay apply; below 64 */
-  uint32_t constant;         /* 1: carried by snapshots, never updated, no gradient */
-  size_t size_bytes;         /* constants only: their size */
-  const void* data;          /* initial contents, copied during attach; NULL: zeros */
+  const char* name;         /* unique, 1 to 256 bytes */
+  int32_t dtype;            /* isthmus_dtype, the same for all; constants are bytes, ignore it */
+  int32_t ndim;             /* 0 to 16 */
+  const int64_t* shape;     /* ndim extents, each positive */
+  uint32_t parameter_group; /* which learning rate and weight decay apply; below 64 */
+  uint32_t constant;        /* 1: carried by snapshots, never updated, no gradient */
+  size_t size_bytes;        /* constants only: their size */
+  const void* data;         /* initial contents, copied during attach; NULL: zeros. Of the host;
+                               with device memory also the GPU's, once nothing writes them */
 } isthmus_tensor;
 
 typedef struct isthmus_attach_options {
   size_t struct_size;
-  const char* socket_path;   /* NULL: the environment's ISTHMUS_SOCKET */
-  int32_t local_rank;        /* -1: LOCAL_RANK, or 0 where that is unset */
-  int32_t local_world_size;  /* -1 or 0: LOCAL_WORLD_SIZE, or the daemon's ranks where unset */
-  double timeout_seconds;    /* for attach, until training can start; 0: wait without limit */
+  const char* socket_path;  /* NULL: the environment's ISTHMUS_SOCKET */
+  int32_t local_rank;       /* -1: LOCAL_RANK, or 0 where that is unset */
+  int32_t local_world_size; /* -1 or 0: LOCAL_WORLD_SIZE, or the daemon's ranks where unset */
+  double timeout_seconds;   /* for attach, until training can start; 0: wait without limit */
+  int32_t memory;           /* isthmus_memory: where parameters and gradients are to be */
 } isthmus_attach_options;
 
 /* Where this rank stands. */
 typedef struct isthmus_info {
   size_t struct_size;
-  uint32_t group_id;     /* this site's replica group */
-  uint32_t group_index;  /* its dense index among group_count groups: read your part of the data */
+  uint32_t group_id;    /* this site's replica group */
+  uint32_t group_index; /* its dense index among group_count groups: read your part of the data */
   uint32_t group_count;
-  uint32_t rank;         /* within the group */
-  uint32_t world_size;   /* ranks of the group */
-  uint64_t round;        /* last round applied; 0 before training */
-  uint64_t rounds;       /* the run ends with this round; 0: no end */
-  uint64_t parameters;   /* elements trained, padding not counted */
+  uint32_t rank;       /* within the group */
+  uint32_t world_size; /* ranks of the group */
+  uint64_t round;      /* last round applied; 0 before training */
+  uint64_t rounds;     /* the run ends with this round; 0: no end */
+  uint64_t parameters; /* elements trained, padding not counted */
 } isthmus_info;
 
 typedef struct isthmus_step_args {
   size_t struct_size;
-  const float* lr;            /* [parameter_groups] */
-  const float* weight_decay;  /* [parameter_groups], decoupled; NULL: 0 */
+  const float* lr;           /* [parameter_groups] */
+  const float* weight_decay; /* [parameter_groups], decoupled; NULL: 0 */
   uint32_t parameter_groups;
-  uint32_t skip;              /* 1: this rank's gradient is unusable; the group sits the round out */
-  uint64_t samples;           /* in this rank's batch: the weight of its gradient between groups */
-  float loss;                 /* of this rank's batch; only reported */
+  uint32_t skip;    /* 1: this rank's gradient is unusable; the group sits the round out */
+  uint64_t samples; /* in this rank's batch: the weight of its gradient between groups */
+  float loss;       /* of this rank's batch; only reported */
+  void* stream;     /* a cudaStream_t, with device memory: whose work so far made the
+                       gradients; NULL: the default stream */
 } isthmus_step_args;
 
 typedef struct isthmus_step_result {
   size_t struct_size;
-  uint64_t round;            /* the round just applied */
-  uint32_t contributors;     /* groups merged in its first bucket */
-  uint32_t merged_here;      /* buckets of the round that this group's contribution is part of */
-  uint32_t buckets;          /* buckets of the round */
-  float loss;                /* mean over contributors, weighted by samples */
-  double blocked_seconds;    /* from step_begin until the parameters were new */
-  double local_seconds;      /* of that: reduce-scatter, compress, apply, all-gather */
-  double peer_wait_seconds;  /* of that: waiting for other groups' contributions */
-  double link_wait_seconds;  /* the rest: the link */
+  uint64_t round;           /* the round just applied */
+  uint32_t contributors;    /* groups merged in its first bucket */
+  uint32_t merged_here;     /* buckets of the round that this group's contribution is part of */
+  uint32_t buckets;         /* buckets of the round */
+  float loss;               /* mean over contributors, weighted by samples */
+  double blocked_seconds;   /* from step_begin until the parameters were new */
+  double local_seconds;     /* of that: reduce-scatter, compress, apply, all-gather */
+  double peer_wait_seconds; /* of that: waiting for other groups' contributions */
+  double link_wait_seconds; /* the rest: the link */
 } isthmus_step_result;
 
 typedef struct isthmus_session isthmus_session;
@@ -120,26 +137,29 @@ ISTHMUS_API isthmus_code isthmus_attach(const isthmus_attach_options* options,
                                         const isthmus_tensor* tensors, size_t tensor_count,
                                         isthmus_session** session);
 
-/* Buffers of tensor `index` (its position in the attach list), row-major, owned by the session and
- * valid until detach. Parameters change only inside step calls. NULL for an index out of range or
- * of the wrong kind. */
-ISTHMUS_API float* isthmus_parameter(isthmus_session* session, size_t index);
-ISTHMUS_API float* isthmus_gradient(isthmus_session* session, size_t index);
+/* Buffers of tensor `index` (its position in the attach list), of the attach list's dtype,
+ * row-major, owned by the session and valid until detach. Device pointers with
+ * ISTHMUS_DEVICE_MEMORY, but for constants, which are the host's always. Parameters change only
+ * inside step calls. NULL for an index out of range or of the wrong kind. */
+ISTHMUS_API void* isthmus_parameter(isthmus_session* session, size_t index);
+ISTHMUS_API void* isthmus_gradient(isthmus_session* session, size_t index);
 ISTHMUS_API void* isthmus_constant(isthmus_session* session, size_t index);
 
 /* The flat buffers that hold all tensors, each start aligned to 64 elements, and their length in
  * elements. Gaps are padding: leave their gradient zero. */
-ISTHMUS_API float* isthmus_flat_parameters(isthmus_session* session);
-ISTHMUS_API float* isthmus_flat_gradients(isthmus_session* session);
+ISTHMUS_API void* isthmus_flat_parameters(isthmus_session* session);
+ISTHMUS_API void* isthmus_flat_gradients(isthmus_session* session);
 ISTHMUS_API size_t isthmus_flat_length(isthmus_session* session);
 
 ISTHMUS_API isthmus_code isthmus_get_info(isthmus_session* session, isthmus_info* info);
 
-/* Hands over the gradients. Until isthmus_step_wait() returns, touch neither buffer. Does not
- * block on the network. ISTHMUS_END when the run is over. */
+/* Hands over the gradients. Until isthmus_step_wait() returns, touch neither buffer (with device
+ * memory: queue nothing that does). Does not block on the network. ISTHMUS_END when the run is
+ * over. */
 ISTHMUS_API isthmus_code isthmus_step_begin(isthmus_session* session,
                                             const isthmus_step_args* args);
-/* Blocks until the update is in the parameters. ISTHMUS_END when the run ended instead. */
+/* Blocks until the update is in the parameters; with device memory, until what is queued on the
+ * step's stream from then on will find it there. ISTHMUS_END when the run ended instead. */
 ISTHMUS_API isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* result);
 /* Both in one. `result` may be NULL. */
 ISTHMUS_API isthmus_code isthmus_step(isthmus_session* session, const isthmus_step_args* args,

@@ -71,6 +71,7 @@ struct Tensor {
   uint32_t parameter_group = 0;
   bool constant = false;
   std::span<const std::byte> data;
+  isthmus_dtype dtype = ISTHMUS_FLOAT32;  // of trained tensors, the same for all
 };
 
 struct AttachOptions {
@@ -78,6 +79,7 @@ struct AttachOptions {
   int32_t local_rank = -1;  // as in isthmus_attach_options
   int32_t local_world_size = -1;
   double timeout_seconds = 0;
+  isthmus_memory memory = ISTHMUS_HOST_MEMORY;
 };
 
 struct StepArgs {
@@ -86,6 +88,7 @@ struct StepArgs {
   uint64_t samples = 1;
   float loss = 0;
   bool skip = false;
+  void* stream = nullptr;  // as in isthmus_step_args
 };
 
 // Move-only; detaches when it goes. Used by one thread at a time.
@@ -94,17 +97,27 @@ class Session {
   static Result<Session> Attach(const AttachOptions& options, std::span<const Tensor> tensors);
 
   // Of tensor `index` in the attach list; empty when it is of the other kind. Valid until detach.
-  std::span<float> Parameter(size_t index) { return {isthmus_parameter(get(), index), Of(index)}; }
-  std::span<float> Gradient(size_t index) { return {isthmus_gradient(get(), index), Of(index)}; }
+  // T has the size of the attach list's dtype: float, or any 16-bit type for bfloat16. Device pointers
+  // with ISTHMUS_DEVICE_MEMORY.
+  template <typename T = float>
+  std::span<T> Parameter(size_t index) {
+    return {As<T>(isthmus_parameter(get(), index)), Of(index)};
+  }
+  template <typename T = float>
+  std::span<T> Gradient(size_t index) {
+    return {As<T>(isthmus_gradient(get(), index)), Of(index)};
+  }
   std::span<std::byte> Constant(size_t index) {
     auto* data = static_cast<std::byte*>(isthmus_constant(get(), index));
     return {data, data == nullptr ? 0 : sizes_[index]};
   }
-  std::span<float> FlatParameters() {
-    return {isthmus_flat_parameters(get()), isthmus_flat_length(get())};
+  template <typename T = float>
+  std::span<T> FlatParameters() {
+    return {As<T>(isthmus_flat_parameters(get())), isthmus_flat_length(get())};
   }
-  std::span<float> FlatGradients() {
-    return {isthmus_flat_gradients(get()), isthmus_flat_length(get())};
+  template <typename T = float>
+  std::span<T> FlatGradients() {
+    return {As<T>(isthmus_flat_gradients(get())), isthmus_flat_length(get())};
   }
 
   isthmus_info Info() {
@@ -128,6 +141,11 @@ class Session {
   };
   Session() = default;
   isthmus_session* get() const { return session_.get(); }
+  template <typename T>
+  static T* As(void* elements) {
+    static_assert(sizeof(T) == 4 || sizeof(T) == 2);
+    return static_cast<T*>(elements);
+  }
   // Elements of a trained tensor.
   size_t Of(size_t index) const {
     return isthmus_parameter(get(), index) == nullptr ? 0 : sizes_[index];
@@ -148,15 +166,17 @@ inline Result<Session> Session::Attach(const AttachOptions& options,
     size_t elements = 1;
     for (int64_t extent : tensor.shape) elements *= static_cast<size_t>(extent);
     const size_t size = tensor.constant ? tensor.data.size() : elements;
+    const size_t element_bytes = tensor.dtype == ISTHMUS_BFLOAT16 ? 2 : 4;
     if (!tensor.constant && !tensor.data.empty() &&
-        tensor.data.size() / sizeof(float) != elements) {
+        tensor.data.size() / element_bytes != elements) {
       return Status(ISTHMUS_INVALID_ARGUMENT,
                     "tensor '" + tensor.name + "': expected data of " + std::to_string(elements) +
-                        " elements, got " + std::to_string(tensor.data.size() / sizeof(float)));
+                        " elements, got " + std::to_string(tensor.data.size() / element_bytes));
     }
     isthmus_tensor entry = {};
     entry.struct_size = sizeof(entry);
     entry.name = tensor.name.c_str();
+    entry.dtype = tensor.dtype;
     entry.ndim = static_cast<int32_t>(tensor.shape.size());
     entry.shape = tensor.shape.data();
     entry.parameter_group = tensor.parameter_group;
@@ -172,6 +192,7 @@ inline Result<Session> Session::Attach(const AttachOptions& options,
   given.local_rank = options.local_rank;
   given.local_world_size = options.local_world_size;
   given.timeout_seconds = options.timeout_seconds;
+  given.memory = options.memory;
   isthmus_session* session = nullptr;
   const isthmus_code code = isthmus_attach(&given, list.data(), list.size(), &session);
   if (code != ISTHMUS_OK) return Status(code, isthmus_error_message(nullptr));
@@ -193,6 +214,7 @@ inline Status Session::StepBegin(const StepArgs& args) {
   given.skip = args.skip ? 1 : 0;
   given.samples = args.samples;
   given.loss = args.loss;
+  given.stream = args.stream;
   return ToStatus(isthmus_step_begin(get(), &given));
 }
 

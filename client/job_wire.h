@@ -4,8 +4,8 @@
  *
  * The legal order, J for the job rank and D for the daemon:
  *
- *   session  := J:HELLO  J:ENTRY{entry_count}  D:BUFFERS+4 fds  J:FILLED  D:ATTACHED  step*
- * J:DETACH step     := J:STEP_BEGIN  D:STEP_DONE
+ *   session  := J:HELLO  J:ENTRY{entry_count}  D:BUFFERS+fds  J:FILLED  D:ATTACHED  step*  J:DETACH
+ *   step     := J:STEP_BEGIN  D:STEP_DONE
  *
  * At any point the daemon may say ERROR and close; the job may close without DETACH, which the
  * daemon takes for its death. Anything else breaks the protocol and ends the session.
@@ -13,11 +13,18 @@
  * BUFFERS carries four memfds, made by the daemon and sealed against resizing, so that neither end
  * can make the other's mapping fault:
  *
- *   parameters  float[flat_length]
- *   gradients   float[flat_length], zero at first
+ *   parameters  [flat_length] of the entries' dtype
+ *   gradients   [flat_length] of the entries' dtype, zero at first
  *   constants   byte[constants_bytes]
  *   offsets     uint64_t[entry_count], read-only: where each entry starts, in elements of the flat
  *               buffers, or in bytes of `constants` for a constant
+ *
+ * With device memory there are only the last two; parameters and gradients are memory of the device
+ * whose UUID the packet names, found by CUDA IPC handles. Two interprocess events order their use
+ * without anybody waiting: the job records gradients_ready on its stream before it sends
+ * STEP_BEGIN, the daemon records parameters_ready before it sends ATTACHED or STEP_DONE, and each
+ * makes its own stream wait for the other's event after it has received that packet. (Before FILLED
+ * the job waits until its copies are done.)
  *
  * Between BUFFERS and FILLED, and from STEP_DONE to STEP_BEGIN, the buffers are the job's; from
  * FILLED to ATTACHED and from STEP_BEGIN to STEP_DONE they are the daemon's.
@@ -32,14 +39,15 @@
 
 enum {
   ISTHMUS_WIRE_MAGIC = 0x4a485449, /* also tells a byte order that is not ours */
-  ISTHMUS_WIRE_VERSION = 1,
+  ISTHMUS_WIRE_VERSION = 2,
 
   ISTHMUS_WIRE_MAX_ENTRIES = 1 << 17, /* tensors and constants together */
   ISTHMUS_WIRE_MAX_NAME = 256,
   ISTHMUS_WIRE_MAX_DIMS = 16,
   ISTHMUS_WIRE_MAX_PARAMETER_GROUPS = 64,
   ISTHMUS_WIRE_MAX_TEXT = 2048,
-  ISTHMUS_WIRE_BUFFER_FDS = 4
+  ISTHMUS_WIRE_BUFFER_FDS = 4,
+  ISTHMUS_WIRE_HANDLE_BYTES = 64
 };
 
 typedef enum isthmus_wire_type {
@@ -68,7 +76,7 @@ typedef struct isthmus_wire_hello {
   int32_t local_rank;
   int32_t local_world_size; /* -1: not stated */
   uint32_t entry_count;
-  uint32_t reserved;
+  uint32_t memory; /* isthmus_memory: where parameters and gradients are to be */
 } isthmus_wire_hello;
 
 /* One tensor or constant, in attach order. */
@@ -92,6 +100,13 @@ typedef struct isthmus_wire_buffers {
   uint64_t constants_bytes;
   uint32_t entry_count;
   uint32_t parameter_groups;
+  uint32_t memory; /* isthmus_memory, as HELLO asked; the rest is for device memory */
+  uint32_t reserved;
+  unsigned char device[16];                            /* its UUID */
+  unsigned char parameters[ISTHMUS_WIRE_HANDLE_BYTES]; /* CUDA IPC handles */
+  unsigned char gradients[ISTHMUS_WIRE_HANDLE_BYTES];
+  unsigned char gradients_ready[ISTHMUS_WIRE_HANDLE_BYTES];
+  unsigned char parameters_ready[ISTHMUS_WIRE_HANDLE_BYTES];
 } isthmus_wire_buffers;
 
 typedef struct isthmus_wire_attached {
@@ -144,7 +159,7 @@ typedef struct isthmus_wire_error {
 static_assert(sizeof(isthmus_wire_header) == 16, "layout");
 static_assert(sizeof(isthmus_wire_hello) == 32, "layout");
 static_assert(sizeof(isthmus_wire_entry) == 48 + 8 * 16 + 256, "layout");
-static_assert(sizeof(isthmus_wire_buffers) == 48, "layout");
+static_assert(sizeof(isthmus_wire_buffers) == 72 + 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_attached) == 56, "layout");
 static_assert(sizeof(isthmus_wire_step_begin) == 40 + 2 * 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_step_done) == 80, "layout");

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "client/channel.h"
+#include "client/gpu.h"
 #include "client/isthmus.h"
 
 /* One tensor or constant, in attach order. */
@@ -20,10 +21,13 @@ struct isthmus_session {
   isthmus_channel channel;
   isthmus_slot* slots;
   size_t slot_count;
-  float* parameters; /* [flat_length], shared with the daemon like the next two */
-  float* gradients;
+  unsigned char* parameters; /* [flat_length] elements, shared with the daemon like the next two */
+  unsigned char* gradients;
   unsigned char* constants; /* NULL when there are none */
+  isthmus_gpu* gpu;         /* NULL: the first two are mapped host memory */
+  void* stream;             /* of the step that has begun; with a GPU */
   size_t flat_length;
+  size_t element_bytes; /* of parameters and gradients */
   size_t constants_bytes;
   uint32_t parameter_groups;
   isthmus_info info;

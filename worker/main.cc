@@ -15,25 +15,29 @@
 #include "common/telemetry/log.h"
 #include "common/transport/endpoints.h"
 #include "worker/daemon/daemon.h"
+#include "worker/step/rank_choice.h"
 
 namespace isthmus {
 namespace {
 
 constexpr int kExitUsage = 2;
 constexpr int kExitSocket = 6;
+constexpr int kExitGpu = 7;
 
 constexpr char kAbout[] =
     "The worker daemon of one site: training jobs attach to its socket, it exchanges their\n"
     "momentum with the other sites through the coordinator.\n\n"
     "Example: site 1 with two CPU ranks:\n"
     "  isthmus-worker --coordinator 127.0.0.1:29750 --group 1 --ranks cpu:2 "
-    "--socket /tmp/isthmus.sock\n";
+    "--socket /tmp/isthmus.sock\n"
+    "On GPUs: --ranks cuda:0,1 or --ranks cuda:all, one rank each.\n";
 constexpr char kFooter[] =
     "Exit codes: 0 the run has ended and the job has detached, or SIGINT or SIGTERM;\n"
     "1 failure; 2 wrong flags; 3 refused by the coordinator (versions, run spec);\n"
     "4 fenced: a newer process has registered for this group;\n"
     "5 the coordinator is another instance than before, or was gone longer than\n"
-    "--give-up-after; 6 the socket cannot be used.";
+    "--give-up-after; 6 the socket cannot be used;\n"
+    "7 the GPUs of --ranks cannot be used: no driver, none there, or a build without CUDA.";
 
 struct Flags {
   std::string coordinator = kDefaultCoordinator;
@@ -47,17 +51,6 @@ struct Flags {
   uint64_t flip_bit_at = 0;
   std::string log_level = "info";
 };
-
-// "cpu:N"
-absl::StatusOr<uint32_t> ParseRanks(const std::string& text) {
-  uint32_t count = 0;
-  if (text.rfind("cpu:", 0) == 0 && absl::SimpleAtoi(text.substr(4), &count) && count >= 1 &&
-      count <= 256) {
-    return count;
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("--ranks: expected cpu:N with N from 1 to 256, got '", text, "'"));
-}
 
 uint64_t RandomNonce() {
   std::random_device device;
@@ -80,7 +73,10 @@ int Main(int argc, char** argv) {
   app.add_option("--group", flags.group, "Id of this site's replica group, unique in the run")
       ->capture_default_str();
   app.add_option("--label", flags.label, "Name of the site, shown in status");
-  app.add_option("--ranks", flags.ranks, "Local ranks: cpu:N")->capture_default_str();
+  app.add_option("--ranks", flags.ranks,
+                 "Local ranks: cpu:N, cuda:all, or GPUs by index as in cuda:0,1")
+      ->envname("ISTHMUS_RANKS")
+      ->capture_default_str();
   app.add_option("--threads", flags.threads,
                  "Threads that compress and apply one rank's bucket; 0: the cores that ranks leave")
       ->check(CLI::Range(0, 256))
@@ -103,19 +99,21 @@ int Main(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : kExitUsage;
   }
   if (absl::Status s = SetLogLevel(flags.log_level); !s.ok()) return Fail(s, kExitUsage);
-  const auto ranks = ParseRanks(flags.ranks);
-  if (!ranks.ok()) return Fail(ranks.status(), kExitUsage);
-
+  const auto choice = ParseRankChoice(flags.ranks);
+  if (!choice.ok()) return Fail(choice.status(), kExitUsage);
   if (absl::Status s = CheckSimdChoice(); !s.ok()) return Fail(s, kExitUsage);
+
+  const auto gpus = OpenGpuPlaces(*choice);
+  if (!gpus.ok()) return Fail(gpus.status(), kExitGpu);
 
   Daemon::Options options;
   options.coordinator = flags.coordinator;
   options.group = GroupId(flags.group);
   options.label = flags.label.empty() ? absl::StrCat("site-", flags.group) : flags.label;
-  options.ranks = *ranks;
+  options.ranks = gpus->empty() ? choice->count : static_cast<uint32_t>(gpus->size());
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   options.threads =
-      flags.threads > 0 ? flags.threads : std::max(1, cores / static_cast<int>(*ranks));
+      flags.threads > 0 ? flags.threads : std::max(1, cores / static_cast<int>(options.ranks));
   options.socket_path = flags.socket;
   options.expect = flags.expect;
   options.nonce = RandomNonce();
@@ -128,8 +126,20 @@ int Main(int argc, char** argv) {
                                  flags.give_up_after, "'")),
                 kExitUsage);
   }
-  LogInfo(absl::StrCat("kernels: ", ActiveKernels().name, ", ", options.threads,
-                       " threads for each of ", options.ranks, " ranks"));
+  if (gpus->empty()) {
+    LogInfo(absl::StrCat("kernels: ", ActiveKernels().name, ", ", options.threads,
+                         " threads for each of ", options.ranks, " ranks"));
+  } else {
+    std::string how;
+    options.make_ranks = [places = *gpus, connect = ChooseConnection(*choice, gpus->size(), &how)] {
+      return MakeGpuRanks(places, connect);
+    };
+    for (size_t rank = 0; rank < gpus->size(); ++rank) {
+      options.devices.push_back((*gpus)[rank].device);
+      LogInfo(absl::StrCat("rank ", rank, ": ", (*gpus)[rank].device->name()));
+    }
+    LogInfo(how);
+  }
   auto daemon = Daemon::Start(options, Clock::Real());
   if (!daemon.ok()) return Fail(daemon.status(), kExitSocket);
   while (!(*daemon)->Ended()) {

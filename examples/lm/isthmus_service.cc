@@ -71,8 +71,8 @@ absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
   parameters_.clear();
   gradients_.clear();
   for (size_t i = 0; i < tensors.size(); ++i) {
-    parameters_.push_back(isthmus_parameter(session_, i));
-    gradients_.push_back(isthmus_gradient(session_, i));
+    parameters_.push_back(static_cast<float*>(isthmus_parameter(session_, i)));
+    gradients_.push_back(static_cast<float*>(isthmus_gradient(session_, i)));
   }
   round_ = standing().round;
   return absl::OkStatus();

@@ -19,6 +19,8 @@
 namespace isthmus {
 namespace {
 
+float* Floats(void* elements) { return static_cast<float*>(elements); }
+
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -143,10 +145,10 @@ TEST_F(CAbiTest, AttachSharesBuffersThatStartWithTheJobsValues) {
   std::future<Attached> pending = AttachAsync(0);
   auto shared = engine_.AwaitAttached();
   EXPECT_EQ(shared->layout().length(), 4096u);
-  EXPECT_EQ(shared->parameters(0)[5], 6);
-  EXPECT_EQ(shared->parameters(0)[64], 0);
+  EXPECT_EQ(shared->parameters(0).floats()[5], 6);
+  EXPECT_EQ(shared->parameters(0).floats()[64], 0);
   EXPECT_EQ(std::memcmp(shared->constants(0).data(), "abcde", 5), 0);
-  shared->parameters(0)[64] = 42;
+  shared->parameters(0).floats()[64] = 42;
   shared->constants(0)[0] = std::byte{'z'};
   server_->FinishAttach(shared->id(), SomeReply());
 
@@ -154,10 +156,10 @@ TEST_F(CAbiTest, AttachSharesBuffersThatStartWithTheJobsValues) {
   ASSERT_EQ(attached.code, ISTHMUS_OK) << attached.error;
   isthmus_session* s = attached.session;
   EXPECT_EQ(isthmus_flat_length(s), 4096u);
-  EXPECT_EQ(isthmus_parameter(s, 0)[5], 6);
-  EXPECT_EQ(isthmus_parameter(s, 2), isthmus_flat_parameters(s) + 64);
-  EXPECT_EQ(*isthmus_parameter(s, 2), 42);
-  EXPECT_EQ(*isthmus_gradient(s, 2), 0);
+  EXPECT_EQ(Floats(isthmus_parameter(s, 0))[5], 6);
+  EXPECT_EQ(isthmus_parameter(s, 2), Floats(isthmus_flat_parameters(s)) + 64);
+  EXPECT_EQ(*Floats(isthmus_parameter(s, 2)), 42);
+  EXPECT_EQ(*Floats(isthmus_gradient(s, 2)), 0);
   EXPECT_EQ(std::memcmp(isthmus_constant(s, 1), "zbcde", 5), 0);
   EXPECT_EQ(isthmus_parameter(s, 1), nullptr);
   EXPECT_EQ(isthmus_constant(s, 0), nullptr);
@@ -180,7 +182,7 @@ TEST_F(CAbiTest, AttachSharesBuffersThatStartWithTheJobsValues) {
 TEST_F(CAbiTest, StepHandsOverGradientsAndBringsParametersUntilTheEnd) {
   Start(2);
   auto sessions = AttachAll(2);
-  isthmus_gradient(sessions[1], 0)[2] = 8;
+  Floats(isthmus_gradient(sessions[1], 0))[2] = 8;
   const isthmus_step_args args = StepArgs();
   for (isthmus_session* s : sessions) ASSERT_EQ(isthmus_step_begin(s, &args), ISTHMUS_OK);
   auto [id, steps] = engine_.AwaitStep();
@@ -188,9 +190,9 @@ TEST_F(CAbiTest, StepHandsOverGradientsAndBringsParametersUntilTheEnd) {
   EXPECT_THAT(steps[1].weight_decay, ElementsAre(0, 0));
   EXPECT_EQ(steps[0].samples, 7u);
   EXPECT_EQ(steps[0].loss, 1.5f);
-  EXPECT_EQ(shared_->gradients(0)[2], 0);
-  EXPECT_EQ(shared_->gradients(1)[2], 8);
-  shared_->parameters(0)[2] = shared_->parameters(1)[2] = -1;
+  EXPECT_EQ(shared_->gradients(0).floats()[2], 0);
+  EXPECT_EQ(shared_->gradients(1).floats()[2], 8);
+  shared_->parameters(0).floats()[2] = shared_->parameters(1).floats()[2] = -1;
   StepReply reply;
   reply.round = 11;
   reply.contributors = 2;
@@ -207,7 +209,7 @@ TEST_F(CAbiTest, StepHandsOverGradientsAndBringsParametersUntilTheEnd) {
     EXPECT_EQ(result.merged_here, 3u);
     EXPECT_EQ(result.loss, 1.25f);
     EXPECT_EQ(result.link_wait_seconds, 0.125);
-    EXPECT_EQ(isthmus_parameter(s, 0)[2], -1);
+    EXPECT_EQ(Floats(isthmus_parameter(s, 0))[2], -1);
     ASSERT_EQ(isthmus_step_begin(s, &args), ISTHMUS_OK);
   }
   reply.round = 12;
@@ -357,7 +359,7 @@ TEST_F(CAbiTest, StructsOfANewerCallerAreUnderstood) {
   server_->FinishAttach(engine_.AwaitAttached()->id(), SomeReply());
   isthmus_session* session = pending.get();
   ASSERT_NE(session, nullptr);
-  EXPECT_EQ(isthmus_parameter(session, 0)[5], 6);
+  EXPECT_EQ(Floats(isthmus_parameter(session, 0))[5], 6);
   isthmus_detach(session);
 }
 
@@ -439,7 +441,7 @@ TEST_F(CAbiTest, ADaemonThatStopsIsUnavailableAlsoInMidStep) {
   server_.reset();
   EXPECT_EQ(stepping.get(), ISTHMUS_UNAVAILABLE);
   EXPECT_THAT(isthmus_error_message(s), HasSubstr("shutting down"));
-  EXPECT_EQ(isthmus_parameter(s, 0)[0], 1) << "buffers stay until detach";
+  EXPECT_EQ(Floats(isthmus_parameter(s, 0))[0], 1) << "buffers stay until detach";
   isthmus_detach(s);
 }
 

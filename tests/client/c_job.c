@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
       .struct_size = sizeof(args), .lr = &lr, .parameter_groups = 1, .samples = 1};
   if (strcmp(argv[3], "steps") == 0) {
     for (int left = argc > 4 ? atoi(argv[4]) : 1; left > 0 && code == ISTHMUS_OK; --left) {
-      for (int i = 0; i < 6; ++i) isthmus_gradient(session, 0)[i] = 1;
+      for (int i = 0; i < 6; ++i) ((float*)isthmus_gradient(session, 0))[i] = 1;
       code = isthmus_step(session, &args, NULL);
     }
     if (code > ISTHMUS_END) return fail("step", code, session);

@@ -46,7 +46,7 @@ TEST(CppClientTest, TrainsThroughSpansAndDetachesWhenItGoes) {
   attached.group_id = 3;
   server->FinishAttach(shared->id(), attached);
   auto [id, steps] = engine.AwaitStep();
-  shared->parameters(0)[3] -= steps[0].lr[0] * shared->gradients(0)[3];
+  shared->parameters(0).floats()[3] -= steps[0].lr[0] * shared->gradients(0).floats()[3];
   StepReply reply;
   reply.round = 1;
   server->FinishStep(id, reply);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "common/base/clock.h"
 #include "common/base/rng.h"
 #include "common/compression/state_hash.h"
+#include "common/kernels/bfloat16.h"
 #include "common/telemetry/log.h"
 #include "common/tensor/layout.h"
 
@@ -250,11 +252,24 @@ void Job::WaitTurn(uint64_t round) {
 RankOutcome Job::Train(uint32_t rank) {
   RankOutcome outcome;
   const Model model = options_.model;
-  const std::vector<client::Tensor> tensors = model.Tensors(options_.group);
+  std::vector<client::Tensor> tensors = model.Tensors(options_.group);
+  std::vector<std::vector<uint16_t>> halves;  // of initial values
+  for (client::Tensor& tensor : tensors) {
+    tensor.dtype = options_.dtype;
+    if (tensor.constant || options_.dtype == ISTHMUS_FLOAT32) continue;
+    std::vector<uint16_t>& half = halves.emplace_back();
+    for (size_t i = 0; i < tensor.data.size() / sizeof(float); ++i) {
+      float value = 0;
+      std::memcpy(&value, tensor.data.data() + i * sizeof(float), sizeof(value));
+      half.push_back(ToBfloat16(value));
+    }
+    tensor.data = std::as_bytes(std::span(half));
+  }
   auto session = client::Session::Attach({.socket_path = options_.socket,
                                           .local_rank = static_cast<int32_t>(rank),
                                           .local_world_size = 0,
-                                          .timeout_seconds = absl::ToDoubleSeconds(kPatience)},
+                                          .timeout_seconds = absl::ToDoubleSeconds(kPatience),
+                                          .memory = options_.memory},
                                          tensors);
   outcome.status = session.status();
   if (!session.ok()) return outcome;
@@ -263,16 +278,13 @@ RankOutcome Job::Train(uint32_t rank) {
     ++attached_;
   }
   outcome.info = session->Info();
-  const std::span<float> parameters = session->FlatParameters();
-  outcome.initial.assign(parameters.begin(), parameters.end());
+  outcome.initial = Parameters(*session);
   outcome.table.assign(session->Constant(1).begin(), session->Constant(1).end());
   uint64_t round = outcome.info.round + 1;
   while (true) {
     WaitTurn(round);
     if (options_.quit && options_.quit(rank, round)) break;
-    for (size_t t : {0, 2}) {
-      FillGradient(options_.group, rank, round, session->Parameter(t), session->Gradient(t));
-    }
+    FillGradients(rank, round, *session);
     if (options_.edit) options_.edit(rank, round, *session);
     auto step = session->Step({.lr = options_.lr,
                                .weight_decay = options_.weight_decay,
@@ -286,8 +298,34 @@ RankOutcome Job::Train(uint32_t rank) {
     outcome.steps.push_back(*step);
     round = step->round + 1;
   }
-  outcome.parameters.assign(parameters.begin(), parameters.end());
+  outcome.parameters = Parameters(*session);
   return outcome;
+}
+
+std::vector<float> Job::Parameters(client::Session& session) const {
+  const size_t length = session.FlatParameters().size();
+  std::vector<float> values(length);
+  for (size_t i = 0; i < length; ++i) {
+    values[i] = options_.dtype == ISTHMUS_FLOAT32
+                    ? session.FlatParameters()[i]
+                    : FromBfloat16(session.FlatParameters<uint16_t>()[i]);
+  }
+  return values;
+}
+
+void Job::FillGradients(uint32_t rank, uint64_t round, client::Session& session) const {
+  for (size_t t : {0, 2}) {
+    if (options_.dtype == ISTHMUS_FLOAT32) {
+      FillGradient(options_.group, rank, round, session.Parameter(t), session.Gradient(t));
+      continue;
+    }
+    const std::span<uint16_t> parameters = session.Parameter<uint16_t>(t);
+    const std::span<uint16_t> gradients = session.Gradient<uint16_t>(t);
+    std::vector<float> wide(parameters.size()), gradient(parameters.size());
+    for (size_t i = 0; i < wide.size(); ++i) wide[i] = FromBfloat16(parameters[i]);
+    FillGradient(options_.group, rank, round, wide, gradient);
+    for (size_t i = 0; i < wide.size(); ++i) gradients[i] = ToBfloat16(gradient[i]);
+  }
 }
 
 void ExpectEqualEnds(const std::vector<const std::vector<RankOutcome>*>& jobs,

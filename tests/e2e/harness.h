@@ -122,6 +122,9 @@ struct JobOptions {
   std::function<void(uint32_t rank, uint64_t round, client::Session& session)> edit;
   // Detaches instead of stepping.
   std::function<bool(uint32_t rank, uint64_t round)> quit;
+  // Device memory is addressed as the host's: with the GPU that tests/support/fake_cuda.cc plays.
+  isthmus_memory memory = ISTHMUS_HOST_MEMORY;
+  isthmus_dtype dtype = ISTHMUS_FLOAT32;
 };
 
 // How a rank fared.
@@ -129,7 +132,7 @@ struct RankOutcome {
   client::Status status;  // end() when the run ended
   isthmus_info info = {};
   std::vector<isthmus_step_result> steps;
-  std::vector<float> initial;     // flat, right after attach
+  std::vector<float> initial;     // flat, right after attach; bfloat16 is widened
   std::vector<float> parameters;  // flat, at the end
   std::vector<std::byte> table;   // the constant, right after attach
 };
@@ -154,6 +157,8 @@ class Job {
 
  private:
   RankOutcome Train(uint32_t rank);
+  std::vector<float> Parameters(client::Session& session) const;
+  void FillGradients(uint32_t rank, uint64_t round, client::Session& session) const;
   void WaitTurn(uint64_t round);
 
   const JobOptions options_;

@@ -63,6 +63,7 @@ struct Encode {
     wire.local_rank = hello.local_rank;
     wire.local_world_size = hello.local_world_size;
     wire.entry_count = hello.entry_count;
+    wire.memory = static_cast<uint32_t>(hello.memory);
     return ToPacket(wire);
   }
   Packet operator()(const JobEntry& entry) const {
@@ -79,6 +80,7 @@ struct Encode {
       wire.ndim = static_cast<uint32_t>(tensor.shape.size());
       std::copy(tensor.shape.begin(), tensor.shape.end(), wire.shape);
       wire.parameter_group = tensor.parameter_group;
+      wire.dtype = static_cast<int32_t>(tensor.dtype);
       name = tensor.name;
     }
     ISTHMUS_CHECK(name.size() <= kMaxNameBytes);
@@ -149,7 +151,9 @@ class Model {
     ISTHMUS_CHECK(connected(send.to) && session_ == 0);
     ISTHMUS_CHECK(send.rank < holders_.size() && !holders_[send.rank]);
     ISTHMUS_CHECK(send.offsets.size() == layout.tensors().size() + layout.constants().size());
-    const uint64_t bytes = 8 * layout.length() + layout.constants_bytes();
+    const DType type = TypeOf(layout);
+    for (const TensorSpec& tensor : layout.tensors()) ISTHMUS_CHECK(tensor.dtype == type);
+    const uint64_t bytes = 2 * SizeOf(type) * layout.length() + layout.constants_bytes();
     ISTHMUS_CHECK(bytes * holders_.size() <= max_session_bytes_);
     for (uint64_t offset : send.offsets) {
       ISTHMUS_CHECK(offset <= std::max(layout.length(), layout.constants_bytes()));
@@ -227,7 +231,8 @@ class Server {
         core_({.ranks = ranks_,
                .name = "group 3",
                .max_pending = 2,
-               .max_session_bytes = max_session_bytes_}),
+               .max_session_bytes = max_session_bytes_,
+               .device_memory = true}),
         model_(ranks_, max_session_bytes_, &core_) {}
 
   void Run() {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "client/isthmus.h"
 #include "common/transport/convert.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/fuzz/grammar.h"
@@ -185,12 +186,12 @@ Packet ConstantPacket(uint32_t index) {
   return ToPacket(wire);
 }
 
-void Attach(Output& out, uint8_t rank) {
+void Attach(Output& out, uint8_t rank, uint32_t memory = 0, int32_t dtype = 0) {
   Op(out, AttachOp::kConnect, rank);
-  Send(out, rank, HelloPacket(rank, 3));
-  Send(out, rank, EntryPacket(0, "weight", 48));
+  Send(out, rank, HelloPacket(rank, 3, -1, memory));
+  Send(out, rank, EntryPacket(0, "weight", 48, dtype));
   Send(out, rank, ConstantPacket(1));
-  Send(out, rank, EntryPacket(2, "bias", 5));
+  Send(out, rank, EntryPacket(2, "bias", 5, dtype));
   Send(out, rank, BarePacket(ISTHMUS_WIRE_FILLED));
 }
 
@@ -208,6 +209,16 @@ void WriteAttachSocket() {
   Send(steps, 1, BarePacket(ISTHMUS_WIRE_DETACH));
   Op(steps, AttachOp::kLate, 0);
   Write("attach_socket", "valid_steps", steps.bytes());
+  Output device;
+  device.Byte(1).Number(kSession);
+  Attach(device, 0, ISTHMUS_DEVICE_MEMORY, ISTHMUS_BFLOAT16);
+  Attach(device, 1, ISTHMUS_HOST_MEMORY, ISTHMUS_BFLOAT16);  // refused: not as rank 0
+  Op(device, AttachOp::kClose, 1);
+  Attach(device, 1, ISTHMUS_DEVICE_MEMORY, ISTHMUS_FLOAT32);
+  Op(device, AttachOp::kClose, 1);
+  Attach(device, 1, ISTHMUS_DEVICE_MEMORY, ISTHMUS_BFLOAT16);
+  Op(device, AttachOp::kAnswer, 0).Byte(0);
+  Write("attach_socket", "valid_device_memory", device.bytes());
   Output unlike;
   unlike.Byte(1).Number(kSession);
   Attach(unlike, 0);

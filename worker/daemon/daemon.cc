@@ -52,6 +52,7 @@ absl::Status DaemonImpl::Listen() {
   jobs.socket_path = options_.socket_path;
   jobs.ranks = options_.ranks;
   jobs.name = GroupName(options_.group);
+  jobs.devices = options_.devices;
   ISTHMUS_ASSIGN_OR_RETURN(jobs_, JobServer::Start(jobs, this));
   control_thread_ = std::thread([this] { ControlLoop(); });
   return absl::OkStatus();
@@ -160,6 +161,9 @@ void DaemonImpl::OnLost(uint64_t session_id, const std::string& reason) {
     core.JobLost(reason, out);
     return absl::OkStatus();
   });
+  // After what the core still wanted of the job.
+  tasks_.Add(std::function<void()>([this] { pipeline_->Release(); }));
+  Drain();
 }
 
 // --- the arithmetic ----------------------------------------------------------------------------

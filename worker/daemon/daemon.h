@@ -18,6 +18,7 @@
 
 namespace isthmus {
 
+class Device;      // common/device/device.h
 class LocalRanks;  // worker/step/rank_state.h
 
 // Why a daemon ended; the process' exit codes.
@@ -40,6 +41,8 @@ class Daemon {
     int threads = 1;  // that may work on one rank's bucket
     // What ranks are made of, `ranks` of them, for each run anew; null: CPU ranks.
     std::function<std::unique_ptr<LocalRanks>()> make_ranks;
+    // By rank: where jobs may have their buffers; none with CPU ranks.
+    std::vector<std::shared_ptr<Device>> devices;
     std::string socket_path;                           // where jobs attach
     std::vector<std::string> expect;                   // assertions on the run spec: "field=value"
     uint64_t nonce = 0;                                // random, non-zero

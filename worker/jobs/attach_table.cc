@@ -9,6 +9,8 @@
 
 namespace isthmus {
 
+DType TypeOf(const Layout& layout) { return layout.tensors()[0].dtype; }
+
 absl::StatusOr<AttachTable> AttachTable::Create(uint32_t entry_count) {
   if (entry_count == 0) return absl::InvalidArgumentError("expected tensors, got none");
   if (entry_count > ISTHMUS_WIRE_MAX_ENTRIES) {
@@ -37,6 +39,12 @@ absl::Status AttachTable::Add(JobEntry entry) {
 
 absl::StatusOr<Layout> AttachTable::TakeLayout() {
   ISTHMUS_CHECK(complete());
+  for (const TensorSpec& tensor : tensors_) {
+    if (tensor.dtype == tensors_[0].dtype) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor '", tensor.name, "': expected ", DTypeName(tensors_[0].dtype),
+                     " as all tensors of a job, got ", DTypeName(tensor.dtype)));
+  }
   return Layout::Create(std::exchange(tensors_, {}), std::exchange(constants_, {}));
 }
 

@@ -13,6 +13,9 @@
 
 namespace isthmus {
 
+// Of the parameters and gradients of a job with this layout.
+DType TypeOf(const Layout& layout);
+
 // Thread-compatible. Memory grows only with entries that have arrived.
 class AttachTable {
  public:
@@ -24,7 +27,8 @@ class AttachTable {
   absl::Status Add(JobEntry entry);
   bool complete() const { return is_constant_.size() == entry_count_; }
 
-  // Of a complete table, once. Errors: those of Layout::Create.
+  // Of a complete table, once. Errors: those of Layout::Create; INVALID_ARGUMENT for tensors of
+  // different types, since they share one flat buffer.
   absl::StatusOr<Layout> TakeLayout();
   // Where each entry starts in `layout`, which TakeLayout() gave: elements, or bytes of constants.
   std::vector<uint64_t> Offsets(const Layout& layout) const;

@@ -14,6 +14,12 @@
 namespace isthmus {
 namespace {
 
+static_assert(static_cast<int>(DType::kFloat32) == ISTHMUS_FLOAT32);
+static_assert(static_cast<int>(DType::kBFloat16) == ISTHMUS_BFLOAT16);
+static_assert(static_cast<int>(JobMemory::kHost) == ISTHMUS_HOST_MEMORY);
+static_assert(static_cast<int>(JobMemory::kDevice) == ISTHMUS_DEVICE_MEMORY);
+static_assert(sizeof(isthmus_wire_buffers::device) == sizeof(Device::Uuid));
+static_assert(sizeof(isthmus_wire_buffers::parameters) == sizeof(DeviceHandle));
 static_assert(ISTHMUS_WIRE_MAX_ENTRIES == 2 * kMaxTensors);
 static_assert(ISTHMUS_WIRE_MAX_NAME == kMaxNameBytes);
 static_assert(ISTHMUS_WIRE_MAX_DIMS == kMaxDimensions);
@@ -62,11 +68,13 @@ absl::StatusOr<JobMessage> DecodeEntry(const isthmus_wire_entry& entry) {
   if (entry.constant == 1) {
     return JobEntry{entry.index, ConstantSpec{std::move(name), entry.size_bytes}};
   }
-  if (entry.dtype != ISTHMUS_FLOAT32) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "tensor '", name, "': expected dtype ", ISTHMUS_FLOAT32, " (float32), got ", entry.dtype));
+  if (entry.dtype != ISTHMUS_FLOAT32 && entry.dtype != ISTHMUS_BFLOAT16) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor '", name, "': expected dtype ", ISTHMUS_FLOAT32, " (float32) or ",
+                     ISTHMUS_BFLOAT16, " (bfloat16), got ", entry.dtype));
   }
   TensorSpec tensor;
+  tensor.dtype = static_cast<DType>(entry.dtype);
   tensor.name = std::move(name);
   tensor.shape.assign(entry.shape, entry.shape + entry.ndim);
   tensor.parameter_group = entry.parameter_group;
@@ -135,7 +143,11 @@ absl::StatusOr<JobMessage> DecodeJobMessage(std::span<const std::byte> packet) {
   switch (header.type) {
     case ISTHMUS_WIRE_HELLO: {
       ISTHMUS_ASSIGN_OR_RETURN(const auto hello, As<isthmus_wire_hello>(packet));
-      return JobHello{hello.local_rank, hello.local_world_size, hello.entry_count};
+      if (hello.memory > ISTHMUS_DEVICE_MEMORY) {
+        return Malformed("memory", ISTHMUS_DEVICE_MEMORY, hello.memory);
+      }
+      return JobHello{hello.local_rank, hello.local_world_size, hello.entry_count,
+                      static_cast<JobMemory>(hello.memory)};
     }
     case ISTHMUS_WIRE_ENTRY: {
       ISTHMUS_ASSIGN_OR_RETURN(const auto entry, As<isthmus_wire_entry>(packet));
@@ -163,13 +175,26 @@ const char* MessageName(const JobMessage& message) {
   return kNames[message.index()];
 }
 
-isthmus_wire_buffers MakeBuffersPacket(const Layout& layout, size_t entry_count) {
+isthmus_wire_buffers MakeBuffersPacket(const Layout& layout, size_t entry_count,
+                                       const std::optional<JobDeviceHandles>& handles) {
   auto packet = NewPacket<isthmus_wire_buffers>(ISTHMUS_WIRE_BUFFERS);
   packet.flat_length = layout.length();
   packet.logical_length = layout.logical_length();
   packet.constants_bytes = layout.constants_bytes();
   packet.entry_count = static_cast<uint32_t>(entry_count);
   packet.parameter_groups = layout.parameter_groups();
+  packet.memory = ISTHMUS_HOST_MEMORY;
+  if (handles) {
+    packet.memory = ISTHMUS_DEVICE_MEMORY;
+    const auto copy = [](unsigned char* to, const auto& from) {
+      std::memcpy(to, from.data(), from.size());
+    };
+    copy(packet.device, handles->device);
+    copy(packet.parameters, handles->parameters);
+    copy(packet.gradients, handles->gradients);
+    copy(packet.gradients_ready, handles->gradients_ready);
+    copy(packet.parameters_ready, handles->parameters_ready);
+  }
   return packet;
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -23,6 +24,7 @@ struct JobHello {
   int32_t local_rank = 0;
   int32_t local_world_size = -1;  // -1: not stated
   uint32_t entry_count = 0;
+  JobMemory memory = JobMemory::kHost;
 };
 struct JobEntry {
   uint32_t index = 0;
@@ -48,7 +50,14 @@ std::span<const std::byte> PacketBytes(const W& packet) {
   return std::as_bytes(std::span(&packet, 1));
 }
 
-isthmus_wire_buffers MakeBuffersPacket(const Layout& layout, size_t entry_count);
+// How a job finds the buffers of its rank on a device.
+struct JobDeviceHandles {
+  Device::Uuid device;
+  DeviceHandle parameters, gradients, gradients_ready, parameters_ready;
+};
+// `handles` unless buffers are the host's.
+isthmus_wire_buffers MakeBuffersPacket(const Layout& layout, size_t entry_count,
+                                       const std::optional<JobDeviceHandles>& handles);
 isthmus_wire_attached MakeAttachedPacket(const AttachReply& reply, uint32_t rank, uint32_t ranks);
 isthmus_wire_step_done MakeStepDonePacket(const StepReply& reply);
 // `status` is an error; its text is cut to what a packet holds.

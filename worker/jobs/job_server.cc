@@ -29,6 +29,11 @@ absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Start(Options options, Job
     return absl::InvalidArgumentError(
         absl::StrCat(options.name, ": ranks: expected 1 to ", kMaxRanks, ", got ", options.ranks));
   }
+  if (!options.devices.empty() && options.devices.size() != options.ranks) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.name, ": devices: expected one for each of ", options.ranks,
+                     " ranks, got ", options.devices.size()));
+  }
   ISTHMUS_ASSIGN_OR_RETURN(UnixListener listener, UnixListener::Listen(options.socket_path));
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return absl::ErrnoToStatus(errno, "eventfd");
@@ -37,10 +42,11 @@ absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Start(Options options, Job
   core.name = std::move(options.name);
   core.handshake_timeout = options.handshake_timeout;
   core.max_pending = options.max_pending;
+  core.device_memory = !options.devices.empty();
   core.max_session_bytes =
       options.max_session_bytes == 0 ? MachineMemoryBytes() : options.max_session_bytes;
-  return std::make_unique<ServerThread>(std::move(core), options.clock, std::move(listener),
-                                        std::move(wake), events);
+  return std::make_unique<ServerThread>(std::move(core), options.clock, std::move(options.devices),
+                                        std::move(listener), std::move(wake), events);
 }
 
 }  // namespace isthmus

@@ -19,6 +19,8 @@
 #include <vector>
 
 #include "common/base/clock.h"
+#include "common/device/device.h"
+#include "common/tensor/elements.h"
 #include "common/tensor/layout.h"
 
 namespace isthmus {
@@ -32,19 +34,27 @@ struct RankStep {
   bool skip = false;
 };
 
+// Where a session's parameters and gradients are; constants are the host's always.
+enum class JobMemory : uint8_t { kHost = 0, kDevice = 1 };
+
 // The shared memory of one whole session. Immutable apart from the buffers' contents; who may
 // touch those follows from the events below.
-class JobSession {
+class JobSession : public std::enable_shared_from_this<JobSession> {
  public:
   virtual ~JobSession() = default;
   virtual uint64_t id() const = 0;  // unique for the server's lifetime
   virtual const Layout& layout() const = 0;
   virtual uint32_t ranks() const = 0;
-  // [layout().length()] each.
-  virtual std::span<float> parameters(uint32_t rank) = 0;
-  virtual std::span<float> gradients(uint32_t rank) = 0;
+  virtual JobMemory memory() const = 0;
+  // [layout().length()] each, of the type of the layout's tensors; kDevice: of the rank's device.
+  virtual Elements parameters(uint32_t rank) = 0;
+  virtual Elements gradients(uint32_t rank) = 0;
   // [layout().constants_bytes()].
   virtual std::span<std::byte> constants(uint32_t rank) = 0;
+  // kDevice only. The job records the first where its gradients are whole, who has the session the
+  // second where parameters are new and gradients no longer needed.
+  virtual SharedDeviceEvent& gradients_ready(uint32_t rank) = 0;
+  virtual SharedDeviceEvent& parameters_ready(uint32_t rank) = 0;
 };
 
 // Called from the server's one thread; implementations return quickly and do not call back into
@@ -97,6 +107,9 @@ class JobServer {
     uint32_t max_pending = 16;
     // Shared memory of one session, all ranks together; 0: the machine's memory.
     uint64_t max_session_bytes = 0;
+    // By rank: where buffers are made for jobs that ask for a device's memory. Empty: such jobs are
+    // refused.
+    std::vector<std::shared_ptr<Device>> devices;
     const Clock* clock = &Clock::Real();
   };
 

@@ -21,10 +21,12 @@ constexpr int kAcceptPauseMs = 100;
 
 }  // namespace
 
-ServerThread::ServerThread(SessionCore::Options options, const Clock* clock, UnixListener listener,
+ServerThread::ServerThread(SessionCore::Options options, const Clock* clock,
+                           std::vector<std::shared_ptr<Device>> devices, UnixListener listener,
                            UniqueFd wake, JobEvents* events)
     : ranks_(options.ranks),
       clock_(*clock),
+      devices_(std::move(devices)),
       wake_(std::move(wake)),
       events_(*events),
       listener_(std::move(listener)),
@@ -200,9 +202,11 @@ ServerThread::Actions ServerThread::Send(JobConnectionId to, std::span<const std
 
 ServerThread::Actions ServerThread::Perform(SendBuffers&& action) {
   if (!connections_.contains(action.to)) return {};
-  absl::StatusOr<RankBuffers> buffers = RankBuffers::Create(core_.layout(), action.offsets);
+  absl::StatusOr<RankBuffers> buffers =
+      RankBuffers::Create(core_.layout(), action.offsets,
+                          core_.memory() == JobMemory::kDevice ? devices_[action.rank] : nullptr);
   if (!buffers.ok()) return core_.Failed(action.to, buffers.status());
-  const auto packet = MakeBuffersPacket(core_.layout(), action.offsets.size());
+  const auto packet = MakeBuffersPacket(core_.layout(), action.offsets.size(), buffers->handles());
   Actions more = Send(action.to, PacketBytes(packet), buffers->fds());
   buffers->CloseFds();
   forming_[action.rank] = *std::move(buffers);

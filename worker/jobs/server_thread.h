@@ -31,8 +31,9 @@ namespace isthmus {
 class ServerThread final : public JobServer {
  public:
   // `wake` is an eventfd.
-  ServerThread(SessionCore::Options options, const Clock* clock, UnixListener listener,
-               UniqueFd wake, JobEvents* events);
+  ServerThread(SessionCore::Options options, const Clock* clock,
+               std::vector<std::shared_ptr<Device>> devices, UnixListener listener, UniqueFd wake,
+               JobEvents* events);
   ~ServerThread() override { Stop(); }
 
   void FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) override;
@@ -83,6 +84,7 @@ class ServerThread final : public JobServer {
 
   const uint32_t ranks_;
   const Clock& clock_;
+  const std::vector<std::shared_ptr<Device>> devices_;  // by rank, or none
   const UniqueFd wake_;
   JobEvents& events_;
 

@@ -14,7 +14,7 @@ namespace {
 
 // What one rank shares with the daemon: parameters, gradients, constants.
 uint64_t RankBufferBytes(const Layout& layout) {
-  return 2 * layout.length() * sizeof(float) + layout.constants_bytes();
+  return 2 * layout.length() * SizeOf(TypeOf(layout)) + layout.constants_bytes();
 }
 
 // A rank has this long per byte to copy its initial values, on top of the handshake timeout.
@@ -177,6 +177,11 @@ absl::Status SessionCore::OnHello(Connection& connection, const JobHello& hello)
   const auto rank = static_cast<uint32_t>(hello.local_rank);
   connection.rank = rank;
   ISTHMUS_RETURN_IF_ERROR(CheckRankFree(rank));
+  if (hello.memory == JobMemory::kDevice && !options_.device_memory) {
+    return absl::FailedPreconditionError(
+        "memory: expected the host's, since the daemon's ranks are CPUs, got a device's");
+  }
+  connection.memory = hello.memory;
   ISTHMUS_ASSIGN_OR_RETURN(connection.table, AttachTable::Create(hello.entry_count));
   connection.phase = Phase::kTable;
   return absl::OkStatus();
@@ -208,6 +213,17 @@ absl::Status SessionCore::Claim(JobConnectionId id, Connection& connection, absl
       return absl::FailedPreconditionError(
           absl::StrCat("layout unlike that of rank ", first - holders_.begin(), ": ", difference));
     }
+    if (TypeOf(layout) != TypeOf(layout_)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("dtype: expected ", DTypeName(TypeOf(layout_)), " as rank ",
+                       first - holders_.begin(), ", got ", DTypeName(TypeOf(layout))));
+    }
+    if (connection.memory != memory_) {
+      const auto name = [](JobMemory m) { return m == JobMemory::kHost ? "host" : "device"; };
+      return absl::FailedPreconditionError(
+          absl::StrCat("memory: expected the ", name(memory_), "'s as rank ",
+                       first - holders_.begin(), ", got the ", name(connection.memory), "'s"));
+    }
   } else {
     const uint64_t bytes = RankBufferBytes(layout) * options_.ranks;
     if (bytes > options_.max_session_bytes) {
@@ -216,6 +232,7 @@ absl::Status SessionCore::Claim(JobConnectionId id, Connection& connection, absl
                        options_.max_session_bytes, " bytes, got ", bytes));
     }
     layout_ = std::move(layout);
+    memory_ = connection.memory;
   }
   holders_[rank] = id;
   connection.phase = Phase::kFilling;

@@ -84,6 +84,7 @@ class SessionCore {
     absl::Duration handshake_timeout = absl::Seconds(30);
     uint32_t max_pending = 16;  // unfinished handshakes beyond `ranks`
     uint64_t max_session_bytes = ~uint64_t{0};
+    bool device_memory = false;  // jobs may ask for it
   };
   explicit SessionCore(Options options);
 
@@ -106,6 +107,7 @@ class SessionCore {
 
   // Of the session that is forming or whole; meaningful from the first SendBuffers on.
   const Layout& layout() const { return layout_; }
+  JobMemory memory() const { return memory_; }
 
  private:
   enum class Phase { kHello, kTable, kFilling, kWaiting, kAttached };
@@ -114,6 +116,7 @@ class SessionCore {
     Phase phase = Phase::kHello;
     absl::Time deadline;
     std::optional<uint32_t> rank;  // as it says; it holds that rank from kFilling on
+    JobMemory memory = JobMemory::kHost;
     AttachTable table;
   };
   using ConnectionMap = std::map<JobConnectionId, Connection>;
@@ -140,6 +143,7 @@ class SessionCore {
   State state_ = State::kForming;
   uint64_t session_id_ = 1;  // of the session that forms or is whole
   Layout layout_;
+  JobMemory memory_ = JobMemory::kHost;
   std::vector<std::optional<JobConnectionId>> holders_;  // by rank
   std::vector<std::optional<RankStep>> steps_;           // by rank; of the step being begun
 };

@@ -11,6 +11,7 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "worker/jobs/attach_table.h"
 
 namespace isthmus {
 namespace {
@@ -60,11 +61,28 @@ class JobSessionImpl : public JobSession {
   uint64_t id() const override { return id_; }
   const Layout& layout() const override { return layout_; }
   uint32_t ranks() const override { return static_cast<uint32_t>(buffers_.size()); }
-  std::span<float> parameters(uint32_t rank) override { return At(rank).parameters.floats(); }
-  std::span<float> gradients(uint32_t rank) override { return At(rank).gradients.floats(); }
+  JobMemory memory() const override {
+    return buffers_[0].on_device ? JobMemory::kDevice : JobMemory::kHost;
+  }
+  Elements parameters(uint32_t rank) override {
+    RankBuffers& at = At(rank);
+    return Flat(at.on_device ? at.on_device->parameters.memory.data()
+                             : at.parameters.bytes().data());
+  }
+  Elements gradients(uint32_t rank) override {
+    RankBuffers& at = At(rank);
+    return Flat(at.on_device ? at.on_device->gradients.memory.data() : at.gradients.bytes().data());
+  }
   std::span<std::byte> constants(uint32_t rank) override { return At(rank).constants.bytes(); }
+  SharedDeviceEvent& gradients_ready(uint32_t rank) override {
+    return *At(rank).on_device.value().gradients_ready;
+  }
+  SharedDeviceEvent& parameters_ready(uint32_t rank) override {
+    return *At(rank).on_device.value().parameters_ready;
+  }
 
  private:
+  Elements Flat(void* data) const { return {TypeOf(layout_), data, layout_.length()}; }
   RankBuffers& At(uint32_t rank) {
     ISTHMUS_CHECK(rank < buffers_.size());
     return buffers_[rank];
@@ -95,19 +113,40 @@ SharedBuffer::~SharedBuffer() {
 }
 
 absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
-                                                std::span<const uint64_t> offsets) {
-  const uint64_t flat_bytes = layout.length() * sizeof(float);
+                                                std::span<const uint64_t> offsets,
+                                                std::shared_ptr<Device> device) {
+  const uint64_t flat_bytes = layout.length() * SizeOf(TypeOf(layout));
   RankBuffers made;
-  ISTHMUS_ASSIGN_OR_RETURN(made.parameters, SharedBuffer::Create("isthmus-parameters", flat_bytes));
-  ISTHMUS_ASSIGN_OR_RETURN(made.gradients, SharedBuffer::Create("isthmus-gradients", flat_bytes));
+  if (device != nullptr) {
+    DeviceBuffers& there = made.on_device.emplace();
+    there.device = std::move(device);
+    ISTHMUS_ASSIGN_OR_RETURN(there.parameters, there.device->AllocateShared(flat_bytes));
+    ISTHMUS_ASSIGN_OR_RETURN(there.gradients, there.device->AllocateShared(flat_bytes));
+    ISTHMUS_ASSIGN_OR_RETURN(there.gradients_ready, there.device->MakeSharedEvent());
+    ISTHMUS_ASSIGN_OR_RETURN(there.parameters_ready, there.device->MakeSharedEvent());
+  } else {
+    ISTHMUS_ASSIGN_OR_RETURN(made.parameters,
+                             SharedBuffer::Create("isthmus-parameters", flat_bytes));
+    ISTHMUS_ASSIGN_OR_RETURN(made.gradients, SharedBuffer::Create("isthmus-gradients", flat_bytes));
+  }
   ISTHMUS_ASSIGN_OR_RETURN(made.constants,
                            SharedBuffer::Create("isthmus-constants", layout.constants_bytes()));
   ISTHMUS_ASSIGN_OR_RETURN(made.offsets, CreateOffsets(offsets));
   return made;
 }
 
-std::array<int, ISTHMUS_WIRE_BUFFER_FDS> RankBuffers::fds() const {
+std::vector<int> RankBuffers::fds() const {
+  if (on_device) return {constants.fd(), offsets.get()};
   return {parameters.fd(), gradients.fd(), constants.fd(), offsets.get()};
+}
+
+std::optional<JobDeviceHandles> RankBuffers::handles() const {
+  if (!on_device) return std::nullopt;
+  return JobDeviceHandles{.device = on_device->device->uuid(),
+                          .parameters = on_device->parameters.handle,
+                          .gradients = on_device->gradients.handle,
+                          .gradients_ready = on_device->gradients_ready->handle(),
+                          .parameters_ready = on_device->parameters_ready->handle()};
 }
 
 void RankBuffers::CloseFds() {

@@ -1,20 +1,21 @@
 // Memory that a job rank and the daemon both see: memfds made and sealed here, so that no job can
-// shrink one under the daemon's feet.
+// shrink one under the daemon's feet; or memory of a device, with the events that order its use.
 #ifndef ISTHMUS_WORKER_JOBS_SHARED_BUFFERS_H_
 #define ISTHMUS_WORKER_JOBS_SHARED_BUFFERS_H_
 
 #include <absl/status/statusor.h>
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "client/job_wire.h"
 #include "common/tensor/layout.h"
+#include "worker/jobs/job_messages.h"
 #include "worker/jobs/job_server.h"
 #include "worker/jobs/unique_fd.h"
 
@@ -40,29 +41,39 @@ class SharedBuffer {
   // The mapping stays.
   void CloseFd() { fd_ = UniqueFd(); }
   std::span<std::byte> bytes() { return bytes_; }
-  std::span<float> floats() {
-    return {reinterpret_cast<float*>(bytes_.data()), bytes_.size() / sizeof(float)};
-  }
 
  private:
   UniqueFd fd_;
   std::span<std::byte> bytes_;  // mapped; empty for size 0
 };
 
+// Parameters and gradients of one rank on its device.
+struct DeviceBuffers {
+  std::shared_ptr<Device> device;  // first: it outlives the rest
+  SharedDeviceMemory parameters;
+  SharedDeviceMemory gradients;
+  std::unique_ptr<SharedDeviceEvent> gradients_ready;
+  std::unique_ptr<SharedDeviceEvent> parameters_ready;
+};
+
 // What one rank shares with the daemon.
 struct RankBuffers {
-  // `offsets` as in job_wire.h. Errors: RESOURCE_EXHAUSTED.
-  static absl::StatusOr<RankBuffers> Create(const Layout& layout,
-                                            std::span<const uint64_t> offsets);
-  // In the order of the BUFFERS packet.
-  std::array<int, ISTHMUS_WIRE_BUFFER_FDS> fds() const;
+  // `offsets` as in job_wire.h; parameters and gradients on `device`, unless that is null. Errors:
+  // RESOURCE_EXHAUSTED; what the device says.
+  static absl::StatusOr<RankBuffers> Create(const Layout& layout, std::span<const uint64_t> offsets,
+                                            std::shared_ptr<Device> device);
+  // In the order of the BUFFERS packet: 4, or the last 2 of them if the rest is on a device.
+  std::vector<int> fds() const;
   // Once the rank has its copies.
   void CloseFds();
+  // Of a device, for the packet.
+  std::optional<JobDeviceHandles> handles() const;
 
-  SharedBuffer parameters;
+  SharedBuffer parameters;  // these two unless on_device
   SharedBuffer gradients;
   SharedBuffer constants;
   UniqueFd offsets;  // sealed against writing, never mapped here
+  std::optional<DeviceBuffers> on_device;
 };
 
 // `buffers` by rank.

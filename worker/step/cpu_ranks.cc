@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <new>
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/collectives/element_copies.h"
 #include "common/collectives/local_communicator.h"
 #include "common/compression/prefetch.h"
 #include "common/compression/state_hash.h"
@@ -45,6 +47,7 @@ class CpuRank : public RankState {
   void Settle(Round round, BucketIndex bucket, Credit credit) override;
   absl::Status Adopt(JobSession& job) override;
   absl::Status ClearGradients(JobSession& job) override;
+  absl::Status ReleaseJob() override { return absl::OkStatus(); }
   absl::Status Save(std::span<std::byte> image) override;
   absl::Status Load(std::span<const std::byte> image, bool reset_momentum,
                     std::span<const Round> applied_rounds) override;
@@ -205,17 +208,17 @@ void CpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
 }
 
 absl::Status CpuRank::Adopt(JobSession& job) {
-  const std::span<const float> parameters = job.parameters(0);
+  const Elements parameters = job.parameters(0);
   for (uint32_t b = 0; b < buckets_.count(); ++b) {
     const Extent extent = part(BucketIndex(b));
-    const std::span<const float> from = parameters.subspan(extent.begin, extent.size());
-    std::copy(from.begin(), from.end(), PartOf(masters_, BucketIndex(b)).begin());
+    CopyToFloats(parameters.subspan(extent.begin, extent.size()), PartOf(masters_, BucketIndex(b)));
   }
   return absl::OkStatus();
 }
 
 absl::Status CpuRank::ClearGradients(JobSession& job) {
-  std::ranges::fill(job.gradients(rank_), 0.0f);
+  const Elements gradients = job.gradients(rank_);
+  std::memset(gradients.data(), 0, gradients.size_bytes());
   return absl::OkStatus();
 }
 

@@ -70,6 +70,9 @@ class Pipeline::Impl {
   absl::Status Install(uint32_t rank, const std::string& image, bool reset_momentum,
                        std::span<const Round> applied_rounds);
   RankState& rank_state(uint32_t rank) const { return *state().ranks[rank]; }
+  absl::Status ReleaseJob(uint32_t rank) {
+    return state_ == nullptr ? absl::OkStatus() : rank_state(rank).ReleaseJob();
+  }
   // What the rank has begun is told; nothing where there is no state.
   absl::Status FinishRank(uint32_t rank) {
     return state_ == nullptr ? absl::OkStatus() : rank_state(rank).Finish();
@@ -243,6 +246,10 @@ void Pipeline::Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) {
   impl_->threads().Queue([impl = impl_.get(), bucket, job](uint32_t rank) {
     return impl->rank_state(rank).Gather(*job, bucket);
   });
+}
+
+void Pipeline::Release() {
+  impl_->threads().Queue([impl = impl_.get()](uint32_t rank) { return impl->ReleaseJob(rank); });
 }
 
 void Pipeline::Snapshot(std::function<void(StateImage)> done) {

@@ -107,6 +107,8 @@ class Pipeline {
   void Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
              std::shared_ptr<JobSession> gather_to);
   void Gather(BucketIndex bucket, std::shared_ptr<JobSession> job);
+  // Of a job that is gone: nothing holds on to its buffers once this has been done.
+  void Release();
   // Copies the state as of this point; `done` gets it on a rank thread.
   void Snapshot(std::function<void(StateImage)> done);
   // Masters, optimizer state and constants become those of `image` (of state_bytes()); what was

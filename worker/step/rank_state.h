@@ -77,6 +77,8 @@ class RankState {
   virtual absl::Status Adopt(JobSession& job) = 0;
   // The job's gradients at this rank become zero.
   virtual absl::Status ClearGradients(JobSession& job) = 0;
+  // Nothing that is under way uses a job's buffers after this.
+  virtual absl::Status ReleaseJob() = 0;
   // Writes to, or reads from, the rank's parts of an image: masters, then each optimizer state
   // vector, all of flat length. Load also forgets what was taken for a bucket up to the round
   // in `applied_rounds` and, with `reset_momentum`, all of it and the momentum.

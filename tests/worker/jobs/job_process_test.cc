@@ -71,11 +71,11 @@ class JobProcessTest : public testing::Test {
     Process a({dir_.path(), "0", "steps", "2"});
     Process b({dir_.path(), "1", "steps", "2"});
     auto session = FinishAttach();
-    EXPECT_EQ(session->parameters(1)[5], 6);
+    EXPECT_EQ(session->parameters(1).floats()[5], 6);
     StepReply reply;
     for (size_t i = 0; i < 2; ++i) {
       auto [id, steps] = engine_.AwaitStep(first_step + i);
-      EXPECT_EQ(session->gradients(0)[0], 1);
+      EXPECT_EQ(session->gradients(0).floats()[0], 1);
       reply.end = i == 1;
       server_->FinishStep(id, reply);
     }
@@ -101,7 +101,7 @@ TEST_F(JobProcessTest, AKilledRankAbortsTheOthersInMidStepAndNewOnesAttach) {
   EXPECT_EQ(engine_.AwaitLost().first, session->id());
   // `session` is still held: its memory is readable while the next ones train.
   TrainTwoRanks(1);
-  EXPECT_EQ(session->parameters(1)[5], 6);
+  EXPECT_EQ(session->parameters(1).floats()[5], 6);
 }
 
 TEST_F(JobProcessTest, AForkedChildThatHoldsTheSocketDoesNotHideADeath) {

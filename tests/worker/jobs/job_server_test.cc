@@ -122,8 +122,8 @@ TEST_F(JobServerTest, ABreachEndsTheSessionForAllInMidStepAndTheNextFormsAtOnce)
     first.Attach(0);
     second.Attach(1);
     held.push_back(engine_.AwaitAttached(n));
-    EXPECT_EQ(held[n]->parameters(0)[0], 0) << "new memory for a new session";
-    held[n]->parameters(0)[0] = 1;
+    EXPECT_EQ(held[n]->parameters(0).floats()[0], 0) << "new memory for a new session";
+    held[n]->parameters(0).floats()[0] = 1;
     server_->FinishAttach(held[n]->id(), AttachReply());
     EXPECT_EQ(first.ReceiveType(), ISTHMUS_WIRE_ATTACHED);
     EXPECT_EQ(second.ReceiveType(), ISTHMUS_WIRE_ATTACHED);

@@ -38,18 +38,22 @@ inline Packet BarePacket(isthmus_wire_type type) {
   return ToPacket(NewWire<Bare>(type));
 }
 
-inline Packet HelloPacket(int rank, uint32_t entries = 1, int world_size = -1) {
+inline Packet HelloPacket(int rank, uint32_t entries = 1, int world_size = -1,
+                          uint32_t memory = 0) {
   auto wire = NewWire<isthmus_wire_hello>(ISTHMUS_WIRE_HELLO);
   wire.local_rank = rank;
   wire.local_world_size = world_size;
   wire.entry_count = entries;
+  wire.memory = memory;
   return ToPacket(wire);
 }
 
 // A trained vector.
-inline Packet EntryPacket(uint32_t index = 0, const std::string& name = "w", int64_t length = 8) {
+inline Packet EntryPacket(uint32_t index = 0, const std::string& name = "w", int64_t length = 8,
+                          int32_t dtype = 0) {
   auto wire = NewWire<isthmus_wire_entry>(ISTHMUS_WIRE_ENTRY);
   wire.index = index;
+  wire.dtype = dtype;
   wire.ndim = 1;
   wire.shape[0] = length;
   wire.name_size = static_cast<uint32_t>(name.size());

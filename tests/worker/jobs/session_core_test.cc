@@ -8,6 +8,7 @@
 #include <limits>
 #include <random>
 
+#include "client/isthmus.h"
 #include "tests/worker/jobs/packets.h"
 
 namespace isthmus {
@@ -225,7 +226,7 @@ TEST_F(SessionCoreTest, OtherVersionsAndOversizeTablesAreRefused) {
   Connect(1);
   EXPECT_THAT(Say(1, ToPacket(hello)),
               ElementsAre("hang up on 1: FAILED_PRECONDITION: group 3: job protocol: expected "
-                          "version 1, got 9"));
+                          "version 2, got 9"));
   Connect(2);
   EXPECT_THAT(
       Say(2, HelloPacket(0, ISTHMUS_WIRE_MAX_ENTRIES + 1)),
@@ -240,6 +241,55 @@ TEST_F(SessionCoreTest, OtherVersionsAndOversizeTablesAreRefused) {
   EXPECT_THAT(Say(5, EntryPacket(0, "w", 1 << 20)),
               ElementsAre(HasSubstr("RESOURCE_EXHAUSTED: group 3, rank 0: shared buffers of 2 "
                                     "ranks: expected at most 1048576 bytes, got 16777216")));
+}
+
+Packet DeviceHello(int rank, uint32_t memory = ISTHMUS_DEVICE_MEMORY, uint32_t entries = 1) {
+  return HelloPacket(rank, entries, -1, memory);
+}
+
+Packet HalfEntry(uint32_t index, int32_t dtype = ISTHMUS_BFLOAT16) {
+  return EntryPacket(index, index == 0 ? "w" : "v", 8, dtype);
+}
+
+TEST_F(SessionCoreTest, DeviceMemoryNeedsADaemonWithDevices) {
+  Connect(1);
+  EXPECT_THAT(
+      Say(1, DeviceHello(0)),
+      ElementsAre("hang up on 1: FAILED_PRECONDITION: group 3, rank 0: memory: expected the "
+                  "host's, since the daemon's ranks are CPUs, got a device's"));
+  Connect(2);
+  EXPECT_THAT(Say(2, DeviceHello(0, 2)), ElementsAre(HasSubstr("malformed packet: memory")));
+}
+
+TEST_F(SessionCoreTest, RanksAgreeOnWhereAndWhatTheirBuffersAre) {
+  SessionCore::Options options;
+  options.ranks = 2;
+  options.name = "group 3";
+  options.device_memory = true;
+  core_.emplace(options);
+  Connect(1);
+  Say(1, DeviceHello(0));
+  EXPECT_THAT(Say(1, HalfEntry(0)), ElementsAre(HasSubstr("buffers")));
+  EXPECT_EQ(core_->memory(), JobMemory::kDevice);
+  Connect(2);
+  Say(2, HelloPacket(1));
+  EXPECT_THAT(Say(2, HalfEntry(0)),
+              ElementsAre(HasSubstr("memory: expected the device's as rank 0, got the host's")));
+  Connect(3);
+  Say(3, DeviceHello(1));
+  EXPECT_THAT(Say(3, EntryPacket()),
+              ElementsAre(HasSubstr("dtype: expected bfloat16 as rank 0, got float32")));
+  Connect(4);
+  Say(4, DeviceHello(1, ISTHMUS_DEVICE_MEMORY, 2));
+  Say(4, HalfEntry(0));
+  EXPECT_THAT(Say(4, HalfEntry(1, ISTHMUS_FLOAT32)),
+              ElementsAre(HasSubstr("tensor 'v': expected bfloat16 as all tensors of a job")));
+  Connect(5);
+  Say(5, DeviceHello(1));
+  EXPECT_THAT(Say(5, HalfEntry(0, 2)), ElementsAre(HasSubstr("expected dtype 0 (float32) or 1")));
+  Connect(6);
+  Say(6, DeviceHello(1));
+  EXPECT_THAT(Say(6, HalfEntry(0)), ElementsAre(HasSubstr("buffers")));
 }
 
 TEST_F(SessionCoreTest, HandshakesAreBoundedInTimeAndNumber) {

@@ -48,7 +48,7 @@ TEST(PipelineExchangeTest, P21_GroupsOfDifferentSizesStayEqual) {
       }
       // Apply gathered: every rank's job has what the masters are.
       for (uint32_t rank = 0; rank < 3; ++rank) {
-        const auto parameters = three.job->parameters(rank);
+        const auto parameters = three.job->parameters(rank).floats();
         EXPECT_EQ(FloatVector(parameters.begin(), parameters.end()), one.Masters());
       }
     }
@@ -178,7 +178,7 @@ TEST(PipelineExchangeTest, TheGradientIsTheMeanOverRanks) {
   for (size_t i = 0; i < a.size(); ++i) mean[i] = (a[i] + b[i]) / 2.0f;
   alone.SetGradients(mean);
   pair.SetGradients(a);
-  std::copy(b.begin(), b.end(), pair.job->gradients(1).begin());
+  std::copy(b.begin(), b.end(), pair.job->gradients(1).floats().begin());
   for (TestGroup* group : {&alone, &pair}) {
     group->ProcessAll(Round(1), true);
     group->Await();
@@ -226,7 +226,7 @@ TEST(PipelineExchangeTest, P18_OneRanksNaNLeavesTheMomentumUntouched) {
       TestGroup hit(3, DemoRun(), MixedLayout());
       TestGroup spared(3, DemoRun(), MixedLayout());  // never saw that gradient
       hit.SetGradients(CoarseVector(8, hit.layout));
-      hit.job->gradients(1)[5000] = bad;
+      hit.job->gradients(1).floats()[5000] = bad;
       hit.pipeline.Process(hit.job, Round(1), kBucket0, extract, 0.1f);
       hit.Await();
       EXPECT_EQ(hit.events.non_finite(),
@@ -287,7 +287,8 @@ TEST(PipelineExchangeTest, AnUndecodableUpdateFailsOnceAndEndsEverything) {
   group.SetGradients(CoarseVector(2, group.layout));
   group.ProcessAll(Round(1), true);
   group.Await();
-  const FloatVector before(group.job->parameters(2).begin(), group.job->parameters(2).end());
+  const FloatVector before(group.job->parameters(2).floats().begin(),
+                           group.job->parameters(2).floats().end());
   auto broken = std::make_shared<ReceivedUpdate>(*MakeUpdate({&group}, group, Round(1), kBucket0));
   broken->payload.back() = static_cast<char>(broken->payload.back() ^ 1);
   group.pipeline.Apply(broken, Credit::kMerged, group.job);
@@ -298,7 +299,9 @@ TEST(PipelineExchangeTest, AnUndecodableUpdateFailsOnceAndEndsEverything) {
   EXPECT_TRUE(group.pipeline.Configure(group.layout).ok());  // waits until nothing runs
   EXPECT_EQ(group.events.failures().size(), 1u);
   EXPECT_TRUE(group.events.parts(Round(2), kBucket0).empty());
-  EXPECT_EQ(FloatVector(group.job->parameters(2).begin(), group.job->parameters(2).end()), before);
+  EXPECT_EQ(FloatVector(group.job->parameters(2).floats().begin(),
+                        group.job->parameters(2).floats().end()),
+            before);
 }
 
 TEST(PipelineExchangeTest, AnUpdateOfAnotherShapeFails) {

@@ -10,7 +10,7 @@ namespace isthmus {
 namespace {
 
 FloatVector ParametersOf(TestGroup& group, uint32_t rank) {
-  const auto parameters = group.job->parameters(rank);
+  const auto parameters = group.job->parameters(rank).floats();
   return FloatVector(parameters.begin(), parameters.end());
 }
 
@@ -19,8 +19,8 @@ TEST(PipelineStateTest, P13_LoadGivesEveryRankTheMastersOfRankZero) {
     TestGroup group(3, DemoRun(), layout);
     for (uint32_t rank = 0; rank < 3; ++rank) {
       const FloatVector own = CoarseVector(rank, layout);
-      std::copy(own.begin(), own.end(), group.job->parameters(rank).begin());
-      std::ranges::fill(group.job->gradients(rank), 1.0f);
+      std::copy(own.begin(), own.end(), group.job->parameters(rank).floats().begin());
+      std::ranges::fill(group.job->gradients(rank).floats(), 1.0f);
       std::ranges::fill(group.job->constants(rank), std::byte(rank + 1));
     }
     group.pipeline.Adopt(group.job);
@@ -28,7 +28,7 @@ TEST(PipelineStateTest, P13_LoadGivesEveryRankTheMastersOfRankZero) {
     group.Await();
     for (uint32_t rank = 0; rank < 3; ++rank) {
       EXPECT_EQ(ParametersOf(group, rank), CoarseVector(0, layout));
-      for (const float g : group.job->gradients(rank)) ASSERT_EQ(g, 0.0f);
+      for (const float g : group.job->gradients(rank).floats()) ASSERT_EQ(g, 0.0f);
       for (const std::byte c : group.job->constants(rank)) ASSERT_EQ(c, std::byte(1));
     }
   }
@@ -120,7 +120,7 @@ TEST(PipelineStateTest, P22_HashIsOfTheLogicalElementsOnly) {
     TestGroup group(ranks, DemoRun(), MixedLayout());
     FloatVector parameters = CoarseVector(1, group.layout);
     const auto hash_of = [&] {
-      std::copy(parameters.begin(), parameters.end(), group.job->parameters(0).begin());
+      std::copy(parameters.begin(), parameters.end(), group.job->parameters(0).floats().begin());
       group.pipeline.Adopt(group.job);
       return group.Hash();
     };
@@ -145,7 +145,7 @@ TEST(PipelineStateTest, P22_EveryBucketHasItsHashAndTheyAddUp) {
     ASSERT_GT(buckets.count(), 1u);
     FloatVector parameters = CoarseVector(1, group.layout);
     const auto hashes_of = [&] {
-      std::copy(parameters.begin(), parameters.end(), group.job->parameters(0).begin());
+      std::copy(parameters.begin(), parameters.end(), group.job->parameters(0).floats().begin());
       group.pipeline.Adopt(group.job);
       return group.BucketHashes();
     };

@@ -34,7 +34,7 @@ TEST_F(RankStateTest, P3_RanksTogetherHoldEveryElementOnce) {
   for (uint32_t count = 1; count <= 5; ++count) {
     FakeJob job(layout_, count);
     const FloatVector parameters = CoarseVector(1, layout_);
-    std::ranges::copy(parameters, job.parameters(0).begin());
+    std::ranges::copy(parameters, job.parameters(0).floats().begin());
     std::vector<std::byte> image(parameters.size() * sizeof(float), std::byte(0xff));
     uint64_t elements = 0;
     const auto ranks = MakeTestRanks(count);
@@ -55,7 +55,7 @@ TEST_F(RankStateTest, P11_EachParameterGroupGetsItsOwnScalars) {
   const States states = Make(*ranks, run_);
   RankState& state = *states[0];
   FakeJob job(layout_, 1);
-  std::ranges::fill(job.parameters(0), 1.0f);
+  std::ranges::fill(job.parameters(0).floats(), 1.0f);
   ASSERT_TRUE(state.Adopt(job).ok());
   UpdateHeader header;
   header.scalars = {{.lr = 0.0f, .decay = 0.5f}, {.lr = 0.0f, .decay = 0.25f}};
@@ -87,7 +87,7 @@ TEST_F(RankStateTest, P12_CreditIsSettledOnce) {
   const Extent part = state.part(bucket);
   FakeJob job(layout_, 1);
   const auto sent = [&](Round round, const FloatVector& gradient) {
-    std::ranges::copy(gradient, job.gradients(0).begin());
+    std::ranges::copy(gradient, job.gradients(0).floats().begin());
     const auto usable = state.Reduce(job, bucket);
     EXPECT_TRUE(usable.ok() && *usable) << usable.status();
     std::shared_ptr<const std::string> payload;

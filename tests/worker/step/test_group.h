@@ -40,9 +40,12 @@ class FakeJob : public JobSession {
   uint64_t id() const override { return 1; }
   const Layout& layout() const override { return layout_; }
   uint32_t ranks() const override { return static_cast<uint32_t>(parameters_.size()); }
-  std::span<float> parameters(uint32_t rank) override { return parameters_[rank]; }
-  std::span<float> gradients(uint32_t rank) override { return gradients_[rank]; }
+  JobMemory memory() const override { return JobMemory::kHost; }
+  Elements parameters(uint32_t rank) override { return std::span(parameters_[rank]); }
+  Elements gradients(uint32_t rank) override { return std::span(gradients_[rank]); }
   std::span<std::byte> constants(uint32_t rank) override { return constants_[rank]; }
+  SharedDeviceEvent& gradients_ready(uint32_t) override { std::abort(); }  // of the host's memory
+  SharedDeviceEvent& parameters_ready(uint32_t) override { std::abort(); }
 
  private:
   const Layout layout_;
@@ -185,7 +188,7 @@ struct TestGroup {
   // Everybody's parameters are rank 0's, drawn from `seed`, and so are the constants.
   void Start(uint64_t seed) {
     const FloatVector initial = CoarseVector(seed, layout);
-    std::copy(initial.begin(), initial.end(), job->parameters(0).begin());
+    std::copy(initial.begin(), initial.end(), job->parameters(0).floats().begin());
     std::fill(job->constants(0).begin(), job->constants(0).end(), std::byte(seed));
     pipeline.Adopt(job);
     pipeline.Load(job);
@@ -194,7 +197,7 @@ struct TestGroup {
   void SetGradients(const FloatVector& gradient) {
     Await();
     for (uint32_t rank = 0; rank < job->ranks(); ++rank) {
-      std::copy(gradient.begin(), gradient.end(), job->gradients(rank).begin());
+      std::copy(gradient.begin(), gradient.end(), job->gradients(rank).floats().begin());
     }
   }
   void ProcessAll(Round round, bool extract) {

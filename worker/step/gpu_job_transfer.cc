@@ -1,0 +1,140 @@
+#include "worker/step/gpu_job_transfer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/status_macros.h"
+
+namespace isthmus {
+
+absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
+                                                                const Extent& bucket,
+                                                                DeviceCommunicator::Parts parts) {
+  const Elements gradients = job.gradients(rank()).subspan(bucket.begin, bucket.size());
+  const bool on_device = job.memory() == JobMemory::kDevice;
+  const bool floats = gradients.type() == DType::kFloat32;
+  if (on_device) {
+    ISTHMUS_RETURN_IF_ERROR(Hold(job));
+    job.gradients_ready(rank()).Wait(loading_);
+    if (floats && alone()) return Mean{static_cast<const float*>(gradients.data()), nullptr};
+  }
+  slot_ = 1 - slot_;
+  Slot& slot = slots_[slot_];
+  if (slot.used != nullptr) loading_.Wait(slot.used);
+  const size_t wide_bytes = bucket.size() * sizeof(float);
+  const uint64_t part = parts[rank() + 1] - parts[rank()];
+  ISTHMUS_RETURN_IF_ERROR(slot.memory.Reserve(device_, loading_, part * sizeof(float)));
+
+  const void* at = gradients.data();
+  if (!on_device) {
+    const bool there = floats && alone();
+    if (!there) {
+      ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, loading_, gradients.size_bytes()));
+    }
+    void* const to = there ? slot.memory.data() : incoming_.data();
+    loading_.CopyIn(to, gradients.data(), gradients.size_bytes());
+    at = to;
+  }
+  if (!floats) {
+    if (!alone()) ISTHMUS_RETURN_IF_ERROR(wide_.Reserve(device_, loading_, wide_bytes));
+    auto* const to = alone() ? slot.memory.as<float>() : wide_.as<float>();
+    kernels_.Widen(
+        loading_, {.from = static_cast<const uint16_t*>(at), .fours = bucket.size() / 4, .to = to});
+    at = to;
+  }
+  if (!alone()) {
+    ISTHMUS_RETURN_IF_ERROR(communicator_.ReduceScatterMean(loading_, static_cast<const float*>(at),
+                                                            parts, slot.memory.as<float>()));
+  }
+  return Mean{slot.memory.as<float>(), &slot.used};
+}
+
+absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const Extent& bucket,
+                                    DeviceCommunicator::Parts parts) {
+  const Elements parameters = job.parameters(rank()).subspan(bucket.begin, bucket.size());
+  const bool on_device = job.memory() == JobMemory::kDevice;
+  const size_t element_bytes = SizeOf(parameters.type());
+  const uint64_t part = parts[rank() + 1] - parts[rank()];
+  if (on_device) {
+    ISTHMUS_RETURN_IF_ERROR(Hold(job));
+    job.gradients_ready(rank()).Wait(stream_);  // until then the job may read its parameters
+  }
+
+  // Where the whole is made: in place, or on its way to the host.
+  void* whole = parameters.data();
+  if (!on_device) {
+    ISTHMUS_RETURN_IF_ERROR(outgoing_.Reserve(device_, stream_, parameters.size_bytes()));
+    whole = outgoing_.data();
+  }
+  const void* mine = masters;
+  if (parameters.type() == DType::kBFloat16) {
+    if (!alone()) ISTHMUS_RETURN_IF_ERROR(narrow_.Reserve(device_, stream_, part * element_bytes));
+    auto* const to = static_cast<uint16_t*>(alone() ? whole : narrow_.data());
+    if (part > 0) kernels_.Narrow(stream_, {.from = masters, .fours = part / 4, .to = to});
+    mine = to;
+  } else if (alone() && !on_device) {
+    whole = const_cast<float*>(masters);  // no need to go anywhere else first
+  } else if (alone()) {
+    stream_.Copy(whole, masters, part * element_bytes);
+  }
+  if (!alone()) {
+    ISTHMUS_RETURN_IF_ERROR(communicator_.AllGather(stream_, mine, parts, element_bytes, whole));
+  }
+  if (on_device) {
+    job.parameters_ready(rank()).Record(stream_);
+    return absl::OkStatus();
+  }
+  stream_.CopyOut(parameters.data(), whole, parameters.size_bytes());
+  return communicator_.Synchronize(stream_);
+}
+
+absl::Status GpuJobTransfer::Adopt(JobSession& job, const Extent& extent, float* masters) {
+  const Elements from = job.parameters(0).subspan(extent.begin, extent.size());
+  if (from.size() == 0) return absl::OkStatus();
+  const bool on_device = job.memory() == JobMemory::kDevice;
+  void* to = masters;
+  if (from.type() == DType::kBFloat16) {
+    ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, stream_, from.size_bytes()));
+    to = incoming_.data();
+  }
+  if (on_device) {
+    stream_.Copy(to, from.data(), from.size_bytes());  // of rank 0's device, which may be another
+  } else {
+    stream_.CopyIn(to, from.data(), from.size_bytes());
+  }
+  if (from.type() == DType::kBFloat16) {
+    kernels_.Widen(
+        stream_,
+        {.from = static_cast<const uint16_t*>(to), .fours = from.size() / 4, .to = masters});
+  }
+  return stream_.Synchronize();
+}
+
+absl::Status GpuJobTransfer::ClearGradients(JobSession& job) {
+  const Elements gradients = job.gradients(rank());
+  if (job.memory() == JobMemory::kHost) {
+    std::fill_n(static_cast<std::byte*>(gradients.data()), gradients.size_bytes(), std::byte{0});
+    return absl::OkStatus();
+  }
+  ISTHMUS_RETURN_IF_ERROR(Hold(job));
+  job.gradients_ready(rank()).Wait(stream_);
+  stream_.Zero(gradients.data(), gradients.size_bytes());
+  job.parameters_ready(rank()).Record(stream_);
+  return absl::OkStatus();
+}
+
+absl::Status GpuJobTransfer::Release() {
+  if (held_ == nullptr) return absl::OkStatus();
+  const absl::Status status = communicator_.Synchronize(stream_);
+  held_ = nullptr;
+  return status;
+}
+
+absl::Status GpuJobTransfer::Hold(JobSession& job) {
+  if (held_.get() == &job) return absl::OkStatus();
+  ISTHMUS_RETURN_IF_ERROR(Release());
+  held_ = job.shared_from_this();
+  return absl::OkStatus();
+}
+
+}  // namespace isthmus

@@ -1,0 +1,87 @@
+// Between a job's buffers, the host's or the device's own, of either type, and the floats of a rank
+// on its GPU: the mean of the gradients comes in, the masters go out to everyone.
+#ifndef ISTHMUS_WORKER_STEP_GPU_JOB_TRANSFER_H_
+#define ISTHMUS_WORKER_STEP_GPU_JOB_TRANSFER_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "common/collectives/device_communicator.h"
+#include "common/device/device.h"
+#include "common/device/growing_memory.h"
+#include "common/gpu/gpu_kernels.h"
+#include "common/tensor/buckets.h"
+#include "worker/jobs/job_server.h"
+
+namespace isthmus {
+
+// Single-threaded. Device memory grows to a few buckets: what the job holds in another place or
+// type than the arithmetic needs.
+class GpuJobTransfer {
+ public:
+  // All outlive it. What comes in is queued on `loading`, what goes out on `stream`.
+  GpuJobTransfer(Device& device, const GpuKernels& kernels, DeviceCommunicator& communicator,
+                 DeviceStream& loading, DeviceStream& stream)
+      : device_(device),
+        kernels_(kernels),
+        communicator_(communicator),
+        loading_(loading),
+        stream_(stream) {}
+
+  // The mean over ranks of the job's gradients of `bucket`, this rank's part of it, queued on
+  // `loading`. It will be in the memory of the return value, which is the job's own where nothing
+  // has to be done, else one of two in turn: until the call after next, and `used` if the caller
+  // has recorded that.
+  struct Mean {
+    const float* data = nullptr;
+    std::shared_ptr<DeviceEvent>* used = nullptr;
+  };
+  absl::StatusOr<Mean> ReduceMean(JobSession& job, const Extent& bucket,
+                                  DeviceCommunicator::Parts parts);
+
+  // All ranks' masters of `bucket`, of which `masters` is this one's part, become the job's
+  // parameters. Of the host's memory: blocks until they are there; of the device's: queued, and
+  // told by the job's event.
+  absl::Status Gather(const float* masters, JobSession& job, const Extent& bucket,
+                      DeviceCommunicator::Parts parts);
+
+  // `masters` become the parameters of the job's rank 0 in `extent`. Blocks.
+  absl::Status Adopt(JobSession& job, const Extent& extent, float* masters);
+
+  // Queued, for the device's memory.
+  absl::Status ClearGradients(JobSession& job);
+
+  // Nothing that is queued uses a job's memory after this. Blocks.
+  absl::Status Release();
+
+ private:
+  struct Slot {
+    GrowingMemory memory;
+    std::shared_ptr<DeviceEvent> used;
+  };
+  uint32_t rank() const { return communicator_.rank(); }
+  bool alone() const { return communicator_.size() == 1; }
+  // Device memory of the job that queued work needs: kept until Release(), or another job comes.
+  absl::Status Hold(JobSession& job);
+
+  Device& device_;
+  const GpuKernels& kernels_;
+  DeviceCommunicator& communicator_;
+  DeviceStream& loading_;
+  DeviceStream& stream_;
+  Slot slots_[2];
+  size_t slot_ = 0;
+  GrowingMemory incoming_;  // a bucket as the job holds it
+  GrowingMemory wide_;      // the same as floats
+  GrowingMemory outgoing_;  // a bucket as the job holds it
+  GrowingMemory narrow_;    // a part in the job's type
+  std::shared_ptr<JobSession> held_;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_STEP_GPU_JOB_TRANSFER_H_

@@ -1,0 +1,340 @@
+#include "worker/step/gpu_rank.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+
+namespace isthmus {
+
+absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, const Layout& layout,
+                                                         const Buckets& buckets,
+                                                         const GpuRankPlace& place,
+                                                         DeviceCommunicator* communicator) {
+  Device& device = *place.device;
+  Parts made;
+  ISTHMUS_ASSIGN_OR_RETURN(made.loading, device.MakeStream());
+  ISTHMUS_ASSIGN_OR_RETURN(made.stream, device.MakeStream());
+  ISTHMUS_ASSIGN_OR_RETURN(made.memory,
+                           GpuRankMemory::Create(run, layout, buckets, communicator->rank(),
+                                                 communicator->size(), device, *made.stream));
+  ISTHMUS_ASSIGN_OR_RETURN(made.word, device.Allocate(sizeof(uint64_t)));
+  ISTHMUS_ASSIGN_OR_RETURN(made.pinned_word, device.AllocatePinned(sizeof(uint64_t)));
+  for (DeviceMemory& outgoing : made.outgoing) {
+    ISTHMUS_ASSIGN_OR_RETURN(outgoing,
+                             device.AllocatePinned(made.memory.longest_records * sizeof(uint32_t)));
+  }
+  return std::unique_ptr<GpuRank>(
+      new GpuRank(run, layout, buckets, place, communicator, std::move(made)));
+}
+
+GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
+                 const GpuRankPlace& place, DeviceCommunicator* communicator, Parts parts)
+    : RankState(buckets, communicator->rank(), communicator->size()),
+      run_(run),
+      merged_(MergedFormat(run)),
+      layout_(layout),
+      device_(place.device),
+      kernels_(place.kernels),
+      communicator_(communicator),
+      memory_(std::move(parts.memory)),
+      word_(std::move(parts.word)),
+      pinned_word_(std::move(parts.pinned_word)),
+      outgoing_{std::move(parts.outgoing[0]), std::move(parts.outgoing[1])},
+      loading_(std::move(parts.loading)),
+      stream_(std::move(parts.stream)),
+      transfer_(*device_, *kernels_, *communicator_, *loading_, *stream_) {}
+
+std::vector<uint64_t> GpuRank::PartsOf(BucketIndex bucket) const {
+  std::vector<uint64_t> cuts{0};
+  for (uint32_t rank = 0; rank < ranks_; ++rank) {
+    cuts.push_back(buckets_.part(bucket, rank, ranks_).end - buckets_.bucket(bucket).begin);
+  }
+  return cuts;
+}
+
+absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket) {
+  ISTHMUS_ASSIGN_OR_RETURN(gradient_,
+                           transfer_.ReduceMean(job, buckets_.bucket(bucket), PartsOf(bucket)));
+  loading_->Zero(word_.data(), sizeof(uint64_t));
+  if (!part(bucket).empty()) {
+    kernels_->FindUnusable(*loading_, {.gradient = gradient_.data,
+                                       .fours = part(bucket).size() / 4,
+                                       .most = kMaxGradient,
+                                       .unusable = word_.as<uint32_t>()});
+  }
+  if (ranks_ > 1) {
+    ISTHMUS_RETURN_IF_ERROR(communicator_->Max(*loading_, word_.as<uint32_t>()));
+  }
+  loading_->CopyOut(pinned_word_.data(), word_.data(), sizeof(uint64_t));
+  ISTHMUS_RETURN_IF_ERROR(communicator_->Synchronize(*loading_));
+  return *pinned_word_.as<uint64_t>() == 0;
+}
+
+absl::Status GpuRank::Gather(JobSession& job, BucketIndex bucket) {
+  return transfer_.Gather(memory_.MastersOf(bucket), job, buckets_.bucket(bucket), PartsOf(bucket));
+}
+
+void GpuRank::GradientUsed() {
+  if (gradient_.used != nullptr) *gradient_.used = stream_->Record();
+}
+
+ExtractParams GpuRank::ParamsFor(BucketIndex bucket, float lr) const {
+  ExtractParams params;
+  params.format = memory_.format;
+  params.chunks = part(bucket).size() / run_.chunk_size;
+  params.gradient = gradient_.data;
+  params.momentum = memory_.MomentumOf(bucket);
+  params.decay = decay();
+  // (What is not decayed is the gradient itself, which no rate enters.)
+  params.scale = run_.lr_in_momentum && keeps_momentum() ? lr : 1.0f;
+  params.alpha = alpha();
+  return params;
+}
+
+absl::Status GpuRank::Accumulate(BucketIndex bucket, float lr) {
+  ExtractParams params = ParamsFor(bucket, lr);
+  params.extract = false;
+  kernels_->Extract(*stream_, params);
+  GradientUsed();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<GpuRank::Taken> GpuRank::TakeRoom(BucketIndex bucket) {
+  std::vector<Taken>& free = free_[bucket];
+  if (!free.empty()) {
+    Taken taken = std::move(free.back());
+    free.pop_back();
+    return taken;
+  }
+  const uint64_t chunks = part(bucket).size() / run_.chunk_size;
+  Taken taken;
+  ISTHMUS_ASSIGN_OR_RETURN(
+      taken.records, device_->Allocate(RecordWords(memory_.format, chunks) * sizeof(uint32_t)));
+  ISTHMUS_ASSIGN_OR_RETURN(taken.presence,
+                           device_->Allocate(PresenceWords(chunks) * sizeof(uint32_t)));
+  if (memory_.format.payload.values == ValueFormat::kSign) {
+    ISTHMUS_ASSIGN_OR_RETURN(taken.exact, device_->Allocate(chunks * run_.k * sizeof(float)));
+  }
+  return taken;
+}
+
+absl::Status GpuRank::Extract(Round round, BucketIndex bucket, float lr, Extracted done) {
+  if (pending_.size() == kSlots) ISTHMUS_RETURN_IF_ERROR(Deliver());
+  ISTHMUS_ASSIGN_OR_RETURN(Taken room, TakeRoom(bucket));
+  const auto [at, inserted] = taken_.try_emplace(Key(round, bucket), std::move(room));
+  ISTHMUS_CHECK(inserted);
+  const Taken& taken = at->second;
+  for (const DeviceMemory* memory : {&taken.records, &taken.presence, &taken.exact}) {
+    if (memory->size_bytes() > 0) stream_->Zero(memory->data(), memory->size_bytes());
+  }
+  const PayloadPlace place = PlaceOf(round, bucket);
+  ExtractParams params = ParamsFor(bucket, lr);
+  params.round = round.value();
+  params.first_chunk = place.first_chunk;
+  params.records = taken.records.as<uint32_t>();
+  params.presence = taken.presence.as<uint32_t>();
+  params.exact = taken.exact.as<float>();
+  kernels_->Extract(*stream_, params);
+  GradientUsed();
+  if (run_.scheme == Scheme::kNone) {  // says nothing to others
+    Selection nothing{
+        place.first_chunk, place.chunk_count, {}, std::vector<float>(place.chunk_count * run_.k)};
+    done(std::make_shared<const std::string>(
+        EncodePayload(memory_.format.payload, round.value(), nothing)));
+    return absl::OkStatus();
+  }
+  const size_t slot = pending_.empty() ? 0 : (pending_.back().slot + 1) % kSlots;
+  auto* const out = outgoing_[slot].as<std::byte>();
+  stream_->CopyOut(out, taken.records.data(), taken.records.size_bytes());
+  stream_->CopyOut(out + taken.records.size_bytes(), taken.presence.data(),
+                   taken.presence.size_bytes());
+  pending_.push_back({place, stream_->Record(), slot, std::move(done)});
+  return absl::OkStatus();
+}
+
+// Gives the oldest extraction to who asked for it.
+absl::Status GpuRank::Deliver() {
+  Pending pending = std::move(pending_.front());
+  pending_.pop_front();
+  ISTHMUS_RETURN_IF_ERROR(communicator_->Await(*pending.copied));
+  const auto* const words = outgoing_[pending.slot].as<uint32_t>();
+  const uint64_t record_words = RecordWords(memory_.format, pending.place.chunk_count);
+  auto payload = std::make_shared<const std::string>(
+      AssemblePayload(memory_.format.payload, pending.place, std::span(words, record_words),
+                      std::span(words + record_words, PresenceWords(pending.place.chunk_count))));
+  pending.done(std::move(payload));
+  return absl::OkStatus();
+}
+
+absl::Status GpuRank::Finish() {
+  while (!pending_.empty()) ISTHMUS_RETURN_IF_ERROR(Deliver());
+  return absl::OkStatus();
+}
+
+absl::Status GpuRank::Apply(const UpdateHeader& header, const UpdateView& update) {
+  const Extent extent = part(header.bucket);
+  if (extent.empty()) return absl::OkStatus();
+  PartRecords own;
+  if (update.needs_own()) {
+    const auto taken = taken_.find(Key(header.round, header.bucket));
+    if (taken == taken_.end()) {
+      return absl::InternalError(absl::StrCat(
+          "update ", header.sequence.value(), " of round ", header.round.value(), " bucket ",
+          header.bucket.value(), ": this group's own contribution is not remembered"));
+    }
+    own = {.first_chunk = extent.begin / run_.chunk_size,
+           .chunks = extent.size() / run_.chunk_size,
+           .records = taken->second.records.as<uint32_t>(),
+           .presence = {taken->second.presence.as<uint32_t>(), nullptr}};
+  }
+  update_image_.Begin(update, PlaceOf(header.round, header.bucket), own);
+  const size_t image_bytes = (update_image_.size_bytes() + 15) / 16 * 16;
+  const size_t scalar_bytes = header.scalars.size() * sizeof(OptimizerScalars);
+  if (image_copied_ != nullptr) {  // the pinned one may change
+    ISTHMUS_RETURN_IF_ERROR(communicator_->Await(*image_copied_));
+  }
+  const size_t all_bytes = image_bytes + scalar_bytes;
+  ISTHMUS_RETURN_IF_ERROR(image_.Reserve(*device_, *stream_, all_bytes));
+  ISTHMUS_RETURN_IF_ERROR(pinned_image_.Reserve(*device_, *stream_, all_bytes, true));
+  auto* const pinned = pinned_image_.as<std::byte>();
+  auto* const on_device = image_.as<std::byte>();
+  ApplyParams params;
+  update_image_.Write(on_device, {pinned, image_bytes}, &params);
+  for (size_t i = 0; i < header.scalars.size(); ++i) {
+    const OptimizerScalars scalars{.lr = header.scalars[i].lr,
+                                   .decay = header.scalars[i].decay,
+                                   .bias1 = header.bias1,
+                                   .bias2_sqrt = header.bias2_sqrt,
+                                   .first = header.first};
+    std::memcpy(pinned + image_bytes + i * sizeof(scalars), &scalars, sizeof(scalars));
+  }
+  stream_->CopyIn(on_device, pinned, all_bytes);
+  image_copied_ = stream_->Record();
+  params.format = memory_.format;
+  params.merge = merged_.merge;
+  params.sign = merged_.sign;
+  params.optimizer = run_.optimizer;
+  params.scalars = reinterpret_cast<const OptimizerScalars*>(on_device + image_bytes);
+  params.groups = memory_.GroupsOf(header.bucket);
+  params.parameters = memory_.MastersOf(header.bucket);
+  const uint64_t start = memory_.start(header.bucket);
+  const std::vector<DeviceMemory>& state = memory_.optimizer;
+  if (!state.empty()) params.state1 = state[0].as<float>() + start;
+  if (state.size() > 1) params.state2 = state[1].as<float>() + start;
+  kernels_->Apply(*stream_, params);
+  return absl::OkStatus();
+}
+
+void GpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
+  if (credit == Credit::kNone) return;
+  const auto at = taken_.find(Key(round, bucket));
+  if (at == taken_.end()) return;  // an empty part, or forgotten with a snapshot
+  const PayloadPlace place = PlaceOf(round, bucket);
+  if (credit == Credit::kReturn) {
+    kernels_->Return(*stream_, {.format = memory_.format,
+                                .chunks = place.chunk_count,
+                                .momentum = memory_.MomentumOf(bucket),
+                                .alpha = alpha(),
+                                .round = place.round,
+                                .first_chunk = place.first_chunk,
+                                .records = at->second.records.as<uint32_t>(),
+                                .presence = at->second.presence.as<uint32_t>(),
+                                .exact = at->second.exact.as<float>()});
+  }
+  free_[bucket].push_back(std::move(at->second));  // what comes next is behind it on the stream
+  taken_.erase(at);
+}
+
+absl::Status GpuRank::Adopt(JobSession& job) {
+  for (uint32_t b = 0; b < buckets_.count(); ++b) {
+    const BucketIndex bucket(b);
+    ISTHMUS_RETURN_IF_ERROR(transfer_.Adopt(job, part(bucket), memory_.MastersOf(bucket)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GpuRank::ClearGradients(JobSession& job) { return transfer_.ClearGradients(job); }
+
+absl::Status GpuRank::Save(std::span<std::byte> image) {
+  const auto save = [&](const DeviceMemory& vector, uint64_t base) {
+    for (uint32_t b = 0; b < buckets_.count(); ++b) {
+      const Extent extent = part(BucketIndex(b));
+      stream_->CopyOut(image.data() + (base + extent.begin) * sizeof(float),
+                       vector.as<float>() + memory_.starts[b], extent.size() * sizeof(float));
+    }
+  };
+  save(memory_.masters, 0);
+  for (size_t i = 0; i < memory_.optimizer.size(); ++i)
+    save(memory_.optimizer[i], (i + 1) * layout_.length());
+  return Synchronize();
+}
+
+absl::Status GpuRank::Load(std::span<const std::byte> image, bool reset_momentum,
+                           std::span<const Round> applied_rounds) {
+  ISTHMUS_RETURN_IF_ERROR(Finish());
+  const auto load = [&](const DeviceMemory& vector, uint64_t base) {
+    for (uint32_t b = 0; b < buckets_.count(); ++b) {
+      const Extent extent = part(BucketIndex(b));
+      stream_->CopyIn(vector.as<float>() + memory_.starts[b],
+                      image.data() + (base + extent.begin) * sizeof(float),
+                      extent.size() * sizeof(float));
+    }
+  };
+  load(memory_.masters, 0);
+  for (size_t i = 0; i < memory_.optimizer.size(); ++i)
+    load(memory_.optimizer[i], (i + 1) * layout_.length());
+  for (auto entry = taken_.begin(); entry != taken_.end();) {
+    const auto& [round, bucket] = entry->first;
+    if (!reset_momentum && round > applied_rounds[bucket.value()]) {
+      ++entry;
+      continue;
+    }
+    free_[bucket].push_back(std::move(entry->second));
+    entry = taken_.erase(entry);
+  }
+  if (reset_momentum) stream_->Zero(memory_.momentum.data(), memory_.momentum.size_bytes());
+  return Synchronize();
+}
+
+absl::StatusOr<uint64_t> GpuRank::Hash(BucketIndex bucket) {
+  const Extent extent = part(bucket);
+  if (extent.empty()) return 0;
+  stream_->Zero(word_.data(), sizeof(uint64_t));
+  kernels_->Hash(*stream_, {.parameters = memory_.MastersOf(bucket),
+                            .begin = extent.begin,
+                            .blocks_of_64 = extent.size() / kGroupBlock,
+                            .logical = memory_.LogicalOf(bucket),
+                            .sum = word_.as<uint64_t>()});
+  stream_->CopyOut(pinned_word_.data(), word_.data(), sizeof(uint64_t));
+  ISTHMUS_RETURN_IF_ERROR(Synchronize());
+  return *pinned_word_.as<uint64_t>();
+}
+
+absl::Status GpuRank::FlipBit() {
+  if (part(BucketIndex(0)).empty() || part(BucketIndex(0)).begin != 0) return absl::OkStatus();
+  std::vector<float> masters(memory_.masters.size_bytes() / sizeof(float));
+  stream_->CopyOut(masters.data(), memory_.masters.data(), memory_.masters.size_bytes());
+  ISTHMUS_RETURN_IF_ERROR(Synchronize());
+  float* largest = nullptr;
+  for (uint32_t b = 0; b < buckets_.count(); ++b) {
+    const Extent extent = part(BucketIndex(b));
+    for (const Extent& run : LogicalRuns(layout_, extent)) {
+      for (uint64_t i = run.begin; i < run.end; ++i) {
+        float& master = masters[memory_.starts[b] + i - extent.begin];
+        if (largest == nullptr || std::fabs(master) > std::fabs(*largest)) largest = &master;
+      }
+    }
+  }
+  if (largest == nullptr) return absl::OkStatus();
+  *largest = std::bit_cast<float>(std::bit_cast<uint32_t>(*largest) ^ (uint32_t{1} << 22));
+  stream_->CopyIn(memory_.masters.as<float>() + (largest - masters.data()), largest, sizeof(float));
+  return Synchronize();
+}
+
+}  // namespace isthmus

@@ -1,0 +1,97 @@
+#include "worker/step/gpu_rank_memory.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+
+#include "common/base/status_macros.h"
+#include "common/gpu/lane_tiles.h"
+#include "common/gpu/record_format.h"
+#include "common/optimizer/optimizer.h"
+#include "worker/step/rank_state.h"
+
+namespace isthmus {
+namespace {
+
+// What is the same for all ranks of a bucket's part: filled for every kGroupBlock of it.
+void LookUp(const Layout& layout, const Extent& part, std::span<uint8_t> groups,
+            std::span<uint8_t> logical) {
+  for (const Layout::Segment& segment : layout.segments()) {
+    const uint64_t begin = std::max(segment.begin, part.begin);
+    for (uint64_t i = begin; i < std::min(segment.end, part.end); i += kGroupBlock) {
+      groups[(i - part.begin) / kGroupBlock] = static_cast<uint8_t>(segment.parameter_group);
+    }
+  }
+  for (const Extent& run : LogicalRuns(layout, part)) {
+    for (uint64_t i = run.begin; i < run.end; i += kGroupBlock) {
+      logical[(i - part.begin) / kGroupBlock] =
+          static_cast<uint8_t>(std::min(kGroupBlock, run.end - i));
+    }
+  }
+}
+
+absl::Status Allocate(const RunSpec& run, uint64_t length, uint64_t momentum_length,
+                      size_t tables_bytes, Device& device, GpuRankMemory& made) {
+  const size_t bytes = length * sizeof(float);
+  ISTHMUS_ASSIGN_OR_RETURN(made.tables, device.Allocate(tables_bytes));
+  ISTHMUS_ASSIGN_OR_RETURN(made.masters, device.Allocate(bytes));
+  for (int i = 0; i < OptimizerStateVectors(run.optimizer); ++i) {
+    ISTHMUS_ASSIGN_OR_RETURN(made.optimizer.emplace_back(), device.Allocate(bytes));
+  }
+  ISTHMUS_ASSIGN_OR_RETURN(made.momentum, device.Allocate(momentum_length * sizeof(float)));
+  ISTHMUS_ASSIGN_OR_RETURN(made.groups, device.Allocate(length / kGroupBlock));
+  ISTHMUS_ASSIGN_OR_RETURN(made.logical, device.Allocate(length / kGroupBlock));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, const Layout& layout,
+                                                    const Buckets& buckets, uint32_t rank,
+                                                    uint32_t ranks, Device& device,
+                                                    DeviceStream& stream) {
+  const RecordTables tables(ContributionFormat(run));
+  const RecordFormat shape = tables.FormatAt(nullptr);
+  GpuRankMemory made;
+  uint64_t length = 0, momentum_length = 0;
+  std::vector<uint8_t> groups, logical;
+  for (uint32_t b = 0; b < buckets.count(); ++b) {
+    const Extent part = buckets.part(BucketIndex(b), rank, ranks);
+    const uint64_t chunks = part.size() / run.chunk_size;
+    made.starts.push_back(length);
+    made.momentum_starts.push_back(momentum_length);
+    length += part.size();
+    momentum_length += LaneTiledLength(chunks, run.chunk_size);
+    made.longest = std::max(made.longest, part.size());
+    made.longest_records =
+        std::max(made.longest_records, RecordWords(shape, chunks) + PresenceWords(chunks));
+    const size_t before = groups.size();
+    groups.resize(length / kGroupBlock);
+    logical.resize(length / kGroupBlock);
+    LookUp(layout, part, std::span(groups).subspan(before), std::span(logical).subspan(before));
+  }
+  const absl::Status status =
+      Allocate(run, length, momentum_length, tables.size_bytes(), device, made);
+  if (absl::IsResourceExhausted(status)) {
+    const uint64_t vectors = 2 + made.optimizer.size();
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the state of ", layout.length(), " elements needs over ", vectors * length * sizeof(float),
+        " bytes at rank ", rank, ": ", std::string(status.message())));
+  }
+  ISTHMUS_RETURN_IF_ERROR(status);
+
+  made.format = tables.FormatAt(made.tables.data());
+  const std::vector<std::byte> bytes = tables.BytesAt(made.tables.data());
+  stream.CopyIn(made.tables.data(), bytes.data(), bytes.size());
+  stream.CopyIn(made.groups.data(), groups.data(), groups.size());
+  stream.CopyIn(made.logical.data(), logical.data(), logical.size());
+  stream.Zero(made.masters.data(), made.masters.size_bytes());
+  for (const DeviceMemory& vector : made.optimizer) {
+    stream.Zero(vector.data(), vector.size_bytes());
+  }
+  stream.Zero(made.momentum.data(), made.momentum.size_bytes());
+  ISTHMUS_RETURN_IF_ERROR(stream.Synchronize());
+  return made;
+}
+
+}  // namespace isthmus
