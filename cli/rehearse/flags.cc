@@ -25,6 +25,12 @@ void AddDeployment(CLI::App* app, RehearseFlags* flags) {
                   "processor's best); it changes no bit")
       ->type_name("SET,...")
       ->group(group);
+  app->add_option("--devices", flags->devices,
+                  "Where the ranks of a site live: cpu; cuda (one GPU each, from the first); or "
+                  "host-gpu, the GPU's code on the processor, slowly, for tests")
+      ->type_name("DEVICE,...")
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--deadline", flags->deadline,
                   "Commit a bucket without latecomers after this long, such as 60s, or off")
       ->type_name("TIME")
@@ -58,7 +64,7 @@ void AddExchange(CLI::App* app, RehearseFlags* flags) {
       ->capture_default_str()
       ->group(group);
   app->add_option("--k", flags->k,
-                  "Elements sent per chunk (default: 4; random, striding, slicing: 8; full: all)")
+                  "Elements sent per chunk (default: 2; random, striding, slicing: 8; full: all)")
       ->type_name("N")
       ->group(group);
   app->add_option("--values", flags->values,

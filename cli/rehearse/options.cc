@@ -70,8 +70,9 @@ absl::Status ParseSites(const RehearseFlags& flags, RehearseOptions* options) {
   const std::vector<std::string> ranks = absl::StrSplit(flags.ranks, ',');
   const std::vector<std::string> links = absl::StrSplit(flags.link, ',');
   const std::vector<std::string> simd = absl::StrSplit(flags.simd, ',');
+  const std::vector<std::string> devices = absl::StrSplit(flags.devices, ',');
   // Lists say how many sites there are; without any, two.
-  const size_t listed = std::max(ranks.size(), links.size());
+  const size_t listed = std::max({ranks.size(), links.size(), devices.size()});
   size_t sites = listed > 1 ? listed : 2;
   if (!flags.sites.empty()) {
     ISTHMUS_ASSIGN_OR_RETURN(sites, ParseInt<size_t>("--sites", flags.sites, 1, kMaxSites));
@@ -84,6 +85,13 @@ absl::Status ParseSites(const RehearseFlags& flags, RehearseOptions* options) {
   if (links.size() != 1 && links.size() != sites) return Wrong("--link", expected, flags.link);
   if (simd.size() != 1 && simd.size() != sites) return Wrong("--simd", expected, flags.simd);
   options->simd = PerSite(simd, sites);
+  if (devices.size() != 1 && devices.size() != sites) {
+    return Wrong("--devices", expected, flags.devices);
+  }
+  for (const std::string& text : PerSite(devices, sites)) {
+    ISTHMUS_ASSIGN_OR_RETURN(options->devices.emplace_back(),
+                             ParseChoice("--devices", text, {"cpu", "cuda", "host-gpu"}));
+  }
   for (const std::string& text : PerSite(ranks, sites)) {
     ISTHMUS_ASSIGN_OR_RETURN(const int count, ParseInt<int>("--ranks", text, 1, kMaxRanks));
     options->ranks.push_back(count);

@@ -57,6 +57,7 @@ struct RehearseFlags {
   std::string decay = "0.999";
   std::string alpha = "1";
   std::string simd;
+  std::string devices = "cpu";
   std::optional<bool> sign;
   std::string optimizer;
   std::string lr;
@@ -77,6 +78,7 @@ struct RehearseOptions {
   std::vector<int> ranks;         // per site
   std::vector<LinkSpec> links;    // per site
   std::vector<std::string> simd;  // per site: ISTHMUS_SIMD of the worker; empty: its best
+  std::vector<std::string> devices;  // per site: "cpu", "cuda" or "host-gpu"
   uint64_t steps = 0;
   std::string text;
   std::string scheme;

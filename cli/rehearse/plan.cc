@@ -1,7 +1,9 @@
 #include "cli/rehearse/plan.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -92,6 +94,18 @@ Command Plan::Coordinator() const {
           .log_path = LogPath(CoordinatorName())};
 }
 
+namespace {
+
+// What --ranks of isthmus-worker says; on GPUs one each, from the first.
+std::string RanksOf(const std::string& device, int count) {
+  if (device != "cuda") return absl::StrCat(device, ":", count);
+  std::vector<int> indices(static_cast<size_t>(count));
+  std::iota(indices.begin(), indices.end(), 0);
+  return absl::StrCat("cuda:", absl::StrJoin(indices, ","));
+}
+
+}  // namespace
+
 Command Plan::Worker(int site, const std::string& address) const {
   const std::string name = WorkerName(site);
   std::vector<std::string> argv = {absl::StrCat(places_.bin_dir, "/isthmus-worker"),
@@ -102,7 +116,8 @@ Command Plan::Worker(int site, const std::string& address) const {
                                    "--label",
                                    absl::StrCat("site-", site),
                                    "--ranks",
-                                   absl::StrCat("cpu:", ranks(site)),
+                                   RanksOf(options_.devices[static_cast<size_t>(site - 1)],
+                                           ranks(site)),
                                    "--socket",
                                    SocketPath(site)};
   for (const Fault& fault : options_.faults) {

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "common/device/grid.h"
+#include "common/gpu/lane_tiles.h"
 #include "common/kernels/tile_kernels.h"
 
 namespace isthmus {
@@ -18,7 +19,7 @@ template <int N>
 struct ChunkShape {
   static constexpr int kPart = N < 64 ? N : 64;             // elements at a thread
   static constexpr int kParts = N / kPart;                  // threads of a chunk
-  static constexpr int kChunks = N <= 256 ? 32 : 8192 / N;  // of a block
+  static constexpr int kChunks = static_cast<int>(LaneTileChunks(N));  // of a block: a tile
   static constexpr int kThreads = kParts * kChunks;
   static constexpr int kRow = N + 4;           // floats from row to row
   static constexpr int kWords = MaskWords(N);  // of a chunk's bit mask

@@ -37,6 +37,7 @@ TEST(RehearseOptionsTest, DefaultsAreTheDemo) {
   EXPECT_EQ(options.values, "1bit");
   EXPECT_EQ(options.alpha, 1);
   EXPECT_THAT(options.simd, ElementsAre("", ""));
+  EXPECT_THAT(options.devices, ElementsAre("cpu", "cpu"));
   EXPECT_EQ(options.optimizer, "sgd");
   EXPECT_FALSE(options.deadline.has_value());
 }
@@ -80,6 +81,9 @@ TEST(RehearseOptionsTest, DialsOfTheNumericsMayBeSet) {
   EXPECT_THAT(Parse(flags).simd, ElementsAre("scalar", "avx2"));
   flags.simd = "scalar";
   EXPECT_THAT(Parse(flags).simd, ElementsAre("scalar", "scalar"));
+  flags.devices = "cuda,cpu,host-gpu";
+  flags.simd = "";
+  EXPECT_THAT(Parse(flags).devices, ElementsAre("cuda", "cpu", "host-gpu"));
   flags.alpha = "1";
   EXPECT_EQ(Parse(flags).alpha, 1);
 }
@@ -150,6 +154,8 @@ TEST(RehearseOptionsTest, SaysWhichFlagIsWrongWhatIsExpectedAndWhatCame) {
       {"--alpha", [](auto& f) { f.alpha = "1.0000001"; }, "got '1.0000001'"},
       {"--alpha", [](auto& f) { f.alpha = "nan"; }, "got 'nan'"},
       {"--simd", [](auto& f) { f.simd = "a,b,c"; }, "each of 2 sites, got 'a,b,c'"},
+      {"--devices", [](auto& f) { f.devices = "cpu,tpu"; }, "got 'tpu'"},
+      {"--devices", [](auto& f) { f.sites = "2"; f.devices = "cpu,cpu,cuda"; }, "each of 2 sites"},
       {"--optimizer", [](auto& f) { f.optimizer = "lion"; }, "one of sgd, adamw, got 'lion'"},
       {"--lr", [](auto& f) { f.lr = "0"; }, "above 0, got '0'"},
       {"--steps", [](auto& f) { f.steps = "1e3"; }, "got '1e3'"},

@@ -68,6 +68,16 @@ TEST(PlanTest, AWorkerIsToldWhichInstructionsToUse) {
   EXPECT_THAT(plan.Worker(2, "address").environment, ElementsAre(Pair("ISTHMUS_SIMD", "avx2")));
 }
 
+TEST(PlanTest, AWorkerIsToldWhereItsRanksLive) {
+  RehearseFlags flags;
+  flags.devices = "cuda,cpu,host-gpu";
+  flags.ranks = "2,3,1";
+  const Plan plan = Plan::Main(Options(flags), ExamplePlaces());
+  EXPECT_EQ(ValueOf(plan.Worker(1, "address"), "--ranks"), "cuda:0,1");
+  EXPECT_EQ(ValueOf(plan.Worker(2, "address"), "--ranks"), "cpu:3");
+  EXPECT_EQ(ValueOf(plan.Worker(3, "address"), "--ranks"), "host-gpu:1");
+}
+
 TEST(PlanTest, TheCoordinatorIsToldAlpha) {
   RehearseFlags flags;
   flags.scheme = "random";

@@ -266,19 +266,7 @@ absl::StatusOr<uint64_t> CpuRank::Hash(BucketIndex bucket) {
 }
 
 absl::Status CpuRank::FlipBit() {
-  if (part(BucketIndex(0)).empty() || part(BucketIndex(0)).begin != 0) return absl::OkStatus();
-  float* largest = nullptr;
-  for (uint32_t b = 0; b < buckets_.count(); ++b) {
-    const BucketIndex bucket(b);
-    for (const Extent& run : LogicalRuns(layout_, part(bucket))) {
-      for (float& master :
-           PartOf(masters_, bucket).subspan(run.begin - part(bucket).begin, run.size())) {
-        if (largest == nullptr || std::fabs(master) > std::fabs(*largest)) largest = &master;
-      }
-    }
-  }
-  if (largest == nullptr) return absl::OkStatus();
-  *largest = std::bit_cast<float>(std::bit_cast<uint32_t>(*largest) ^ (uint32_t{1} << 22));
+  FlipOf(layout_, masters_);
   return absl::OkStatus();
 }
 

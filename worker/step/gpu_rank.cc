@@ -3,8 +3,6 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstring>
 
 #include "common/base/check.h"
@@ -317,23 +315,12 @@ absl::StatusOr<uint64_t> GpuRank::Hash(BucketIndex bucket) {
 }
 
 absl::Status GpuRank::FlipBit() {
-  if (part(BucketIndex(0)).empty() || part(BucketIndex(0)).begin != 0) return absl::OkStatus();
   std::vector<float> masters(memory_.masters.size_bytes() / sizeof(float));
   stream_->CopyOut(masters.data(), memory_.masters.data(), memory_.masters.size_bytes());
   ISTHMUS_RETURN_IF_ERROR(Synchronize());
-  float* largest = nullptr;
-  for (uint32_t b = 0; b < buckets_.count(); ++b) {
-    const Extent extent = part(BucketIndex(b));
-    for (const Extent& run : LogicalRuns(layout_, extent)) {
-      for (uint64_t i = run.begin; i < run.end; ++i) {
-        float& master = masters[memory_.starts[b] + i - extent.begin];
-        if (largest == nullptr || std::fabs(master) > std::fabs(*largest)) largest = &master;
-      }
-    }
-  }
-  if (largest == nullptr) return absl::OkStatus();
-  *largest = std::bit_cast<float>(std::bit_cast<uint32_t>(*largest) ^ (uint32_t{1} << 22));
-  stream_->CopyIn(memory_.masters.as<float>() + (largest - masters.data()), largest, sizeof(float));
+  const float* const flipped = FlipOf(layout_, masters);
+  if (flipped == nullptr) return absl::OkStatus();
+  stream_->CopyIn(memory_.masters.as<float>() + (flipped - masters.data()), flipped, sizeof(float));
   return Synchronize();
 }
 

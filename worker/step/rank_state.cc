@@ -1,8 +1,27 @@
 #include "worker/step/rank_state.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 
 namespace isthmus {
+
+float* RankState::FlipOf(const Layout& layout, std::span<float> masters) const {
+  if (part(BucketIndex(0)).empty() || part(BucketIndex(0)).begin != 0) return nullptr;
+  float* largest = nullptr;
+  for (uint32_t b = 0; b < buckets_.count(); ++b) {
+    const Extent extent = part(BucketIndex(b));
+    for (const Extent& run : LogicalRuns(layout, extent)) {
+      for (float& master : masters.subspan(run.begin - extent.begin, run.size())) {
+        if (largest == nullptr || std::fabs(master) > std::fabs(*largest)) largest = &master;
+      }
+    }
+    masters = masters.subspan(extent.size());
+  }
+  if (largest == nullptr) return nullptr;
+  *largest = std::bit_cast<float>(std::bit_cast<uint32_t>(*largest) ^ (uint32_t{1} << 22));
+  return largest;
+}
 
 std::vector<Extent> LogicalRuns(const Layout& layout, const Extent& part) {
   const std::vector<uint64_t>& offsets = layout.offsets();

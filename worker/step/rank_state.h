@@ -95,6 +95,9 @@ class RankState {
   virtual absl::Status FlipBit() = 0;
 
  protected:
+  // FlipBit() on masters that lie part by part: what it flips; null if that is not this rank's.
+  float* FlipOf(const Layout& layout, std::span<float> masters) const;
+
   const Buckets& buckets_;
   const uint32_t rank_;
   const uint32_t ranks_;
