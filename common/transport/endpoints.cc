@@ -9,6 +9,9 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/server_builder.h>
 
+#include <atomic>
+#include <mutex>
+
 namespace isthmus {
 namespace {
 
@@ -32,15 +35,16 @@ void KeepCallbackQueue() {
     grpc::ByteBuffer request{&nothing, 1};
     grpc::ByteBuffer reply;
   };
-  static const auto* const kept = [] {
+  static std::once_flag once;
+  std::call_once(once, [] {
     auto* const stub = new grpc::GenericStub(
         grpc::CreateChannel("unix:/dev/null/nowhere", grpc::InsecureChannelCredentials()));
     auto* const call = new Call;
     stub->UnaryCall(&call->context, "/isthmus/None", {}, &call->request, &call->reply,
                     [call](const grpc::Status&) { delete call; });
-    return stub;
-  }();
-  (void)kept;
+    static std::atomic<grpc::GenericStub*> kept;  // for who looks for leaks
+    kept = stub;
+  });
 }
 
 }  // namespace
