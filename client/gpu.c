@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,7 +71,7 @@ static isthmus_code load(isthmus_channel* channel, driver* cu) {
       {"cuGetErrorName", &cu->error_name},
       {"cuDeviceGetCount", &cu->device_count},
       {"cuDeviceGet", &cu->device_get},
-      {"cuDeviceGetUuid", &cu->device_uuid},
+      {"cuDeviceGetUuid_v2", &cu->device_uuid}, /* of a MIG slice, its own */
       {"cuDevicePrimaryCtxRetain", &cu->context_retain},
       {"cuDevicePrimaryCtxRelease_v2", &cu->context_release},
       {"cuCtxPushCurrent_v2", &cu->context_push},
@@ -90,7 +91,10 @@ static isthmus_code load(isthmus_channel* channel, driver* cu) {
                         "memory: device memory needs the CUDA driver: %s", dlerror());
   }
   for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); ++i) {
-    void* const found = dlsym(cu->library, functions[i].name);
+    void* found = dlsym(cu->library, functions[i].name);
+    if (found == NULL && functions[i].function == (void*)&cu->device_uuid) {
+      found = dlsym(cu->library, "cuDeviceGetUuid");
+    }
     if (found == NULL) {
       return isthmus_fail(channel, ISTHMUS_FAILED_PRECONDITION,
                           "memory: the CUDA driver is too old: libcuda.so.1 has no %s",
@@ -150,7 +154,14 @@ static isthmus_code map_handles(isthmus_channel* channel, isthmus_gpu* gpu,
             ? check(channel, cu, cu->open_memory(parts[i].memory, handle, CU_LAZY_PEER_ACCESS),
                     "cuIpcOpenMemHandle")
             : check(channel, cu, cu->open_event(parts[i].event, handle), "cuIpcOpenEventHandle");
-    if (code != ISTHMUS_OK) return code;
+    if (code != ISTHMUS_OK) {
+      char said[256];
+      snprintf(said, sizeof(said), "%.200s", channel->error);
+      return isthmus_fail(channel, ISTHMUS_FAILED_PRECONDITION,
+                          "memory: %s (in containers, job and daemon need one IPC namespace, a shared "
+                          "/dev/shm, and process ids that differ)",
+                          said);
+    }
   }
   return ISTHMUS_OK;
 }

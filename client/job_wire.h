@@ -20,11 +20,11 @@
  *               buffers, or in bytes of `constants` for a constant
  *
  * With device memory there are only the last two; parameters and gradients are memory of the device
- * whose UUID the packet names, found by CUDA IPC handles. Two interprocess events order their use
- * without anybody waiting: the job records gradients_ready on its stream before it sends
- * STEP_BEGIN, the daemon records parameters_ready before it sends ATTACHED or STEP_DONE, and each
- * makes its own stream wait for the other's event after it has received that packet. (Before FILLED
- * the job waits until its copies are done.)
+ * whose UUID the packet names, found by CUDA IPC handles. Two interprocess events tell when they may be
+ * used: the job records gradients_ready on its stream before it sends STEP_BEGIN, and the daemon touches
+ * neither buffer before it is done; the daemon records parameters_ready, and has done all its work, before
+ * it sends ATTACHED or STEP_DONE, and the job makes its stream wait for it. (Before FILLED the job waits
+ * until its copies are done.)
  *
  * Between BUFFERS and FILLED, and from STEP_DONE to STEP_BEGIN, the buffers are the job's; from
  * FILLED to ATTACHED and from STEP_BEGIN to STEP_DONE they are the daemon's.

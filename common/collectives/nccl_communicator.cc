@@ -17,7 +17,7 @@ namespace {
 class Ends {
  public:
   Ends(std::shared_ptr<Nccl> nccl, size_t count, NcclOptions options)
-      : nccl_(std::move(nccl)), options_(std::move(options)), comms_(count) {}
+      : nccl_(std::move(nccl)), options_(std::move(options)), count_(count), comms_(count) {}
   ~Ends() { Abort(absl::CancelledError("the communicator is going away")); }
 
   absl::Status Connect(const Nccl::Id& id, uint32_t size, uint32_t first_rank,
@@ -32,15 +32,13 @@ class Ends {
   // Calls `operation(nccl, comm)` of end `i`, then waits until it is on its stream.
   template <typename F>
   absl::Status Call(size_t i, F operation) {
+    absl::Status status;
     {
       MutexLock lock(&mu_);
       if (comms_[i] == nullptr) return aborted_;
-      const absl::Status status = operation(*nccl_, comms_[i]);
-      if (!status.ok()) {
-        AbortLocked(status);
-        return aborted_;
-      }
+      status = operation(*nccl_, comms_[i]);
     }
+    if (!status.ok()) return AbortedBy(status);
     return Await(i, "begin", options_.clock->Now() + options_.deadline);
   }
 
@@ -57,9 +55,24 @@ class Ends {
     return aborted_;
   }
 
+  // The first reason counts.
   void Abort(const absl::Status& reason) {
+    std::vector<Nccl::Comm*> ending(count_);
+    {
+      MutexLock lock(&mu_);
+      if (aborted_.ok()) aborted_ = absl::AbortedError(reason.message());
+      ending.swap(comms_);
+    }
+    // Without the lock: ending one may take until its devices come to rest, and others are to be
+    // told meanwhile. Nobody is in a call on these any more, since calls are under the lock.
+    for (Nccl::Comm* comm : ending) {
+      if (comm != nullptr) nccl_->Abort(comm);
+    }
+  }
+  absl::Status AbortedBy(const absl::Status& reason) {
+    Abort(reason);
     MutexLock lock(&mu_);
-    AbortLocked(reason);
+    return aborted_;
   }
 
  private:
@@ -78,12 +91,14 @@ class Ends {
   }
 
   absl::StatusOr<bool> Poll(size_t i) {
-    MutexLock lock(&mu_);
-    if (comms_[i] == nullptr) return aborted_;
-    absl::StatusOr<bool> ready = nccl_->Poll(comms_[i]);
-    if (ready.ok()) return ready;
-    AbortLocked(ready.status());
-    return aborted_;
+    absl::StatusOr<bool> ready = false;
+    {
+      MutexLock lock(&mu_);
+      if (comms_[i] == nullptr) return aborted_;
+      ready = nccl_->Poll(comms_[i]);
+    }
+    if (!ready.ok()) return AbortedBy(ready.status());
+    return ready;
   }
 
   absl::Status Await(size_t i, const char* what, absl::Time end) {
@@ -106,13 +121,6 @@ class Ends {
     return true;
   }
 
-  void AbortLocked(const absl::Status& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    if (aborted_.ok()) aborted_ = absl::AbortedError(reason.message());
-    for (Nccl::Comm*& comm : comms_) {
-      if (comm != nullptr) nccl_->Abort(std::exchange(comm, nullptr));
-    }
-  }
-
   void Pause() const {
     if (options_.pause) {
       options_.pause();
@@ -123,6 +131,7 @@ class Ends {
 
   const std::shared_ptr<Nccl> nccl_;
   const NcclOptions options_;
+  const size_t count_;
   Mutex mu_;
   std::vector<Nccl::Comm*> comms_ ABSL_GUARDED_BY(mu_);  // null once aborted
   absl::Status aborted_ ABSL_GUARDED_BY(mu_);

@@ -84,7 +84,7 @@ class NcclLibrary : public Nccl {
 
   absl::StatusOr<Comm*> Begin(const Id& id, uint32_t size, uint32_t rank,
                               DeviceStream& stream) override {
-    UseDevice use(Of(stream).device());
+    UseDevice(Of(stream).device());
     ncclUniqueId unique;
     std::memcpy(unique.internal, id.data(), id.size());
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
@@ -112,34 +112,34 @@ class NcclLibrary : public Nccl {
 
   absl::Status Reduce(Comm* comm, DeviceStream& stream, const float* input, float* output,
                       size_t count, uint32_t root) override {
-    UseDevice use(Of(stream).device());
+    UseDevice(Of(stream).device());
     return Check(nccl_.reduce(input, output, count, ncclFloat32, ncclAvg, static_cast<int>(root),
                               Of(comm), Of(stream).stream()),
                  "ncclReduce", Of(comm));
   }
   absl::Status ReduceScatter(Comm* comm, DeviceStream& stream, const float* input, float* output,
                              size_t count) override {
-    UseDevice use(Of(stream).device());
+    UseDevice(Of(stream).device());
     return Check(nccl_.reduce_scatter(input, output, count, ncclFloat32, ncclAvg, Of(comm),
                                       Of(stream).stream()),
                  "ncclReduceScatter", Of(comm));
   }
   absl::Status Broadcast(Comm* comm, DeviceStream& stream, const void* input, void* output,
                          size_t size_bytes, uint32_t root) override {
-    UseDevice use(Of(stream).device());
+    UseDevice(Of(stream).device());
     return Check(nccl_.broadcast(input, output, size_bytes, ncclUint8, static_cast<int>(root),
                                  Of(comm), Of(stream).stream()),
                  "ncclBroadcast", Of(comm));
   }
   absl::Status AllGather(Comm* comm, DeviceStream& stream, const void* input, void* output,
                          size_t size_bytes) override {
-    UseDevice use(Of(stream).device());
+    UseDevice(Of(stream).device());
     return Check(
         nccl_.all_gather(input, output, size_bytes, ncclUint8, Of(comm), Of(stream).stream()),
         "ncclAllGather", Of(comm));
   }
   absl::Status Max(Comm* comm, DeviceStream& stream, uint32_t* word) override {
-    UseDevice use(Of(stream).device());
+    UseDevice(Of(stream).device());
     return Check(
         nccl_.all_reduce(word, word, 1, ncclUint32, ncclMax, Of(comm), Of(stream).stream()),
         "ncclAllReduce", Of(comm));

@@ -16,7 +16,7 @@ class CudaEvent : public DeviceEvent {
  public:
   CudaEvent(int device, cudaEvent_t event) : device_(device), event_(event) {}
   ~CudaEvent() override {
-    UseDevice use(device_);
+    UseDevice(device_);
     cudaEventDestroy(event_);
   }
   cudaEvent_t event() const { return event_; }
@@ -39,19 +39,18 @@ class CudaSharedEvent : public SharedDeviceEvent {
   CudaSharedEvent(int device, cudaEvent_t event, const DeviceHandle& handle)
       : device_(device), event_(event), handle_(handle) {}
   ~CudaSharedEvent() override {
-    UseDevice use(device_);
+    UseDevice(device_);
     cudaEventDestroy(event_);
   }
   const DeviceHandle& handle() const override { return handle_; }
   void Record(DeviceStream& stream) override {
     auto& cuda = static_cast<CudaStream&>(stream);
-    UseDevice use(cuda.device());
+    UseDevice(cuda.device());
     cuda.Check(cudaEventRecord(event_, cuda.stream()), "cudaEventRecord, shared");
   }
-  void Wait(DeviceStream& stream) override {
-    auto& cuda = static_cast<CudaStream&>(stream);
-    UseDevice use(cuda.device());
-    cuda.Check(cudaStreamWaitEvent(cuda.stream(), event_, 0), "cudaStreamWaitEvent, shared");
+  bool Done() override {
+    UseDevice(device_);
+    return cudaEventQuery(event_) != cudaErrorNotReady;
   }
 
  private:
@@ -71,7 +70,7 @@ class CudaDevice : public Device {
   std::string name() const override { return name_; }
 
   absl::StatusOr<DeviceMemory> Allocate(size_t size_bytes) override {
-    UseDevice use(index_);
+    UseDevice(index_);
     void* data = nullptr;
     const cudaError_t error = cudaMalloc(&data, size_bytes);
     if (error == cudaErrorMemoryAllocation) {
@@ -86,7 +85,7 @@ class CudaDevice : public Device {
   }
 
   absl::StatusOr<DeviceMemory> AllocatePinned(size_t size_bytes) override {
-    UseDevice use(index_);
+    UseDevice(index_);
     void* data = nullptr;
     ISTHMUS_RETURN_IF_ERROR(CudaStatus(cudaHostAlloc(&data, size_bytes, cudaHostAllocDefault),
                                        "cudaHostAlloc", index_, size_bytes));
@@ -103,7 +102,7 @@ class CudaDevice : public Device {
     const size_t whole = (size_bytes + kSharedBytes - 1) / kSharedBytes * kSharedBytes;
     SharedDeviceMemory shared;
     ISTHMUS_ASSIGN_OR_RETURN(shared.memory, Allocate(whole));
-    UseDevice use(index_);
+    UseDevice(index_);
     ISTHMUS_RETURN_IF_ERROR(
         CudaStatus(cudaMemset(shared.memory.data(), 0, whole), "cudaMemset", index_, whole));
     ISTHMUS_RETURN_IF_ERROR(
@@ -116,7 +115,7 @@ class CudaDevice : public Device {
   }
 
   absl::StatusOr<std::unique_ptr<SharedDeviceEvent>> MakeSharedEvent() override {
-    UseDevice use(index_);
+    UseDevice(index_);
     cudaEvent_t event = nullptr;
     ISTHMUS_RETURN_IF_ERROR(
         CudaStatus(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventInterprocess),
@@ -143,7 +142,7 @@ class CudaDevice : public Device {
   }
 
   void Free(const DeviceMemory& memory) override {
-    UseDevice use(index_);
+    UseDevice(index_);
     if (memory.pinned()) {
       cudaFreeHost(memory.data());
     } else {
@@ -168,7 +167,7 @@ absl::Status CudaStatus(cudaError_t error, const char* call, int device, size_t 
 }
 
 absl::StatusOr<std::unique_ptr<CudaStream>> CudaStream::Create(int device) {
-  UseDevice use(device);
+  UseDevice(device);
   cudaStream_t stream = nullptr;
   ISTHMUS_RETURN_IF_ERROR(CudaStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
                                      "cudaStreamCreateWithFlags", device));
@@ -176,7 +175,7 @@ absl::StatusOr<std::unique_ptr<CudaStream>> CudaStream::Create(int device) {
 }
 
 CudaStream::~CudaStream() {
-  UseDevice use(device_);
+  UseDevice(device_);
   cudaStreamSynchronize(stream_);
   cudaStreamDestroy(stream_);
 }
@@ -186,30 +185,30 @@ void CudaStream::Check(cudaError_t error, const char* call, size_t size_bytes) {
 }
 
 void CudaStream::CopyIn(void* device, const void* host, size_t size_bytes) {
-  UseDevice use(device_);
+  UseDevice(device_);
   Check(cudaMemcpyAsync(device, host, size_bytes, cudaMemcpyHostToDevice, stream_),
         "cudaMemcpyAsync to the device", size_bytes);
 }
 
 void CudaStream::CopyOut(void* host, const void* device, size_t size_bytes) {
-  UseDevice use(device_);
+  UseDevice(device_);
   Check(cudaMemcpyAsync(host, device, size_bytes, cudaMemcpyDeviceToHost, stream_),
         "cudaMemcpyAsync to the host", size_bytes);
 }
 
 void CudaStream::Copy(void* to, const void* from, size_t size_bytes) {
-  UseDevice use(device_);
+  UseDevice(device_);
   Check(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToDevice, stream_),
         "cudaMemcpyAsync on the device", size_bytes);
 }
 
 void CudaStream::Zero(void* device, size_t size_bytes) {
-  UseDevice use(device_);
+  UseDevice(device_);
   Check(cudaMemsetAsync(device, 0, size_bytes, stream_), "cudaMemsetAsync", size_bytes);
 }
 
 std::shared_ptr<DeviceEvent> CudaStream::Record() {
-  UseDevice use(device_);
+  UseDevice(device_);
   cudaEvent_t event = nullptr;
   Check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
   Check(cudaEventRecord(event, stream_), "cudaEventRecord");
@@ -217,13 +216,13 @@ std::shared_ptr<DeviceEvent> CudaStream::Record() {
 }
 
 void CudaStream::Wait(const std::shared_ptr<DeviceEvent>& event) {
-  UseDevice use(device_);
+  UseDevice(device_);
   Check(cudaStreamWaitEvent(stream_, static_cast<CudaEvent&>(*event).event(), 0),
         "cudaStreamWaitEvent");
 }
 
 absl::Status CudaStream::Synchronize() {
-  UseDevice use(device_);
+  UseDevice(device_);
   Check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   return status_;
 }

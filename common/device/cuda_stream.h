@@ -16,21 +16,10 @@ namespace isthmus {
 // too little memory, else INTERNAL.
 absl::Status CudaStatus(cudaError_t error, const char* call, int device, size_t size_bytes = 0);
 
-// Makes `device` the calling thread's while it lives: the runtime's calls, launches above all, are
-// about that one.
-class UseDevice {
- public:
-  explicit UseDevice(int device) {
-    cudaGetDevice(&before_);
-    cudaSetDevice(device);
-  }
-  ~UseDevice() { cudaSetDevice(before_); }
-  UseDevice(const UseDevice&) = delete;
-  UseDevice& operator=(const UseDevice&) = delete;
-
- private:
-  int before_ = 0;
-};
+// Makes `device` the calling thread's: the runtime's calls, launches above all, are about that one.
+// It stays so. (Going back would be to device 0 on a thread that had none, and make a context
+// there.)
+inline void UseDevice(int device) { cudaSetDevice(device); }
 
 class CudaStream : public DeviceStream {
  public:

@@ -83,9 +83,8 @@ class SharedDeviceEvent {
   virtual ~SharedDeviceEvent() = default;
   virtual const DeviceHandle& handle() const = 0;
   virtual void Record(DeviceStream& stream) = 0;
-  // What `stream` is given from here on is done after the last Record() of either process that came
-  // before this call; at once if there was none.
-  virtual void Wait(DeviceStream& stream) = 0;
+  // True unless the last Record() of either process has yet to be reached.
+  virtual bool Done() = 0;
 };
 
 // Used by one thread at a time. Calls return at once, but for Synchronize(); host memory is pinned.

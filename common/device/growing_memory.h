@@ -4,8 +4,10 @@
 
 #include <absl/status/status.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <utility>
+#include <vector>
 
 #include "common/base/status_macros.h"
 #include "common/device/device.h"
@@ -14,26 +16,26 @@ namespace isthmus {
 
 class GrowingMemory {
  public:
-  // At least so many bytes from here on; contents are undefined. `stream` is the one that uses it,
-  // and is waited for before memory goes. Errors: RESOURCE_EXHAUSTED; what the stream says.
-  absl::Status Reserve(Device& device, DeviceStream& stream, size_t size_bytes,
-                       bool pinned = false) {
-    if (memory_.size_bytes() >= size_bytes) return absl::OkStatus();
-    if (memory_.size_bytes() > 0) ISTHMUS_RETURN_IF_ERROR(stream.Synchronize());
-    memory_ = DeviceMemory();  // before the new one: both may not fit
-    auto more = pinned ? device.AllocatePinned(size_bytes) : device.Allocate(size_bytes);
-    ISTHMUS_RETURN_IF_ERROR(more.status());
-    memory_ = *std::move(more);
+  // At least so many bytes from here on; contents are undefined. What was there before stays until
+  // the end: work that is queued may use it, and freeing memory may wait for every device's work.
+  // Doubles, so all of it is less than twice the last. Errors: RESOURCE_EXHAUSTED.
+  absl::Status Reserve(Device& device, size_t size_bytes, bool pinned = false) {
+    if (data() != nullptr && blocks_.back().size_bytes() >= size_bytes) return absl::OkStatus();
+    const size_t before = blocks_.empty() ? 0 : blocks_.back().size_bytes();
+    const size_t more = std::max(size_bytes, 2 * before);
+    auto made = pinned ? device.AllocatePinned(more) : device.Allocate(more);
+    ISTHMUS_RETURN_IF_ERROR(made.status());
+    blocks_.push_back(*std::move(made));
     return absl::OkStatus();
   }
-  void* data() const { return memory_.data(); }
+  void* data() const { return blocks_.empty() ? nullptr : blocks_.back().data(); }
   template <typename T>
   T* as() const {
-    return memory_.as<T>();
+    return static_cast<T*>(data());
   }
 
  private:
-  DeviceMemory memory_;
+  std::vector<DeviceMemory> blocks_;  // the last is in use
 };
 
 }  // namespace isthmus

@@ -104,12 +104,9 @@ class HostSharedEvent : public SharedDeviceEvent {
       return absl::OkStatus();
     });
   }
-  void Wait(DeviceStream& stream) override {
-    const uint64_t record = counts().recorded.load(std::memory_order_acquire);
-    static_cast<HostStream&>(stream).Queue([file = file_, record] {
-      AwaitShared(*static_cast<HostSharedCounts*>(file->data()), record);
-      return absl::OkStatus();
-    });
+  bool Done() override {
+    return counts().reached.load(std::memory_order_acquire) >=
+           counts().recorded.load(std::memory_order_acquire);
   }
 
  private:

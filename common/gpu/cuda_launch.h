@@ -20,13 +20,14 @@ struct CudaLauncher {
 
   template <typename Kernel>
   void operator()(const Kernel& kernel, const GridShape& shape) const {
-    UseDevice use(stream.device());
+    UseDevice(stream.device());
     if (shape.shared_bytes > 48 << 10) {  // more has to be asked for
       stream.Check(
           cudaFuncSetAttribute(RunOnDevice<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(shape.shared_bytes)),
           "cudaFuncSetAttribute", shape.shared_bytes);
     }
+    cudaGetLastError();  // of another call that failed, and was told: not this launch's
     RunOnDevice<<<shape.blocks, shape.threads, shape.shared_bytes, stream.stream()>>>(kernel);
     stream.Check(cudaGetLastError(), name);
   }

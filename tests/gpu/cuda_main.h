@@ -4,6 +4,7 @@
 
 #include <absl/status/status.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <cstdio>
 #include <string>
@@ -21,6 +22,7 @@ inline int SkipCudaTest(const absl::Status& reason) {
 // `also`: what else has to be there; null: nothing.
 inline int RunCudaTests(int argc, char** argv, absl::Status (*also)() = nullptr) {
   testing::InitGoogleTest(&argc, argv);
+  ::setenv("CUDA_MODULE_LOADING", "EAGER", 0);  // as rank_choice.cc
   const auto device = OpenCudaDevice(0);
   if (!device.ok()) return SkipCudaTest(device.status());
   if (also != nullptr) {

@@ -1,6 +1,6 @@
-// A site on a GPU and a site of CPUs train one model over real gRPC and hold the same bits: with jobs
-// in the host's memory, and with jobs that have their buffers on the GPU (cuda_job.cu), which attach by
-// CUDA IPC from processes of their own.
+// A site on a GPU and a site of CPUs train one model over real gRPC and hold the same bits: with
+// jobs in the host's memory, and with jobs that have their buffers on the GPU (cuda_job.cu), which
+// attach by CUDA IPC from processes of their own.
 #include <gmock/gmock.h>
 #include <signal.h>
 #include <unistd.h>
@@ -89,7 +89,8 @@ TEST(CudaSiteTest, OneBitAdamWAndBfloat16Jobs) {
   ExpectEqualEnds({&cpu_job.Await()}, coordinator.ExpectEqualHashes(2));
 }
 
-// Two sites of the same GPU, each with a job in its memory; equal states, and jobs that see the same.
+// Two sites of the same GPU, each with a job in its memory; equal states, and jobs that see the
+// same.
 void JobsOnTheGpu(const std::vector<std::string>& flags) {
   TestCoordinator coordinator(SmallRun(2, 60));
   WorkerProcess one(coordinator.address(), 1, "cuda:0");
@@ -109,8 +110,8 @@ TEST(CudaSiteTest, JobsWithTheirBuffersOnTheGpu) { JobsOnTheGpu({}); }
 TEST(CudaSiteTest, JobsThatAreSlowOnTheGpu) { JobsOnTheGpu({"--delay-us", "5000"}); }
 TEST(CudaSiteTest, JobsInBfloat16OnTheGpu) { JobsOnTheGpu({"--bf16"}); }
 
-// The order of streams is all that keeps gradients and parameters apart: however long the job takes, it
-// trains the same.
+// The order of streams is all that keeps gradients and parameters apart: however long the job
+// takes, it trains the same.
 TEST(CudaSiteTest, TheJobsPaceChangesNothing) {
   std::string seen[2];
   for (int i = 0; i < 2; ++i) {
@@ -124,7 +125,7 @@ TEST(CudaSiteTest, TheJobsPaceChangesNothing) {
 }
 
 TEST(CudaSiteTest, AJobIsKilledAndAnotherGoesOn) {
-  TestCoordinator coordinator(SmallRun(1, 2000));
+  TestCoordinator coordinator(SmallRun(1, 500));
   WorkerProcess worker(coordinator.address(), 1, "cuda:0");
   {
     Program job(JobAt(worker, {"--delay-us", "2000"}));
@@ -133,7 +134,7 @@ TEST(CudaSiteTest, AJobIsKilledAndAnotherGoesOn) {
     job.Await();
   }
   Program next(JobAt(worker, {"--delay-us", "0"}));
-  EXPECT_THAT(next.ReadLine(), HasSubstr("rounds 2000"));
+  EXPECT_THAT(next.ReadLine(), HasSubstr("rounds 500"));
   EXPECT_EQ(next.Await(), 0);
 }
 

@@ -1,6 +1,6 @@
-// NCCL between two processes that share one GPU: each says that it is another host (NCCL_HOSTID), so
-// that they meet over the loopback interface, as daemons of two machines of one site would. The test
-// is the parent; `nccl_pair_test --rank R --id HEX --do WHAT` is one of the two.
+// NCCL between two processes that share one GPU: each says that it is another host (NCCL_HOSTID),
+// so that they meet over the loopback interface, as daemons of two machines of one site would. The
+// test is the parent; `nccl_pair_test --rank R --id HEX --do WHAT` is one of the two.
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -19,6 +19,7 @@ extern char** environ;
 namespace isthmus {
 namespace {
 
+constexpr int kPipeEnds[2] = {30, 31};  // of a pipe between the two, as they inherit it
 constexpr absl::Duration kDeadline = absl::Seconds(20);
 
 std::string ToHex(const Nccl::Id& id) {
@@ -62,8 +63,9 @@ absl::Status ReduceAndGather(Side& side, const std::vector<uint64_t>& cuts) {
   if (status.ok()) {
     status = side.ranks->AllGather(*side.stream, part.data(), cuts, sizeof(float), output.data());
   }
+  if (status.ok()) status = side.ranks->Synchronize(*side.stream);  // watched; the copy is not
   side.stream->CopyOut(values.data(), output.data(), length * sizeof(float));
-  if (status.ok()) status = side.ranks->Synchronize(*side.stream);
+  if (status.ok()) status = side.stream->Synchronize();
   for (uint64_t i = 0; status.ok() && i < length; ++i) {
     if (values[i] != static_cast<float>(i) + 0.5f) status = absl::DataLossError("a wrong mean");
   }
@@ -74,8 +76,8 @@ absl::Status ReduceAndGather(Side& side, const std::vector<uint64_t>& cuts) {
 int BeOneOfTwo(uint32_t rank, const Nccl::Id& id, const std::string& what) {
   Side side;
   Device* const device = side.device.get();
-  auto made = MakeNcclCommunicators(OpenNccl().value(), id, 2, rank, {&device, 1},
-                                    {.deadline = kDeadline});
+  auto made =
+      MakeNcclCommunicators(OpenNccl().value(), id, 2, rank, {&device, 1}, {.deadline = kDeadline});
   if (!made.ok()) {
     std::printf("rank %u: %s\n", rank, made.status().ToString().c_str());
     return 1;
@@ -86,7 +88,12 @@ int BeOneOfTwo(uint32_t rank, const Nccl::Id& id, const std::string& what) {
     if (status.ok()) status = ReduceAndGather(side, cuts);
   }
   if (status.ok() && what == "leave") {
-    if (rank == 1) ::raise(SIGKILL);
+    char done = 1;
+    if (rank == 1) {  // once the other has all it needs
+      ISTHMUS_CHECK(::read(kPipeEnds[0], &done, 1) == 1);
+      ::raise(SIGKILL);
+    }
+    ISTHMUS_CHECK(::write(kPipeEnds[1], &done, 1) == 1);
     status = side.ranks->Barrier();  // nobody comes
     std::printf("rank 0: %s\n", status.ToString().c_str());
     return status.code() == absl::StatusCode::kAborted ? 0 : 1;
@@ -102,8 +109,8 @@ pid_t Start(uint32_t rank, const std::string& id, const char* what) {
   ::setenv("NCCL_SOCKET_IFNAME", "lo", 1);
   ::setenv("NCCL_IB_DISABLE", "1", 1);
   const std::string rank_text = std::to_string(rank);
-  const char* argv[] = {"nccl_pair_test", "--rank", rank_text.c_str(), "--id", id.c_str(),
-                        "--do",           what,     nullptr};
+  const char* argv[] = {
+      "nccl_pair_test", "--rank", rank_text.c_str(), "--id", id.c_str(), "--do", what, nullptr};
   pid_t pid = -1;
   ISTHMUS_CHECK(::posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr,
                               const_cast<char* const*>(argv), environ) == 0);
@@ -113,7 +120,14 @@ pid_t Start(uint32_t rank, const std::string& id, const char* what) {
 // Exit codes, or -signal, of both.
 std::pair<int, int> RunPair(const char* what) {
   const std::string id = ToHex(OpenNccl().value()->MakeId().value());
+  int ends[2];
+  ISTHMUS_CHECK(::pipe(ends) == 0);
+  for (int i = 0; i < 2; ++i) {
+    ISTHMUS_CHECK(::dup2(ends[i], kPipeEnds[i]) == kPipeEnds[i]);
+    ::close(ends[i]);
+  }
   const pid_t pids[] = {Start(0, id, what), Start(1, id, what)};
+  for (const int end : kPipeEnds) ::close(end);
   int codes[2];
   for (int i = 0; i < 2; ++i) {
     int status = 0;

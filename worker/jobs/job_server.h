@@ -46,13 +46,16 @@ class JobSession : public std::enable_shared_from_this<JobSession> {
   virtual const Layout& layout() const = 0;
   virtual uint32_t ranks() const = 0;
   virtual JobMemory memory() const = 0;
+  // The job has gone, or is being sent away: what it had queued on a device may never be done.
+  // Thread-safe.
+  virtual bool gone() const = 0;
   // [layout().length()] each, of the type of the layout's tensors; kDevice: of the rank's device.
   virtual Elements parameters(uint32_t rank) = 0;
   virtual Elements gradients(uint32_t rank) = 0;
   // [layout().constants_bytes()].
   virtual std::span<std::byte> constants(uint32_t rank) = 0;
-  // kDevice only. The job records the first where its gradients are whole, who has the session the
-  // second where parameters are new and gradients no longer needed.
+  // kDevice only. The job records the first behind the work that made its gradients, who has the
+  // session the second where parameters are new and gradients no longer needed.
   virtual SharedDeviceEvent& gradients_ready(uint32_t rank) = 0;
   virtual SharedDeviceEvent& parameters_ready(uint32_t rank) = 0;
 };

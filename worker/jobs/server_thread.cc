@@ -184,6 +184,7 @@ void ServerThread::PerformAll(Actions actions) {
 }
 
 void ServerThread::HangUpOnAll() {
+  if (gone_ != nullptr) *gone_ = true;
   const isthmus_wire_error error =
       MakeErrorPacket(absl::UnavailableError("the daemon is shutting down"));
   for (const auto& [id, connection] : connections_) {
@@ -243,7 +244,8 @@ ServerThread::Actions ServerThread::Perform(ReportAttached&& action) {
     buffers.push_back(*std::move(rank));
     rank.reset();
   }
-  events_.OnAttached(MakeJobSession(action.session_id, core_.layout(), std::move(buffers)));
+  gone_ = std::make_shared<std::atomic<bool>>(false);
+  events_.OnAttached(MakeJobSession(action.session_id, core_.layout(), std::move(buffers), gone_));
   return {};
 }
 
@@ -253,6 +255,7 @@ ServerThread::Actions ServerThread::Perform(ReportStep&& action) {
 }
 
 ServerThread::Actions ServerThread::Perform(ReportLost&& action) {
+  *gone_ = true;  // first: who hears of it may wait for what the job has queued
   events_.OnLost(action.session_id, action.reason);
   return {};
 }

@@ -6,6 +6,7 @@
 #include <absl/status/statusor.h>
 #include <poll.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -94,6 +95,7 @@ class ServerThread final : public JobServer {
   std::map<JobConnectionId, Connection> connections_;
   JobConnectionId next_id_{1};
   std::vector<std::optional<RankBuffers>> forming_;  // by rank
+  std::shared_ptr<std::atomic<bool>> gone_;          // of the whole session, if there is one
   bool accept_paused_ = false;
   alignas(8) std::byte packet_[ISTHMUS_WIRE_MAX_PACKET];
 

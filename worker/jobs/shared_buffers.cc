@@ -56,14 +56,16 @@ absl::StatusOr<UniqueFd> CreateOffsets(std::span<const uint64_t> offsets) {
 
 class JobSessionImpl : public JobSession {
  public:
-  JobSessionImpl(uint64_t id, Layout layout, std::vector<RankBuffers> buffers)
-      : id_(id), layout_(std::move(layout)), buffers_(std::move(buffers)) {}
+  JobSessionImpl(uint64_t id, Layout layout, std::vector<RankBuffers> buffers,
+                 std::shared_ptr<const std::atomic<bool>> gone)
+      : id_(id), layout_(std::move(layout)), buffers_(std::move(buffers)), gone_(std::move(gone)) {}
   uint64_t id() const override { return id_; }
   const Layout& layout() const override { return layout_; }
   uint32_t ranks() const override { return static_cast<uint32_t>(buffers_.size()); }
   JobMemory memory() const override {
     return buffers_[0].on_device ? JobMemory::kDevice : JobMemory::kHost;
   }
+  bool gone() const override { return *gone_; }
   Elements parameters(uint32_t rank) override {
     RankBuffers& at = At(rank);
     return Flat(at.on_device ? at.on_device->parameters.memory.data()
@@ -90,6 +92,7 @@ class JobSessionImpl : public JobSession {
   const uint64_t id_;
   const Layout layout_;
   std::vector<RankBuffers> buffers_;
+  const std::shared_ptr<const std::atomic<bool>> gone_;
 };
 
 }  // namespace
@@ -157,8 +160,10 @@ void RankBuffers::CloseFds() {
 }
 
 std::shared_ptr<JobSession> MakeJobSession(uint64_t id, Layout layout,
-                                           std::vector<RankBuffers> buffers) {
-  return std::make_shared<JobSessionImpl>(id, std::move(layout), std::move(buffers));
+                                           std::vector<RankBuffers> buffers,
+                                           std::shared_ptr<const std::atomic<bool>> gone) {
+  return std::make_shared<JobSessionImpl>(id, std::move(layout), std::move(buffers),
+                                          std::move(gone));
 }
 
 }  // namespace isthmus

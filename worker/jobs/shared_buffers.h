@@ -5,6 +5,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -76,9 +77,10 @@ struct RankBuffers {
   std::optional<DeviceBuffers> on_device;
 };
 
-// `buffers` by rank.
+// `buffers` by rank. gone() is what `gone` says.
 std::shared_ptr<JobSession> MakeJobSession(uint64_t id, Layout layout,
-                                           std::vector<RankBuffers> buffers);
+                                           std::vector<RankBuffers> buffers,
+                                           std::shared_ptr<const std::atomic<bool>> gone);
 
 }  // namespace isthmus
 

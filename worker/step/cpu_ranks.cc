@@ -43,6 +43,7 @@ class CpuRank : public RankState {
   absl::Status Accumulate(BucketIndex bucket, float lr) override;
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
   absl::Status Finish() override { return absl::OkStatus(); }
+  absl::Status Complete() override { return absl::OkStatus(); }
   absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override;
   void Settle(Round round, BucketIndex bucket, Credit credit) override;
   absl::Status Adopt(JobSession& job) override;

@@ -1,6 +1,8 @@
 #include "worker/step/gpu_job_transfer.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "common/base/status_macros.h"
@@ -13,30 +15,33 @@ absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
   const Elements gradients = job.gradients(rank()).subspan(bucket.begin, bucket.size());
   const bool on_device = job.memory() == JobMemory::kDevice;
   const bool floats = gradients.type() == DType::kFloat32;
+  bool whole = true;
   if (on_device) {
     ISTHMUS_RETURN_IF_ERROR(Hold(job));
-    job.gradients_ready(rank()).Wait(loading_);
-    if (floats && alone()) return Mean{static_cast<const float*>(gradients.data()), nullptr};
+    whole = AwaitJob(job);
+    if (floats && alone()) {
+      return Mean{whole, static_cast<const float*>(gradients.data()), nullptr};
+    }
   }
   slot_ = 1 - slot_;
   Slot& slot = slots_[slot_];
   if (slot.used != nullptr) loading_.Wait(slot.used);
   const size_t wide_bytes = bucket.size() * sizeof(float);
   const uint64_t part = parts[rank() + 1] - parts[rank()];
-  ISTHMUS_RETURN_IF_ERROR(slot.memory.Reserve(device_, loading_, part * sizeof(float)));
+  ISTHMUS_RETURN_IF_ERROR(slot.memory.Reserve(device_, part * sizeof(float)));
 
   const void* at = gradients.data();
   if (!on_device) {
     const bool there = floats && alone();
     if (!there) {
-      ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, loading_, gradients.size_bytes()));
+      ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, gradients.size_bytes()));
     }
     void* const to = there ? slot.memory.data() : incoming_.data();
     loading_.CopyIn(to, gradients.data(), gradients.size_bytes());
     at = to;
   }
   if (!floats) {
-    if (!alone()) ISTHMUS_RETURN_IF_ERROR(wide_.Reserve(device_, loading_, wide_bytes));
+    if (!alone()) ISTHMUS_RETURN_IF_ERROR(wide_.Reserve(device_, wide_bytes));
     auto* const to = alone() ? slot.memory.as<float>() : wide_.as<float>();
     kernels_.Widen(
         loading_, {.from = static_cast<const uint16_t*>(at), .fours = bucket.size() / 4, .to = to});
@@ -46,7 +51,7 @@ absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
     ISTHMUS_RETURN_IF_ERROR(communicator_.ReduceScatterMean(loading_, static_cast<const float*>(at),
                                                             parts, slot.memory.as<float>()));
   }
-  return Mean{slot.memory.as<float>(), &slot.used};
+  return Mean{whole, slot.memory.as<float>(), &slot.used};
 }
 
 absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const Extent& bucket,
@@ -57,18 +62,18 @@ absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const
   const uint64_t part = parts[rank() + 1] - parts[rank()];
   if (on_device) {
     ISTHMUS_RETURN_IF_ERROR(Hold(job));
-    job.gradients_ready(rank()).Wait(stream_);  // until then the job may read its parameters
+    AwaitJob(job);  // until then it may read its parameters
   }
 
   // Where the whole is made: in place, or on its way to the host.
   void* whole = parameters.data();
   if (!on_device) {
-    ISTHMUS_RETURN_IF_ERROR(outgoing_.Reserve(device_, stream_, parameters.size_bytes()));
+    ISTHMUS_RETURN_IF_ERROR(outgoing_.Reserve(device_, parameters.size_bytes()));
     whole = outgoing_.data();
   }
   const void* mine = masters;
   if (parameters.type() == DType::kBFloat16) {
-    if (!alone()) ISTHMUS_RETURN_IF_ERROR(narrow_.Reserve(device_, stream_, part * element_bytes));
+    if (!alone()) ISTHMUS_RETURN_IF_ERROR(narrow_.Reserve(device_, part * element_bytes));
     auto* const to = static_cast<uint16_t*>(alone() ? whole : narrow_.data());
     if (part > 0) kernels_.Narrow(stream_, {.from = masters, .fours = part / 4, .to = to});
     mine = to;
@@ -84,6 +89,8 @@ absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const
     job.parameters_ready(rank()).Record(stream_);
     return absl::OkStatus();
   }
+  // (A copy to memory that is not pinned blocks, unwatched: only once the collective is over.)
+  ISTHMUS_RETURN_IF_ERROR(communicator_.Synchronize(stream_));
   stream_.CopyOut(parameters.data(), whole, parameters.size_bytes());
   return communicator_.Synchronize(stream_);
 }
@@ -94,7 +101,7 @@ absl::Status GpuJobTransfer::Adopt(JobSession& job, const Extent& extent, float*
   const bool on_device = job.memory() == JobMemory::kDevice;
   void* to = masters;
   if (from.type() == DType::kBFloat16) {
-    ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, stream_, from.size_bytes()));
+    ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, from.size_bytes()));
     to = incoming_.data();
   }
   if (on_device) {
@@ -117,7 +124,7 @@ absl::Status GpuJobTransfer::ClearGradients(JobSession& job) {
     return absl::OkStatus();
   }
   ISTHMUS_RETURN_IF_ERROR(Hold(job));
-  job.gradients_ready(rank()).Wait(stream_);
+  AwaitJob(job);
   stream_.Zero(gradients.data(), gradients.size_bytes());
   job.parameters_ready(rank()).Record(stream_);
   return absl::OkStatus();
@@ -128,6 +135,14 @@ absl::Status GpuJobTransfer::Release() {
   const absl::Status status = communicator_.Synchronize(stream_);
   held_ = nullptr;
   return status;
+}
+
+bool GpuJobTransfer::AwaitJob(JobSession& job) const {
+  SharedDeviceEvent& handed_over = job.gradients_ready(rank());
+  while (!handed_over.Done() && !job.gone()) {
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+  return !job.gone();
 }
 
 absl::Status GpuJobTransfer::Hold(JobSession& job) {

@@ -36,7 +36,10 @@ class GpuJobTransfer {
   // `loading`. It will be in the memory of the return value, which is the job's own where nothing
   // has to be done, else one of two in turn: until the call after next, and `used` if the caller
   // has recorded that.
+  // Blocks until the job's own work on them is done; the job may go first, and then they are not
+  // whole.
   struct Mean {
+    bool whole = true;
     const float* data = nullptr;
     std::shared_ptr<DeviceEvent>* used = nullptr;
   };
@@ -67,6 +70,9 @@ class GpuJobTransfer {
   bool alone() const { return communicator_.size() == 1; }
   // Device memory of the job that queued work needs: kept until Release(), or another job comes.
   absl::Status Hold(JobSession& job);
+  // Waits for what the job had queued when it handed over, unless it is gone; true if it was done.
+  // Not left to a stream: the work of a process that has died may never be.
+  bool AwaitJob(JobSession& job) const;
 
   Device& device_;
   const GpuKernels& kernels_;

@@ -27,8 +27,15 @@ absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, con
     ISTHMUS_ASSIGN_OR_RETURN(outgoing,
                              device.AllocatePinned(made.memory.longest_records * sizeof(uint32_t)));
   }
-  return std::unique_ptr<GpuRank>(
+  std::unique_ptr<GpuRank> rank(
       new GpuRank(run, layout, buckets, place, communicator, std::move(made)));
+  // What every round takes, now: allocating may wait for every device's work.
+  for (uint32_t b = 0; b < buckets.count(); ++b) {
+    const BucketIndex bucket(b);
+    if (rank->part(bucket).empty()) continue;
+    ISTHMUS_ASSIGN_OR_RETURN(rank->free_[bucket].emplace_back(), rank->MakeRoom(bucket));
+  }
+  return rank;
 }
 
 GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
@@ -59,7 +66,8 @@ std::vector<uint64_t> GpuRank::PartsOf(BucketIndex bucket) const {
 absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket) {
   ISTHMUS_ASSIGN_OR_RETURN(gradient_,
                            transfer_.ReduceMean(job, buckets_.bucket(bucket), PartsOf(bucket)));
-  loading_->Zero(word_.data(), sizeof(uint64_t));
+  *pinned_word_.as<uint64_t>() = gradient_.whole ? 0 : 1;
+  loading_->CopyIn(word_.data(), pinned_word_.data(), sizeof(uint64_t));
   if (!part(bucket).empty()) {
     kernels_->FindUnusable(*loading_, {.gradient = gradient_.data,
                                        .fours = part(bucket).size() / 4,
@@ -110,6 +118,10 @@ absl::StatusOr<GpuRank::Taken> GpuRank::TakeRoom(BucketIndex bucket) {
     free.pop_back();
     return taken;
   }
+  return MakeRoom(bucket);
+}
+
+absl::StatusOr<GpuRank::Taken> GpuRank::MakeRoom(BucketIndex bucket) {
   const uint64_t chunks = part(bucket).size() / run_.chunk_size;
   Taken taken;
   ISTHMUS_ASSIGN_OR_RETURN(
@@ -198,8 +210,8 @@ absl::Status GpuRank::Apply(const UpdateHeader& header, const UpdateView& update
     ISTHMUS_RETURN_IF_ERROR(communicator_->Await(*image_copied_));
   }
   const size_t all_bytes = image_bytes + scalar_bytes;
-  ISTHMUS_RETURN_IF_ERROR(image_.Reserve(*device_, *stream_, all_bytes));
-  ISTHMUS_RETURN_IF_ERROR(pinned_image_.Reserve(*device_, *stream_, all_bytes, true));
+  ISTHMUS_RETURN_IF_ERROR(image_.Reserve(*device_, all_bytes));
+  ISTHMUS_RETURN_IF_ERROR(pinned_image_.Reserve(*device_, all_bytes, true));
   auto* const pinned = pinned_image_.as<std::byte>();
   auto* const on_device = image_.as<std::byte>();
   ApplyParams params;
@@ -260,6 +272,7 @@ absl::Status GpuRank::Adopt(JobSession& job) {
 absl::Status GpuRank::ClearGradients(JobSession& job) { return transfer_.ClearGradients(job); }
 
 absl::Status GpuRank::Save(std::span<std::byte> image) {
+  ISTHMUS_RETURN_IF_ERROR(Synchronize());  // copies to memory that is not pinned block, unwatched
   const auto save = [&](const DeviceMemory& vector, uint64_t base) {
     for (uint32_t b = 0; b < buckets_.count(); ++b) {
       const Extent extent = part(BucketIndex(b));
@@ -315,6 +328,7 @@ absl::StatusOr<uint64_t> GpuRank::Hash(BucketIndex bucket) {
 }
 
 absl::Status GpuRank::FlipBit() {
+  ISTHMUS_RETURN_IF_ERROR(Synchronize());
   std::vector<float> masters(memory_.masters.size_bytes() / sizeof(float));
   stream_->CopyOut(masters.data(), memory_.masters.data(), memory_.masters.size_bytes());
   ISTHMUS_RETURN_IF_ERROR(Synchronize());

@@ -33,6 +33,7 @@ class GpuRank : public RankState {
   absl::Status Accumulate(BucketIndex bucket, float lr) override;
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
   absl::Status Finish() override;
+  absl::Status Complete() override { return Synchronize(); }
   absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override;
   void Settle(Round round, BucketIndex bucket, Credit credit) override;
   absl::Status Adopt(JobSession& job) override;
@@ -83,6 +84,7 @@ class GpuRank : public RankState {
   float decay() const { return keeps_momentum() ? run_.decay : 1.0f; }
   ExtractParams ParamsFor(BucketIndex bucket, float lr) const;
   absl::StatusOr<Taken> TakeRoom(BucketIndex bucket);
+  absl::StatusOr<Taken> MakeRoom(BucketIndex bucket);
   absl::Status Deliver();
   // The gradient may be written again after what is queued by now.
   void GradientUsed();

@@ -70,6 +70,9 @@ class Pipeline::Impl {
   absl::Status Install(uint32_t rank, const std::string& image, bool reset_momentum,
                        std::span<const Round> applied_rounds);
   RankState& rank_state(uint32_t rank) const { return *state().ranks[rank]; }
+  absl::Status CompleteRank(uint32_t rank) {
+    return state_ == nullptr ? absl::OkStatus() : rank_state(rank).Complete();
+  }
   absl::Status ReleaseJob(uint32_t rank) {
     return state_ == nullptr ? absl::OkStatus() : rank_state(rank).ReleaseJob();
   }
@@ -307,6 +310,7 @@ void Pipeline::Then(std::function<void()> done) {
   const auto countdown = std::make_shared<Countdown>(impl_->ranks());
   impl_->threads().Queue([impl = impl_.get(), countdown, done = std::move(done)](uint32_t rank) {
     ISTHMUS_RETURN_IF_ERROR(impl->FinishRank(rank));
+    ISTHMUS_RETURN_IF_ERROR(impl->CompleteRank(rank));
     if (countdown->Last()) done();
     return absl::OkStatus();
   });

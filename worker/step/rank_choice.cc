@@ -3,6 +3,7 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
+#include <stdlib.h>
 
 #include <map>
 #include <memory>
@@ -19,6 +20,8 @@ namespace isthmus {
 namespace {
 
 absl::StatusOr<std::vector<GpuRankPlace>> OpenGpus(std::vector<int> devices) {
+  // Kernels are loaded now: loading one later may wait for every device's work, a collective's too.
+  ::setenv("CUDA_MODULE_LOADING", "EAGER", 0);
   ISTHMUS_ASSIGN_OR_RETURN(const int count, CountCudaDevices());
   for (int i = 0; devices.empty() && i < count; ++i) devices.push_back(i);
   const std::shared_ptr<const GpuKernels> kernels = MakeCudaGpuKernels();

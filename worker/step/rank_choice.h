@@ -35,7 +35,8 @@ absl::StatusOr<RankChoice> ParseRankChoice(const std::string& text);
 ConnectGpus ChooseConnection(const RankChoice& choice, size_t ranks, std::string* how);
 
 // Where GPU ranks live, by rank; none for kCpu. Errors: FAILED_PRECONDITION without a driver or
-// without CUDA in this build; NOT_FOUND for a GPU that there is not.
+// without CUDA in this build; NOT_FOUND for a GPU that there is not. Before other threads start: it
+// sets an environment variable of CUDA's.
 absl::StatusOr<std::vector<GpuRankPlace>> OpenGpuPlaces(const RankChoice& choice);
 
 }  // namespace isthmus

@@ -64,6 +64,8 @@ class RankState {
   using Extracted = std::function<void(std::shared_ptr<const std::string> payload)>;
   virtual absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) = 0;
   virtual absl::Status Finish() = 0;
+  // Blocks until all that is under way has been done.
+  virtual absl::Status Complete() = 0;
 
   // Applies the part of `update`'s direction to masters and optimizer state. `header.scalars` has
   // an entry for each parameter group of the layout. Errors: INTERNAL if the update needs this

@@ -21,6 +21,8 @@ namespace isthmus {
 struct Nccl::Comm {
   Nccl::Id id;
   std::shared_ptr<Communicator> ranks;  // what is queued may outlive the Comm
+  std::shared_ptr<DeviceEvent>
+      last;  // collectives of a comm come one after the other on any stream
 };
 
 // Thread-safe.
@@ -44,7 +46,7 @@ class FakeNccl : public Nccl {
     }
     ++meeting.begun;
     ++comms_;
-    return new Comm{id, meeting.ranks[rank]};
+    return new Comm{id, meeting.ranks[rank], nullptr};
   }
 
   absl::StatusOr<bool> Poll(Comm* comm) override {
@@ -130,10 +132,12 @@ class FakeNccl : public Nccl {
 
   template <typename F>
   absl::Status Queue(Comm* comm, DeviceStream& stream, F operation) {
+    if (comm->last != nullptr) stream.Wait(comm->last);
     static_cast<HostStream&>(stream).Queue([ranks = comm->ranks, operation] {
       (void)operation(*ranks);  // after an abort a GPU's stream goes on, too
       return absl::OkStatus();
     });
+    comm->last = stream.Record();
     return absl::OkStatus();
   }
 

@@ -41,6 +41,7 @@ class FakeJob : public JobSession {
   const Layout& layout() const override { return layout_; }
   uint32_t ranks() const override { return static_cast<uint32_t>(parameters_.size()); }
   JobMemory memory() const override { return JobMemory::kHost; }
+  bool gone() const override { return false; }
   Elements parameters(uint32_t rank) override { return std::span(parameters_[rank]); }
   Elements gradients(uint32_t rank) override { return std::span(gradients_[rank]); }
   std::span<std::byte> constants(uint32_t rank) override { return constants_[rank]; }

@@ -1,0 +1,181 @@
+// Jobs whose buffers are on the ranks' devices: what they train, and what becomes of their
+// unfinished work when they die.
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "common/collectives/element_copies.h"
+#include "common/device/host_device.h"
+#include "tests/worker/step/test_group.h"
+
+namespace isthmus {
+namespace {
+
+// Memory and events of a device that the host plays; addressed as the host's.
+class DeviceJob : public JobSession {
+ public:
+  DeviceJob(Layout layout, uint32_t ranks, DType dtype = DType::kFloat32)
+      : layout_(std::move(layout)), dtype_(dtype) {
+    const size_t bytes = layout_.length() * SizeOf(dtype);
+    for (uint32_t r = 0; r < ranks; ++r) {
+      ranks_.push_back({device_.AllocateShared(bytes).value(),
+                        device_.AllocateShared(bytes).value(), device_.MakeSharedEvent().value(),
+                        device_.MakeSharedEvent().value(),
+                        std::vector<std::byte>(layout_.constants_bytes())});
+    }
+  }
+  uint64_t id() const override { return 1; }
+  const Layout& layout() const override { return layout_; }
+  uint32_t ranks() const override { return static_cast<uint32_t>(ranks_.size()); }
+  JobMemory memory() const override { return JobMemory::kDevice; }
+  bool gone() const override { return gone_; }
+  Elements parameters(uint32_t rank) override { return Of(ranks_[rank].parameters); }
+  Elements gradients(uint32_t rank) override { return Of(ranks_[rank].gradients); }
+  std::span<std::byte> constants(uint32_t rank) override { return ranks_[rank].constants; }
+  SharedDeviceEvent& gradients_ready(uint32_t rank) override {
+    return *ranks_[rank].gradients_ready;
+  }
+  SharedDeviceEvent& parameters_ready(uint32_t rank) override {
+    return *ranks_[rank].parameters_ready;
+  }
+
+  // The job's side of gradients_ready.
+  HostSharedFile OpenGradientsReady(uint32_t rank) {
+    return HostSharedFile::Open(ranks_[rank].gradients_ready->handle().data());
+  }
+  void Die() { gone_ = true; }
+
+ private:
+  struct Rank {
+    SharedDeviceMemory parameters, gradients;
+    std::unique_ptr<SharedDeviceEvent> gradients_ready, parameters_ready;
+    std::vector<std::byte> constants;
+  };
+  Elements Of(const SharedDeviceMemory& shared) const {
+    return {dtype_, shared.memory.data(), layout_.length()};
+  }
+
+  const Layout layout_;
+  const DType dtype_;
+  HostDevice device_;
+  std::vector<Rank> ranks_;
+  std::atomic<bool> gone_ = false;
+};
+
+void ProcessAll(TestGroup& group, const std::shared_ptr<JobSession>& job, Round round) {
+  for (uint32_t b = 0; b < group.pipeline.buckets().count(); ++b) {
+    group.pipeline.Process(job, round, BucketIndex(b), true, 0.1f);
+  }
+}
+
+// One round of a group alone, its job's gradients `gradient` at every rank; the hash after it.
+uint64_t TrainOneRound(TestGroup& group, const std::shared_ptr<JobSession>& job,
+                       const FloatVector& initial, const FloatVector& gradient) {
+  CopyFromFloats(initial, job->parameters(0));
+  group.pipeline.Adopt(job);
+  group.pipeline.Load(job);
+  group.Await();
+  for (uint32_t r = 0; r < job->ranks(); ++r) CopyFromFloats(gradient, job->gradients(r));
+  ProcessAll(group, job, Round(1));
+  group.Await();
+  for (uint32_t b = 0; b < group.pipeline.buckets().count(); ++b) {
+    group.pipeline.Apply(MakeUpdate({&group}, group, Round(1), BucketIndex(b)), Credit::kMerged,
+                         job);
+  }
+  group.Await();
+  return group.Hash();
+}
+
+TEST(DeviceJobTest, TrainsAsInTheHostsMemory) {
+  for (const uint32_t ranks : {1u, 2u, 3u}) {
+    const Layout layout = MixedLayout();
+    const FloatVector initial = CoarseVector(1, layout), gradient = CoarseVector(2, layout);
+    TestGroup on_host(ranks, DemoRun(), layout);
+    const uint64_t expected = TrainOneRound(on_host, on_host.job, initial, gradient);
+    TestGroup on_device(ranks, DemoRun(), layout);
+    const auto job = std::make_shared<DeviceJob>(layout, ranks);
+    EXPECT_EQ(TrainOneRound(on_device, job, initial, gradient), expected);
+    for (uint32_t r = 0; r < ranks; ++r) {
+      EXPECT_TRUE(job->parameters_ready(r).Done());
+      EXPECT_TRUE(
+          std::ranges::equal(job->parameters(r).floats(), on_host.job->parameters(0).floats()));
+    }
+    on_device.pipeline.Release();
+    on_device.Await();
+    EXPECT_EQ(job.use_count(), 1) << "nothing holds on to the job's memory";
+  }
+}
+
+// Coarse numbers have few enough digits for a bfloat16, where they are small.
+TEST(DeviceJobTest, Bfloat16IsRoundedOnTheWayOutOnly) {
+  const Layout layout = MixedLayout();
+  const FloatVector initial(layout.length(), 0.5f);
+  FloatVector gradient(layout.length());
+  for (size_t i = 0; i < gradient.size(); ++i) gradient[i] = static_cast<float>(i % 5) - 2.0f;
+  for (const uint32_t ranks : {1u, 3u}) {
+    TestGroup on_host(ranks, DemoRun(), layout);
+    const uint64_t expected = TrainOneRound(on_host, on_host.job, initial, gradient);
+    TestGroup on_device(ranks, DemoRun(), layout);
+    const auto job = std::make_shared<DeviceJob>(layout, ranks, DType::kBFloat16);
+    EXPECT_EQ(TrainOneRound(on_device, job, initial, gradient), expected);
+    const std::span<const float> masters = on_host.job->parameters(0).floats();
+    for (uint32_t r = 0; r < ranks; ++r) {
+      const std::span<const uint16_t> seen = job->parameters(r).halves();
+      for (size_t i = 0; i < masters.size(); ++i) ASSERT_EQ(seen[i], ToBfloat16(masters[i])) << i;
+    }
+  }
+}
+
+// What a dead process had queued on its GPU may never be done: its gradient is given up, at every
+// rank alike, and the pipeline goes on.
+TEST(DeviceJobTest, AJobThatDiesBeforeItsWorkIsDoneIsGivenUp) {
+  const Layout layout = MixedLayout();
+  TestGroup group(2, DemoRun(), layout);
+  const auto job = std::make_shared<DeviceJob>(layout, 2);
+  group.pipeline.Adopt(job);
+  group.pipeline.Load(job);
+  group.Await();
+  const HostSharedFile file = job->OpenGradientsReady(1);
+  RecordShared(*static_cast<HostSharedCounts*>(file.data()));  // and never gets there
+  ProcessAll(group, job, Round(1));
+  job->Die();
+  group.Await();
+  const uint32_t buckets = group.pipeline.buckets().count();
+  EXPECT_EQ(group.events.non_finite().size(), buckets);
+  for (uint32_t b = 0; b < buckets; ++b) {
+    EXPECT_TRUE(group.events.parts(Round(1), BucketIndex(b)).empty());
+  }
+  EXPECT_TRUE(group.events.failures().empty());
+
+  const auto next = std::make_shared<DeviceJob>(layout, 2);
+  group.pipeline.Load(next);
+  ProcessAll(group, next, Round(1));
+  group.Await();
+  EXPECT_EQ(group.events.parts(Round(1), BucketIndex(0)).size(), 2u);
+}
+
+// Until its work is done the job is waited for, however late.
+TEST(DeviceJobTest, GradientsAreNotReadBeforeTheyAreDone) {
+  const Layout layout = TinyLayout();
+  const FloatVector gradient = CoarseVector(3, layout);
+  TestGroup expected(1, DemoRun(), layout);
+  TrainOneRound(expected, expected.job, FloatVector(layout.length()), gradient);
+  TestGroup group(1, DemoRun(), layout);
+  const auto job = std::make_shared<DeviceJob>(layout, 1);
+  group.pipeline.Adopt(job);
+  group.pipeline.Load(job);
+  group.Await();
+  const HostSharedFile file = job->OpenGradientsReady(0);
+  auto& counts = *static_cast<HostSharedCounts*>(file.data());
+  const uint64_t record = RecordShared(counts);
+  ProcessAll(group, job, Round(1));
+  EXPECT_TRUE(group.events.parts(Round(1), BucketIndex(0)).empty());
+  CopyFromFloats(gradient, job->gradients(0));
+  ReachShared(counts, record);
+  group.Await();
+  EXPECT_EQ(*group.events.parts(Round(1), BucketIndex(0)).at(0).payload,
+            *expected.events.parts(Round(1), BucketIndex(0)).at(0).payload);
+}
+
+}  // namespace
+}  // namespace isthmus
