@@ -55,6 +55,12 @@ GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Buckets& bucket
       stream_(std::move(parts.stream)),
       transfer_(*device_, *kernels_, *communicator_, *loading_, *stream_) {}
 
+GpuRank::~GpuRank() {
+  // Before anything that it uses goes.
+  loading_->Synchronize().IgnoreError();
+  stream_->Synchronize().IgnoreError();
+}
+
 std::vector<uint64_t> GpuRank::PartsOf(BucketIndex bucket) const {
   std::vector<uint64_t> cuts{0};
   for (uint32_t rank = 0; rank < ranks_; ++rank) {

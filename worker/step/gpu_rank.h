@@ -26,6 +26,7 @@ class GpuRank : public RankState {
                                                          const Buckets& buckets,
                                                          const GpuRankPlace& place,
                                                          DeviceCommunicator* communicator);
+  ~GpuRank() override;  // waits for what is queued
 
   absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) override;
   absl::Status Gather(JobSession& job, BucketIndex bucket) override;
@@ -108,7 +109,6 @@ class GpuRank : public RankState {
   std::map<BucketIndex, std::vector<Taken>> free_;
   std::deque<Pending> pending_;
   UpdateImage update_image_;
-  // They end before what they use.
   const std::unique_ptr<DeviceStream> loading_;  // gradients come in
   const std::unique_ptr<DeviceStream> stream_;   // all the rest
   GpuJobTransfer transfer_;
