@@ -157,10 +157,10 @@ int main(int argc, char** argv) {
     } else if (i + 1 < argc && flag == "--rank") {
       flags.rank = std::atoi(argv[++i]);
     } else {
-      std::fprintf(stderr,
+      std::fprintf(flag == "--help" ? stdout : stderr,
                    "usage: cuda_job --socket PATH [--rounds-quit N] [--delay-us N] [--bf16] "
                    "[--rank R]\n");
-      return 2;
+      return flag == "--help" ? 0 : 2;
     }
   }
   int devices = 0;
