@@ -26,6 +26,7 @@ class Ends {
     const absl::Time end = options_.clock->Now() + options_.deadline;
     for (size_t i = 0; status.ok() && i < streams.size(); ++i) status = Await(i, "connect", end);
     if (!status.ok()) Abort(status);
+    connecting_ = false;
     return status;
   }
 
@@ -105,12 +106,18 @@ class Ends {
     while (true) {
       ISTHMUS_ASSIGN_OR_RETURN(const bool ready, Poll(i));
       if (ready) return absl::OkStatus();
-      if (Late(what, end)) {
+      if (Cancelled() || Late(what, end)) {
         MutexLock lock(&mu_);
         return aborted_;
       }
       Pause();
     }
+  }
+
+  bool Cancelled() {
+    if (!connecting_ || options_.cancelled == nullptr || !*options_.cancelled) return false;
+    Abort(absl::CancelledError("NCCL: given up before all ranks had come"));
+    return true;
   }
 
   bool Late(const char* what, absl::Time end) {
@@ -132,6 +139,7 @@ class Ends {
   const std::shared_ptr<Nccl> nccl_;
   const NcclOptions options_;
   const size_t count_;
+  bool connecting_ = true;  // one thread connects, before there are others
   Mutex mu_;
   std::vector<Nccl::Comm*> comms_ ABSL_GUARDED_BY(mu_);  // null once aborted
   absl::Status aborted_ ABSL_GUARDED_BY(mu_);

@@ -7,6 +7,7 @@
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <span>
@@ -24,6 +25,8 @@ struct NcclOptions {
   const Clock* clock = &Clock::Real();
   // Called between two looks at what is awaited; null: sleeps for 20 microseconds.
   std::function<void()> pause;
+  // Once it holds true, connecting ends with ABORTED; null: never.
+  std::shared_ptr<const std::atomic<bool>> cancelled;
 };
 
 // The ranks of this process, first_rank and so on, one per device, of `size` in all with this id.

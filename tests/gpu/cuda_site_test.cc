@@ -24,7 +24,7 @@ std::function<void(Daemon::Options&)> On(const std::string& ranks) {
     const auto places = OpenGpuPlaces(choice).value();
     std::string how;
     for (const GpuRankPlace& place : places) options.devices.push_back(place.device);
-    options.make_ranks = [places, connect = ChooseConnection(choice, places.size(), &how)] {
+    options.make_ranks = [places, connect = ChooseConnection(choice, places.size(), false, &how)] {
       return MakeGpuRanks(places, connect);
     };
   };

@@ -5,6 +5,7 @@
 #include "common/telemetry/log.h"
 #include "worker/daemon/daemon_impl.h"
 #include "worker/step/cpu_ranks.h"
+#include "worker/step/local_pipeline.h"
 
 namespace isthmus {
 namespace {
@@ -125,8 +126,8 @@ void DaemonImpl::TryRegister() {
 
 // A new run for this process: core and arithmetic start from nothing.
 void DaemonImpl::SetUpRun(const ControlClient::Registration& registration) {
-  pipeline_ = std::make_unique<Pipeline>(
-      Pipeline::Options{.ranks = options_.make_ranks != nullptr
+  pipeline_ = std::make_unique<LocalPipeline>(
+      LocalPipeline::Options{.ranks = options_.make_ranks != nullptr
                                      ? options_.make_ranks()
                                      : MakeCpuRanks(options_.ranks, options_.threads),
                         .self = {options_.group, registration.incarnation},

@@ -39,6 +39,7 @@ class CpuRank : public RankState {
 
   absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) override;
   absl::Status Gather(JobSession& job, BucketIndex bucket) override;
+  absl::Status Adopt(JobSession& job) override;
   absl::Status Barrier() override { return communicator_->Barrier(); }
   absl::Status Accumulate(BucketIndex bucket, float lr) override;
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
@@ -46,7 +47,6 @@ class CpuRank : public RankState {
   absl::Status Complete() override { return absl::OkStatus(); }
   absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override;
   void Settle(Round round, BucketIndex bucket, Credit credit) override;
-  absl::Status Adopt(JobSession& job) override;
   absl::Status ClearGradients(JobSession& job) override;
   absl::Status ReleaseJob() override { return absl::OkStatus(); }
   absl::Status Save(std::span<std::byte> image) override;
@@ -277,9 +277,14 @@ class CpuRanks : public LocalRanks {
       : communicators_(MakeLocalCommunicators(count)), threads_(threads), pool_(threads) {}
 
   uint32_t count() const override { return static_cast<uint32_t>(communicators_.size()); }
+  absl::StatusOr<std::string> Invite() override {
+    return absl::FailedPreconditionError(
+        "CPU ranks of several machines cannot be one group: give each machine a group of its own");
+  }
   absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
                                                                const Layout& layout,
-                                                               const Buckets& buckets) override;
+                                                               const Buckets& buckets,
+                                                               const GroupPlace& place) override;
   void Abort(const absl::Status& reason) override {
     for (const auto& communicator : communicators_) communicator->Abort(reason);
   }
@@ -297,7 +302,9 @@ uint64_t MachineMemoryBytes() {
 
 absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const RunSpec& run,
                                                                        const Layout& layout,
-                                                                       const Buckets& buckets) {
+                                                                       const Buckets& buckets,
+                                                                       const GroupPlace& place) {
+  if (place.ranks != count()) return Invite().status();
   // Masters, momentum, scratch for one bucket, the optimizer's vectors.
   const uint64_t elements =
       layout.length() * static_cast<uint64_t>(2 + OptimizerStateVectors(run.optimizer)) +

@@ -12,7 +12,7 @@ namespace isthmus {
 absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
                                                                 const Extent& bucket,
                                                                 DeviceCommunicator::Parts parts) {
-  const Elements gradients = job.gradients(rank()).subspan(bucket.begin, bucket.size());
+  const Elements gradients = job.gradients(job_rank_).subspan(bucket.begin, bucket.size());
   const bool on_device = job.memory() == JobMemory::kDevice;
   const bool floats = gradients.type() == DType::kFloat32;
   bool whole = true;
@@ -56,7 +56,7 @@ absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
 
 absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const Extent& bucket,
                                     DeviceCommunicator::Parts parts) {
-  const Elements parameters = job.parameters(rank()).subspan(bucket.begin, bucket.size());
+  const Elements parameters = job.parameters(job_rank_).subspan(bucket.begin, bucket.size());
   const bool on_device = job.memory() == JobMemory::kDevice;
   const size_t element_bytes = SizeOf(parameters.type());
   const uint64_t part = parts[rank() + 1] - parts[rank()];
@@ -86,7 +86,7 @@ absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const
     ISTHMUS_RETURN_IF_ERROR(communicator_.AllGather(stream_, mine, parts, element_bytes, whole));
   }
   if (on_device) {
-    job.parameters_ready(rank()).Record(stream_);
+    job.parameters_ready(job_rank_).Record(stream_);
     return absl::OkStatus();
   }
   // (A copy to memory that is not pinned blocks, unwatched: only once the collective is over.)
@@ -95,30 +95,42 @@ absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const
   return communicator_.Synchronize(stream_);
 }
 
-absl::Status GpuJobTransfer::Adopt(JobSession& job, const Extent& extent, float* masters) {
-  const Elements from = job.parameters(0).subspan(extent.begin, extent.size());
-  if (from.size() == 0) return absl::OkStatus();
-  const bool on_device = job.memory() == JobMemory::kDevice;
-  void* to = masters;
-  if (from.type() == DType::kBFloat16) {
-    ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, from.size_bytes()));
-    to = incoming_.data();
+absl::Status GpuJobTransfer::Adopt(JobSession& job, const Extent& bucket,
+                                   DeviceCommunicator::Parts parts, float* masters) {
+  const Elements whole = job.parameters(job_rank_).subspan(bucket.begin, bucket.size());
+  const size_t element_bytes = SizeOf(whole.type());
+  ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, whole.size_bytes()));
+  if (rank() == 0) {
+    if (job.memory() == JobMemory::kDevice) {
+      stream_.Copy(incoming_.data(), whole.data(), whole.size_bytes());
+    } else {
+      stream_.CopyIn(incoming_.data(), whole.data(), whole.size_bytes());
+    }
   }
-  if (on_device) {
-    stream_.Copy(to, from.data(), from.size_bytes());  // of rank 0's device, which may be another
-  } else {
-    stream_.CopyIn(to, from.data(), from.size_bytes());
+  if (!alone()) {
+    // Of the whole, all is rank 0's part.
+    std::vector<uint64_t> all_of_first(parts.size(), bucket.size());
+    all_of_first[0] = 0;
+    ISTHMUS_RETURN_IF_ERROR(communicator_.AllGather(stream_, incoming_.data(), all_of_first,
+                                                    element_bytes, incoming_.data()));
   }
-  if (from.type() == DType::kBFloat16) {
+  const uint64_t begin = parts[rank()];
+  const uint64_t length = parts[rank() + 1] - begin;
+  const std::byte* const mine = incoming_.as<std::byte>() + begin * element_bytes;
+  if (length == 0) {
+    // Nothing of this bucket is this rank's.
+  } else if (whole.type() == DType::kBFloat16) {
     kernels_.Widen(
         stream_,
-        {.from = static_cast<const uint16_t*>(to), .fours = from.size() / 4, .to = masters});
+        {.from = reinterpret_cast<const uint16_t*>(mine), .fours = length / 4, .to = masters});
+  } else {
+    stream_.Copy(masters, mine, length * element_bytes);
   }
-  return stream_.Synchronize();
+  return communicator_.Synchronize(stream_);
 }
 
 absl::Status GpuJobTransfer::ClearGradients(JobSession& job) {
-  const Elements gradients = job.gradients(rank());
+  const Elements gradients = job.gradients(job_rank_);
   if (job.memory() == JobMemory::kHost) {
     std::fill_n(static_cast<std::byte*>(gradients.data()), gradients.size_bytes(), std::byte{0});
     return absl::OkStatus();
@@ -126,7 +138,7 @@ absl::Status GpuJobTransfer::ClearGradients(JobSession& job) {
   ISTHMUS_RETURN_IF_ERROR(Hold(job));
   AwaitJob(job);
   stream_.Zero(gradients.data(), gradients.size_bytes());
-  job.parameters_ready(rank()).Record(stream_);
+  job.parameters_ready(job_rank_).Record(stream_);
   return absl::OkStatus();
 }
 
@@ -138,7 +150,7 @@ absl::Status GpuJobTransfer::Release() {
 }
 
 bool GpuJobTransfer::AwaitJob(JobSession& job) const {
-  SharedDeviceEvent& handed_over = job.gradients_ready(rank());
+  SharedDeviceEvent& handed_over = job.gradients_ready(job_rank_);
   while (!handed_over.Done() && !job.gone()) {
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }

@@ -23,10 +23,12 @@ namespace isthmus {
 // type than the arithmetic needs.
 class GpuJobTransfer {
  public:
-  // All outlive it. What comes in is queued on `loading`, what goes out on `stream`.
-  GpuJobTransfer(Device& device, const GpuKernels& kernels, DeviceCommunicator& communicator,
-                 DeviceStream& loading, DeviceStream& stream)
-      : device_(device),
+  // All outlive it. What comes in is queued on `loading`, what goes out on `stream`. The job knows
+  // the rank as `job_rank`: it counts those of its machine.
+  GpuJobTransfer(uint32_t job_rank, Device& device, const GpuKernels& kernels,
+                 DeviceCommunicator& communicator, DeviceStream& loading, DeviceStream& stream)
+      : job_rank_(job_rank),
+        device_(device),
         kernels_(kernels),
         communicator_(communicator),
         loading_(loading),
@@ -52,8 +54,10 @@ class GpuJobTransfer {
   absl::Status Gather(const float* masters, JobSession& job, const Extent& bucket,
                       DeviceCommunicator::Parts parts);
 
-  // `masters` become the parameters of the job's rank 0 in `extent`. Blocks.
-  absl::Status Adopt(JobSession& job, const Extent& extent, float* masters);
+  // `masters`, this rank's part of `bucket`, become what the group's rank 0 has in its job's
+  // parameters there. Blocks.
+  absl::Status Adopt(JobSession& job, const Extent& bucket, DeviceCommunicator::Parts parts,
+                     float* masters);
 
   // Queued, for the device's memory.
   absl::Status ClearGradients(JobSession& job);
@@ -74,6 +78,7 @@ class GpuJobTransfer {
   // Not left to a stream: the work of a process that has died may never be.
   bool AwaitJob(JobSession& job) const;
 
+  const uint32_t job_rank_;
   Device& device_;
   const GpuKernels& kernels_;
   DeviceCommunicator& communicator_;

@@ -13,6 +13,7 @@ namespace isthmus {
 absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, const Layout& layout,
                                                          const Buckets& buckets,
                                                          const GpuRankPlace& place,
+                                                         uint32_t job_rank,
                                                          DeviceCommunicator* communicator) {
   Device& device = *place.device;
   Parts made;
@@ -28,7 +29,7 @@ absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, con
                              device.AllocatePinned(made.memory.longest_records * sizeof(uint32_t)));
   }
   std::unique_ptr<GpuRank> rank(
-      new GpuRank(run, layout, buckets, place, communicator, std::move(made)));
+      new GpuRank(run, layout, buckets, place, job_rank, communicator, std::move(made)));
   // What every round takes, now: allocating may wait for every device's work.
   for (uint32_t b = 0; b < buckets.count(); ++b) {
     const BucketIndex bucket(b);
@@ -39,7 +40,8 @@ absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, con
 }
 
 GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
-                 const GpuRankPlace& place, DeviceCommunicator* communicator, Parts parts)
+                 const GpuRankPlace& place, uint32_t job_rank, DeviceCommunicator* communicator,
+                 Parts parts)
     : RankState(buckets, communicator->rank(), communicator->size()),
       run_(run),
       merged_(MergedFormat(run)),
@@ -53,7 +55,7 @@ GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Buckets& bucket
       outgoing_{std::move(parts.outgoing[0]), std::move(parts.outgoing[1])},
       loading_(std::move(parts.loading)),
       stream_(std::move(parts.stream)),
-      transfer_(*device_, *kernels_, *communicator_, *loading_, *stream_) {}
+      transfer_(job_rank, *device_, *kernels_, *communicator_, *loading_, *stream_) {}
 
 GpuRank::~GpuRank() {
   // Before anything that it uses goes.
@@ -270,7 +272,8 @@ void GpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
 absl::Status GpuRank::Adopt(JobSession& job) {
   for (uint32_t b = 0; b < buckets_.count(); ++b) {
     const BucketIndex bucket(b);
-    ISTHMUS_RETURN_IF_ERROR(transfer_.Adopt(job, part(bucket), memory_.MastersOf(bucket)));
+    ISTHMUS_RETURN_IF_ERROR(transfer_.Adopt(job, buckets_.bucket(bucket), PartsOf(bucket),
+                                            memory_.MastersOf(bucket)));
   }
   return absl::OkStatus();
 }

@@ -20,16 +20,18 @@ namespace isthmus {
 
 class GpuRank : public RankState {
  public:
-  // `layout`, `buckets` and `communicator` outlive it. Errors: as GpuRankMemory::Create(); what the
+  // `layout`, `buckets` and `communicator` outlive it; a job knows it as `job_rank`. Errors: as GpuRankMemory::Create(); what the
   // device says.
   static absl::StatusOr<std::unique_ptr<GpuRank>> Create(const RunSpec& run, const Layout& layout,
                                                          const Buckets& buckets,
                                                          const GpuRankPlace& place,
+                                                         uint32_t job_rank,
                                                          DeviceCommunicator* communicator);
   ~GpuRank() override;  // waits for what is queued
 
   absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) override;
   absl::Status Gather(JobSession& job, BucketIndex bucket) override;
+  absl::Status Adopt(JobSession& job) override;
   absl::Status Barrier() override { return communicator_->Barrier(); }
   absl::Status Accumulate(BucketIndex bucket, float lr) override;
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
@@ -37,7 +39,6 @@ class GpuRank : public RankState {
   absl::Status Complete() override { return Synchronize(); }
   absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override;
   void Settle(Round round, BucketIndex bucket, Credit credit) override;
-  absl::Status Adopt(JobSession& job) override;
   absl::Status ClearGradients(JobSession& job) override;
   absl::Status ReleaseJob() override { return transfer_.Release(); }
   absl::Status Save(std::span<std::byte> image) override;
@@ -69,7 +70,8 @@ class GpuRank : public RankState {
   static constexpr size_t kSlots = 2;
 
   GpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
-          const GpuRankPlace& place, DeviceCommunicator* communicator, Parts parts);
+          const GpuRankPlace& place, uint32_t job_rank, DeviceCommunicator* communicator,
+          Parts parts);
 
   PayloadPlace PlaceOf(Round round, BucketIndex bucket) const {
     const Extent extent = part(bucket);

@@ -1,5 +1,8 @@
 #include "worker/step/gpu_ranks.h"
 
+#include <absl/strings/str_cat.h>
+
+#include <cstring>
 #include <utility>
 
 #include "common/base/mutex.h"
@@ -10,24 +13,30 @@
 namespace isthmus {
 namespace {
 
+using Communicators = std::vector<std::unique_ptr<DeviceCommunicator>>;
+
 class GpuRanks : public LocalRanks {
  public:
-  GpuRanks(std::vector<GpuRankPlace> places, ConnectGpus connect)
-      : places_(std::move(places)), connect_(std::move(connect)) {}
+  GpuRanks(std::vector<GpuRankPlace> places, std::shared_ptr<const GpuConnector> connector)
+      : places_(std::move(places)), connector_(std::move(connector)) {}
 
   uint32_t count() const override { return static_cast<uint32_t>(places_.size()); }
 
+  absl::StatusOr<std::string> Invite() override { return connector_->Invite(); }
+
   absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
                                                                const Layout& layout,
-                                                               const Buckets& buckets) override {
+                                                               const Buckets& buckets,
+                                                               const GroupPlace& place) override {
     std::vector<Device*> devices;
-    for (const GpuRankPlace& place : places_) devices.push_back(place.device.get());
-    ISTHMUS_ASSIGN_OR_RETURN(auto communicators, connect_(devices));
+    for (const GpuRankPlace& at : places_) devices.push_back(at.device.get());
+    ISTHMUS_ASSIGN_OR_RETURN(Communicators communicators,
+                             connector_->Connect(place, devices, aborted_));
     std::vector<std::unique_ptr<RankState>> ranks;
-    for (uint32_t rank = 0; rank < count(); ++rank) {
+    for (uint32_t i = 0; i < count(); ++i) {
       ISTHMUS_ASSIGN_OR_RETURN(
           ranks.emplace_back(),
-          GpuRank::Create(run, layout, buckets, places_[rank], communicators[rank].get()));
+          GpuRank::Create(run, layout, buckets, places_[i], i, communicators[i].get()));
     }
     MutexLock lock(&mu_);
     communicators_ = std::move(communicators);
@@ -35,31 +44,85 @@ class GpuRanks : public LocalRanks {
   }
 
   void Abort(const absl::Status& reason) override {
+    *aborted_ = true;
     MutexLock lock(&mu_);
     for (const auto& communicator : communicators_) communicator->Abort(reason);
   }
 
  private:
   const std::vector<GpuRankPlace> places_;
-  const ConnectGpus connect_;
+  const std::shared_ptr<const GpuConnector> connector_;
+  const std::shared_ptr<std::atomic<bool>> aborted_ = std::make_shared<std::atomic<bool>>(false);
   Mutex mu_;
-  std::vector<std::unique_ptr<DeviceCommunicator>> communicators_ ABSL_GUARDED_BY(mu_);
+  Communicators communicators_ ABSL_GUARDED_BY(mu_);
+};
+
+class HostConnector : public GpuConnector {
+ public:
+  absl::StatusOr<std::string> Invite() const override {
+    return absl::FailedPreconditionError(
+        "ranks that meet through the host's memory cannot span machines: that takes NCCL, and a "
+        "GPU for each rank");
+  }
+  absl::StatusOr<Communicators> Connect(
+      const GroupPlace& place, std::span<Device* const> devices,
+      std::shared_ptr<const std::atomic<bool>> /*cancelled*/) const override {
+    if (place.ranks != devices.size()) return Invite().status();
+    Communicators communicators;
+    for (auto& host : MakeLocalCommunicators(static_cast<uint32_t>(devices.size()))) {
+      Device* const device = devices[host->rank()];
+      communicators.push_back(MakeStagedCommunicator(std::move(host), device));
+    }
+    return communicators;
+  }
+};
+
+class NcclConnector : public GpuConnector {
+ public:
+  NcclConnector(std::shared_ptr<Nccl> nccl, NcclOptions options)
+      : nccl_(std::move(nccl)), options_(std::move(options)) {}
+
+  absl::StatusOr<std::string> Invite() const override {
+    ISTHMUS_ASSIGN_OR_RETURN(const Nccl::Id id, nccl_->MakeId());
+    return std::string(reinterpret_cast<const char*>(id.data()), id.size());
+  }
+  absl::StatusOr<Communicators> Connect(
+      const GroupPlace& place, std::span<Device* const> devices,
+      std::shared_ptr<const std::atomic<bool>> cancelled) const override {
+    std::string invitation = place.invitation;
+    if (invitation.empty()) {
+      ISTHMUS_ASSIGN_OR_RETURN(invitation, Invite());
+    }
+    Nccl::Id id;
+    if (invitation.size() != id.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("an NCCL id of ", invitation.size(),
+                                                     " bytes: expected ", id.size()));
+    }
+    std::memcpy(id.data(), invitation.data(), id.size());
+    NcclOptions options = options_;
+    options.cancelled = std::move(cancelled);
+    return MakeNcclCommunicators(nccl_, id, place.ranks, place.first_rank, devices, options);
+  }
+
+ private:
+  const std::shared_ptr<Nccl> nccl_;
+  const NcclOptions options_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::unique_ptr<DeviceCommunicator>>> ConnectThroughHost(
-    std::span<Device* const> devices) {
-  std::vector<std::unique_ptr<DeviceCommunicator>> communicators;
-  for (auto& host : MakeLocalCommunicators(static_cast<uint32_t>(devices.size()))) {
-    Device* const device = devices[host->rank()];
-    communicators.push_back(MakeStagedCommunicator(std::move(host), device));
-  }
-  return communicators;
+std::shared_ptr<const GpuConnector> ConnectThroughHost() {
+  return std::make_shared<HostConnector>();
 }
 
-std::unique_ptr<LocalRanks> MakeGpuRanks(std::vector<GpuRankPlace> places, ConnectGpus connect) {
-  return std::make_unique<GpuRanks>(std::move(places), std::move(connect));
+std::shared_ptr<const GpuConnector> ConnectByNccl(std::shared_ptr<Nccl> nccl,
+                                                  NcclOptions options) {
+  return std::make_shared<NcclConnector>(std::move(nccl), std::move(options));
+}
+
+std::unique_ptr<LocalRanks> MakeGpuRanks(std::vector<GpuRankPlace> places,
+                                         std::shared_ptr<const GpuConnector> connector) {
+  return std::make_unique<GpuRanks>(std::move(places), std::move(connector));
 }
 
 }  // namespace isthmus

@@ -5,12 +5,15 @@
 
 #include <absl/status/statusor.h>
 
-#include <functional>
+#include <atomic>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "common/collectives/device_communicator.h"
+#include "common/collectives/nccl.h"
+#include "common/collectives/nccl_communicator.h"
 #include "common/device/device.h"
 #include "common/gpu/gpu_kernels.h"
 #include "worker/step/rank_state.h"
@@ -23,17 +26,30 @@ struct GpuRankPlace {
   std::shared_ptr<const GpuKernels> kernels;
 };
 
-// Connects ranks on these devices, by rank. Errors are those of Make().
-using ConnectGpus = std::function<absl::StatusOr<std::vector<std::unique_ptr<DeviceCommunicator>>>(
-    std::span<Device* const> devices)>;
+// How ranks on GPUs reach each other. Thread-safe.
+class GpuConnector {
+ public:
+  virtual ~GpuConnector() = default;
+  // As LocalRanks::Invite().
+  virtual absl::StatusOr<std::string> Invite() const = 0;
+  // Those of this daemon, on these devices, ascending. Errors as those of LocalRanks::Make().
+  // Returns, with an error, soon after `*cancelled`.
+  virtual absl::StatusOr<std::vector<std::unique_ptr<DeviceCommunicator>>> Connect(
+      const GroupPlace& place, std::span<Device* const> devices,
+      std::shared_ptr<const std::atomic<bool>> cancelled) const = 0;
+};
 
-// Through the host's memory; never fails.
-absl::StatusOr<std::vector<std::unique_ptr<DeviceCommunicator>>> ConnectThroughHost(
-    std::span<Device* const> devices);
+// Through the host's memory: within one daemon.
+std::shared_ptr<const GpuConnector> ConnectThroughHost();
 
-// By rank. They are connected anew with each Make().
-std::unique_ptr<LocalRanks> MakeGpuRanks(std::vector<GpuRankPlace> places,
-                                         ConnectGpus connect = ConnectThroughHost);
+// By NCCL: within a daemon and between several.
+std::shared_ptr<const GpuConnector> ConnectByNccl(std::shared_ptr<Nccl> nccl,
+                                                  NcclOptions options = {});
+
+// Ascending. They are connected anew with each Make().
+std::unique_ptr<LocalRanks> MakeGpuRanks(
+    std::vector<GpuRankPlace> places,
+    std::shared_ptr<const GpuConnector> connector = ConnectThroughHost());
 
 }  // namespace isthmus
 

@@ -1,7 +1,8 @@
-// The arithmetic of a worker daemon: masters, momentum and optimizer state of the local ranks, and
-// one thread per rank that performs operations in exactly the order in which they are queued, so
-// that ranks always enter the same collectives. While one bucket is on the wire the next is being
-// compressed; nothing here waits for the network.
+// The arithmetic of a replica group: masters, momentum and optimizer state of its ranks, which
+// perform operations in exactly the order in which they are queued, so that they always enter the
+// same collectives. While one bucket is on the wire the next is being compressed.
+//
+// The ranks are this daemon's (local_pipeline.h), or those of several daemons (worker/site).
 //
 // Each rank owns its parts of all buckets (docs/protocol.md, P3). Masters are apart from the job's
 // buffers (P13): updates go to the masters, and to the job only by Load, Gather or an Apply that
@@ -10,9 +11,7 @@
 #define ISTHMUS_WORKER_STEP_PIPELINE_H_
 
 #include <absl/status/status.h>
-#include <absl/status/statusor.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,13 +19,11 @@
 #include <vector>
 
 #include "common/base/ids.h"
-#include "common/run/run_spec.h"
 #include "common/run/update.h"
 #include "common/tensor/buckets.h"
 #include "common/tensor/layout.h"
 #include "worker/core/worker_core.h"
 #include "worker/jobs/job_server.h"
-#include "worker/step/rank_state.h"
 
 namespace isthmus {
 
@@ -58,7 +55,7 @@ struct StateImage {
   std::string bytes;
 };
 
-// Called from rank threads; implementations are thread-safe, quick, and may queue operations.
+// Called from the pipeline's threads; implementations are thread-safe, quick, and may queue operations.
 class PipelineEvents {
  public:
   virtual ~PipelineEvents() = default;
@@ -67,70 +64,60 @@ class PipelineEvents {
   // Some rank's reduced gradient held NaN, Inf or |g| > 1e30 in this bucket: no rank touched its
   // momentum, none extracted. Once per bucket.
   virtual void OnNonFinite(Round round, BucketIndex bucket) = 0;
-  // Something that should not be able to happen did: an update that does not decode. The pipeline
-  // does nothing more.
+  // Something that should not be able to happen did: an update that does not decode; or a daemon of
+  // the group is lost. The pipeline does nothing more.
   virtual void OnFailure(const absl::Status& status) = 0;
 };
 
 // Operations return at once and are performed later, in order. Thread-safe, but the order of calls
-// from several threads is theirs to arrange.
+// from several threads is theirs to arrange. Callbacks come on the pipeline's own threads.
 class Pipeline {
  public:
-  struct Options {
-    std::unique_ptr<LocalRanks> ranks;
-    Member self;  // whose own contributions updates may leave out
-    RunSpec run;
-  };
-  // Starts the rank threads. `events` must outlive the pipeline.
-  Pipeline(Options options, PipelineEvents* events);
-  ~Pipeline();  // performs nothing more; waits for the operation that is running
+  // Performs nothing more; waits for the operation that is running.
+  virtual ~Pipeline() = default;
 
   // Sizes the state for `layout`: masters, optimizer state, momentum, all zero. Once for the first
   // job; again only for another layout before any state counts. Waits for what is queued, so not
   // from within an event. Errors: RESOURCE_EXHAUSTED with the bytes needed when there is not enough
   // memory; then there is no state until the next call, and only Then() may be queued.
-  absl::Status Configure(const Layout& layout);
-  const Buckets& buckets() const;
-  uint64_t state_bytes() const;  // of a StateImage
+  virtual absl::Status Configure(const Layout& layout) = 0;
+  virtual const Buckets& buckets() const = 0;
+  virtual uint64_t state_bytes() const = 0;  // of a StateImage
 
   // Masters and constants become those of the job's rank 0.
-  void Adopt(std::shared_ptr<JobSession> job);
+  virtual void Adopt(std::shared_ptr<JobSession> job) = 0;
   // Every rank's buffers become the masters and constants; gradients zero.
-  void Load(std::shared_ptr<JobSession> job);
+  virtual void Load(std::shared_ptr<JobSession> job) = 0;
   // Reduce-scatter of the job's gradients of `bucket`, finite check, momentum update; with
   // `extract` also selection, subtraction and OnPart. `lr` per parameter group, for runs with lr
   // inside the momentum (one group's rate must then serve all: the first).
-  void Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket, bool extract,
-               float lr);
+  virtual void Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
+                       bool extract, float lr) = 0;
   // Applies `update` to the masters and settles what was taken for its (round, bucket); gathers
   // the bucket into the job's parameters if `gather_to` is set.
-  void Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
-             std::shared_ptr<JobSession> gather_to);
-  void Gather(BucketIndex bucket, std::shared_ptr<JobSession> job);
+  virtual void Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
+                     std::shared_ptr<JobSession> gather_to) = 0;
+  virtual void Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) = 0;
   // Of a job that is gone: nothing holds on to its buffers once this has been done.
-  void Release();
-  // Copies the state as of this point; `done` gets it on a rank thread.
-  void Snapshot(std::function<void(StateImage)> done);
+  virtual void Release() = 0;
+  // Copies the state as of this point.
+  virtual void Snapshot(std::function<void(StateImage)> done) = 0;
   // Masters, optimizer state and constants become those of `image` (of state_bytes()); what was
   // taken for a bucket up to the round in `applied_rounds` is forgotten, with `reset_momentum` all
   // of it and the momentum too.
-  void Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
-               std::vector<Round> applied_rounds);
+  virtual void Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
+                       std::vector<Round> applied_rounds) = 0;
   // The hash of every bucket's masters (P22: logical elements only) as of this point; they add up
-  // to the state hash. `done` gets them on a rank thread.
-  void Hash(std::function<void(std::vector<uint64_t>)> done);
+  // to the state hash.
+  virtual void Hash(std::function<void(std::vector<uint64_t>)> done) = 0;
   // For rehearsals of the audit: flips a bit of one master (RankState::FlipBit).
-  void FlipBit();
-  // Runs `done` on a rank thread once everything queued before has been done at all ranks.
-  void Then(std::function<void()> done);
+  virtual void FlipBit() = 0;
+  // Calls `done` once everything queued before has been done at all ranks.
+  virtual void Then(std::function<void()> done) = 0;
 
-  // Seconds that rank threads have been busy with operations since the last call (the largest over
-  // ranks).
-  double TakeBusySeconds();
-
- private:
-  class Impl;
-  std::unique_ptr<Impl> impl_;
+  // Seconds that this daemon's ranks have been busy with operations since the last call (the
+  // largest over ranks).
+  virtual double TakeBusySeconds() = 0;
 };
 
 }  // namespace isthmus

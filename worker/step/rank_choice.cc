@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
-#include "common/collectives/nccl_communicator.h"
+#include "common/collectives/nccl.h"
 #include "common/device/cuda_device.h"
 #include "common/device/host_device.h"
 #include "common/gpu/cuda_gpu_kernels.h"
@@ -66,9 +66,10 @@ absl::StatusOr<RankChoice> ParseRankChoice(const std::string& text) {
                    ", cuda:all, or GPUs by index as in cuda:0,1; got '", text, "'"));
 }
 
-ConnectGpus ChooseConnection(const RankChoice& choice, size_t ranks, std::string* how) {
+std::shared_ptr<const GpuConnector> ChooseConnection(const RankChoice& choice, size_t ranks,
+                                                     bool spanning, std::string* how) {
   const std::set<int> distinct(choice.devices.begin(), choice.devices.end());
-  if (ranks < 2) {
+  if (ranks < 2 && !spanning) {
     *how = "one rank";
   } else if (choice.kind != RankChoice::Kind::kCuda) {
     *how = "ranks meet through the host's memory";
@@ -76,16 +77,12 @@ ConnectGpus ChooseConnection(const RankChoice& choice, size_t ranks, std::string
     *how = "ranks meet through the host's memory: some share a GPU";
   } else if (const auto nccl = OpenNccl(); nccl.ok()) {
     *how = absl::StrCat("ranks meet by NCCL ", (*nccl)->version());
-    return [nccl = *nccl](std::span<Device* const> devices)
-               -> absl::StatusOr<std::vector<std::unique_ptr<DeviceCommunicator>>> {
-      ISTHMUS_ASSIGN_OR_RETURN(const Nccl::Id id, nccl->MakeId());
-      return MakeNcclCommunicators(nccl, id, static_cast<uint32_t>(devices.size()), 0, devices);
-    };
+    return ConnectByNccl(*nccl);
   } else {
     *how = absl::StrCat("ranks meet through the host's memory: ",
                         std::string(nccl.status().message()));
   }
-  return ConnectThroughHost;
+  return ConnectThroughHost();
 }
 
 absl::StatusOr<std::vector<GpuRankPlace>> OpenGpuPlaces(const RankChoice& choice) {

@@ -5,6 +5,7 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,10 @@ struct RankChoice {
 absl::StatusOr<RankChoice> ParseRankChoice(const std::string& text);
 
 // How ranks on these devices are connected: by NCCL where each has a GPU of its own and there is
-// libnccl.so.2, else through the host's memory. `how` receives the choice in words.
-ConnectGpus ChooseConnection(const RankChoice& choice, size_t ranks, std::string* how);
+// libnccl.so.2, else through the host's memory. `spanning`: the group has ranks in other daemons, too.
+// `how` receives the choice in words.
+std::shared_ptr<const GpuConnector> ChooseConnection(const RankChoice& choice, size_t ranks,
+                                                     bool spanning, std::string* how);
 
 // Where GPU ranks live, by rank; none for kCpu. Errors: FAILED_PRECONDITION without a driver or
 // without CUDA in this build; NOT_FOUND for a GPU that there is not. Before other threads start: it

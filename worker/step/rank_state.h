@@ -51,6 +51,8 @@ class RankState {
   virtual absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) = 0;
   // The job's parameters of the bucket become all ranks' masters.
   virtual absl::Status Gather(JobSession& job, BucketIndex bucket) = 0;
+  // Masters become the rank's parts of the parameters that the group's rank 0 has in its job.
+  virtual absl::Status Adopt(JobSession& job) = 0;
   virtual absl::Status Barrier() = 0;
 
   // --- one rank's own ----------------------------------------------------------------------------
@@ -75,8 +77,6 @@ class RankState {
   // the momentum (kReturn).
   virtual void Settle(Round round, BucketIndex bucket, Credit credit) = 0;
 
-  // Masters become the rank's parts of the parameters of the job's rank 0.
-  virtual absl::Status Adopt(JobSession& job) = 0;
   // The job's gradients at this rank become zero.
   virtual absl::Status ClearGradients(JobSession& job) = 0;
   // Nothing that is under way uses a job's buffers after this.
@@ -108,6 +108,16 @@ class RankState {
 // The runs of logical elements in `part`, ascending (docs/protocol.md, P22).
 std::vector<Extent> LogicalRuns(const Layout& layout, const Extent& part);
 
+// Which ranks of their replica group a daemon's own are: all of them, unless the group spans several
+// daemons of its site.
+struct GroupPlace {
+  uint32_t first_rank = 0;  // of this daemon
+  uint32_t ranks = 0;       // of the group
+  // How the ranks of several daemons find each other, from Invite() of one of them; empty where all
+  // are this daemon's.
+  std::string invitation;
+};
+
 // What the ranks of one daemon are made of, and how they reach each other. Outlives the ranks it
 // makes.
 class LocalRanks {
@@ -115,11 +125,17 @@ class LocalRanks {
   virtual ~LocalRanks() = default;
   virtual uint32_t count() const = 0;
 
-  // All zero, by rank. Errors: RESOURCE_EXHAUSTED with the bytes needed and there. `layout` and
-  // `buckets` outlive them.
+  // For one Make() at each daemon of the group. Errors: FAILED_PRECONDITION where ranks of this kind
+  // cannot reach those of another daemon.
+  virtual absl::StatusOr<std::string> Invite() = 0;
+
+  // This daemon's ranks, ascending, all zero, connected to the group's others: blocks until those
+  // have come. Errors: RESOURCE_EXHAUSTED with the bytes needed and there; ABORTED if the others did
+  // not come, or Abort() was called. `layout` and `buckets` outlive them.
   virtual absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
                                                                        const Layout& layout,
-                                                                       const Buckets& buckets) = 0;
+                                                                       const Buckets& buckets,
+                                                                       const GroupPlace& place) = 0;
 
   // Wakes every rank out of its collective with ABORTED(reason); every later one fails likewise.
   // Callable from any thread.

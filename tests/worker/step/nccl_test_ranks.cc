@@ -1,5 +1,4 @@
 // GPU ranks whose streams run by themselves and that meet as on NCCL.
-#include "common/collectives/nccl_communicator.h"
 #include "tests/common/collectives/fake_nccl.h"
 #include "tests/worker/step/test_ranks.h"
 #include "worker/step/gpu_ranks.h"
@@ -12,11 +11,7 @@ std::unique_ptr<LocalRanks> MakeTestRanks(uint32_t count) {
     places.push_back({std::make_shared<HostDevice>(size_t{1} << 30, HostWork::kByThread),
                       MakeHostGpuKernels(rank)});
   }
-  const auto nccl = std::make_shared<FakeNccl>();
-  return MakeGpuRanks(std::move(places), [nccl](std::span<Device* const> devices) {
-    return MakeNcclCommunicators(nccl, nccl->MakeId().value(),
-                                 static_cast<uint32_t>(devices.size()), 0, devices);
-  });
+  return MakeGpuRanks(std::move(places), ConnectByNccl(std::make_shared<FakeNccl>()));
 }
 
 }  // namespace isthmus

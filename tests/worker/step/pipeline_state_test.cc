@@ -223,7 +223,7 @@ TEST(PipelineStateTest, DestructionDoesNotWaitForTheQueue) {
 
 TEST(PipelineStateTest, ConfigureRefusesMoreThanTheMachineHas) {
   RecordedEvents events;
-  Pipeline pipeline({.ranks = MakeTestRanks(2), .run = DemoRun()}, &events);
+  LocalPipeline pipeline({.ranks = MakeTestRanks(2), .run = DemoRun()}, &events);
   const Layout huge = *Layout::Create({{.name = "w", .shape = {int64_t{1} << 38}}}, {});
   const absl::Status status = pipeline.Configure(huge);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);

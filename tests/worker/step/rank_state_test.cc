@@ -15,7 +15,7 @@ class RankStateTest : public testing::Test {
   using States = std::vector<std::unique_ptr<RankState>>;
 
   States Make(LocalRanks& ranks, const RunSpec& run) {
-    auto states = ranks.Make(run, layout_, buckets_);
+    auto states = ranks.Make(run, layout_, buckets_, {.ranks = ranks.count()});
     EXPECT_TRUE(states.ok()) << states.status();
     return *std::move(states);
   }
@@ -32,14 +32,13 @@ class RankStateTest : public testing::Test {
 
 TEST_F(RankStateTest, P3_RanksTogetherHoldEveryElementOnce) {
   for (uint32_t count = 1; count <= 5; ++count) {
-    FakeJob job(layout_, count);
     const FloatVector parameters = CoarseVector(1, layout_);
-    std::ranges::copy(parameters, job.parameters(0).floats().begin());
     std::vector<std::byte> image(parameters.size() * sizeof(float), std::byte(0xff));
+    const std::vector<Round> no_rounds(buckets_.count());
     uint64_t elements = 0;
     const auto ranks = MakeTestRanks(count);
     for (const auto& state : Make(*ranks, run_)) {
-      ASSERT_TRUE(state->Adopt(job).ok());
+      ASSERT_TRUE(state->Load(std::as_bytes(std::span(parameters)), true, no_rounds).ok());
       ASSERT_TRUE(state->Save(image).ok());
       for (uint32_t b = 0; b < buckets_.count(); ++b) {
         elements += state->part(BucketIndex(b)).size();

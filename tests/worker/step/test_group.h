@@ -24,7 +24,7 @@
 #include "common/compression/payload.h"
 #include "common/compression/update_payload.h"
 #include "tests/worker/step/test_ranks.h"
-#include "worker/step/pipeline.h"
+#include "worker/step/local_pipeline.h"
 
 namespace isthmus {
 
@@ -267,7 +267,7 @@ struct TestGroup {
   const Layout layout;
   RecordedEvents events;
   const std::shared_ptr<FakeJob> job;
-  Pipeline pipeline;  // last: its threads use everything above
+  LocalPipeline pipeline;  // last: its threads use everything above
 };
 
 // Of contributors that are numbered from 0. `rates` scales the learning rate, which differs per

@@ -1,4 +1,4 @@
-#include "worker/step/pipeline.h"
+#include "worker/step/local_pipeline.h"
 
 #include <absl/strings/str_cat.h>
 
@@ -30,7 +30,7 @@ class Countdown {
 
 }  // namespace
 
-class Pipeline::Impl {
+class LocalPipeline::Impl {
  public:
   Impl(Options options, PipelineEvents* events)
       : options_(std::move(options)),
@@ -48,7 +48,9 @@ class Pipeline::Impl {
     Abort(absl::CancelledError("the pipeline is going away"));
   }
 
-  absl::Status Configure(const Layout& layout);
+  absl::Status Configure(const Layout& layout, const GroupPlace& place);
+  absl::StatusOr<std::string> Invite() { return options_.ranks->Invite(); }
+  void Abort(const absl::Status& reason) { options_.ranks->Abort(reason); }
   const Buckets& buckets() const { return state().buckets; }
   uint64_t state_bytes() const { return VectorsBytes() + state().layout.constants_bytes(); }
 
@@ -60,8 +62,9 @@ class Pipeline::Impl {
     ISTHMUS_CHECK(job.layout().constants_bytes() == state().layout.constants_bytes());
   }
 
-  // What ranks do, each on its thread.
-  absl::Status Adopt(uint32_t rank, JobSession& job);
+  // What ranks do, each on its thread; `rank` counts this daemon's.
+  // `constants`: of the group's rank 0; null: that is this daemon's.
+  absl::Status Adopt(uint32_t rank, JobSession& job, const std::string* constants);
   absl::Status Load(uint32_t rank, JobSession& job);
   absl::Status Process(uint32_t rank, JobSession& job, Round round, BucketIndex bucket,
                        bool extract, float lr);
@@ -85,6 +88,7 @@ class Pipeline::Impl {
   struct State {
     Layout layout;
     Buckets buckets;
+    uint32_t first_rank = 0;  // of the group
     std::vector<std::unique_ptr<RankState>> ranks;
     // Written by rank 0's thread between barriers, so that any rank may read it in Load.
     std::vector<std::byte> constants;
@@ -99,7 +103,6 @@ class Pipeline::Impl {
     const int vectors = 1 + OptimizerStateVectors(options_.run.optimizer);
     return state().layout.length() * sizeof(float) * static_cast<uint64_t>(vectors);
   }
-  void Abort(const absl::Status& reason) { options_.ranks->Abort(reason); }
 
   const Options options_;
   PipelineEvents* const events_;
@@ -109,7 +112,7 @@ class Pipeline::Impl {
   RankThreads threads_;  // last: its threads use everything above
 };
 
-absl::Status Pipeline::Impl::Configure(const Layout& layout) {
+absl::Status LocalPipeline::Impl::Configure(const Layout& layout, const GroupPlace& place) {
   ISTHMUS_ASSIGN_OR_RETURN(const Buckets cut,
                            Buckets::Create(layout.length(), options_.run.bucket_length));
   threads_.WaitIdle();
@@ -117,24 +120,28 @@ absl::Status Pipeline::Impl::Configure(const Layout& layout) {
   auto state = std::make_unique<State>();
   state->layout = layout;
   state->buckets = cut;
-  ISTHMUS_ASSIGN_OR_RETURN(state->ranks,
-                           options_.ranks->Make(options_.run, state->layout, state->buckets));
+  state->first_rank = place.first_rank;
+  ISTHMUS_ASSIGN_OR_RETURN(
+      state->ranks, options_.ranks->Make(options_.run, state->layout, state->buckets, place));
   state->constants.resize(layout.constants_bytes());
   state_ = std::move(state);
   return absl::OkStatus();
 }
 
-absl::Status Pipeline::Impl::Adopt(uint32_t rank, JobSession& job) {
+absl::Status LocalPipeline::Impl::Adopt(uint32_t rank, JobSession& job,
+                                         const std::string* constants) {
   ISTHMUS_RETURN_IF_ERROR(rank_state(rank).Adopt(job));
   if (rank == 0) {
-    const std::span<const std::byte> from = job.constants(0);
+    const std::span<const std::byte> from =
+        constants != nullptr ? std::as_bytes(std::span(*constants)) : job.constants(0);
+    ISTHMUS_CHECK(from.size() == state().constants.size());
     std::copy(from.begin(), from.end(), state().constants.begin());
   }
   // All have read before rank 0's buffer changes, and see the constants.
   return rank_state(rank).Barrier();
 }
 
-absl::Status Pipeline::Impl::Load(uint32_t rank, JobSession& job) {
+absl::Status LocalPipeline::Impl::Load(uint32_t rank, JobSession& job) {
   // Constants first: once the gathers are over, nobody reads them any more.
   std::copy(state().constants.begin(), state().constants.end(), job.constants(rank).begin());
   for (uint32_t b = 0; b < buckets().count(); ++b) {
@@ -143,7 +150,7 @@ absl::Status Pipeline::Impl::Load(uint32_t rank, JobSession& job) {
   return rank_state(rank).ClearGradients(job);
 }
 
-absl::Status Pipeline::Impl::Process(uint32_t rank, JobSession& job, Round round,
+absl::Status LocalPipeline::Impl::Process(uint32_t rank, JobSession& job, Round round,
                                      BucketIndex bucket, bool extract, float lr) {
   RankState& mine = rank_state(rank);
   ISTHMUS_ASSIGN_OR_RETURN(const bool usable, mine.Reduce(job, bucket));
@@ -155,17 +162,17 @@ absl::Status Pipeline::Impl::Process(uint32_t rank, JobSession& job, Round round
   if (!extract || part.empty()) return mine.Accumulate(bucket, lr);
   const uint32_t chunk_size = options_.run.chunk_size;
   return mine.Extract(round, bucket, lr,
-                      [=, events = events_](std::shared_ptr<const std::string> payload) {
+                      [=, events = events_, first_rank = state().first_rank](std::shared_ptr<const std::string> payload) {
                         events->OnPart({.round = round,
                                         .bucket = bucket,
-                                        .rank = rank,
+                                        .rank = first_rank + rank,
                                         .first_chunk = part.begin / chunk_size,
                                         .chunk_count = part.size() / chunk_size,
                                         .payload = std::move(payload)});
                       });
 }
 
-absl::Status Pipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Credit credit,
+absl::Status LocalPipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Credit credit,
                                    JobSession* gather_to) {
   RankState& mine = rank_state(rank);
   const UpdateHeader& header = update.header();
@@ -184,7 +191,7 @@ absl::Status Pipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Credit c
   return mine.Gather(*gather_to, header.bucket);
 }
 
-absl::Status Pipeline::Impl::Save(uint32_t rank, std::string& image) {
+absl::Status LocalPipeline::Impl::Save(uint32_t rank, std::string& image) {
   const std::span<std::byte> bytes = std::as_writable_bytes(std::span(image));
   ISTHMUS_RETURN_IF_ERROR(rank_state(rank).Save(bytes.first(VectorsBytes())));
   // Only rank 0 may: a later operation of its own writes them.
@@ -194,7 +201,7 @@ absl::Status Pipeline::Impl::Save(uint32_t rank, std::string& image) {
   return absl::OkStatus();
 }
 
-absl::Status Pipeline::Impl::Install(uint32_t rank, const std::string& image, bool reset_momentum,
+absl::Status LocalPipeline::Impl::Install(uint32_t rank, const std::string& image, bool reset_momentum,
                                      std::span<const Round> applied_rounds) {
   const std::span<const std::byte> bytes = std::as_bytes(std::span(image));
   ISTHMUS_RETURN_IF_ERROR(
@@ -206,28 +213,42 @@ absl::Status Pipeline::Impl::Install(uint32_t rank, const std::string& image, bo
   return rank_state(rank).Barrier();
 }
 
-Pipeline::Pipeline(Options options, PipelineEvents* events)
+LocalPipeline::LocalPipeline(Options options, PipelineEvents* events)
     : impl_(std::make_unique<Impl>(std::move(options), events)) {}
 
-Pipeline::~Pipeline() = default;
+LocalPipeline::~LocalPipeline() = default;
 
-absl::Status Pipeline::Configure(const Layout& layout) { return impl_->Configure(layout); }
-const Buckets& Pipeline::buckets() const { return impl_->buckets(); }
-uint64_t Pipeline::state_bytes() const { return impl_->state_bytes(); }
+absl::Status LocalPipeline::Configure(const Layout& layout) {
+  return impl_->Configure(layout, {.ranks = impl_->ranks()});
+}
+absl::Status LocalPipeline::ConfigurePart(const Layout& layout, const GroupPlace& place) {
+  return impl_->Configure(layout, place);
+}
+absl::StatusOr<std::string> LocalPipeline::Invite() { return impl_->Invite(); }
+void LocalPipeline::Abort(const absl::Status& reason) { impl_->Abort(reason); }
+const Buckets& LocalPipeline::buckets() const { return impl_->buckets(); }
+uint64_t LocalPipeline::state_bytes() const { return impl_->state_bytes(); }
 
-void Pipeline::Adopt(std::shared_ptr<JobSession> job) {
+void LocalPipeline::Adopt(std::shared_ptr<JobSession> job) {
   impl_->CheckFits(*job);
   impl_->threads().Queue(
-      [impl = impl_.get(), job](uint32_t rank) { return impl->Adopt(rank, *job); });
+      [impl = impl_.get(), job](uint32_t rank) { return impl->Adopt(rank, *job, nullptr); });
 }
 
-void Pipeline::Load(std::shared_ptr<JobSession> job) {
+void LocalPipeline::AdoptWith(std::shared_ptr<JobSession> job, std::string constants) {
+  impl_->CheckFits(*job);
+  impl_->threads().Queue([impl = impl_.get(), job, c = std::move(constants)](uint32_t rank) {
+    return impl->Adopt(rank, *job, &c);
+  });
+}
+
+void LocalPipeline::Load(std::shared_ptr<JobSession> job) {
   impl_->CheckFits(*job);
   impl_->threads().Queue(
       [impl = impl_.get(), job](uint32_t rank) { return impl->Load(rank, *job); });
 }
 
-void Pipeline::Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
+void LocalPipeline::Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
                        bool extract, float lr) {
   impl_->CheckFits(*job);
   impl_->threads().Queue([impl = impl_.get(), job, round, bucket, extract, lr](uint32_t rank) {
@@ -235,7 +256,7 @@ void Pipeline::Process(std::shared_ptr<JobSession> job, Round round, BucketIndex
   });
 }
 
-void Pipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
+void LocalPipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
                      std::shared_ptr<JobSession> gather_to) {
   if (gather_to != nullptr) impl_->CheckFits(*gather_to);
   const auto shared = std::make_shared<SharedUpdate>(std::move(update));
@@ -244,18 +265,18 @@ void Pipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit
   });
 }
 
-void Pipeline::Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) {
+void LocalPipeline::Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) {
   impl_->CheckFits(*job);
   impl_->threads().Queue([impl = impl_.get(), bucket, job](uint32_t rank) {
     return impl->rank_state(rank).Gather(*job, bucket);
   });
 }
 
-void Pipeline::Release() {
+void LocalPipeline::Release() {
   impl_->threads().Queue([impl = impl_.get()](uint32_t rank) { return impl->ReleaseJob(rank); });
 }
 
-void Pipeline::Snapshot(std::function<void(StateImage)> done) {
+void LocalPipeline::Snapshot(std::function<void(StateImage)> done) {
   struct Shared {
     explicit Shared(uint32_t ranks) : countdown(ranks) {}
     Mutex mu;  // of allocating the image; ranks then write apart from each other
@@ -274,7 +295,7 @@ void Pipeline::Snapshot(std::function<void(StateImage)> done) {
   });
 }
 
-void Pipeline::Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
+void LocalPipeline::Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
                        std::vector<Round> applied_rounds) {
   ISTHMUS_CHECK(image->bytes.size() == state_bytes());
   ISTHMUS_CHECK(applied_rounds.size() == buckets().count());
@@ -284,7 +305,7 @@ void Pipeline::Install(std::shared_ptr<const StateImage> image, bool reset_momen
   });
 }
 
-void Pipeline::Hash(std::function<void(std::vector<uint64_t>)> done) {
+void LocalPipeline::Hash(std::function<void(std::vector<uint64_t>)> done) {
   struct Shared {
     Shared(uint32_t ranks, uint32_t buckets) : sums(buckets), countdown(ranks) {}
     std::vector<std::atomic<uint64_t>> sums;  // per bucket, of the ranks that are done
@@ -301,12 +322,12 @@ void Pipeline::Hash(std::function<void(std::vector<uint64_t>)> done) {
   });
 }
 
-void Pipeline::FlipBit() {
+void LocalPipeline::FlipBit() {
   impl_->threads().Queue(
       [impl = impl_.get()](uint32_t rank) { return impl->rank_state(rank).FlipBit(); });
 }
 
-void Pipeline::Then(std::function<void()> done) {
+void LocalPipeline::Then(std::function<void()> done) {
   const auto countdown = std::make_shared<Countdown>(impl_->ranks());
   impl_->threads().Queue([impl = impl_.get(), countdown, done = std::move(done)](uint32_t rank) {
     ISTHMUS_RETURN_IF_ERROR(impl->FinishRank(rank));
@@ -316,6 +337,6 @@ void Pipeline::Then(std::function<void()> done) {
   });
 }
 
-double Pipeline::TakeBusySeconds() { return absl::ToDoubleSeconds(impl_->threads().TakeBusy()); }
+double LocalPipeline::TakeBusySeconds() { return absl::ToDoubleSeconds(impl_->threads().TakeBusy()); }
 
 }  // namespace isthmus
