@@ -19,14 +19,19 @@ namespace isthmus {
 // Frames of the data plane are held to kFrameBytes by their receiver.
 inline constexpr int kMaxMessageBytes = 8 << 20;
 
+// The same between daemons of one site, which pass on whole updates: a bucket's coefficients as
+// float32, and some headers.
+inline constexpr int kMaxSiteMessageBytes = (1 << 30) + (1 << 20);
+
 inline constexpr char kDefaultCoordinator[] = "127.0.0.1:29750";
 
 // A lazily connecting channel of its own (never shared with another of this process), with
 // keepalive pings and a bounded reconnect backoff.
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
+                                           int max_message_bytes = kMaxMessageBytes);
 
 // The server's side of the same settings.
-void ConfigureServer(grpc::ServerBuilder* builder);
+void ConfigureServer(grpc::ServerBuilder* builder, int max_message_bytes = kMaxMessageBytes);
 
 // OK for a loopback host; FAILED_PRECONDITION for any other without `insecure` (P27): there is no
 // TLS yet, so exposing the port must be somebody's decision. INVALID_ARGUMENT unless HOST:PORT.

@@ -249,10 +249,11 @@ void Job::WaitTurn(uint64_t round) {
   --paused_;
 }
 
-RankOutcome Job::Train(uint32_t rank) {
+RankOutcome Job::Train(uint32_t local_rank) {
   RankOutcome outcome;
   const Model model = options_.model;
-  std::vector<client::Tensor> tensors = model.Tensors(options_.group);
+  std::vector<client::Tensor> tensors =
+      model.Tensors(options_.initial_values_of != 0 ? options_.initial_values_of : options_.group);
   std::vector<std::vector<uint16_t>> halves;  // of initial values
   for (client::Tensor& tensor : tensors) {
     tensor.dtype = options_.dtype;
@@ -266,7 +267,7 @@ RankOutcome Job::Train(uint32_t rank) {
     tensor.data = std::as_bytes(std::span(half));
   }
   auto session = client::Session::Attach({.socket_path = options_.socket,
-                                          .local_rank = static_cast<int32_t>(rank),
+                                          .local_rank = static_cast<int32_t>(local_rank),
                                           .local_world_size = 0,
                                           .timeout_seconds = absl::ToDoubleSeconds(kPatience),
                                           .memory = options_.memory},
@@ -278,6 +279,7 @@ RankOutcome Job::Train(uint32_t rank) {
     ++attached_;
   }
   outcome.info = session->Info();
+  const uint32_t rank = outcome.info.rank;
   outcome.initial = Parameters(*session);
   outcome.table.assign(session->Constant(1).begin(), session->Constant(1).end());
   uint64_t round = outcome.info.round + 1;

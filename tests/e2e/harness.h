@@ -116,6 +116,7 @@ struct JobOptions {
   Model model;
   std::vector<float> lr = {0.01f, 0.02f};
   std::vector<float> weight_decay = {0.1f, 0.0f};
+  // Callbacks know ranks as the group counts them.
   std::function<uint64_t(uint32_t rank)> samples;  // default: 1
   std::function<bool(uint32_t rank, uint64_t round)> skip;
   // After FillGradient.
@@ -125,6 +126,8 @@ struct JobOptions {
   // Device memory is addressed as the host's: with the GPU that tests/support/fake_cuda.cc plays.
   isthmus_memory memory = ISTHMUS_HOST_MEMORY;
   isthmus_dtype dtype = ISTHMUS_FLOAT32;
+  // Brings the initial values of this group instead; 0: of its own.
+  uint32_t initial_values_of = 0;
 };
 
 // How a rank fared.
@@ -156,7 +159,7 @@ class Job {
   const std::vector<RankOutcome>& Await();
 
  private:
-  RankOutcome Train(uint32_t rank);
+  RankOutcome Train(uint32_t local_rank);
   std::vector<float> Parameters(client::Session& session) const;
   void FillGradients(uint32_t rank, uint64_t round, client::Session& session) const;
   void WaitTurn(uint64_t round);

@@ -25,7 +25,7 @@ bool Transient(const absl::Status& status) {
 ControlClient::Self DaemonImpl::self() { return {options_.group, registration_->incarnation}; }
 
 absl::Time DaemonImpl::NextDue() {
-  if (setting_up_) return absl::InfiniteFuture();
+  if (setting_up_ || ranks_ == 0) return absl::InfiniteFuture();
   if (need_register_) return retry_at_;
   absl::Time due = heartbeat_at_;
   if (!announcements_.empty()) due = std::min(due, retry_at_);
@@ -97,12 +97,14 @@ void DaemonImpl::SayWaiting(const std::string& why) {
 
 void DaemonImpl::TryRegister() {
   uint64_t instance = 0;
+  uint32_t ranks;
   {
     MutexLock lock(&mu_);
+    ranks = ranks_;
     if (core_ && core_->has_state()) instance = registration_->instance;
   }
   const auto registration = control_->Register(options_.group, options_.nonce, options_.label,
-                                               options_.ranks, instance, options_.expect);
+                                               ranks, instance, options_.expect);
   if (!registration.ok()) return HandleControlError("register", registration.status());
   bool same;
   {
@@ -126,13 +128,17 @@ void DaemonImpl::TryRegister() {
 
 // A new run for this process: core and arithmetic start from nothing.
 void DaemonImpl::SetUpRun(const ControlClient::Registration& registration) {
-  pipeline_ = std::make_unique<LocalPipeline>(
-      LocalPipeline::Options{.ranks = options_.make_ranks != nullptr
-                                     ? options_.make_ranks()
-                                     : MakeCpuRanks(options_.ranks, options_.threads),
-                        .self = {options_.group, registration.incarnation},
-                        .run = registration.run},
-      static_cast<PipelineEvents*>(this));
+  LocalPipeline::Options options{.ranks = options_.make_ranks != nullptr
+                                              ? options_.make_ranks()
+                                              : MakeCpuRanks(options_.ranks, options_.threads),
+                                 .self = {options_.group, registration.incarnation},
+                                 .run = registration.run};
+  auto* const events = static_cast<PipelineEvents*>(this);
+  if (site_ != nullptr) {
+    pipeline_ = site_->MakePipeline(std::move(options), events);
+  } else {
+    pipeline_ = std::make_unique<LocalPipeline>(std::move(options), events);
+  }
   std::shared_ptr<JobSession> job;
   std::shared_ptr<ExchangeClient> old_stream;
   {

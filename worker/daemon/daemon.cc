@@ -53,9 +53,34 @@ absl::Status DaemonImpl::Listen() {
   jobs.ranks = options_.ranks;
   jobs.name = GroupName(options_.group);
   jobs.devices = options_.devices;
-  ISTHMUS_ASSIGN_OR_RETURN(jobs_, JobServer::Start(jobs, this));
+  if (options_.site.machines > 1) {
+    site_ = std::make_unique<SiteLeader>(
+        SiteLeader::Options{.machines = options_.site.machines,
+                            .ranks = options_.ranks,
+                            .listen = options_.site.listen,
+                            .insecure = options_.site.insecure,
+                            .name = GroupName(options_.group),
+                            .whole = [this](uint32_t ranks) { OnSiteWhole(ranks); },
+                            .lost =
+                                [this](const absl::Status& reason) {
+                                  End(DaemonExit::kSiteLost, std::string(reason.message()));
+                                }},
+        std::move(jobs), static_cast<JobEvents*>(this));
+    jobs_ = &site_->jobs();
+    ISTHMUS_RETURN_IF_ERROR(site_->Listen());
+  } else {
+    ISTHMUS_ASSIGN_OR_RETURN(own_jobs_, JobServer::Start(jobs, this));
+    jobs_ = own_jobs_.get();
+    OnSiteWhole(options_.ranks);
+  }
   control_thread_ = std::thread([this] { ControlLoop(); });
   return absl::OkStatus();
+}
+
+void DaemonImpl::OnSiteWhole(uint32_t ranks) {
+  MutexLock lock(&mu_);
+  ranks_ = ranks;
+  wake_.NotifyAll();
 }
 
 template <typename F>
@@ -87,15 +112,17 @@ void DaemonImpl::Drain() {
 
 void DaemonImpl::OnAttached(std::shared_ptr<JobSession> session) {
   bool registered;
+  uint32_t ranks;
   std::optional<Ending> ending;
   {
     MutexLock lock(&mu_);
+    ranks = ranks_;
     ending = ending_;
     job_ = session;
     registered = core_.has_value();
     if (registered) tasks_.Add(std::function<void()>([this, session] { AttachJob(session); }));
   }
-  LogInfo(absl::StrCat(GroupName(options_.group), ": ", options_.ranks, " ranks attached, ",
+  LogInfo(absl::StrCat(GroupName(options_.group), ": ", ranks, " ranks attached, ",
                        session->layout().logical_length(), " parameters"));
   if (ending) return RefuseJob(*ending);  // End() came before it
   if (registered) Drain();                // else SetUpRun attaches it
@@ -340,13 +367,19 @@ Daemon::Ending DaemonImpl::ending() {
 }
 
 void DaemonImpl::Stop() {
+  bool ended;
+  std::string reason;
   {
     MutexLock lock(&mu_);
     if (stopped_) return;
     stopped_ = true;
     stopping_ = true;
+    ended = ending_ && ending_->code == DaemonExit::kOk;
+    reason = ending_ ? ending_->reason : "stopped";
     wake_.NotifyAll();
   }
+  // First: the control thread may wait for a follower.
+  if (site_ != nullptr) site_->Stop(ended, reason);
   if (control_thread_.joinable()) control_thread_.join();
   std::shared_ptr<ExchangeClient> stream;
   {

@@ -23,11 +23,20 @@ class LocalRanks;  // worker/step/rank_state.h
 
 // Why a daemon ended; the process' exit codes.
 enum class DaemonExit : int {
-  kOk = 0,       // the run ended and its job has detached, or Stop() was called
-  kFailure = 1,  // a bug, or an update that does not decode
-  kRefused = 3,  // versions or run spec: the coordinator will not have this worker
-  kFenced = 4,   // a newer process has registered for this group
-  kLost = 5,     // the coordinator is another instance, or was gone too long
+  kOk = 0,        // the run ended and its job has detached, or Stop() was called
+  kFailure = 1,   // a bug, or an update that does not decode
+  kRefused = 3,   // versions or run spec: the coordinator will not have this worker
+  kFenced = 4,    // a newer process has registered for this group
+  kLost = 5,      // the coordinator is another instance, or was gone too long
+  kSiteLost = 8,  // another machine of the group's site is gone
+};
+
+// A group whose ranks are on several machines: this daemon leads, one on each other machine follows
+// (worker/site/follower.h).
+struct SiteOptions {
+  uint32_t machines = 1;  // this one included; 1: the rest does not count
+  std::string listen;     // HOST:PORT where the others join
+  bool insecure = false;  // `listen` may be other than loopback
 };
 
 // Thread-safe.
@@ -37,7 +46,8 @@ class Daemon {
     std::string coordinator;  // HOST:PORT
     GroupId group{1};
     std::string label;
-    uint32_t ranks = 1;
+    uint32_t ranks = 1;  // of this machine
+    SiteOptions site;
     int threads = 1;  // that may work on one rank's bucket
     // What ranks are made of, `ranks` of them, for each run anew; null: CPU ranks.
     std::function<std::unique_ptr<LocalRanks>()> make_ranks;
@@ -66,6 +76,9 @@ class Daemon {
   virtual Ending ending() = 0;
   // Says goodbye and ends. Blocks until all is down.
   virtual void Stop() = 0;
+
+  // Where other machines join; 0 without any.
+  virtual int site_port() const = 0;
 };
 
 }  // namespace isthmus

@@ -83,10 +83,13 @@ void DaemonImpl::Perform(const Bound& task) {
                             ": flips a bit of a master, as --flip-bit-at asks"));
     pipeline_->FlipBit();
   } else if (const auto* attach = std::get_if<FinishAttach>(&action)) {
-    AttachReply reply{options_.group.value(), attach->group_index, attach->group_count,
-                      attach->round.value(), 0};
+    AttachReply reply{.group_id = options_.group.value(),
+                      .group_index = attach->group_index,
+                      .group_count = attach->group_count,
+                      .round = attach->round.value()};
     {
       MutexLock lock(&mu_);
+      reply.world_size = ranks_;
       reply.rounds = registration_->run.rounds;
       step_ended_ = absl::InfinitePast();
     }

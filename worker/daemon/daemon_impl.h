@@ -23,6 +23,7 @@
 #include "worker/jobs/job_server.h"
 #include "worker/rpc/control_client.h"
 #include "worker/rpc/exchange_client.h"
+#include "worker/site/site_leader.h"
 #include "worker/step/pipeline.h"
 
 namespace isthmus {
@@ -36,6 +37,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   bool Ended() override;
   Ending ending() override;
   void Stop() override;
+  int site_port() const override { return site_ == nullptr ? 0 : site_->port(); }
 
  private:
   // An action with the job that it is about: sessions come and go while actions wait.
@@ -70,6 +72,8 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void OnSnapshotAborted(uint64_t stream, TransferId transfer) override;
   void OnStreamEnd(uint64_t stream, const absl::Status& status) override;
 
+  // All machines of the group are there.
+  void OnSiteWhole(uint32_t ranks);
   // Steps the core under the lock, then performs what is queued. `step(core, actions)` may return
   // a status. Does nothing before the core exists.
   template <typename F>
@@ -104,12 +108,15 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   const Clock& clock_;
   std::shared_ptr<grpc::Channel> stream_channel_;
   std::unique_ptr<ControlClient> control_;
-  std::unique_ptr<JobServer> jobs_;
+  std::unique_ptr<SiteLeader> site_;     // of a group on several machines
+  std::unique_ptr<JobServer> own_jobs_;  // of one on this machine alone
+  JobServer* jobs_ = nullptr;            // of either
   InOrder<Task> tasks_;
 
   Mutex mu_;
   CondVar wake_;
   Rng rng_ ABSL_GUARDED_BY(mu_);
+  uint32_t ranks_ ABSL_GUARDED_BY(mu_) = 0;  // of the group; 0 until all its machines are there
   std::optional<WorkerCore> core_ ABSL_GUARDED_BY(mu_);
   std::optional<ControlClient::Registration> registration_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<JobSession> job_ ABSL_GUARDED_BY(mu_);

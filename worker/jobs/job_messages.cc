@@ -198,13 +198,13 @@ isthmus_wire_buffers MakeBuffersPacket(const Layout& layout, size_t entry_count,
   return packet;
 }
 
-isthmus_wire_attached MakeAttachedPacket(const AttachReply& reply, uint32_t rank, uint32_t ranks) {
+isthmus_wire_attached MakeAttachedPacket(const AttachReply& reply, uint32_t rank) {
   auto packet = NewPacket<isthmus_wire_attached>(ISTHMUS_WIRE_ATTACHED);
   packet.group_id = reply.group_id;
   packet.group_index = reply.group_index;
   packet.group_count = reply.group_count;
-  packet.rank = rank;
-  packet.world_size = ranks;
+  packet.rank = reply.first_rank + rank;
+  packet.world_size = reply.world_size;
   packet.round = reply.round;
   packet.rounds = reply.rounds;
   return packet;

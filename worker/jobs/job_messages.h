@@ -58,7 +58,8 @@ struct JobDeviceHandles {
 // `handles` unless buffers are the host's.
 isthmus_wire_buffers MakeBuffersPacket(const Layout& layout, size_t entry_count,
                                        const std::optional<JobDeviceHandles>& handles);
-isthmus_wire_attached MakeAttachedPacket(const AttachReply& reply, uint32_t rank, uint32_t ranks);
+// `rank` counts those of this server.
+isthmus_wire_attached MakeAttachedPacket(const AttachReply& reply, uint32_t rank);
 isthmus_wire_step_done MakeStepDonePacket(const StepReply& reply);
 // `status` is an error; its text is cut to what a packet holds.
 isthmus_wire_error MakeErrorPacket(const absl::Status& status);

@@ -82,6 +82,8 @@ struct AttachReply {
   uint32_t group_count = 0;
   uint64_t round = 0;
   uint64_t rounds = 0;
+  uint32_t first_rank = 0;  // of this server, in the group
+  uint32_t world_size = 0;  // ranks of the group
 };
 
 struct StepReply {
@@ -129,6 +131,8 @@ class JobServer {
 
   // Ends the session (if any) at every rank with `status`, keeps listening.
   virtual void EndSession(const absl::Status& status) = 0;
+  // The same of this one; nothing once it is over.
+  virtual void EndSession(uint64_t session_id, const absl::Status& status) = 0;
 
   // Hangs up on every rank with UNAVAILABLE. No event follows; calls after it do nothing. Blocks
   // until the thread has ended. Not from within an event; one thread calls it. The destructor does

@@ -60,6 +60,10 @@ void ServerThread::EndSession(const absl::Status& status) {
   Post([status](SessionCore& core) { return core.EndSession(status); });
 }
 
+void ServerThread::EndSession(uint64_t session_id, const absl::Status& status) {
+  Post([session_id, status](SessionCore& core) { return core.EndSession(session_id, status); });
+}
+
 void ServerThread::Post(Command command) {
   {
     MutexLock lock(&mu_);
@@ -220,7 +224,7 @@ ServerThread::Actions ServerThread::Perform(DropBuffers&& action) {
 }
 
 ServerThread::Actions ServerThread::Perform(SendAttached&& action) {
-  return Send(action.to, PacketBytes(MakeAttachedPacket(action.reply, action.rank, ranks_)));
+  return Send(action.to, PacketBytes(MakeAttachedPacket(action.reply, action.rank)));
 }
 
 ServerThread::Actions ServerThread::Perform(SendStepDone&& action) {

@@ -8,6 +8,7 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "worker/jobs/rank_agreement.h"
 
 namespace isthmus {
 namespace {
@@ -31,17 +32,6 @@ absl::Status Annotate(const absl::Status& status, const std::string& prefix) {
 absl::Status OutOfOrder(const JobMessage& message, const char* expected) {
   return absl::FailedPreconditionError(
       absl::StrCat("expected ", expected, ", got ", MessageName(message)));
-}
-
-// Where the rates of two ranks differ, in words; empty when they agree.
-std::string RateDifference(const char* what, const std::vector<float>& expected,
-                           const std::vector<float>& actual) {
-  for (size_t i = 0; i < expected.size(); ++i) {
-    if (expected[i] != actual[i]) {
-      return absl::StrCat(what, "[", i, "]: expected rank 0's ", expected[i], ", got ", actual[i]);
-    }
-  }
-  return "";
 }
 
 }  // namespace
@@ -163,6 +153,11 @@ SessionCore::Actions SessionCore::EndSession(const absl::Status& status) {
   return actions;
 }
 
+SessionCore::Actions SessionCore::EndSession(uint64_t session_id, const absl::Status& status) {
+  if (session_id != session_id_ || state_ == State::kForming) return {};
+  return EndSession(status);
+}
+
 absl::Status SessionCore::OnHello(Connection& connection, const JobHello& hello) {
   const uint32_t ranks = options_.ranks;
   if (hello.local_world_size != -1 && hello.local_world_size != static_cast<int64_t>(ranks)) {
@@ -208,16 +203,8 @@ absl::Status SessionCore::Claim(JobConnectionId id, Connection& connection, absl
   ISTHMUS_ASSIGN_OR_RETURN(Layout layout, connection.table.TakeLayout());
   const auto first = std::ranges::find_if(holders_, [](const auto& h) { return h.has_value(); });
   if (first != holders_.end()) {
-    const std::string difference = layout_.DifferenceFrom(layout);
-    if (!difference.empty()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("layout unlike that of rank ", first - holders_.begin(), ": ", difference));
-    }
-    if (TypeOf(layout) != TypeOf(layout_)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("dtype: expected ", DTypeName(TypeOf(layout_)), " as rank ",
-                       first - holders_.begin(), ", got ", DTypeName(TypeOf(layout))));
-    }
+    ISTHMUS_RETURN_IF_ERROR(
+        CheckSameModel(layout_, absl::StrCat("rank ", first - holders_.begin()), layout));
     if (connection.memory != memory_) {
       const auto name = [](JobMemory m) { return m == JobMemory::kHost ? "host" : "device"; };
       return absl::FailedPreconditionError(
@@ -275,12 +262,9 @@ absl::Status SessionCore::OnStepBegin(Connection& connection, RankStep step, Act
 void SessionCore::CompleteStep(Actions& actions) {
   const RankStep& first = *steps_[0];
   for (uint32_t rank = 1; rank < options_.ranks; ++rank) {
-    std::string difference = RateDifference("lr", first.lr, steps_[rank]->lr);
-    if (difference.empty()) {
-      difference = RateDifference("weight_decay", first.weight_decay, steps_[rank]->weight_decay);
-    }
-    if (difference.empty()) continue;
-    actions = Failed(*holders_[rank], absl::InvalidArgumentError(difference));
+    const absl::Status same = CheckSameRates(first, "rank 0", *steps_[rank]);
+    if (same.ok()) continue;
+    actions = Failed(*holders_[rank], same);
     return;
   }
   state_ = State::kStepping;

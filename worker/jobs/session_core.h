@@ -104,6 +104,8 @@ class SessionCore {
   Actions FinishStep(uint64_t session_id, const absl::StatusOr<StepReply>& reply);
   // Ends the session, whole or forming, at every rank with `status`, an error.
   Actions EndSession(const absl::Status& status);
+  // The same of one that is whole; nothing once it is over.
+  Actions EndSession(uint64_t session_id, const absl::Status& status);
 
   // Of the session that is forming or whole; meaningful from the first SendBuffers on.
   const Layout& layout() const { return layout_; }

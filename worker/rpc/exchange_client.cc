@@ -18,6 +18,7 @@
 #include "isthmus/v1/exchange.grpc.pb.h"
 #include "worker/rpc/snapshot_frame.h"
 #include "worker/rpc/update_assembler.h"
+#include "worker/rpc/update_message.h"
 
 namespace isthmus {
 namespace {
@@ -175,13 +176,7 @@ class Stream : public ExchangeClient,
   absl::Status HandleUpdate() {
     ISTHMUS_ASSIGN_OR_RETURN(std::optional<v1::Update> update, assembler_.Add(reading_.update()));
     if (!update) return absl::OkStatus();
-    ReceivedUpdate received{FromProto(*update), std::move(*update->mutable_payload()), {}};
-    for (v1::EncodedContribution& contribution : *update->mutable_contributions()) {
-      ReceivedUpdate::Contribution& to = received.contributions.emplace_back();
-      to.contributor = contribution.contributor();
-      for (std::string& part : *contribution.mutable_parts()) to.parts.push_back(std::move(part));
-    }
-    return events_->OnUpdate(id_, std::move(received), assembler_.peer_wait());
+    return events_->OnUpdate(id_, ToReceived(*std::move(update)), assembler_.peer_wait());
   }
 
   absl::Status HandleSnapshot() {

@@ -272,8 +272,8 @@ void GpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
 absl::Status GpuRank::Adopt(JobSession& job) {
   for (uint32_t b = 0; b < buckets_.count(); ++b) {
     const BucketIndex bucket(b);
-    ISTHMUS_RETURN_IF_ERROR(transfer_.Adopt(job, buckets_.bucket(bucket), PartsOf(bucket),
-                                            memory_.MastersOf(bucket)));
+    ISTHMUS_RETURN_IF_ERROR(
+        transfer_.Adopt(job, buckets_.bucket(bucket), PartsOf(bucket), memory_.MastersOf(bucket)));
   }
   return absl::OkStatus();
 }

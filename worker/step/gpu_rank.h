@@ -20,8 +20,8 @@ namespace isthmus {
 
 class GpuRank : public RankState {
  public:
-  // `layout`, `buckets` and `communicator` outlive it; a job knows it as `job_rank`. Errors: as GpuRankMemory::Create(); what the
-  // device says.
+  // `layout`, `buckets` and `communicator` outlive it; a job knows it as `job_rank`. Errors: as
+  // GpuRankMemory::Create(); what the device says.
   static absl::StatusOr<std::unique_ptr<GpuRank>> Create(const RunSpec& run, const Layout& layout,
                                                          const Buckets& buckets,
                                                          const GpuRankPlace& place,

@@ -95,8 +95,8 @@ class NcclConnector : public GpuConnector {
     }
     Nccl::Id id;
     if (invitation.size() != id.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("an NCCL id of ", invitation.size(),
-                                                     " bytes: expected ", id.size()));
+      return absl::InvalidArgumentError(
+          absl::StrCat("an NCCL id of ", invitation.size(), " bytes: expected ", id.size()));
     }
     std::memcpy(id.data(), invitation.data(), id.size());
     NcclOptions options = options_;
@@ -115,8 +115,7 @@ std::shared_ptr<const GpuConnector> ConnectThroughHost() {
   return std::make_shared<HostConnector>();
 }
 
-std::shared_ptr<const GpuConnector> ConnectByNccl(std::shared_ptr<Nccl> nccl,
-                                                  NcclOptions options) {
+std::shared_ptr<const GpuConnector> ConnectByNccl(std::shared_ptr<Nccl> nccl, NcclOptions options) {
   return std::make_shared<NcclConnector>(std::move(nccl), std::move(options));
 }
 

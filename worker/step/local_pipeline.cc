@@ -129,7 +129,7 @@ absl::Status LocalPipeline::Impl::Configure(const Layout& layout, const GroupPla
 }
 
 absl::Status LocalPipeline::Impl::Adopt(uint32_t rank, JobSession& job,
-                                         const std::string* constants) {
+                                        const std::string* constants) {
   ISTHMUS_RETURN_IF_ERROR(rank_state(rank).Adopt(job));
   if (rank == 0) {
     const std::span<const std::byte> from =
@@ -151,7 +151,7 @@ absl::Status LocalPipeline::Impl::Load(uint32_t rank, JobSession& job) {
 }
 
 absl::Status LocalPipeline::Impl::Process(uint32_t rank, JobSession& job, Round round,
-                                     BucketIndex bucket, bool extract, float lr) {
+                                          BucketIndex bucket, bool extract, float lr) {
   RankState& mine = rank_state(rank);
   ISTHMUS_ASSIGN_OR_RETURN(const bool usable, mine.Reduce(job, bucket));
   if (!usable) {
@@ -162,7 +162,8 @@ absl::Status LocalPipeline::Impl::Process(uint32_t rank, JobSession& job, Round 
   if (!extract || part.empty()) return mine.Accumulate(bucket, lr);
   const uint32_t chunk_size = options_.run.chunk_size;
   return mine.Extract(round, bucket, lr,
-                      [=, events = events_, first_rank = state().first_rank](std::shared_ptr<const std::string> payload) {
+                      [=, events = events_, first_rank = state().first_rank](
+                          std::shared_ptr<const std::string> payload) {
                         events->OnPart({.round = round,
                                         .bucket = bucket,
                                         .rank = first_rank + rank,
@@ -173,7 +174,7 @@ absl::Status LocalPipeline::Impl::Process(uint32_t rank, JobSession& job, Round 
 }
 
 absl::Status LocalPipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Credit credit,
-                                   JobSession* gather_to) {
+                                        JobSession* gather_to) {
   RankState& mine = rank_state(rank);
   const UpdateHeader& header = update.header();
   if (header.bucket.value() >= buckets().count()) {
@@ -201,8 +202,9 @@ absl::Status LocalPipeline::Impl::Save(uint32_t rank, std::string& image) {
   return absl::OkStatus();
 }
 
-absl::Status LocalPipeline::Impl::Install(uint32_t rank, const std::string& image, bool reset_momentum,
-                                     std::span<const Round> applied_rounds) {
+absl::Status LocalPipeline::Impl::Install(uint32_t rank, const std::string& image,
+                                          bool reset_momentum,
+                                          std::span<const Round> applied_rounds) {
   const std::span<const std::byte> bytes = std::as_bytes(std::span(image));
   ISTHMUS_RETURN_IF_ERROR(
       rank_state(rank).Load(bytes.first(VectorsBytes()), reset_momentum, applied_rounds));
@@ -249,7 +251,7 @@ void LocalPipeline::Load(std::shared_ptr<JobSession> job) {
 }
 
 void LocalPipeline::Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
-                       bool extract, float lr) {
+                            bool extract, float lr) {
   impl_->CheckFits(*job);
   impl_->threads().Queue([impl = impl_.get(), job, round, bucket, extract, lr](uint32_t rank) {
     return impl->Process(rank, *job, round, bucket, extract, lr);
@@ -257,7 +259,7 @@ void LocalPipeline::Process(std::shared_ptr<JobSession> job, Round round, Bucket
 }
 
 void LocalPipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
-                     std::shared_ptr<JobSession> gather_to) {
+                          std::shared_ptr<JobSession> gather_to) {
   if (gather_to != nullptr) impl_->CheckFits(*gather_to);
   const auto shared = std::make_shared<SharedUpdate>(std::move(update));
   impl_->threads().Queue([impl = impl_.get(), shared, credit, gather_to](uint32_t rank) {
@@ -296,7 +298,7 @@ void LocalPipeline::Snapshot(std::function<void(StateImage)> done) {
 }
 
 void LocalPipeline::Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
-                       std::vector<Round> applied_rounds) {
+                            std::vector<Round> applied_rounds) {
   ISTHMUS_CHECK(image->bytes.size() == state_bytes());
   ISTHMUS_CHECK(applied_rounds.size() == buckets().count());
   impl_->threads().Queue([impl = impl_.get(), image, reset_momentum,
@@ -337,6 +339,8 @@ void LocalPipeline::Then(std::function<void()> done) {
   });
 }
 
-double LocalPipeline::TakeBusySeconds() { return absl::ToDoubleSeconds(impl_->threads().TakeBusy()); }
+double LocalPipeline::TakeBusySeconds() {
+  return absl::ToDoubleSeconds(impl_->threads().TakeBusy());
+}
 
 }  // namespace isthmus

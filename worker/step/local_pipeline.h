@@ -1,5 +1,5 @@
-// A pipeline of the ranks of one daemon: a thread for each. They are the whole group, or its part in
-// this daemon; the others' daemons then must be given the same operations in the same order.
+// A pipeline of the ranks of one daemon: a thread for each. They are the whole group, or its part
+// in this daemon; the others' daemons then must be given the same operations in the same order.
 #ifndef ISTHMUS_WORKER_STEP_LOCAL_PIPELINE_H_
 #define ISTHMUS_WORKER_STEP_LOCAL_PIPELINE_H_
 

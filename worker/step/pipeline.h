@@ -55,7 +55,8 @@ struct StateImage {
   std::string bytes;
 };
 
-// Called from the pipeline's threads; implementations are thread-safe, quick, and may queue operations.
+// Called from the pipeline's threads; implementations are thread-safe, quick, and may queue
+// operations.
 class PipelineEvents {
  public:
   virtual ~PipelineEvents() = default;

@@ -32,8 +32,8 @@ struct RankChoice {
 absl::StatusOr<RankChoice> ParseRankChoice(const std::string& text);
 
 // How ranks on these devices are connected: by NCCL where each has a GPU of its own and there is
-// libnccl.so.2, else through the host's memory. `spanning`: the group has ranks in other daemons, too.
-// `how` receives the choice in words.
+// libnccl.so.2, else through the host's memory. `spanning`: the group has ranks in other daemons,
+// too. `how` receives the choice in words.
 std::shared_ptr<const GpuConnector> ChooseConnection(const RankChoice& choice, size_t ranks,
                                                      bool spanning, std::string* how);
 

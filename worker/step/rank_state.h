@@ -108,8 +108,8 @@ class RankState {
 // The runs of logical elements in `part`, ascending (docs/protocol.md, P22).
 std::vector<Extent> LogicalRuns(const Layout& layout, const Extent& part);
 
-// Which ranks of their replica group a daemon's own are: all of them, unless the group spans several
-// daemons of its site.
+// Which ranks of their replica group a daemon's own are: all of them, unless the group spans
+// several daemons of its site.
 struct GroupPlace {
   uint32_t first_rank = 0;  // of this daemon
   uint32_t ranks = 0;       // of the group
@@ -125,13 +125,13 @@ class LocalRanks {
   virtual ~LocalRanks() = default;
   virtual uint32_t count() const = 0;
 
-  // For one Make() at each daemon of the group. Errors: FAILED_PRECONDITION where ranks of this kind
-  // cannot reach those of another daemon.
+  // For one Make() at each daemon of the group. Errors: FAILED_PRECONDITION where ranks of this
+  // kind cannot reach those of another daemon.
   virtual absl::StatusOr<std::string> Invite() = 0;
 
   // This daemon's ranks, ascending, all zero, connected to the group's others: blocks until those
-  // have come. Errors: RESOURCE_EXHAUSTED with the bytes needed and there; ABORTED if the others did
-  // not come, or Abort() was called. `layout` and `buckets` outlive them.
+  // have come. Errors: RESOURCE_EXHAUSTED with the bytes needed and there; ABORTED if the others
+  // did not come, or Abort() was called. `layout` and `buckets` outlive them.
   virtual absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
                                                                        const Layout& layout,
                                                                        const Buckets& buckets,

@@ -1,0 +1,48 @@
+#include "worker/jobs/rank_agreement.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "common/tensor/elements.h"
+#include "worker/jobs/attach_table.h"
+
+namespace isthmus {
+namespace {
+
+absl::Status CheckSame(const char* what, const std::vector<float>& expected,
+                       const std::string& whose, const std::vector<float>& actual) {
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (expected[i] == actual[i]) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, "[", i, "]: expected ", whose, "'s ", expected[i], ", got ", actual[i]));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckSameModel(const Layout& expected, const std::string& whose,
+                            const Layout& actual) {
+  const std::string difference = expected.DifferenceFrom(actual);
+  if (!difference.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("layout unlike that of ", whose, ": ", difference));
+  }
+  if (TypeOf(actual) != TypeOf(expected)) {
+    return absl::FailedPreconditionError(absl::StrCat("dtype: expected ",
+                                                      DTypeName(TypeOf(expected)), " as ", whose,
+                                                      ", got ", DTypeName(TypeOf(actual))));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSameRates(const RankStep& expected, const std::string& whose,
+                            const RankStep& actual) {
+  const absl::Status status = CheckSame("lr", expected.lr, whose, actual.lr);
+  if (!status.ok()) return status;
+  return CheckSame("weight_decay", expected.weight_decay, whose, actual.weight_decay);
+}
+
+}  // namespace isthmus
