@@ -6,15 +6,23 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <functional>
 #include <iostream>
+#include <memory>
+#include <optional>
 #include <random>
 #include <thread>
+#include <variant>
+#include <vector>
 
 #include "common/base/signals.h"
 #include "common/kernels/simd.h"
 #include "common/telemetry/log.h"
 #include "common/transport/endpoints.h"
 #include "worker/daemon/daemon.h"
+#include "worker/site/follower.h"
+#include "worker/site/site_leader.h"
+#include "worker/step/cpu_ranks.h"
 #include "worker/step/rank_choice.h"
 
 namespace isthmus {
@@ -30,14 +38,25 @@ constexpr char kAbout[] =
     "Example: site 1 with two CPU ranks:\n"
     "  isthmus-worker --coordinator 127.0.0.1:29750 --group 1 --ranks cpu:2 "
     "--socket /tmp/isthmus.sock\n"
-    "On GPUs: --ranks cuda:0,1 or --ranks cuda:all, one rank each.\n";
+    "On GPUs: --ranks cuda:0,1 or --ranks cuda:all, one rank each.\n\n"
+    "A site of several machines with GPUs can be one group, its ranks connected by NCCL. One "
+    "daemon\n"
+    "leads, on each other machine one follows, with a socket for its part of the job:\n"
+    "  a$ isthmus-worker --coordinator ... --group 1 --ranks cuda:all --socket ... \\\n"
+    "       --machines 2 --listen 10.0.0.1:29760 --insecure\n"
+    "  b$ isthmus-worker --leader 10.0.0.1:29760 --machine 1 --ranks cuda:all --socket ...\n";
 constexpr char kFooter[] =
     "Exit codes: 0 the run has ended and the job has detached, or SIGINT or SIGTERM;\n"
     "1 failure; 2 wrong flags; 3 refused by the coordinator (versions, run spec);\n"
     "4 fenced: a newer process has registered for this group;\n"
     "5 the coordinator is another instance than before, or was gone longer than\n"
-    "--give-up-after; 6 the socket cannot be used;\n"
-    "7 the GPUs of --ranks cannot be used: no driver, none there, or a build without CUDA.";
+    "--give-up-after; 6 the socket, or --listen, cannot be used;\n"
+    "7 the GPUs of --ranks cannot be used: no driver, none there, a build without CUDA, or no "
+    "NCCL\n"
+    "where several machines need it; 8 another machine of this site is gone: start again.\n"
+    "With --leader: 0 the run has ended and the job has detached, or SIGINT or SIGTERM; 3 refused "
+    "by\n"
+    "the leader; 2, 6 and 7 as above.";
 
 struct Flags {
   std::string coordinator = kDefaultCoordinator;
@@ -49,7 +68,23 @@ struct Flags {
   std::vector<std::string> expect;
   std::string give_up_after = "10m";
   uint64_t flip_bit_at = 0;
+  uint32_t machines = 1;
+  std::string listen = "127.0.0.1:29760";
+  bool insecure = false;
+  std::string leader;
+  uint32_t machine = 0;
   std::string log_level = "info";
+
+  // Of a group on several machines.
+  bool spanning() const { return machines > 1 || !leader.empty(); }
+};
+
+// What --ranks gives.
+struct Ranks {
+  uint32_t count = 0;
+  int threads = 0;  // for each, on CPUs
+  std::function<std::unique_ptr<LocalRanks>()> make;
+  std::vector<std::shared_ptr<Device>> devices;  // of GPUs
 };
 
 uint64_t RandomNonce() {
@@ -62,58 +97,127 @@ int Fail(const absl::Status& status, int code) {
   return code;
 }
 
-int Main(int argc, char** argv) {
-  BlockStopSignals();
+// Gives the exit code if there is nothing to run.
+std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
   CLI::App app(kAbout, "isthmus-worker");
   app.footer(kFooter);
-  Flags flags;
-  app.add_option("--coordinator", flags.coordinator, "HOST:PORT of the coordinator")
+  app.add_option("--coordinator", flags->coordinator, "HOST:PORT of the coordinator")
       ->envname("ISTHMUS_COORDINATOR")
       ->capture_default_str();
-  app.add_option("--group", flags.group, "Id of this site's replica group, unique in the run")
-      ->capture_default_str();
-  app.add_option("--label", flags.label, "Name of the site, shown in status");
-  app.add_option("--ranks", flags.ranks,
+  CLI::Option* group =
+      app.add_option("--group", flags->group, "Id of this site's replica group, unique in the run")
+          ->capture_default_str();
+  CLI::Option* label = app.add_option("--label", flags->label, "Name of the site, shown in status");
+  app.add_option("--ranks", flags->ranks,
                  "Local ranks: cpu:N, cuda:all, or GPUs by index as in cuda:0,1")
       ->envname("ISTHMUS_RANKS")
       ->capture_default_str();
-  app.add_option("--threads", flags.threads,
+  app.add_option("--threads", flags->threads,
                  "Threads that compress and apply one rank's bucket; 0: the cores that ranks leave")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
-  app.add_option("--socket", flags.socket, "Unix socket where the job's ranks attach")
+  app.add_option("--socket", flags->socket, "Unix socket where the job's ranks attach")
       ->envname("ISTHMUS_SOCKET")
       ->required();
-  app.add_option("--expect", flags.expect,
-                 "Refuse to take part unless the run has this setting: field=value, repeatable");
-  app.add_option("--give-up-after", flags.give_up_after,
-                 "End after so long without the coordinator, once it was reached; or off")
-      ->capture_default_str();
-  app.add_option("--flip-bit-at", flags.flip_bit_at,
-                 "For rehearsals of the audit: flips one bit of one master after this round");
-  app.add_option("--log-level", flags.log_level, "debug, info, warning, error or off")
+  CLI::Option* expect = app.add_option(
+      "--expect", flags->expect,
+      "Refuse to take part unless the run has this setting: field=value, repeatable");
+  CLI::Option* give_up =
+      app.add_option("--give-up-after", flags->give_up_after,
+                     "End after so long without the coordinator, once it was reached; or off")
+          ->capture_default_str();
+  CLI::Option* flip =
+      app.add_option("--flip-bit-at", flags->flip_bit_at,
+                     "For rehearsals of the audit: flips one bit of one master after this round");
+  CLI::Option* machines =
+      app.add_option("--machines", flags->machines,
+                     "Machines of this site whose ranks are one group, this one included")
+          ->check(CLI::Range(1u, SiteLeader::kMaxMachines))
+          ->capture_default_str();
+  CLI::Option* listen =
+      app.add_option("--listen", flags->listen, "HOST:PORT where those others join")
+          ->capture_default_str();
+  CLI::Option* insecure =
+      app.add_flag("--insecure", flags->insecure,
+                   "Listen on other than loopback: without TLS, on a network you trust");
+  CLI::Option* leader =
+      app.add_option("--leader", flags->leader,
+                     "Follow the daemon that listens at this HOST:PORT, as one more machine of its "
+                     "group")
+          ->excludes(group, label, expect, give_up, flip, machines, listen, insecure);
+  CLI::Option* machine =
+      app.add_option("--machine", flags->machine, "With --leader: which one, from 1")
+          ->check(CLI::Range(1u, SiteLeader::kMaxMachines - 1))
+          ->needs(leader);
+  leader->needs(machine);
+  app.add_option("--log-level", flags->log_level, "debug, info, warning, error or off")
       ->capture_default_str();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : kExitUsage;
   }
-  if (absl::Status s = SetLogLevel(flags.log_level); !s.ok()) return Fail(s, kExitUsage);
+  return std::nullopt;
+}
+
+// Errors: an exit code, which has been told why.
+std::variant<Ranks, int> OpenRanks(const Flags& flags) {
   const auto choice = ParseRankChoice(flags.ranks);
   if (!choice.ok()) return Fail(choice.status(), kExitUsage);
   if (absl::Status s = CheckSimdChoice(); !s.ok()) return Fail(s, kExitUsage);
-
   const auto gpus = OpenGpuPlaces(*choice);
   if (!gpus.ok()) return Fail(gpus.status(), kExitGpu);
 
+  Ranks ranks;
+  ranks.count = gpus->empty() ? choice->count : static_cast<uint32_t>(gpus->size());
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  ranks.threads =
+      flags.threads > 0 ? flags.threads : std::max(1, cores / static_cast<int>(ranks.count));
+  if (gpus->empty()) {
+    ranks.make = [count = ranks.count, threads = ranks.threads] {
+      return MakeCpuRanks(count, threads);
+    };
+    if (flags.spanning()) return Fail(ranks.make()->Invite().status(), kExitUsage);
+    LogInfo(absl::StrCat("kernels: ", ActiveKernels().name, ", ", ranks.threads,
+                         " threads for each of ", ranks.count, " ranks"));
+    return ranks;
+  }
+  std::string how;
+  const auto connector = ChooseConnection(*choice, gpus->size(), flags.spanning(), &how);
+  for (size_t rank = 0; rank < gpus->size(); ++rank) {
+    ranks.devices.push_back((*gpus)[rank].device);
+    LogInfo(absl::StrCat("rank ", rank, ": ", (*gpus)[rank].device->name()));
+  }
+  LogInfo(how);
+  if (absl::Status s = connector->CheckSpans(); flags.spanning() && !s.ok()) {
+    return Fail(s, kExitGpu);
+  }
+  ranks.make = [places = *gpus, connector] { return MakeGpuRanks(places, connector); };
+  return ranks;
+}
+
+// Until `ended` has an exit code, or a signal comes.
+int AwaitEnd(const std::function<std::optional<int>()>& ended) {
+  while (true) {
+    const int signal = WaitForStopSignal(100);
+    if (signal != 0) {
+      LogInfo(absl::StrCat("signal ", signal, ": leaving"));
+      return 0;
+    }
+    if (const std::optional<int> code = ended()) return *code;
+  }
+}
+
+int RunDaemon(const Flags& flags, const Ranks& ranks) {
   Daemon::Options options;
   options.coordinator = flags.coordinator;
   options.group = GroupId(flags.group);
   options.label = flags.label.empty() ? absl::StrCat("site-", flags.group) : flags.label;
-  options.ranks = gpus->empty() ? choice->count : static_cast<uint32_t>(gpus->size());
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  options.threads =
-      flags.threads > 0 ? flags.threads : std::max(1, cores / static_cast<int>(options.ranks));
+  options.ranks = ranks.count;
+  options.make_ranks = ranks.make;
+  options.devices = ranks.devices;
+  options.threads = ranks.threads;
+  options.site = {flags.machines, flags.listen, flags.insecure};
   options.socket_path = flags.socket;
   options.expect = flags.expect;
   options.nonce = RandomNonce();
@@ -126,37 +230,52 @@ int Main(int argc, char** argv) {
                                  flags.give_up_after, "'")),
                 kExitUsage);
   }
-  if (gpus->empty()) {
-    LogInfo(absl::StrCat("kernels: ", ActiveKernels().name, ", ", options.threads,
-                         " threads for each of ", options.ranks, " ranks"));
-  } else {
-    std::string how;
-    options.make_ranks = [places = *gpus, connect = ChooseConnection(*choice, gpus->size(), &how)] {
-      return MakeGpuRanks(places, connect);
-    };
-    for (size_t rank = 0; rank < gpus->size(); ++rank) {
-      options.devices.push_back((*gpus)[rank].device);
-      LogInfo(absl::StrCat("rank ", rank, ": ", (*gpus)[rank].device->name()));
-    }
-    LogInfo(how);
-  }
   auto daemon = Daemon::Start(options, Clock::Real());
   if (!daemon.ok()) return Fail(daemon.status(), kExitSocket);
-  while (!(*daemon)->Ended()) {
-    const int signal = WaitForStopSignal(100);
-    if (signal == 0) continue;
-    LogInfo(absl::StrCat("signal ", signal, ": leaving"));
-    (*daemon)->Stop();
-    return 0;
-  }
-  const Daemon::Ending ending = (*daemon)->ending();
+  const int code = AwaitEnd([&]() -> std::optional<int> {
+    if (!(*daemon)->Ended()) return std::nullopt;
+    const Daemon::Ending ending = (*daemon)->ending();
+    if (ending.code == DaemonExit::kOk) {
+      LogInfo(ending.reason);
+    } else {
+      LogError(ending.reason);
+    }
+    return static_cast<int>(ending.code);
+  });
   (*daemon)->Stop();
-  if (ending.code == DaemonExit::kOk) {
-    LogInfo(ending.reason);
-  } else {
-    LogError(ending.reason);
-  }
-  return static_cast<int>(ending.code);
+  return code;
+}
+
+int RunFollower(const Flags& flags, const Ranks& ranks) {
+  auto follower = Follower::Start({.leader = flags.leader,
+                                   .machine = flags.machine,
+                                   .ranks = ranks.count,
+                                   .make_ranks = ranks.make,
+                                   .jobs = {.socket_path = flags.socket,
+                                            .ranks = ranks.count,
+                                            .name = absl::StrCat("machine ", flags.machine),
+                                            .devices = ranks.devices}});
+  if (!follower.ok()) return Fail(follower.status(), kExitSocket);
+  const int code = AwaitEnd([&]() -> std::optional<int> {
+    const std::optional<absl::Status> ended = (*follower)->Ended();
+    if (!ended) return std::nullopt;
+    if (!ended->ok()) return Fail(*ended, static_cast<int>(DaemonExit::kRefused));
+    LogInfo("the run has ended");
+    return 0;
+  });
+  (*follower)->Stop();
+  return code;
+}
+
+int Main(int argc, char** argv) {
+  BlockStopSignals();
+  Flags flags;
+  if (const std::optional<int> code = ParseFlags(argc, argv, &flags)) return *code;
+  if (absl::Status s = SetLogLevel(flags.log_level); !s.ok()) return Fail(s, kExitUsage);
+  const std::variant<Ranks, int> ranks = OpenRanks(flags);
+  if (const int* code = std::get_if<int>(&ranks)) return *code;
+  return flags.leader.empty() ? RunDaemon(flags, std::get<Ranks>(ranks))
+                              : RunFollower(flags, std::get<Ranks>(ranks));
 }
 
 }  // namespace

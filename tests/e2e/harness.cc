@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <filesystem>
@@ -227,6 +228,12 @@ void Job::AwaitPaused() {
   Eventually(absl::StrCat("the job of group ", options_.group, " pauses"), [&] {
     MutexLock lock(&mu_);
     return paused_ == options_.ranks;
+  });
+}
+
+bool Job::Ended() const {
+  return std::ranges::all_of(ranks_, [](const std::future<RankOutcome>& rank) {
+    return !rank.valid() || rank.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
   });
 }
 

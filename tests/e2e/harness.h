@@ -155,6 +155,8 @@ class Job {
   void Resume();
   // Until all ranks of this job wait there.
   void AwaitPaused();
+  // All ranks have ended.
+  bool Ended() const;
   // Until all ranks have ended; one outcome per rank.
   const std::vector<RankOutcome>& Await();
 

@@ -17,6 +17,7 @@ extern "C" int fake_cuda_open();
 namespace isthmus::e2e {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 // The GPUs of one machine, played by the host.
@@ -79,11 +80,13 @@ struct Spanning {
   static constexpr uint32_t kHere = 1;
   static constexpr uint32_t kThere = 2;
 
-  explicit Spanning(const std::string& coordinator_address)
+  // The second machine's ranks meet by `theirs`, if it is given.
+  explicit Spanning(const std::string& coordinator_address,
+                    const std::shared_ptr<FakeNccl>& theirs = nullptr)
       : coordinator(coordinator_address),
         nccl(std::make_shared<FakeNccl>()),
         here(nccl, kHere),
-        there(nccl, kThere) {
+        there(theirs == nullptr ? nccl : theirs, kThere) {
     Lead("127.0.0.1:0");
     follower = std::make_unique<FollowerSite>(leader->daemon().site_port(), there);
   }
@@ -315,23 +318,46 @@ TEST(SpanningSiteTest, TheLeaderIsLost) {
   ExpectEqualEnds({&outcomes, &cpu_job.Await()}, coordinator.ExpectEqualHashes(2));
 }
 
+// Ranks that do not find each other keep nobody from leaving.
+TEST(SpanningSiteTest, TheLeaderIsLostWhileRanksConnect) {
+  TestCoordinator coordinator(SmallRun(1, 3));
+  const auto elsewhere = std::make_shared<FakeNccl>();
+  Spanning site(coordinator.address(), elsewhere);
+  SpanningJob job(site);
+  Eventually("both sides connect", [&] {
+    return site.nccl->comms() == static_cast<int>(Spanning::kHere) &&
+           elsewhere->comms() == static_cast<int>(Spanning::kThere);
+  });
+  site.leader = nullptr;
+  EXPECT_EQ(job.here.Await()[0].status.code(), ISTHMUS_ABORTED);
+  for (const RankOutcome& rank : job.there.Await()) {
+    EXPECT_THAT(rank.status.code(), AnyOf(ISTHMUS_ABORTED, ISTHMUS_UNAVAILABLE))
+        << rank.status.ToString();
+  }
+}
+
 // --- what does not fit
 // -----------------------------------------------------------------------------
 
 TEST(SpanningSiteTest, RefusesAnotherModelOnAnotherMachine) {
   TestCoordinator coordinator(SmallRun(1, 3));
   Spanning site(coordinator.address());
-  Job here(*site.leader);
   JobOptions other;
   other.model.rows = 61;
+  Job here(*site.leader);
   Job there(site.follower->For(other));
-  for (const RankOutcome& rank : there.Await()) {
+  Eventually("one of them is refused", [&] { return here.Ended() || there.Ended(); });
+  // Whichever came later; the other goes on with one of its own model.
+  const bool was_here = here.Ended();
+  for (const RankOutcome& rank : (was_here ? here : there).Await()) {
     EXPECT_EQ(rank.status.code(), ISTHMUS_FAILED_PRECONDITION);
-    EXPECT_THAT(rank.status.ToString(), HasSubstr("layout unlike that of machine 0"));
+    EXPECT_THAT(rank.status.ToString(), HasSubstr(was_here ? "layout unlike that of machine 1"
+                                                           : "layout unlike that of machine 0"));
   }
-  Job right(site.follower->For({}));
-  std::vector<RankOutcome> outcomes = here.Await();
-  for (const RankOutcome& rank : right.Await()) outcomes.push_back(rank);
+  const auto second = was_here ? std::make_unique<Job>(*site.leader, other)
+                               : std::make_unique<Job>(site.follower->For({}));
+  std::vector<RankOutcome> outcomes = (was_here ? there : here).Await();
+  for (const RankOutcome& rank : second->Await()) outcomes.push_back(rank);
   ExpectEqualEnds({&outcomes});
 }
 

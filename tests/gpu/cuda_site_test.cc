@@ -1,12 +1,16 @@
 // A site on a GPU and a site of CPUs train one model over real gRPC and hold the same bits: with
 // jobs in the host's memory, and with jobs that have their buffers on the GPU (cuda_job.cu), which
 // attach by CUDA IPC from processes of their own.
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <filesystem>
 
+#include "common/collectives/nccl.h"
 #include "tests/e2e/harness.h"
 #include "tests/gpu/cuda_main.h"
 #include "worker/step/rank_choice.h"
@@ -40,13 +44,18 @@ std::string Beside(const char* name) {
 // A worker in a process of its own, as deployed: a GPU's memory is shared between processes only.
 class WorkerProcess {
  public:
-  WorkerProcess(const std::string& coordinator, uint32_t group, const std::string& ranks)
-      : socket_(dir_.Path("jobs.sock")),
-        program_({Beside("isthmus-worker"), "--coordinator", coordinator, "--group",
-                  std::to_string(group), "--ranks", ranks, "--socket", socket_, "--log-level",
-                  "error"}) {
+  explicit WorkerProcess(const std::vector<std::string>& flags)
+      : socket_(dir_.Path("jobs.sock")), program_([&] {
+          std::vector<std::string> argv = {Beside("isthmus-worker"), "--socket", socket_,
+                                           "--log-level", "error"};
+          argv.insert(argv.end(), flags.begin(), flags.end());
+          return argv;
+        }()) {
     Eventually("the worker's socket", [&] { return ::access(socket_.c_str(), F_OK) == 0; });
   }
+  WorkerProcess(const std::string& coordinator, uint32_t group, const std::string& ranks)
+      : WorkerProcess(
+            {"--coordinator", coordinator, "--group", std::to_string(group), "--ranks", ranks}) {}
   const std::string& socket() const { return socket_; }
   Program& program() { return program_; }
 
@@ -136,6 +145,48 @@ TEST(CudaSiteTest, AJobIsKilledAndAnotherGoesOn) {
   Program next(JobAt(worker, {"--delay-us", "0"}));
   EXPECT_THAT(next.ReadLine(), HasSubstr("rounds 500"));
   EXPECT_EQ(next.Await(), 0);
+}
+
+// --- a group on two machines
+// -----------------------------------------------------------------------
+
+int FreePort() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  EXPECT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+  EXPECT_EQ(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  ::close(fd);
+  return ntohs(address.sin_port);
+}
+
+// Two daemons share the GPU; to NCCL each is another host, as in nccl_pair_test.cc.
+TEST(CudaSiteTest, TwoDaemonsAreOneGroup) {
+  if (!OpenNccl().ok()) GTEST_SKIP() << OpenNccl().status().message();
+  ::setenv("NCCL_SOCKET_IFNAME", "lo", 1);
+  ::setenv("NCCL_IB_DISABLE", "1", 1);
+  TestCoordinator coordinator(SmallRun(2, 20));
+  const std::string listen = "127.0.0.1:" + std::to_string(FreePort());
+  ::setenv("NCCL_HOSTID", "isthmus-a", 1);
+  WorkerProcess leader({"--coordinator", coordinator.address(), "--group", "1", "--ranks", "cuda:0",
+                        "--machines", "2", "--listen", listen});
+  ::setenv("NCCL_HOSTID", "isthmus-b", 1);
+  WorkerProcess follower({"--leader", listen, "--machine", "1", "--ranks", "cuda:0"});
+  ::unsetenv("NCCL_HOSTID");
+  Site cpu_site(coordinator.address(), 2, 2);
+  JobOptions options;
+  options.socket = leader.socket();
+  Job here(options);
+  options.socket = follower.socket();
+  Job there(options);
+  Job cpu_job(cpu_site);
+  ExpectEqualEnds({&here.Await(), &there.Await(), &cpu_job.Await()},
+                  coordinator.ExpectEqualHashes(2));
+  EXPECT_EQ(there.Await()[0].info.rank, 1u);
+  EXPECT_EQ(leader.program().Await(), 0);
+  EXPECT_EQ(follower.program().Await(), 0);
 }
 
 }  // namespace

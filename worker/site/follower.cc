@@ -78,18 +78,14 @@ absl::Status Follower::FollowOnce() {
 void Follower::LeaveLeader(const absl::Status& status) {
   bool was_accepted;
   bool quiet;
-  std::unique_ptr<LocalPipeline> pipeline;
   {
     MutexLock lock(&mu_);
     client_ = nullptr;
     was_accepted = std::exchange(accepted_, false);
     set_up_ = 0;
     quiet = run_over_ || stopping_;
-    pipeline = std::move(pipeline_);
   }
-  pipeline.reset();  // its ranks are woken out of collectives that nobody will come to
-  configured_ = false;
-  incoming_ = {};
+  DropPipeline(absl::AbortedError("the leader is gone"));
   sessions_.clear();
   if (quiet) return;
   const std::string why = absl::StrCat("the leader at ", options_.leader,
@@ -204,7 +200,9 @@ void Follower::OnFailure(const absl::Status& status) {
        [status](v1::FollowerMessage* message) { ToMessage(status, message->mutable_failed()); });
 }
 
-void Follower::SetUp(const v1::SetUp& message, const RunSpec& run) {
+void Follower::DropPipeline(const absl::Status& reason) {
+  if (pipeline_ != nullptr) pipeline_->Abort(reason);
+  AwaitConfigured();
   std::unique_ptr<LocalPipeline> old;
   {
     MutexLock lock(&mu_);
@@ -213,6 +211,10 @@ void Follower::SetUp(const v1::SetUp& message, const RunSpec& run) {
   old.reset();
   configured_ = false;
   incoming_ = {};
+}
+
+void Follower::SetUp(const v1::SetUp& message, const RunSpec& run) {
+  DropPipeline(absl::AbortedError("the leader begins anew"));
   run_ = run;
   auto pipeline = std::make_unique<LocalPipeline>(
       LocalPipeline::Options{
@@ -228,20 +230,27 @@ void Follower::SetUp(const v1::SetUp& message, const RunSpec& run) {
 
 absl::Status Follower::Configure(const v1::Configure& message) {
   ISTHMUS_ASSIGN_OR_RETURN(const Layout layout, FromProto(message.layout()));
-  const absl::Status status = pipeline_->ConfigurePart(
-      layout,
-      {.first_rank = first_rank_, .ranks = group_ranks_, .invitation = message.invitation()});
-  configured_ = status.ok();
   uint64_t set_up;
   {
     MutexLock lock(&mu_);
     set_up = set_up_;
   }
-  Send(set_up, [status, request = message.request()](v1::FollowerMessage* answer) {
-    answer->mutable_configured()->set_request(request);
-    ToMessage(status, answer->mutable_configured());
-  });
+  configuring_ = std::thread(
+      [this, set_up, layout, request = message.request(),
+       place = GroupPlace{
+           .first_rank = first_rank_, .ranks = group_ranks_, .invitation = message.invitation()}] {
+        const absl::Status status = pipeline_->ConfigurePart(layout, place);
+        configured_ = status.ok();
+        Send(set_up, [status, request](v1::FollowerMessage* answer) {
+          answer->mutable_configured()->set_request(request);
+          ToMessage(status, answer->mutable_configured());
+        });
+      });
   return absl::OkStatus();
+}
+
+void Follower::AwaitConfigured() {
+  if (configuring_.joinable()) configuring_.join();
 }
 
 absl::StatusOr<std::shared_ptr<JobSession>> Follower::SessionOf(uint64_t leader_session) const {
@@ -295,6 +304,7 @@ absl::Status Follower::Handle(v1::LeaderMessage& message) {
 }
 
 absl::Status Follower::HandleOperation(v1::LeaderMessage& message) {
+  AwaitConfigured();  // has been answered, or the leader would not go on
   if (message.has_configure()) return Configure(message.configure());
   uint64_t set_up;
   {

@@ -64,7 +64,10 @@ class Follower : JobEvents, PipelineEvents {
   absl::Status HandleJob(const v1::LeaderMessage& message);
   absl::Status HandleOperation(v1::LeaderMessage& message);
   void SetUp(const v1::SetUp& message, const RunSpec& run);
+  // Ends what ranks wait for, and the pipeline.
+  void DropPipeline(const absl::Status& reason);
   absl::Status Configure(const v1::Configure& message);
+  void AwaitConfigured();
   absl::Status InstallState(const v1::InstallState& message);
   absl::Status GiveSnapshot(uint64_t request, uint64_t set_up);
   absl::StatusOr<std::shared_ptr<JobSession>> SessionOf(uint64_t leader_session) const;
@@ -80,8 +83,9 @@ class Follower : JobEvents, PipelineEvents {
   uint32_t first_rank_ = 0;
   uint32_t group_ranks_ = 0;
   RunSpec run_;
-  bool configured_ = false;
-  StateImage incoming_;                                       // pieces of a state to install
+  std::thread configuring_;  // blocks until other machines' ranks have come; the stream is read on
+  bool configured_ = false;  // written by that
+  StateImage incoming_;      // pieces of a state to install
   std::map<uint64_t, std::shared_ptr<JobSession>> sessions_;  // by the leader's number
 
   Mutex mu_;

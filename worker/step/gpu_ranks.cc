@@ -59,15 +59,16 @@ class GpuRanks : public LocalRanks {
 
 class HostConnector : public GpuConnector {
  public:
-  absl::StatusOr<std::string> Invite() const override {
+  absl::Status CheckSpans() const override {
     return absl::FailedPreconditionError(
         "ranks that meet through the host's memory cannot span machines: that takes NCCL, and a "
         "GPU for each rank");
   }
+  absl::StatusOr<std::string> Invite() const override { return CheckSpans(); }
   absl::StatusOr<Communicators> Connect(
       const GroupPlace& place, std::span<Device* const> devices,
       std::shared_ptr<const std::atomic<bool>> /*cancelled*/) const override {
-    if (place.ranks != devices.size()) return Invite().status();
+    if (place.ranks != devices.size()) return CheckSpans();
     Communicators communicators;
     for (auto& host : MakeLocalCommunicators(static_cast<uint32_t>(devices.size()))) {
       Device* const device = devices[host->rank()];
@@ -82,6 +83,7 @@ class NcclConnector : public GpuConnector {
   NcclConnector(std::shared_ptr<Nccl> nccl, NcclOptions options)
       : nccl_(std::move(nccl)), options_(std::move(options)) {}
 
+  absl::Status CheckSpans() const override { return absl::OkStatus(); }
   absl::StatusOr<std::string> Invite() const override {
     ISTHMUS_ASSIGN_OR_RETURN(const Nccl::Id id, nccl_->MakeId());
     return std::string(reinterpret_cast<const char*>(id.data()), id.size());

@@ -30,6 +30,8 @@ struct GpuRankPlace {
 class GpuConnector {
  public:
   virtual ~GpuConnector() = default;
+  // Whether they can reach those of another daemon. Errors: FAILED_PRECONDITION with why not.
+  virtual absl::Status CheckSpans() const = 0;
   // As LocalRanks::Invite().
   virtual absl::StatusOr<std::string> Invite() const = 0;
   // Those of this daemon, on these devices, ascending. Errors as those of LocalRanks::Make().
