@@ -146,7 +146,7 @@ absl::Status Follower::HandleJob(const v1::LeaderMessage& message) {
       MutexLock lock(&mu_);
       // Gone meanwhile: the leader will hear of it, and what it still asks for is done without.
       if (job_ != nullptr && job_->id() == message.session_whole().session()) {
-        sessions_[message.session_whole().leader_session()] = job_;
+        sessions_[message.session_whole().leader_session()] = {job_};
       }
       return absl::OkStatus();
     }
@@ -163,6 +163,9 @@ absl::Status Follower::HandleJob(const v1::LeaderMessage& message) {
       return absl::OkStatus();
     default: {
       const absl::Status status = StatusOf(message.session_ended());
+      for (auto& [number, bound] : sessions_) {
+        bound.over |= bound.session->id() == message.session_ended().session();
+      }
       jobs_->EndSession(message.session_ended().session(),
                         status.ok() ? absl::UnknownError("no reason") : status);
       return absl::OkStatus();
@@ -255,7 +258,7 @@ void Follower::AwaitConfigured() {
 
 absl::StatusOr<std::shared_ptr<JobSession>> Follower::SessionOf(uint64_t leader_session) const {
   const auto at = sessions_.find(leader_session);
-  if (at != sessions_.end()) return at->second;
+  if (at != sessions_.end()) return at->second.session;
   return absl::InvalidArgumentError(
       absl::StrCat("expected a session that is bound, got ", leader_session));
 }
@@ -321,7 +324,9 @@ absl::Status Follower::HandleOperation(v1::LeaderMessage& message) {
   }
   if (message.has_release()) {
     pipeline_->Release();
-    std::erase_if(sessions_, [](const auto& entry) { return entry.second->gone(); });
+    std::erase_if(sessions_, [](const auto& entry) {
+      return entry.second.over || entry.second.session->gone();
+    });
     return absl::OkStatus();
   }
   if (!configured_) return absl::InternalError("expected Configure before operations");

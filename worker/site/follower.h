@@ -86,7 +86,11 @@ class Follower : JobEvents, PipelineEvents {
   std::thread configuring_;  // blocks until other machines' ranks have come; the stream is read on
   bool configured_ = false;  // written by that
   StateImage incoming_;      // pieces of a state to install
-  std::map<uint64_t, std::shared_ptr<JobSession>> sessions_;  // by the leader's number
+  struct Bound {
+    std::shared_ptr<JobSession> session;
+    bool over = false;  // nothing new is asked of it
+  };
+  std::map<uint64_t, Bound> sessions_;  // by the leader's number; until Release
 
   Mutex mu_;
   CondVar changed_;

@@ -99,6 +99,10 @@ absl::Status SitePipeline::OnMessage(uint32_t machine, v1::FollowerMessage& mess
     }
     case v1::FollowerMessage::kPart: {
       v1::ExtractedPart& part = *message.mutable_part();
+      if (part.bucket() >= bucket_count_) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "a part of bucket ", part.bucket(), ": expected one below ", bucket_count_.load()));
+      }
       events_->OnPart(
           {.round = Round(part.round()),
            .bucket = BucketIndex(part.bucket()),
@@ -146,8 +150,10 @@ absl::Status SitePipeline::Configure(const Layout& layout) {
     ToProto(layout, to->mutable_layout());
     to->set_invitation(invitation);
   });
+  bucket_count_ = 0;
   const absl::Status own = local_.ConfigurePart(
       layout, {.ranks = followers_->first_rank(followers_->machines()), .invitation = *invitation});
+  if (own.ok()) bucket_count_ = buckets().count();
   // The others answer by themselves, each with what befell it.
   (void)Answer(request, true, [&](Pending& pending) {
     pending.status = own;

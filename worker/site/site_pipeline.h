@@ -5,6 +5,7 @@
 
 #include <absl/status/status.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -87,7 +88,8 @@ class SitePipeline : public Pipeline {
   uint64_t requests_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<uint64_t, Pending> pending_ ABSL_GUARDED_BY(mu_);
   absl::Status lost_ ABSL_GUARDED_BY(mu_);
-  LocalPipeline local_;  // last: its threads use everything above
+  std::atomic<uint32_t> bucket_count_ = 0;  // 0: not configured
+  LocalPipeline local_;                     // last: its threads use everything above
 };
 
 }  // namespace isthmus

@@ -54,7 +54,6 @@ absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, const La
   const RecordFormat shape = tables.FormatAt(nullptr);
   GpuRankMemory made;
   uint64_t length = 0, momentum_length = 0;
-  std::vector<uint8_t> groups, logical;
   for (uint32_t b = 0; b < buckets.count(); ++b) {
     const Extent part = buckets.part(BucketIndex(b), rank, ranks);
     const uint64_t chunks = part.size() / run.chunk_size;
@@ -65,10 +64,6 @@ absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, const La
     made.longest = std::max(made.longest, part.size());
     made.longest_records =
         std::max(made.longest_records, RecordWords(shape, chunks) + PresenceWords(chunks));
-    const size_t before = groups.size();
-    groups.resize(length / kGroupBlock);
-    logical.resize(length / kGroupBlock);
-    LookUp(layout, part, std::span(groups).subspan(before), std::span(logical).subspan(before));
   }
   const absl::Status status =
       Allocate(run, length, momentum_length, tables.size_bytes(), device, made);
@@ -80,6 +75,13 @@ absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, const La
   }
   ISTHMUS_RETURN_IF_ERROR(status);
 
+  // Only now, that there is room for the rest: what a layout says may be any size.
+  std::vector<uint8_t> groups(length / kGroupBlock), logical(length / kGroupBlock);
+  for (uint32_t b = 0; b < buckets.count(); ++b) {
+    const uint64_t at = made.starts[b] / kGroupBlock;
+    LookUp(layout, buckets.part(BucketIndex(b), rank, ranks), std::span(groups).subspan(at),
+           std::span(logical).subspan(at));
+  }
   made.format = tables.FormatAt(made.tables.data());
   const std::vector<std::byte> bytes = tables.BytesAt(made.tables.data());
   stream.CopyIn(made.tables.data(), bytes.data(), bytes.size());
