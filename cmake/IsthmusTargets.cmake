@@ -17,6 +17,15 @@ endfunction()
 # isthmus_test(NAME SOURCES ... [LIBS libs ...] [LABELS labels ...] [TIMEOUT seconds])
 #   A GoogleTest program, one CTest entry. Labels in use: unit (no network, no child process),
 #   process (real gRPC, sockets or child processes).
+# isthmus_test_objects(NAME SOURCES ... [LIBS ...]): tests that several programs run, each with its own
+# answer to what they are about; compiled once. A program names them among its sources:
+# $<TARGET_OBJECTS:NAME>.
+function(isthmus_test_objects name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  add_library(${name} OBJECT ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE isthmus_flags ${ARG_LIBS} GTest::gmock GTest::gtest)
+endfunction()
+
 function(isthmus_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})

@@ -416,5 +416,20 @@ TEST(SpanningSiteTest, CpuRanksCannot) {
   EXPECT_THAT(here.Await()[0].status.ToString(), HasSubstr("give each machine a group of its own"));
 }
 
+// Exit codes of the program, where ranks can never be connected: 2 for CPUs, 7 for want of NCCL.
+TEST(SpanningSiteTest, TheProgramSaysSoAtOnce) {
+  TempDir dir;
+  const auto worker = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(),
+                 {ISTHMUS_WORKER, "--socket", dir.Path("jobs.sock"), "--log-level", "off"});
+    return Program(flags).Await();
+  };
+  EXPECT_EQ(worker({"--machines", "2", "--ranks", "cpu:2"}), 2);
+  EXPECT_EQ(worker({"--leader", "127.0.0.1:1", "--machine", "1", "--ranks", "cpu:2"}), 2);
+  EXPECT_EQ(worker({"--machines", "2", "--ranks", "host-gpu:2"}), 7);
+  EXPECT_EQ(worker({"--leader", "127.0.0.1:1", "--ranks", "host-gpu:2"}), 2);  // --machine?
+  EXPECT_EQ(worker({"--machine", "1", "--ranks", "host-gpu:2"}), 2);           // --leader?
+}
+
 }  // namespace
 }  // namespace isthmus::e2e
