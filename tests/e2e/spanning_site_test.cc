@@ -204,6 +204,7 @@ TEST(SpanningSiteTest, GivesASnapshot) {
   job.here.Resume();
   const std::vector<RankOutcome> outcomes = job.Await();
   ExpectEqualEnds({&outcomes, &cpu_job.Await()}, coordinator.ExpectEqualHashes(2));
+  EXPECT_TRUE(cpu_job.Await()[0].table == outcomes[0].table);
 }
 
 TEST(SpanningSiteTest, TakesASnapshot) {
@@ -220,7 +221,10 @@ TEST(SpanningSiteTest, TakesASnapshot) {
   cpu_job.Resume();
   const std::vector<RankOutcome> outcomes = job.Await();
   ExpectEqualEnds({&outcomes, &cpu_job.Await()}, coordinator.ExpectEqualHashes(2));
-  for (const RankOutcome& rank : outcomes) EXPECT_TRUE(rank.initial == outcomes[0].initial);
+  for (const RankOutcome& rank : outcomes) {
+    EXPECT_TRUE(rank.initial == outcomes[0].initial);
+    EXPECT_TRUE(rank.table == cpu_job.Await()[0].table);
+  }
 }
 
 // What one rank of another machine computes can spoil a bucket for the whole group.
