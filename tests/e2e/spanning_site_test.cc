@@ -126,6 +126,13 @@ struct SpanningJob {
   Job here, there;
 };
 
+// Buckets of which every rank has a part; SmallRun()'s own are one unit each, of one rank.
+RunSpec WideRun(uint32_t groups, uint64_t rounds) {
+  RunSpec run = SmallRun(groups, rounds);
+  run.bucket_length = 4 * kUnitLength;
+  return run;
+}
+
 // Returns the state hash at the end of a run beside a CPU site.
 uint64_t TrainOnTwoMachines(const RunSpec& run, const JobOptions& options = {}) {
   TestCoordinator coordinator(run);
@@ -166,11 +173,13 @@ uint64_t TrainOnOneMachine(const RunSpec& run, const JobOptions& options = {}) {
 
 // Where ranks are changes nothing at all.
 TEST(SpanningSiteTest, EndsWhereOneDaemonEnds) {
-  EXPECT_EQ(TrainOnTwoMachines(SmallRun(2, 6)), TrainOnOneMachine(SmallRun(2, 6)));
+  for (const RunSpec& run : {SmallRun(2, 6), WideRun(2, 6)}) {
+    EXPECT_EQ(TrainOnTwoMachines(run), TrainOnOneMachine(run));
+  }
 }
 
 TEST(SpanningSiteTest, InOneBitWithAdamWAndAudits) {
-  RunSpec run = SmallRun(2, 6);
+  RunSpec run = WideRun(2, 6);
   run.values = ValueFormat::kOneBit;
   run.optimizer.kind = OptimizerKind::kAdamW;
   run.audit_rounds = 2;
@@ -181,7 +190,7 @@ TEST(SpanningSiteTest, WithBuffersOnTheDevicesInBfloat16) {
   JobOptions options;
   options.memory = ISTHMUS_DEVICE_MEMORY;
   options.dtype = ISTHMUS_BFLOAT16;
-  TestCoordinator coordinator(SmallRun(1, 6));
+  TestCoordinator coordinator(WideRun(1, 6));
   Spanning site(coordinator.address());
   SpanningJob job(site, options);
   const std::vector<RankOutcome> outcomes = job.Await();
@@ -191,7 +200,7 @@ TEST(SpanningSiteTest, WithBuffersOnTheDevicesInBfloat16) {
 
 // The first to have a state gives it, in the parts that its machines have.
 TEST(SpanningSiteTest, GivesASnapshot) {
-  RunSpec run = SmallRun(1, 8);
+  RunSpec run = WideRun(1, 8);
   run.optimizer.kind = OptimizerKind::kAdamW;
   TestCoordinator coordinator(run);
   Spanning site(coordinator.address());
@@ -208,7 +217,7 @@ TEST(SpanningSiteTest, GivesASnapshot) {
 }
 
 TEST(SpanningSiteTest, TakesASnapshot) {
-  RunSpec run = SmallRun(1, 8);
+  RunSpec run = WideRun(1, 8);
   run.optimizer.kind = OptimizerKind::kAdamW;
   TestCoordinator coordinator(run);
   Site cpu_site(coordinator.address(), 2, 1);
