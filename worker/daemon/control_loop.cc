@@ -25,7 +25,8 @@ bool Transient(const absl::Status& status) {
 ControlClient::Self DaemonImpl::self() { return {options_.group, registration_->incarnation}; }
 
 absl::Time DaemonImpl::NextDue() {
-  if (setting_up_ || ranks_ == 0) return absl::InfiniteFuture();
+  if (ranks_ == 0) return said_waiting_ + kSayAgain;
+  if (setting_up_) return absl::InfiniteFuture();
   if (need_register_) return retry_at_;
   absl::Time due = heartbeat_at_;
   if (!announcements_.empty()) due = std::min(due, retry_at_);
@@ -39,7 +40,7 @@ bool DaemonImpl::RunIsOver() {
 
 void DaemonImpl::ControlLoop() {
   while (true) {
-    enum { kRegister, kConnect, kAnnounce, kHeartbeat, kGiveUp } what;
+    enum { kAwaitSite, kRegister, kConnect, kAnnounce, kHeartbeat, kGiveUp } what;
     {
       MutexLock lock(&mu_);
       while (!stopping_ && !RunIsOver() && NextDue() > clock_.Now()) {
@@ -49,12 +50,16 @@ void DaemonImpl::ControlLoop() {
       if (stopping_ || RunIsOver()) break;
       const absl::Time now = clock_.Now();
       what = now > last_contact_ + options_.give_up_after  ? kGiveUp
+             : ranks_ == 0                                 ? kAwaitSite
              : need_register_                              ? kRegister
              : !connecting_ && connect_at_ <= now          ? kConnect
              : !announcements_.empty() && retry_at_ <= now ? kAnnounce
                                                            : kHeartbeat;
     }
     switch (what) {
+      case kAwaitSite:
+        SayWaitingForSite();
+        break;
       case kRegister:
         TryRegister();
         break;
@@ -93,6 +98,13 @@ void DaemonImpl::SayWaiting(const std::string& why) {
   }
   LogWarning(absl::StrCat("group ", options_.group.value(), ": waiting for the coordinator at ",
                           options_.coordinator, ": ", why));
+}
+
+void DaemonImpl::SayWaitingForSite() {
+  LogInfo(absl::StrCat("group ", options_.group.value(), ": waiting for the other machines: ",
+                       site_->here(), " of ", options_.site.machines, " are here"));
+  MutexLock lock(&mu_);
+  said_waiting_ = clock_.Now();
 }
 
 void DaemonImpl::TryRegister() {

@@ -99,6 +99,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void SendHeartbeat();
   void HandleControlError(const char* call, const absl::Status& status);
   void SayWaiting(const std::string& why);
+  void SayWaitingForSite();
   absl::Time NextDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool RunIsOver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   WorkerReport MakeReport() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -14,6 +14,11 @@
 #include "worker/site/state_runs.h"
 
 namespace isthmus {
+namespace {
+
+constexpr absl::Duration kSayAgain = absl::Seconds(10);
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Follower>> Follower::Start(Options options) {
   std::unique_ptr<Follower> follower(new Follower(std::move(options)));
@@ -88,9 +93,14 @@ void Follower::LeaveLeader(const absl::Status& status) {
   DropPipeline(absl::AbortedError("the leader is gone"));
   sessions_.clear();
   if (quiet) return;
-  const std::string why = absl::StrCat("the leader at ", options_.leader,
-                                       was_accepted ? " is gone: " : ": ", status.message());
-  LogWarning(absl::StrCat(options_.jobs.name, ": ", why));
+  const std::string why =
+      absl::StrCat("the leader at ", options_.leader,
+                   was_accepted ? " is gone: " : " is awaited: ", status.message());
+  const absl::Time now = options_.clock->Now();
+  if (was_accepted || now >= said_waiting_ + kSayAgain) {
+    said_waiting_ = now;
+    LogWarning(absl::StrCat(options_.jobs.name, ": ", why));
+  }
   // A job that waits for the first leader goes on waiting.
   if (was_accepted) jobs_->EndSession(absl::UnavailableError(why));
 }

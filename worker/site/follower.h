@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "isthmus/v1/site.pb.h"
 #include "worker/jobs/job_server.h"
@@ -35,6 +36,7 @@ class Follower : JobEvents, PipelineEvents {
     std::function<std::unique_ptr<LocalRanks>()> make_ranks;
     JobServer::Options jobs;
     absl::Duration retry = absl::Milliseconds(300);  // between two attempts to join
+    const Clock* clock = &Clock::Real();
   };
   // Listens for this machine's ranks and starts looking for the leader. When the leader goes, ranks
   // and job end, and it looks for the next. Errors: those of JobServer::Start.
@@ -82,6 +84,7 @@ class Follower : JobEvents, PipelineEvents {
   // Of the thread that follows, while a leader is there.
   uint32_t first_rank_ = 0;
   uint32_t group_ranks_ = 0;
+  absl::Time said_waiting_ = absl::InfinitePast();
   RunSpec run_;
   std::thread configuring_;  // blocks until other machines' ranks have come; the stream is read on
   bool configured_ = false;  // written by that

@@ -90,8 +90,8 @@ absl::Status SiteLeader::OnJoin(std::shared_ptr<FollowerStream> stream, const v1
     ranks_[machine] = join.ranks();
     LogInfo(absl::StrCat(options_.name, ": machine ", machine, " is here with ", join.ranks(),
                          " ranks"));
-    const bool all_here =
-        std::all_of(streams_.begin() + 1, streams_.end(), [](const auto& s) { return !!s; });
+    const bool all_here = std::all_of(streams_.begin() + 1, streams_.end(),
+                                      [](const auto& s) { return s != nullptr; });
     if (!all_here) return absl::OkStatus();
     whole_ = true;
     all = first_rank(machines());
@@ -106,6 +106,12 @@ absl::Status SiteLeader::OnJoin(std::shared_ptr<FollowerStream> stream, const v1
   jobs_.Open(this);
   options_.whole(all);
   return absl::OkStatus();
+}
+
+uint32_t SiteLeader::here() {
+  MutexLock lock(&mu_);
+  const auto joined = std::ranges::count_if(streams_, [](const auto& s) { return s != nullptr; });
+  return 1 + static_cast<uint32_t>(joined);
 }
 
 void SiteLeader::OnGone(uint32_t machine, const absl::Status& reason) {

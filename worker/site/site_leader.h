@@ -47,6 +47,8 @@ class SiteLeader : public Followers, SiteServerEvents {
 
   int port() const { return server_->port(); }
   JobServer& jobs() { return jobs_; }
+  // Machines that have joined, this one included.
+  uint32_t here();
   // Once whole. One at a time: the one before has ended when it answers no more. It must go before
   // this.
   std::unique_ptr<Pipeline> MakePipeline(LocalPipeline::Options options, PipelineEvents* events);
