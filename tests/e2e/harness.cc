@@ -273,12 +273,13 @@ RankOutcome Job::Train(uint32_t local_rank) {
     }
     tensor.data = std::as_bytes(std::span(half));
   }
-  auto session = client::Session::Attach({.socket_path = options_.socket,
-                                          .local_rank = static_cast<int32_t>(local_rank),
-                                          .local_world_size = 0,
-                                          .timeout_seconds = absl::ToDoubleSeconds(kPatience),
-                                          .memory = options_.memory},
-                                         tensors);
+  auto session =
+      client::Session::Attach({.socket_path = options_.socket,
+                               .local_rank = static_cast<int32_t>(local_rank),
+                               .local_world_size = 0,
+                               .timeout_seconds = absl::ToDoubleSeconds(options_.attach_timeout),
+                               .memory = options_.memory},
+                              tensors);
   outcome.status = session.status();
   if (!session.ok()) return outcome;
   {

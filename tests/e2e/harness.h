@@ -126,6 +126,7 @@ struct JobOptions {
   // Device memory is addressed as the host's: with the GPU that tests/support/fake_cuda.cc plays.
   isthmus_memory memory = ISTHMUS_HOST_MEMORY;
   isthmus_dtype dtype = ISTHMUS_FLOAT32;
+  absl::Duration attach_timeout = absl::Seconds(30);
   // Brings the initial values of this group instead; 0: of its own.
   uint32_t initial_values_of = 0;
 };

@@ -278,6 +278,21 @@ TEST(SpanningSiteTest, AJobLeavesOneMachineAndComesBack) {
   ExpectEqualEnds({&outcomes, &cpu_job.Await()}, coordinator.ExpectEqualHashes(2));
 }
 
+// A part may be gone by the time the leader hears of it, and asks things of it.
+TEST(SpanningSiteTest, JobsThatLeaveAtAnyMomentDoNoHarm) {
+  TestCoordinator coordinator(SmallRun(1, 5));
+  Spanning site(coordinator.address());
+  for (int i = 0; i < 40; ++i) {
+    JobOptions hasty;
+    hasty.attach_timeout = absl::Milliseconds(1 + i / 4);
+    hasty.quit = [](uint32_t, uint64_t) { return true; };
+    SpanningJob(site, hasty).Await();
+  }
+  SpanningJob job(site);
+  const std::vector<RankOutcome> outcomes = job.Await();
+  ExpectEqualEnds({&outcomes});
+}
+
 // The group's incarnation ends; a new one gets the state from the other site.
 TEST(SpanningSiteTest, AMachineIsLost) {
   TestCoordinator coordinator(SmallRun(2, 10));

@@ -50,13 +50,13 @@ void Follower::Stop() {
 void Follower::Run() {
   while (true) {
     const absl::Status status = FollowOnce();
-    LeaveLeader(status);
+    const bool was_accepted = LeaveLeader(status);
     MutexLock lock(&mu_);
     if (run_over_) {
       while (job_ != nullptr && !stopping_) changed_.Wait(&mu_);
       ended_ = absl::OkStatus();
-    } else if (status.code() == absl::StatusCode::kFailedPrecondition ||
-               status.code() == absl::StatusCode::kInvalidArgument) {
+    } else if (!was_accepted && (status.code() == absl::StatusCode::kFailedPrecondition ||
+                                 status.code() == absl::StatusCode::kInvalidArgument)) {
       ended_ = status;
     }
     if (ended_ || stopping_) return;
@@ -80,7 +80,7 @@ absl::Status Follower::FollowOnce() {
   return client->Follow(join, [this](v1::LeaderMessage& message) { return Handle(message); });
 }
 
-void Follower::LeaveLeader(const absl::Status& status) {
+bool Follower::LeaveLeader(const absl::Status& status) {
   bool was_accepted;
   bool quiet;
   {
@@ -88,11 +88,12 @@ void Follower::LeaveLeader(const absl::Status& status) {
     client_ = nullptr;
     was_accepted = std::exchange(accepted_, false);
     set_up_ = 0;
+    told_.clear();
     quiet = run_over_ || stopping_;
   }
   DropPipeline(absl::AbortedError("the leader is gone"));
   sessions_.clear();
-  if (quiet) return;
+  if (quiet) return was_accepted;
   const std::string why =
       absl::StrCat("the leader at ", options_.leader,
                    was_accepted ? " is gone: " : " is awaited: ", status.message());
@@ -103,6 +104,7 @@ void Follower::LeaveLeader(const absl::Status& status) {
   }
   // A job that waits for the first leader goes on waiting.
   if (was_accepted) jobs_->EndSession(absl::UnavailableError(why));
+  return was_accepted;
 }
 
 void Follower::Send(uint64_t set_up, std::function<void(v1::FollowerMessage*)> fill) {
@@ -116,8 +118,9 @@ void Follower::Send(uint64_t set_up, std::function<void(v1::FollowerMessage*)> f
 
 // --- this machine's job --------------------------------------------------------------------------
 
-void Follower::TellAttached(const JobSession& session) {
-  client_->Send([id = session.id(), layout = session.layout()](v1::FollowerMessage* message) {
+void Follower::TellAttached(const std::shared_ptr<JobSession>& session) {
+  told_[session->id()] = session;
+  client_->Send([id = session->id(), layout = session->layout()](v1::FollowerMessage* message) {
     message->mutable_job_attached()->set_session(id);
     ToProto(layout, message->mutable_job_attached()->mutable_layout());
   });
@@ -127,7 +130,7 @@ void Follower::OnAttached(std::shared_ptr<JobSession> session) {
   LogInfo(absl::StrCat(options_.jobs.name, ": ", session->ranks(), " ranks attached"));
   MutexLock lock(&mu_);
   job_ = session;
-  if (accepted_) TellAttached(*session);
+  if (accepted_) TellAttached(session);
 }
 
 void Follower::OnStep(uint64_t session_id, std::vector<RankStep> steps) {
@@ -154,10 +157,9 @@ absl::Status Follower::HandleJob(const v1::LeaderMessage& message) {
   switch (message.message_case()) {
     case v1::LeaderMessage::kSessionWhole: {
       MutexLock lock(&mu_);
-      // Gone meanwhile: the leader will hear of it, and what it still asks for is done without.
-      if (job_ != nullptr && job_->id() == message.session_whole().session()) {
-        sessions_[message.session_whole().leader_session()] = {job_};
-      }
+      const auto told = told_.find(message.session_whole().session());
+      if (told == told_.end()) return absl::InternalError("a session that there is not is whole");
+      sessions_[message.session_whole().leader_session()] = {told->second};
       return absl::OkStatus();
     }
     case v1::LeaderMessage::kSessionAttached: {
@@ -175,6 +177,10 @@ absl::Status Follower::HandleJob(const v1::LeaderMessage& message) {
       const absl::Status status = StatusOf(message.session_ended());
       for (auto& [number, bound] : sessions_) {
         bound.over |= bound.session->id() == message.session_ended().session();
+      }
+      {
+        MutexLock lock(&mu_);
+        told_.erase(message.session_ended().session());
       }
       jobs_->EndSession(message.session_ended().session(),
                         status.ok() ? absl::UnknownError("no reason") : status);
@@ -292,7 +298,7 @@ absl::Status Follower::Handle(v1::LeaderMessage& message) {
                            group_ranks_));
       MutexLock lock(&mu_);
       accepted_ = true;
-      if (job_ != nullptr) TellAttached(*job_);
+      if (job_ != nullptr) TellAttached(job_);
       return absl::OkStatus();
     }
     case v1::LeaderMessage::kGoodbye: {
@@ -334,9 +340,7 @@ absl::Status Follower::HandleOperation(v1::LeaderMessage& message) {
   }
   if (message.has_release()) {
     pipeline_->Release();
-    std::erase_if(sessions_, [](const auto& entry) {
-      return entry.second.over || entry.second.session->gone();
-    });
+    std::erase_if(sessions_, [](const auto& entry) { return entry.second.over; });
     return absl::OkStatus();
   }
   if (!configured_) return absl::InternalError("expected Configure before operations");

@@ -61,7 +61,8 @@ class Follower : JobEvents, PipelineEvents {
 
   void Run();
   absl::Status FollowOnce();
-  void LeaveLeader(const absl::Status& status);
+  // True if there was one that had accepted this machine.
+  bool LeaveLeader(const absl::Status& status);
   absl::Status Handle(v1::LeaderMessage& message);
   absl::Status HandleJob(const v1::LeaderMessage& message);
   absl::Status HandleOperation(v1::LeaderMessage& message);
@@ -74,7 +75,7 @@ class Follower : JobEvents, PipelineEvents {
   absl::Status GiveSnapshot(uint64_t request, uint64_t set_up);
   absl::StatusOr<std::shared_ptr<JobSession>> SessionOf(uint64_t leader_session) const;
   absl::Status CheckBucket(uint32_t bucket) const;
-  void TellAttached(const JobSession& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void TellAttached(const std::shared_ptr<JobSession>& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // To the leader, if there is one. `set_up`: that this belongs to, or 0.
   void Send(uint64_t set_up, std::function<void(v1::FollowerMessage*)> fill);
 
@@ -101,6 +102,8 @@ class Follower : JobEvents, PipelineEvents {
   bool accepted_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t set_up_ ABSL_GUARDED_BY(mu_) = 0;
   std::shared_ptr<JobSession> job_ ABSL_GUARDED_BY(mu_);
+  // By our number: those that the leader has been told of and may still bind, though they be gone.
+  std::map<uint64_t, std::shared_ptr<JobSession>> told_ ABSL_GUARDED_BY(mu_);
   bool run_over_ ABSL_GUARDED_BY(mu_) = false;  // the leader said so
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::optional<absl::Status> ended_ ABSL_GUARDED_BY(mu_);

@@ -51,6 +51,8 @@ absl::Status SiteJobs::OnMessage(uint32_t machine, const v1::FollowerMessage& me
     Queue(std::move(actions));
   } else if (message.has_job_lost()) {
     Queue(core_->Lost(machine, message.job_lost().session(), message.job_lost().reason()));
+    // Whatever was asked of it is on its way; nothing more will be.
+    Queue({EndPart{machine, message.job_lost().session(), absl::AbortedError("it has left")}});
   }
   return absl::OkStatus();
 }

@@ -95,15 +95,15 @@ absl::Status SiteLeader::OnJoin(std::shared_ptr<FollowerStream> stream, const v1
     if (!all_here) return absl::OkStatus();
     whole_ = true;
     all = first_rank(machines());
-    for (uint32_t m = 1; m < machines(); ++m) {
-      streams_[m]->Send([all, first = first_rank(m)](v1::LeaderMessage* message) {
-        message->mutable_accepted()->set_version(kProtocolVersions.max);
-        message->mutable_accepted()->set_first_rank(first);
-        message->mutable_accepted()->set_ranks(all);
-      });
-    }
   }
-  jobs_.Open(this);
+  jobs_.Open(this);  // before anybody knows that jobs are wanted
+  for (uint32_t m = 1; m < machines(); ++m) {
+    Send(m, [all, first = first_rank(m)](v1::LeaderMessage* message) {
+      message->mutable_accepted()->set_version(kProtocolVersions.max);
+      message->mutable_accepted()->set_first_rank(first);
+      message->mutable_accepted()->set_ranks(all);
+    });
+  }
   options_.whole(all);
   return absl::OkStatus();
 }
