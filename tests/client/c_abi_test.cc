@@ -107,6 +107,8 @@ AttachReply SomeReply() {
   reply.group_count = 2;
   reply.round = 10;
   reply.rounds = 12;
+  reply.first_rank = 4;  // of a group that spans machines
+  reply.world_size = 6;
   return reply;
 }
 
@@ -170,7 +172,8 @@ TEST_F(CAbiTest, AttachSharesBuffersThatStartWithTheJobsValues) {
   EXPECT_EQ(info.group_id, 3u);
   EXPECT_EQ(info.group_index, 1u);
   EXPECT_EQ(info.group_count, 2u);
-  EXPECT_EQ(info.world_size, 1u);
+  EXPECT_EQ(info.rank, 4u);
+  EXPECT_EQ(info.world_size, 6u);
   EXPECT_EQ(info.round, 10u);
   EXPECT_EQ(info.rounds, 12u);
   EXPECT_EQ(info.parameters, 7u);
