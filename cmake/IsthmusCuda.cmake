@@ -14,6 +14,10 @@ if(NOT ISTHMUS_CUDA)
   return()
 endif()
 
+# Said before CUDA is enabled: it would take the compiler's own choice otherwise.
+set(ISTHMUS_CUDA_ARCHITECTURES "80-real;90" CACHE STRING "GPUs to compile for, as CMAKE_CUDA_ARCHITECTURES")
+set(CMAKE_CUDA_ARCHITECTURES "${ISTHMUS_CUDA_ARCHITECTURES}")
+
 # CMake 3.25 does not know the C++20 flag of nvcc; newer ones do.
 enable_language(CUDA)
 if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
@@ -24,9 +28,6 @@ endif()
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 find_package(CUDAToolkit REQUIRED)
-if(NOT CMAKE_CUDA_ARCHITECTURES OR CMAKE_CUDA_ARCHITECTURES STREQUAL "52")
-  set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
-endif()
 
 # The floating-point contract of cmake/IsthmusFlags.cmake, in nvcc's words. No device link against
 # libcuda, so that programs start where there is no driver.
