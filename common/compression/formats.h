@@ -15,6 +15,22 @@ enum class Transform : uint8_t { kNone = 0, kDct = 1 };
 // for all groups alike; nothing stays.
 enum class ValueFormat : uint8_t { kF32 = 0, kBf16 = 1, kInt4 = 2, kOneBit = 3, kSign = 4 };
 
+// Of one value.
+constexpr int ValueBits(ValueFormat values) {
+  switch (values) {
+    case ValueFormat::kF32:
+      return 32;
+    case ValueFormat::kBf16:
+      return 16;
+    case ValueFormat::kInt4:
+      return 4;
+    case ValueFormat::kOneBit:
+    case ValueFormat::kSign:
+      return 1;
+  }
+  return 0;
+}
+
 // Which elements of a chunk are sent: chosen by the sender and told by indices, or known to all
 // (common/kernels/positions.h). With k = chunk_size all are, whatever this says.
 enum class Positions : uint8_t { kChosen = 0, kRandom = 1, kStriding = 2, kSlicing = 3 };

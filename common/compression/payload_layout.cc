@@ -16,21 +16,6 @@ int StrideBits(const PayloadFormat& format) {
 
 }  // namespace
 
-int ValueBits(ValueFormat values) {
-  switch (values) {
-    case ValueFormat::kF32:
-      return 32;
-    case ValueFormat::kBf16:
-      return 16;
-    case ValueFormat::kInt4:
-      return 4;
-    case ValueFormat::kOneBit:
-    case ValueFormat::kSign:
-      return 1;
-  }
-  return 0;
-}
-
 int ScaleBits(ValueFormat values) {
   return values == ValueFormat::kInt4 || values == ValueFormat::kOneBit ? 8 : 0;
 }

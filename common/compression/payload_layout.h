@@ -15,7 +15,6 @@ inline constexpr uint8_t kPayloadVersion = 3;
 inline constexpr uint64_t kPayloadHeaderBytes = 34;
 inline constexpr uint64_t kPayloadCrcOffset = kPayloadHeaderBytes - sizeof(uint32_t);
 
-int ValueBits(ValueFormat values);
 int ScaleBits(ValueFormat values);
 
 // Null where no indices are sent.

@@ -146,8 +146,7 @@ struct ApplyKernel {
     float* const row = place.row() + place.part() * Shape::kPart;
     uint16_t* const counts = Counts(place) + place.part() * Shape::kPart;
     ClearRow(place);
-    for (int i = 0; i < Shape::kPart; ++i) counts[i] = 0;
-    uint32_t any = 0;
+    uint64_t sent = 0, shared = 0;  // elements that some group sent, and more than one
     for (uint32_t c = 0; c < params.contribution_count; ++c) {
       const ContributionRecords& contribution = params.contributions[c];
       RecordPlace at = {0, false};
@@ -161,29 +160,33 @@ struct ApplyKernel {
       const PartSelection selection = Records::ReadElements(place, params.format, params.round,
                                                             chunk, words, at.record, at.present);
       if (!at.present) continue;
-      const float scale = Records::ReadScale(params.format, words, at.record);
-      uint32_t i = selection.before;
-      for (uint64_t mask = selection.mask; mask != 0; mask &= mask - 1, ++i) {
-        const float value =
-            contribution.weight * Records::ReadValue(params.format, words, at.record, scale, i);
-        if (value == 0.0f) continue;
-        const uint32_t j = LowestOne(mask);
-        row[j] += value;
-        ++counts[j];
-        any = 1;
-      }
+      const float weight = contribution.weight;
+      const auto add = [&](uint32_t j, float sent_value) {
+        const float value = weight * sent_value;
+        if (value == 0.0f) return;
+        const uint64_t bit = uint64_t{1} << j;
+        if ((sent & bit) == 0) {
+          row[j] = value;
+          counts[j] = 1;
+        } else {
+          row[j] += value;
+          ++counts[j];
+        }
+        shared |= sent & bit;
+        sent |= bit;
+      };
+      Records::ForEachValue(params.format, words, at.record, selection, add);
     }
-    const auto most = static_cast<float>(params.contribution_count);
-    for (int i = 0; i < Shape::kPart; ++i) {
-      float mean = row[i];
-      if (params.merge == MergeRule::kSenderMean && counts[i] > 1) {
-        mean = mean / static_cast<float>(counts[i]);
-      } else if (params.merge == MergeRule::kMean && params.contribution_count > 1) {
-        mean = mean / most;
-      }
-      row[i] = mean + 0.0f;  // never -0
+    uint64_t divided = 0;
+    if (params.merge == MergeRule::kSenderMean) divided = shared;
+    if (params.merge == MergeRule::kMean && params.contribution_count > 1) divided = sent;
+    for (; divided != 0; divided &= divided - 1) {
+      const uint32_t j = LowestOne(divided);
+      const uint32_t by =
+          params.merge == MergeRule::kSenderMean ? counts[j] : params.contribution_count;
+      row[j] = row[j] / static_cast<float>(by) + 0.0f;  // never -0
     }
-    return place.Scan(any).all != 0;
+    return place.Scan(sent != 0 ? 1 : 0).all != 0;
   }
 
   // All: rows, coefficients so far, become the direction; 0 where the chunk is not `present`.
@@ -197,13 +200,19 @@ struct ApplyKernel {
       place.LoadPart(values);
       factor = BlockDct<N, Thread>::Scale();
     }
-    ISTHMUS_KERNEL_UNROLL
-    for (int i = 0; i < Shape::kPart; ++i) {
-      const float u = factor * values[i];
-      const float sign = u > 0.0f ? 1.0f : u < 0.0f ? -1.0f : 0.0f;
-      values[i] = !present ? 0.0f : params.sign ? sign : u;
+    if (params.sign) {  // of no coefficients it is 0, too
+      ISTHMUS_KERNEL_UNROLL
+      for (int i = 0; i < Shape::kPart; ++i) values[i] = SignOf(factor * values[i]);
+    } else {
+      ISTHMUS_KERNEL_UNROLL
+      for (int i = 0; i < Shape::kPart; ++i) values[i] = present ? factor * values[i] : 0.0f;
     }
     place.StorePart(values);
+  }
+
+  ISTHMUS_KERNEL static float SignOf(float u) {
+    const float sign = FloatOf((FloatBits(u) & 0x80000000) | 0x3f800000);
+    return u == 0.0f ? 0.0f : sign;
   }
 
   template <typename Thread>
@@ -276,37 +285,71 @@ struct ApplyKernel {
     }
   }
 
-  // All: steps the block's parameters.
+  // All: steps the block's parameters by the directions in its rows.
   template <typename Thread>
   ISTHMUS_KERNEL void Step(ChunkThread<N, Thread>& place) const {
-    const bool adam = params.state2 != nullptr;
-    place.ForEachFour([&](uint64_t element, const Float4& direction) {
-      const OptimizerScalars& scalars = params.scalars[params.groups[element / 64]];
-      Float4& parameter = *reinterpret_cast<Float4*>(params.parameters + element);
-      Float4 p = parameter;
-      if (params.state1 == nullptr) {
-        for (int j = 0; j < 4; ++j) SgdStep(scalars, direction.at[j], p.at[j]);
-      } else {
-        Float4& state1 = *reinterpret_cast<Float4*>(params.state1 + element);
-        Float4 first = state1;
-        if (adam) {
-          Float4& state2 = *reinterpret_cast<Float4*>(params.state2 + element);
-          Float4 second = state2;
-          const AdamWRates rates = AdamWRatesOf(params.optimizer, scalars);
-          for (int j = 0; j < 4; ++j) {
-            AdamWStep(params.optimizer, scalars, rates, direction.at[j], p.at[j], first.at[j],
-                      second.at[j]);
-          }
-          state2 = second;
-        } else {
-          for (int j = 0; j < 4; ++j) {
-            SgdMomentumStep(params.optimizer, scalars, direction.at[j], p.at[j], first.at[j]);
-          }
-        }
-        state1 = first;
+    if (params.state1 == nullptr) {
+      StepWith<0>(place, [](const OptimizerScalars& scalars, float u, Stepped& at) {
+        SgdStep(scalars, u, at.parameter);
+      });
+    } else if (params.state2 == nullptr) {
+      StepWith<1>(place, [this](const OptimizerScalars& scalars, float u, Stepped& at) {
+        SgdMomentumStep(params.optimizer, scalars, u, at.parameter, at.state1);
+      });
+    } else {
+      StepWith<2>(place, [this](const OptimizerScalars& scalars, float u, Stepped& at) {
+        AdamWStep(params.optimizer, scalars, AdamWRatesOf(params.optimizer, scalars), u,
+                  at.parameter, at.state1, at.state2);
+      });
+    }
+  }
+  // One element's.
+  struct Stepped {
+    float parameter, state1, state2;
+  };
+  // With an optimizer that keeps so many state vectors: step(scalars, direction, Stepped&). Several
+  // loads are on their way at once: a store between them would make each wait for the one before.
+  template <int kStates, typename Thread, typename StepOne>
+  ISTHMUS_KERNEL void StepWith(ChunkThread<N, Thread>& place, const StepOne& step) const {
+    constexpr int kFours = Shape::kPart / 4;
+    constexpr int kAtOnce = kStates == 0 && kFours >= 8 ? 8 : 4;
+    const uint32_t fours = place.fours();
+    const uint64_t first = place.first_chunk() * (N / 4);
+    auto* const parameters = reinterpret_cast<Float4*>(params.parameters) + first;
+    auto* const states1 = reinterpret_cast<Float4*>(params.state1) + first;
+    auto* const states2 = reinterpret_cast<Float4*>(params.state2) + first;
+    const uint8_t* const groups = params.groups + first / 16;
+    for (int begin = 0; begin < kFours; begin += kAtOnce) {
+      Float4 p[kAtOnce], s1[kAtOnce], s2[kAtOnce];
+      OptimizerScalars scalars[kAtOnce];
+      ISTHMUS_KERNEL_UNROLL
+      for (int j = 0; j < kAtOnce; ++j) {
+        const uint32_t i = place.Four(begin + j);
+        if (i >= fours) continue;
+        p[j] = parameters[i];
+        if constexpr (kStates >= 1) s1[j] = states1[i];
+        if constexpr (kStates >= 2) s2[j] = states2[i];
+        scalars[j] = params.scalars[groups[i / 16]];
       }
-      parameter = p;
-    });
+      ISTHMUS_KERNEL_UNROLL
+      for (int j = 0; j < kAtOnce; ++j) {
+        const uint32_t i = place.Four(begin + j);
+        if (i >= fours) continue;
+        const Float4 direction = place.RowFour(i);
+        for (int element = 0; element < 4; ++element) {
+          Stepped at = {p[j].at[element], 0.0f, 0.0f};
+          if constexpr (kStates >= 1) at.state1 = s1[j].at[element];
+          if constexpr (kStates >= 2) at.state2 = s2[j].at[element];
+          step(scalars[j], direction.at[element], at);
+          p[j].at[element] = at.parameter;
+          if constexpr (kStates >= 1) s1[j].at[element] = at.state1;
+          if constexpr (kStates >= 2) s2[j].at[element] = at.state2;
+        }
+        parameters[i] = p[j];
+        if constexpr (kStates >= 1) states1[i] = s1[j];
+        if constexpr (kStates >= 2) states2[i] = s2[j];
+      }
+    }
   }
 };
 

@@ -3,6 +3,7 @@
 #ifndef ISTHMUS_COMMON_GPU_BLOCK_RECORDS_H_
 #define ISTHMUS_COMMON_GPU_BLOCK_RECORDS_H_
 
+#include <math.h>
 #include <stdint.h>
 
 #include "common/gpu/chunk_block.h"
@@ -32,7 +33,7 @@ class BlockRecords {
   // flat vector's.
   ISTHMUS_KERNEL static uint64_t KnownElements(Place& place, const RecordFormat& format,
                                                uint64_t round, uint64_t chunk) {
-    if (format.indices == RecordIndices::kAll) return kAllOfPart;
+    if (format.indices == RecordIndices::kAll) return Shape::kAllOfPart;
     ClearMask(place);
     const uint32_t k = format.payload.k;
     for (uint32_t i = place.part(); i < k; i += Shape::kParts) {
@@ -77,7 +78,7 @@ class BlockRecords {
     return {mask, place.Scan(CountOnes(mask)).before};
   }
 
-  // Value `i` of those that a record sends, and the scale that all of them share.
+  // The scale that all values of a record share.
   ISTHMUS_KERNEL static float ReadScale(const RecordFormat& format, const uint32_t* words,
                                         uint64_t record) {
     if (format.scale_bits == 0) return 1.0f;
@@ -85,69 +86,82 @@ class BlockRecords {
                          static_cast<uint64_t>(format.index_bits);
     return ScaleOf(static_cast<uint32_t>(LoadWordBits(words, bit, 8)));
   }
-  ISTHMUS_KERNEL static float ReadValue(const RecordFormat& format, const uint32_t* words,
-                                        uint64_t record, float scale, uint32_t i) {
-    const auto bits =
-        static_cast<uint32_t>(LoadWordBits(words, ValueBit(format, record, i), format.value_bits));
-    switch (format.payload.values) {
-      case ValueFormat::kF32:
-        return FloatOf(bits);
-      case ValueFormat::kBf16:
-        return FloatOf(bits << 16);
-      case ValueFormat::kInt4:
-        return Int4Value(bits, scale);
-      case ValueFormat::kOneBit:
-      case ValueFormat::kSign:
-        break;
-    }
-    return OneBitValue(bits, scale);
+  // Calls use(j, value) for each element of the part that a record sends, ascending: j is its place
+  // in the part.
+  template <typename Use>
+  ISTHMUS_KERNEL static void ForEachValue(const RecordFormat& format, const uint32_t* words,
+                                          uint64_t record, const PartSelection& selection,
+                                          const Use& use) {
+    const float scale = ReadScale(format, words, record);
+    const uint64_t bit = ValueBit(format, record, selection.before);
+    WithValueFormat(format.payload.values, [&](auto values) {
+      constexpr ValueFormat kValues = decltype(values)::kFormat;
+      constexpr int kBits = ValueBits(kValues);
+      uint64_t bits = 0;
+      if (kBits == 1 && selection.mask != 0) {  // all of them at once
+        bits = LoadWordBits(words, bit, static_cast<int>(CountOnes(selection.mask)));
+      }
+      uint64_t at = bit;
+      for (uint64_t mask = selection.mask; mask != 0; mask &= mask - 1) {
+        uint32_t code;
+        if constexpr (kBits == 1) {
+          code = static_cast<uint32_t>(bits & 1);
+          bits >>= 1;
+        } else {
+          code = static_cast<uint32_t>(LoadWordBits(words, at, kBits));
+          at += kBits;
+        }
+        use(LowestOne(mask), ValueOf<kValues>(code, scale));
+      }
+    });
   }
 
   // --- writing ---------------------------------------------------------------------------------
 
-  // All: rows hold the values to be sent, [k], ascending by element. Returns whether there is
-  // anything to send, and the scale.
+  // All: what is sent of the rows, whose masks are stored. Returns whether there is anything, and
+  // the scale.
   struct Quantized {
     bool present;
     int scale_code;
   };
-  ISTHMUS_KERNEL static Quantized Quantize(Place& place, const RecordFormat& format) {
-    const float* const row = place.row();
-    const uint32_t k = format.payload.k;
+  ISTHMUS_KERNEL static Quantized Quantize(Place& place, const RecordFormat& format,
+                                           const PartSelection& selection) {
     if (format.scale_bits != 0) {
       if (place.leads()) {
-        place.shared_word() = static_cast<uint32_t>(ScaleOfRow(format.payload.values, row, k));
+        place.shared_word() = static_cast<uint32_t>(ScaleOfRow(place, format));
       }
       place.Meet();
       const int code = static_cast<int>(place.shared_word());
       place.Meet();
       return {code != kNoScale, code};
     }
+    const float* const row = place.row() + place.part() * Shape::kPart;
     uint32_t any = 0;
-    for (uint32_t i = place.part(); i < k; i += Shape::kParts) {
-      any |= (FloatBits(SaidValue(format, row[i], 0.0f)) << 1) != 0 ? 1 : 0;
-    }
+    WithValueFormat(format.payload.values, [&](auto values) {
+      for (uint64_t mask = selection.mask; mask != 0; mask &= mask - 1) {
+        const float said = SaidValue<decltype(values)::kFormat>(row[LowestOne(mask)], 0.0f);
+        any |= (FloatBits(said) << 1) != 0 ? 1 : 0;
+      }
+    });
     return {place.Scan(any).all != 0, 0};
   }
 
   // What a record says of a value; of kSign: the value itself, for all of it is taken.
-  ISTHMUS_KERNEL static float SaidValue(const RecordFormat& format, float value, float scale) {
+  template <ValueFormat kValues>
+  ISTHMUS_KERNEL static float SaidValue(float value, float scale) {
     const uint32_t bits = FloatBits(value);
-    switch (format.payload.values) {
-      case ValueFormat::kF32:
-        return value == 0.0f ? 0.0f : FloatOf(ClampToMaxValue(bits));
-      case ValueFormat::kBf16: {
-        const uint32_t said = RoundToBf16(bits);
-        return said << 1 == 0 ? 0.0f : FloatOf(said);
-      }
-      case ValueFormat::kInt4:
-        return Int4Value(Int4Code(value, scale), scale);
-      case ValueFormat::kOneBit:
-        return OneBitValue(bits >> 31, scale);
-      case ValueFormat::kSign:
-        break;
+    if constexpr (kValues == ValueFormat::kF32) {
+      return value == 0.0f ? 0.0f : FloatOf(ClampToMaxValue(bits));
+    } else if constexpr (kValues == ValueFormat::kBf16) {
+      const uint32_t said = RoundToBf16(bits);
+      return said << 1 == 0 ? 0.0f : FloatOf(said);
+    } else if constexpr (kValues == ValueFormat::kInt4) {
+      return Int4Value(Int4Code(value, scale), scale);
+    } else if constexpr (kValues == ValueFormat::kOneBit) {
+      return OneBitValue(bits >> 31, scale);
+    } else {
+      return value;
     }
-    return value;
   }
 
   // All: writes the chunk's offsets or rank, whose mask is stored, and its scale, if `present`.
@@ -174,21 +188,20 @@ class BlockRecords {
   }
 
   // The bits that stand for a value; `element` is the flat vector's.
-  ISTHMUS_KERNEL static uint32_t ValueBits(const RecordFormat& format, float value, float said,
-                                           float scale, uint64_t round, uint64_t element) {
-    switch (format.payload.values) {
-      case ValueFormat::kF32:
-        break;
-      case ValueFormat::kBf16:
-        return FloatBits(said) >> 16;
-      case ValueFormat::kInt4:
-        return Int4Code(value, scale);
-      case ValueFormat::kOneBit:
-        return FloatBits(said) >> 31;
-      case ValueFormat::kSign:
-        return value == 0.0f ? SignOfZero(round, element) : FloatBits(value) >> 31;
+  template <ValueFormat kValues>
+  ISTHMUS_KERNEL static uint32_t CodeOf(float value, float said, float scale, uint64_t round,
+                                        uint64_t element) {
+    if constexpr (kValues == ValueFormat::kF32) {
+      return FloatBits(said);
+    } else if constexpr (kValues == ValueFormat::kBf16) {
+      return FloatBits(said) >> 16;
+    } else if constexpr (kValues == ValueFormat::kInt4) {
+      return Int4Code(value, scale);
+    } else if constexpr (kValues == ValueFormat::kOneBit) {
+      return FloatBits(said) >> 31;
+    } else {
+      return value == 0.0f ? SignOfZero(round, element) : FloatBits(value) >> 31;
     }
-    return FloatBits(said);
   }
   // Where they belong: value `i` of those that a record sends.
   ISTHMUS_KERNEL static uint64_t ValueBit(const RecordFormat& format, uint64_t record, uint32_t i) {
@@ -199,8 +212,6 @@ class BlockRecords {
 
  private:
   static constexpr int kPartWords = MaskWords(Shape::kPart);
-  static constexpr uint64_t kAllOfPart =
-      Shape::kPart == 64 ? ~uint64_t{0} : (uint64_t{1} << (Shape::kPart % 64)) - 1;
   // All ones complements a mask.
   static constexpr uint32_t kFlip = N == 16 ? 0xffffu : 0xffffffffu;
 
@@ -230,16 +241,32 @@ class BlockRecords {
     }
     return i;
   }
-  // Sums in ascending order.
-  ISTHMUS_KERNEL static int ScaleOfRow(ValueFormat values, const float* row, uint32_t k) {
-    float sum = 0, most = 0;
-    for (uint32_t i = 0; i < k; ++i) {
-      const float magnitude = FloatOf(FloatBits(row[i]) & 0x7fffffff);
-      sum += magnitude;
-      most = magnitude > most ? magnitude : most;
+  template <ValueFormat kValues>
+  ISTHMUS_KERNEL static float ValueOf(uint32_t code, float scale) {
+    if constexpr (kValues == ValueFormat::kF32) {
+      return FloatOf(code);
+    } else if constexpr (kValues == ValueFormat::kBf16) {
+      return FloatOf(code << 16);
+    } else if constexpr (kValues == ValueFormat::kInt4) {
+      return Int4Value(code, scale);
+    } else {
+      return OneBitValue(code, scale);
     }
-    return values == ValueFormat::kInt4 ? Int4ScaleCode(most)
-                                        : ScaleCode(sum / static_cast<float>(k));
+  }
+
+  // Of the values that the chunk's mask has, summed in ascending order.
+  ISTHMUS_KERNEL static int ScaleOfRow(Place& place, const RecordFormat& format) {
+    float sum = 0, most = 0;
+    for (int i = 0; i < Shape::kWords; ++i) {
+      for (uint32_t mask = place.mask()[i]; mask != 0; mask &= mask - 1) {
+        const float magnitude = fabsf(place.row()[32 * i + static_cast<int>(LowestOne(mask))]);
+        sum += magnitude;
+        most = magnitude > most ? magnitude : most;
+      }
+    }
+    return format.payload.values == ValueFormat::kInt4
+               ? Int4ScaleCode(most)
+               : ScaleCode(sum / static_cast<float>(format.payload.k));
   }
 
   ISTHMUS_KERNEL static void WriteRank(Place& place, const RecordFormat& format, uint32_t* words,

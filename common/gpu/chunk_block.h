@@ -11,18 +11,21 @@
 #include "common/device/grid.h"
 #include "common/gpu/lane_tiles.h"
 #include "common/kernels/tile_kernels.h"
+#include "common/kernels/value_codes.h"
 
 namespace isthmus {
 
 // Of chunks of N elements, a power of two from 16 to 4096.
 template <int N>
 struct ChunkShape {
-  static constexpr int kPart = N < 64 ? N : 64;             // elements at a thread
-  static constexpr int kParts = N / kPart;                  // threads of a chunk
+  static constexpr int kPart = N < 64 ? N : 64;                        // elements at a thread
+  static constexpr int kParts = N / kPart;                             // threads of a chunk
   static constexpr int kChunks = static_cast<int>(LaneTileChunks(N));  // of a block: a tile
   static constexpr int kThreads = kParts * kChunks;
   static constexpr int kRow = N + 4;           // floats from row to row
   static constexpr int kWords = MaskWords(N);  // of a chunk's bit mask
+  static constexpr uint64_t kAllOfPart =
+      kPart == 64 ? ~uint64_t{0} : (uint64_t{1} << (kPart % 64)) - 1;
 
   static constexpr uint32_t Blocks(uint64_t chunks) {
     return static_cast<uint32_t>((chunks + kChunks - 1) / kChunks);
@@ -107,26 +110,50 @@ class ChunkThread {
     return sums;
   }
 
-  // All: rows become those of `from`, [chunk_count, N], 16-byte aligned. A thread fills others' rows:
-  // they must meet before and after.
+  // All: the sum over the threads of a chunk. Rounds as it likes.
+  ISTHMUS_KERNEL float Sum(float value) {
+    if constexpr (Shape::kParts == 1) return value;
+    memory_->parts[thread_.index()] = FloatBits(value);
+    Meet();
+    float sum = 0.0f;
+    for (uint32_t i = 0; i < Shape::kParts; ++i) {
+      sum += FloatOf(memory_->parts[i * Shape::kChunks + lane_]);
+    }
+    Meet();
+    return sum;
+  }
+  // All: whether no thread of the chunk has a larger value, and none before this one has the same.
+  ISTHMUS_KERNEL bool IsFirstOfLargest(uint32_t value) {
+    if constexpr (Shape::kParts == 1) return true;
+    memory_->parts[thread_.index()] = value;
+    Meet();
+    bool first = true;
+    for (uint32_t i = 0; i < Shape::kParts; ++i) {
+      const uint32_t other = memory_->parts[i * Shape::kChunks + lane_];
+      first &= i < part_ ? other < value : other <= value;
+    }
+    Meet();
+    return first;
+  }
+
+  // The block's rows in the order in which memory has them, four elements at a time, from
+  // first_chunk() on: of all `fours()`, this thread reads or writes Four(0) to Four(kPart / 4 - 1),
+  // so that neighbours go side by side.
+  ISTHMUS_KERNEL uint32_t fours() const { return block_chunks_ * (N / 4); }
+  ISTHMUS_KERNEL uint32_t Four(int j) const {
+    return thread_.index() + static_cast<uint32_t>(j) * Shape::kThreads;
+  }
+  ISTHMUS_KERNEL Float4& RowFour(uint32_t four) {
+    return *(reinterpret_cast<Float4*>(memory_->rows + four / (N / 4) * Shape::kRow) +
+             four % (N / 4));
+  }
+  // All: rows become those of `from`, [chunk_count, N], 16-byte aligned. A thread fills others'
+  // rows: they must meet before and after.
   ISTHMUS_KERNEL void LoadRows(const float* from) {
     const auto* source = reinterpret_cast<const Float4*>(from + first_chunk_ * N);
-    const uint32_t count = block_chunks_ * (N / 4);
     ISTHMUS_KERNEL_UNROLL
-    for (uint32_t j = 0; j < Shape::kPart / 4; ++j) {
-      const uint32_t i = thread_.index() + j * Shape::kThreads;
-      if (i < count) *RowPlace(i) = source[i];
-    }
-  }
-  // Calls use(element, Float4&) for each four elements of the block's rows, in the order in which
-  // memory has them: `element` counts from the first chunk of all.
-  template <typename Use>
-  ISTHMUS_KERNEL void ForEachFour(const Use& use) {
-    const uint32_t count = block_chunks_ * (N / 4);
-    ISTHMUS_KERNEL_UNROLL
-    for (uint32_t j = 0; j < Shape::kPart / 4; ++j) {
-      const uint32_t i = thread_.index() + j * Shape::kThreads;
-      if (i < count) use(first_chunk_ * N + uint64_t{i} * 4, *RowPlace(i));
+    for (int j = 0; j < Shape::kPart / 4; ++j) {
+      if (const uint32_t i = Four(j); i < fours()) RowFour(i) = source[i];
     }
   }
 
@@ -154,10 +181,6 @@ class ChunkThread {
   }
 
  private:
-  ISTHMUS_KERNEL Float4* RowPlace(uint32_t four) {
-    return reinterpret_cast<Float4*>(memory_->rows + four / (N / 4) * Shape::kRow) + four % (N / 4);
-  }
-
   Thread& thread_;
   Memory* const memory_;
   const uint32_t part_;

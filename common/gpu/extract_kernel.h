@@ -78,67 +78,58 @@ struct ExtractKernel {
     using Records = BlockRecords<N, Thread>;
     const RecordFormat& format = params.format;
     const uint64_t chunk = params.first_chunk + place.chunk();
+    // Rows become the momentum: where an element is known by its place alone, it is read from
+    // there.
+    place.StorePart(values);
     PartSelection selection;
     selection.mask = format.indices <= RecordIndices::kKnown
                          ? Records::KnownElements(place, format, params.round, chunk)
-                         : SelectTopK(place, values, format.payload.k);
-    // (Where a row has several readers the scan makes them meet: nobody reads rows any more.)
+                         : BlockTopK<N, Thread>::Select(place, values, format.payload.k);
     selection.before = place.Scan(CountOnes(selection.mask)).before;
-    float* const row = place.row();
-    uint32_t next = selection.before;
-    ISTHMUS_KERNEL_UNROLL
-    for (int j = 0; j < Shape::kPart; ++j) {
-      if ((selection.mask >> j & 1) != 0) row[next++] = values[j];
-    }
     Records::StoreMask(place, selection.mask);  // and all meet
-    auto quantized = Records::Quantize(place, format);
+    auto quantized = Records::Quantize(place, format, selection);
     quantized.present &= place.live();
     Records::WriteElements(place, format, params.records, place.chunk(), selection, quantized);
-    if (place.leads() && quantized.present) {
+    if (!quantized.present) return;
+    if (place.leads()) {
       place.thread().Or(params.presence + place.chunk() / 32, uint32_t{1} << (place.chunk() % 32));
     }
-    WriteValues(place, selection, quantized);
-    if (!quantized.present) return;
-    next = selection.before;
-    ISTHMUS_KERNEL_UNROLL
-    for (int j = 0; j < Shape::kPart; ++j) {
-      if ((selection.mask >> j & 1) != 0) values[j] -= row[next++];
-    }
+    const float scale = ScaleOf(static_cast<uint32_t>(quantized.scale_code));
+    WithValueFormat(format.payload.values,
+                    [&](auto of) { WriteValues<decltype(of)::kFormat>(place, selection, scale); });
+    place.LoadPart(values);
   }
 
-  // Writes this thread's values, and puts what leaves the momentum in their place.
-  template <typename Thread>
-  ISTHMUS_KERNEL void WriteValues(
-      ChunkThread<N, Thread>& place, const PartSelection& selection,
-      const typename BlockRecords<N, Thread>::Quantized& quantized) const {
+  // Writes this thread's values, and takes what leaves the momentum out of its row.
+  template <ValueFormat kValues, typename Thread>
+  ISTHMUS_KERNEL void WriteValues(ChunkThread<N, Thread>& place, const PartSelection& selection,
+                                  float scale) const {
     using Records = BlockRecords<N, Thread>;
-    if (!quantized.present) return;
-    const RecordFormat& format = params.format;
-    const float scale = ScaleOf(static_cast<uint32_t>(quantized.scale_code));
+    constexpr int kBits = ValueBits(kValues);
     const uint64_t first_element =
         (params.first_chunk + place.chunk()) * N + place.part() * Shape::kPart;
-    float* const row = place.row();
+    const uint64_t bit = Records::ValueBit(params.format, place.chunk(), selection.before);
+    float* const row = place.row() + place.part() * Shape::kPart;
+    float* exact = params.exact;
+    if (exact != nullptr) exact += place.chunk() * params.format.payload.k + selection.before;
     uint64_t bits = 0;  // of values of one bit
-    uint32_t i = selection.before;
-    for (uint64_t mask = selection.mask; mask != 0; mask &= mask - 1, ++i) {
-      const float value = row[i];
-      const float said = Records::SaidValue(format, value, scale);
-      const uint32_t code = Records::ValueBits(format, value, said, scale, params.round,
-                                               first_element + LowestOne(mask));
-      if (format.value_bits == 1) {
-        bits |= uint64_t{code} << (i - selection.before);
+    int count = 0;
+    for (uint64_t mask = selection.mask; mask != 0; mask &= mask - 1, ++count) {
+      const uint32_t j = LowestOne(mask);
+      const float value = row[j];
+      const float said = Records::template SaidValue<kValues>(value, scale);
+      const uint64_t code =
+          Records::template CodeOf<kValues>(value, said, scale, params.round, first_element + j);
+      if constexpr (kBits == 1) {
+        bits |= code << count;
       } else {
-        OrBits(place.thread(), params.records, Records::ValueBit(format, place.chunk(), i), code,
-               format.value_bits);
+        OrBits(place.thread(), params.records, bit + static_cast<uint64_t>(count * kBits), code,
+               kBits);
       }
-      if (params.exact != nullptr) params.exact[place.chunk() * format.payload.k + i] = value;
-      row[i] = params.alpha * said;
+      if (exact != nullptr) exact[count] = value;
+      row[j] = value - params.alpha * said;
     }
-    if (format.value_bits == 1 && i > selection.before) {
-      OrBits(place.thread(), params.records,
-             Records::ValueBit(format, place.chunk(), selection.before), bits,
-             static_cast<int>(i - selection.before));
-    }
+    if (kBits == 1 && count > 0) OrBits(place.thread(), params.records, bit, bits, count);
   }
 };
 
@@ -172,16 +163,16 @@ struct ReturnKernel {
     const PartSelection selection = Records::ReadElements(
         place, format, params.round, params.first_chunk + chunk, params.records, chunk, present);
     if (!present) return;
-    const float scale = Records::ReadScale(format, params.records, chunk);
     Float4* const momentum = place.Momentum(params.momentum);
-    uint32_t i = selection.before;
-    for (uint64_t mask = selection.mask; mask != 0; mask &= mask - 1, ++i) {
-      const float value = params.exact != nullptr
-                              ? params.exact[chunk * format.payload.k + i]
-                              : Records::ReadValue(format, params.records, chunk, scale, i);
-      if (value == 0.0f) continue;
-      const uint32_t j = LowestOne(mask);
-      momentum[j / 4 * Shape::kChunks].at[j % 4] += params.alpha * value;
+    const auto give_back = [&](uint32_t j, float value) {
+      if (value != 0.0f) momentum[j / 4 * Shape::kChunks].at[j % 4] += params.alpha * value;
+    };
+    if (params.exact == nullptr) {
+      return Records::ForEachValue(format, params.records, chunk, selection, give_back);
+    }
+    const float* exact = params.exact + chunk * format.payload.k + selection.before;
+    for (uint64_t mask = selection.mask; mask != 0; mask &= mask - 1) {
+      give_back(LowestOne(mask), *exact++);
     }
   }
 };

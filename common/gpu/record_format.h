@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "common/compression/formats.h"
+#include "common/device/grid.h"
 #include "common/kernels/tile_kernels.h"
 #include "common/kernels/wide_subset_formulas.h"
 
@@ -32,6 +33,27 @@ struct RecordFormat {
   SubsetTables tables = {};           // kRank
   WideSubsetTables wide_tables = {};  // kWideRank
 };
+
+template <ValueFormat kValues>
+struct OfValueFormat {
+  static constexpr ValueFormat kFormat = kValues;
+};
+// Calls use(OfValueFormat<...>()), so that what it does is compiled for each format by itself.
+template <typename Use>
+ISTHMUS_KERNEL void WithValueFormat(ValueFormat values, const Use& use) {
+  switch (values) {
+    case ValueFormat::kF32:
+      return use(OfValueFormat<ValueFormat::kF32>());
+    case ValueFormat::kBf16:
+      return use(OfValueFormat<ValueFormat::kBf16>());
+    case ValueFormat::kInt4:
+      return use(OfValueFormat<ValueFormat::kInt4>());
+    case ValueFormat::kOneBit:
+      return use(OfValueFormat<ValueFormat::kOneBit>());
+    case ValueFormat::kSign:
+      return use(OfValueFormat<ValueFormat::kSign>());
+  }
+}
 
 // Words of 32 bits that hold the records of `chunks` chunks, and may be read a little beyond.
 constexpr uint64_t RecordWords(const RecordFormat& format, uint64_t chunks) {
