@@ -24,7 +24,8 @@
  * used: the job records gradients_ready on its stream before it sends STEP_BEGIN, and the daemon touches
  * neither buffer before it is done; the daemon records parameters_ready, and has done all its work, before
  * it sends ATTACHED or STEP_DONE, and the job makes its stream wait for it. (Before FILLED the job waits
- * until its copies are done.)
+ * until its copies are done.) The job closes the connection once it has let go of both: the daemon keeps
+ * them until then, whoever ended the session.
  *
  * Between BUFFERS and FILLED, and from STEP_DONE to STEP_BEGIN, the buffers are the job's; from
  * FILLED to ATTACHED and from STEP_BEGIN to STEP_DONE they are the daemon's.

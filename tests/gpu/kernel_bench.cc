@@ -83,6 +83,7 @@ class Bench {
     for (uint32_t chunk_size : {32u, 64u, 128u, 256u, 1024u}) {
       for (uint32_t groups : {2u, 8u}) Apply(DctOneBit(chunk_size, chunk_size / 8), groups);
     }
+    ApplySigns(DctOneBit(64, 8));
   }
 
   void PrintJson() const {
@@ -203,20 +204,37 @@ class Bench {
       contributions.push_back({.part_count = 1, .parts = device_parts.as<PartRecords>() + i});
     }
     const DeviceMemory device_contributions = Upload(contributions);
-    const DeviceMemory scalars = Upload(std::vector<OptimizerScalars>{{.lr = 1e-3f}});
-    const DeviceMemory of = Upload(std::vector<uint8_t>(parameters_ / 64));
     ApplyParams params;
     params.format = tables.format;
-    params.chunks = chunks;
     params.contributions = device_contributions.as<ContributionRecords>();
     params.contribution_count = groups;
+    const double record_bytes = tables.format.record_bits / 8.0 / payload.chunk_size;
+    Step("apply " + NameOf(payload) + " x" + std::to_string(groups), params,
+         8.0 + groups * record_bytes, "floor: masters twice, records");
+  }
+
+  // An update of more groups than a contribution each would pay for: a sign per parameter.
+  void ApplySigns(const PayloadFormat& payload) {
+    const Tables tables = MakeTables(payload);
+    const DeviceMemory body = Must(device_->Allocate(parameters_ / 8 + 16));
+    stream_->Copy(body.data(), gradient_.data(), parameters_ / 8);
+    ApplyParams params;
+    params.format = tables.format;
+    params.encoding = UpdateEncoding::kSigns;
+    params.body = body.as<uint32_t>();
+    Step("apply signs", params, 8.0 + 1.0 / 8, "floor: masters twice, a bit");
+  }
+
+  // Times what `params` says of an update, stepping the masters by SGD.
+  void Step(const std::string& what, ApplyParams params, double bytes_per_parameter,
+            const char* note) {
+    const DeviceMemory scalars = Upload(std::vector<OptimizerScalars>{{.lr = 1e-3f}});
+    const DeviceMemory of = Upload(std::vector<uint8_t>(parameters_ / 64));
+    params.chunks = parameters_ / params.format.payload.chunk_size;
     params.scalars = scalars.as<OptimizerScalars>();
     params.groups = of.as<uint8_t>();
     params.parameters = masters_.as<float>();
-    const double seconds = Median([&] { kernels_->Apply(*stream_, params); });
-    const double record_bytes = tables.format.record_bits / 8.0 / payload.chunk_size;
-    Say("apply " + NameOf(payload) + " x" + std::to_string(groups), seconds,
-        8.0 + groups * record_bytes, "floor: masters twice, records");
+    Say(what, Median([&] { kernels_->Apply(*stream_, params); }), bytes_per_parameter, note);
   }
 
   template <typename T>

@@ -1,5 +1,6 @@
 #include "worker/jobs/server_thread.h"
 
+#include <absl/strings/str_cat.h>
 #include <errno.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ ServerThread::ServerThread(SessionCore::Options options, const Clock* clock,
                            std::vector<std::shared_ptr<Device>> devices, UnixListener listener,
                            UniqueFd wake, JobEvents* events)
     : ranks_(options.ranks),
+      max_leaving_(size_t{options.ranks} + options.max_pending),
       clock_(*clock),
       devices_(std::move(devices)),
       wake_(std::move(wake)),
@@ -85,9 +87,13 @@ void ServerThread::Run() {
     // started again has closed its old socket before it opens the new one, so it never finds its
     // rank taken by its own ghost.
     for (size_t i = 0; i < set.ids.size(); ++i) {
+      const JobConnectionId id = set.ids[i];
       const bool died = set.entries[2 * i + 1].revents != 0;
-      if (died || set.entries[2 * i].revents != 0) ReadFrom(set.ids[i]);
-      if (died && connections_.erase(set.ids[i]) > 0) PerformAll(core_.Closed(set.ids[i]));
+      if (!died && set.entries[2 * i].revents == 0) continue;
+      ReadFrom(id);
+      if (died && connections_.erase(id) > 0) PerformAll(core_.Closed(id));
+      const auto leaving = leaving_.find(id);
+      if (leaving != leaving_.end() && (died || HasLeft(leaving->second))) leaving_.erase(leaving);
     }
     accept_paused_ = false;
     if (set.entries.back().revents != 0) AcceptWaiting();
@@ -99,11 +105,13 @@ void ServerThread::Run() {
 
 ServerThread::PollSet ServerThread::MakePollSet() const {
   PollSet set;
-  for (const auto& [id, connection] : connections_) {
-    set.ids.push_back(id);
-    // poll() passes over negative descriptors.
-    set.entries.push_back({connection.socket.get(), POLLIN, 0});
-    set.entries.push_back({connection.process.get(), POLLIN, 0});
+  for (const auto* connections : {&leaving_, &connections_}) {
+    for (const auto& [id, connection] : *connections) {
+      set.ids.push_back(id);
+      // poll() passes over negative descriptors.
+      set.entries.push_back({connection.socket.get(), POLLIN, 0});
+      set.entries.push_back({connection.process.get(), POLLIN, 0});
+    }
   }
   set.entries.push_back({wake_.get(), POLLIN, 0});
   set.entries.push_back({accept_paused_ ? -1 : listener_->fd(), POLLIN, 0});
@@ -159,6 +167,23 @@ void ServerThread::ReadFrom(JobConnectionId id) {
   }
 }
 
+bool ServerThread::HasLeft(const Connection& connection) {
+  for (int i = 0; i < kPacketsPerTurn; ++i) {
+    const Received received = ReceivePacket(connection.socket.get(), packet_);
+    if (received.kind != Received::kPacket) return received.kind == Received::kClosed;
+  }
+  return false;
+}
+
+void ServerThread::HangUpOn(JobConnectionId id) {
+  auto connection = connections_.extract(id);
+  if (connection.empty() || connection.mapped().lent == nullptr) return;
+  ShutDownSending(connection.mapped().socket.get());  // the end of what it can read
+  leaving_.insert(std::move(connection));
+  // Whoever stays for ever is not worth more memory.
+  if (leaving_.size() > max_leaving_) leaving_.erase(leaving_.begin());
+}
+
 void ServerThread::AcceptWaiting() {
   for (int i = 0; i < kPacketsPerTurn; ++i) {
     absl::StatusOr<std::optional<UniqueFd>> socket = listener_->Accept();
@@ -170,7 +195,7 @@ void ServerThread::AcceptWaiting() {
     const JobConnectionId id = next_id_;
     ++next_id_;
     UniqueFd process = OpenPeerProcess((*socket)->get());
-    connections_.emplace(id, Connection{*std::move(*socket), std::move(process)});
+    connections_.emplace(id, Connection{*std::move(*socket), std::move(process), nullptr});
     PerformAll(core_.Connected(id, clock_.Now()));
   }
 }
@@ -195,6 +220,7 @@ void ServerThread::HangUpOnAll() {
     SendPacket(connection.socket.get(), PacketBytes(error)).IgnoreError();
   }
   connections_.clear();
+  leaving_.clear();
 }
 
 ServerThread::Actions ServerThread::Send(JobConnectionId to, std::span<const std::byte> packet,
@@ -210,7 +236,18 @@ ServerThread::Actions ServerThread::Perform(SendBuffers&& action) {
   absl::StatusOr<RankBuffers> buffers =
       RankBuffers::Create(core_.layout(), action.offsets,
                           core_.memory() == JobMemory::kDevice ? devices_[action.rank] : nullptr);
-  if (!buffers.ok()) return core_.Failed(action.to, buffers.status());
+  if (!buffers.ok()) {
+    absl::Status status = buffers.status();
+    if (!leaving_.empty()) {
+      status = absl::Status(
+          status.code(),
+          absl::StrCat(status.message(),
+                       "; processes of ended sessions that have yet to detach: ", leaving_.size()));
+    }
+    return core_.Failed(action.to, status);
+  }
+  // Before the peer can map it.
+  connections_.at(action.to).lent = buffers->on_device;
   const auto packet = MakeBuffersPacket(core_.layout(), action.offsets.size(), buffers->handles());
   Actions more = Send(action.to, PacketBytes(packet), buffers->fds());
   buffers->CloseFds();
@@ -238,7 +275,7 @@ ServerThread::Actions ServerThread::Perform(HangUp&& action) {
     // Best effort: whoever reads nothing gets no reason.
     SendPacket(at->second.socket.get(), PacketBytes(MakeErrorPacket(action.status))).IgnoreError();
   }
-  connections_.erase(at);
+  HangUpOn(action.to);
   return {};
 }
 

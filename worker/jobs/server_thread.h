@@ -49,12 +49,14 @@ class ServerThread final : public JobServer {
   struct Connection {
     UniqueFd socket;
     UniqueFd process;  // readable once the peer has died; invalid where unsupported
+    // What of a device the peer maps: kept until it lets go of the connection.
+    std::shared_ptr<const DeviceBuffers> lent;
   };
 
   void Post(Command command);
 
-  // What to poll: two entries (socket, process) per connection in `ids`, then `wake`, then the
-  // listener.
+  // What to poll: two entries (socket, process) per connection in `ids`, some of them leaving, then
+  // `wake`, then the listener.
   struct PollSet {
     std::vector<JobConnectionId> ids;
     std::vector<pollfd> entries;
@@ -67,6 +69,9 @@ class ServerThread final : public JobServer {
   // False once the server is to stop; what was answered before that has been sent then.
   bool RunCommands();
   void ReadFrom(JobConnectionId id);
+  // Of a leaving connection: true once the peer has closed it.
+  bool HasLeft(const Connection& connection);
+  void HangUpOn(JobConnectionId id);
   void AcceptWaiting();
   void PerformAll(Actions actions);
   void HangUpOnAll();
@@ -85,6 +90,7 @@ class ServerThread final : public JobServer {
                std::span<const int> fds = {});
 
   const uint32_t ranks_;
+  const size_t max_leaving_;
   const Clock& clock_;
   const std::vector<std::shared_ptr<Device>> devices_;  // by rank, or none
   const UniqueFd wake_;
@@ -94,6 +100,8 @@ class ServerThread final : public JobServer {
   SessionCore core_;
   // Ascending ids are the order of acceptance; see Run() for why that matters.
   std::map<JobConnectionId, Connection> connections_;
+  // Hung up on, but with something lent; the core knows nothing of them any more.
+  std::map<JobConnectionId, Connection> leaving_;
   JobConnectionId next_id_{1};
   std::vector<std::optional<RankBuffers>> forming_;  // by rank
   std::shared_ptr<std::atomic<bool>> gone_;          // of the whole session, if there is one

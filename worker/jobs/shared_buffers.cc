@@ -63,28 +63,33 @@ class JobSessionImpl : public JobSession {
   const Layout& layout() const override { return layout_; }
   uint32_t ranks() const override { return static_cast<uint32_t>(buffers_.size()); }
   JobMemory memory() const override {
-    return buffers_[0].on_device ? JobMemory::kDevice : JobMemory::kHost;
+    return buffers_[0].on_device != nullptr ? JobMemory::kDevice : JobMemory::kHost;
   }
   bool gone() const override { return *gone_; }
   Elements parameters(uint32_t rank) override {
     RankBuffers& at = At(rank);
-    return Flat(at.on_device ? at.on_device->parameters.memory.data()
-                             : at.parameters.bytes().data());
+    return Flat(at.on_device != nullptr ? at.on_device->parameters.memory.data()
+                                        : at.parameters.bytes().data());
   }
   Elements gradients(uint32_t rank) override {
     RankBuffers& at = At(rank);
-    return Flat(at.on_device ? at.on_device->gradients.memory.data() : at.gradients.bytes().data());
+    return Flat(at.on_device != nullptr ? at.on_device->gradients.memory.data()
+                                        : at.gradients.bytes().data());
   }
   std::span<std::byte> constants(uint32_t rank) override { return At(rank).constants.bytes(); }
   SharedDeviceEvent& gradients_ready(uint32_t rank) override {
-    return *At(rank).on_device.value().gradients_ready;
+    return *OnDevice(rank).gradients_ready;
   }
   SharedDeviceEvent& parameters_ready(uint32_t rank) override {
-    return *At(rank).on_device.value().parameters_ready;
+    return *OnDevice(rank).parameters_ready;
   }
 
  private:
   Elements Flat(void* data) const { return {TypeOf(layout_), data, layout_.length()}; }
+  DeviceBuffers& OnDevice(uint32_t rank) {
+    ISTHMUS_CHECK(At(rank).on_device != nullptr);
+    return *At(rank).on_device;
+  }
   RankBuffers& At(uint32_t rank) {
     ISTHMUS_CHECK(rank < buffers_.size());
     return buffers_[rank];
@@ -121,7 +126,8 @@ absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
   const uint64_t flat_bytes = layout.length() * SizeOf(TypeOf(layout));
   RankBuffers made;
   if (device != nullptr) {
-    DeviceBuffers& there = made.on_device.emplace();
+    made.on_device = std::make_shared<DeviceBuffers>();
+    DeviceBuffers& there = *made.on_device;
     there.device = std::move(device);
     ISTHMUS_ASSIGN_OR_RETURN(there.parameters, there.device->AllocateShared(flat_bytes));
     ISTHMUS_ASSIGN_OR_RETURN(there.gradients, there.device->AllocateShared(flat_bytes));
@@ -139,12 +145,12 @@ absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
 }
 
 std::vector<int> RankBuffers::fds() const {
-  if (on_device) return {constants.fd(), offsets.get()};
+  if (on_device != nullptr) return {constants.fd(), offsets.get()};
   return {parameters.fd(), gradients.fd(), constants.fd(), offsets.get()};
 }
 
 std::optional<JobDeviceHandles> RankBuffers::handles() const {
-  if (!on_device) return std::nullopt;
+  if (on_device == nullptr) return std::nullopt;
   return JobDeviceHandles{.device = on_device->device->uuid(),
                           .parameters = on_device->parameters.handle,
                           .gradients = on_device->gradients.handle,

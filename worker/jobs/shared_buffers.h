@@ -48,7 +48,8 @@ class SharedBuffer {
   std::span<std::byte> bytes_;  // mapped; empty for size 0
 };
 
-// Parameters and gradients of one rank on its device.
+// Parameters and gradients of one rank on its device. Shared with whoever knows that the rank still
+// maps them: freeing what another process has mapped is undefined.
 struct DeviceBuffers {
   std::shared_ptr<Device> device;  // first: it outlives the rest
   SharedDeviceMemory parameters;
@@ -74,7 +75,7 @@ struct RankBuffers {
   SharedBuffer gradients;
   SharedBuffer constants;
   UniqueFd offsets;  // sealed against writing, never mapped here
-  std::optional<DeviceBuffers> on_device;
+  std::shared_ptr<DeviceBuffers> on_device;
 };
 
 // `buffers` by rank. gone() is what `gone` says.

@@ -142,6 +142,11 @@ absl::Status SendPacket(int socket, std::span<const std::byte> packet, std::span
   }
 }
 
+void ShutDownSending(int socket) {
+  // Fails only for a peer that is gone.
+  [[maybe_unused]] const int done = ::shutdown(socket, SHUT_WR);
+}
+
 Received ReceivePacket(int socket, std::span<std::byte> buffer) {
   for (;;) {
     const ssize_t size = ::recv(socket, buffer.data(), buffer.size(), MSG_DONTWAIT | MSG_TRUNC);

@@ -51,6 +51,9 @@ UniqueFd OpenPeerProcess(int socket);
 absl::Status SendPacket(int socket, std::span<const std::byte> packet,
                         std::span<const int> fds = {});
 
+// The peer reads what was sent, and then the end.
+void ShutDownSending(int socket);
+
 struct Received {
   enum Kind { kPacket, kNothingYet, kClosed } kind = kNothingYet;
   // Of the packet as sent; larger than the buffer when it was cut.

@@ -33,6 +33,13 @@ class FakeEngine : public JobEvents {
     Record([&] { lost_.emplace_back(session_id, reason); });
   }
 
+  // Their memory is the server's alone then; AwaitAttached() counts on.
+  void DropSessions() {
+    Record([&] {
+      for (auto& session : sessions_) session.reset();
+    });
+  }
+
   // The n-th event of its kind, from 0; waits for it and fails the test when it does not come.
   std::shared_ptr<JobSession> AwaitAttached(size_t n = 0) { return Await(sessions_, n); }
   std::pair<uint64_t, std::vector<RankStep>> AwaitStep(size_t n = 0) { return Await(steps_, n); }

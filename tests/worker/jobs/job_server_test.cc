@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "client/isthmus.h"
+#include "common/device/host_device.h"
 #include "tests/worker/jobs/fake_engine.h"
 #include "tests/worker/jobs/packets.h"
 #include "worker/jobs/unique_fd.h"
@@ -53,8 +54,8 @@ class RawJob {
       if (size < 0 && errno == ECONNRESET) continue;  // the last words come after it
       if (size <= 0) return std::nullopt;
       if (const cmsghdr* part = CMSG_FIRSTHDR(&message)) {
-        int received[4];
-        std::memcpy(received, CMSG_DATA(part), sizeof(received));
+        std::vector<int> received((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        std::memcpy(received.data(), CMSG_DATA(part), received.size() * sizeof(int));
         for (const int fd : received) fds.emplace_back(fd);
       }
       packet.resize(static_cast<size_t>(size));
@@ -80,8 +81,8 @@ class RawJob {
            std::string(error.text, error.text_size);
   }
   // Up to FILLED.
-  void Attach(int rank) {
-    Send(HelloPacket(rank));
+  void Attach(int rank, JobMemory memory = JobMemory::kHost) {
+    Send(HelloPacket(rank, 1, -1, static_cast<uint32_t>(memory)));
     Send(EntryPacket());
     EXPECT_EQ(ReceiveType(), ISTHMUS_WIRE_BUFFERS);
     Send(BarePacket(ISTHMUS_WIRE_FILLED));
@@ -198,6 +199,95 @@ TEST_F(JobServerTest, EndSessionReachesFormingRanksToo) {
   EXPECT_THAT(refused.ReceiveError(), HasSubstr("FAILED_PRECONDITION"));
   server_->EndSession(absl::AbortedError("the run was cancelled"));
   EXPECT_EQ(job.ReceiveError(), "ABORTED: group 3, rank 0: the run was cancelled");
+}
+
+class JobServerDeviceTest : public testing::Test {
+ protected:
+  // A device with room for so many sessions of one rank: parameters and gradients.
+  void Start(size_t sessions, uint32_t max_pending) {
+    device_ = std::make_shared<HostDevice>(sessions * 2 * 4096 * sizeof(float));
+    JobServer::Options options;
+    options.socket_path = dir_.path();
+    options.name = "group 3";
+    options.max_pending = max_pending;
+    options.devices = {device_};
+    server_ = JobServer::Start(options, &engine_).value();
+  }
+  // Attached and forgotten by the engine: what its process maps is all that is left.
+  void LoseSession(RawJob& job, size_t n) {
+    job.Attach(0, JobMemory::kDevice);
+    const uint64_t id = engine_.AwaitAttached(n)->id();
+    server_->FinishAttach(id, AttachReply{});
+    EXPECT_EQ(job.ReceiveType(), ISTHMUS_WIRE_ATTACHED);
+    engine_.DropSessions();
+    server_->EndSession(id, absl::AbortedError("enough"));
+    EXPECT_EQ(engine_.AwaitLost(n).first, id);
+  }
+  // Whether a job gets memory, and what else it is told.
+  std::string TryToAttach() {
+    RawJob job(dir_.path());
+    job.Send(HelloPacket(0, 1, -1, 1));
+    job.Send(EntryPacket());
+    const std::optional<Packet> packet = job.Receive();
+    isthmus_wire_error error = {};
+    std::memcpy(&error, packet->data(), std::min(packet->size(), sizeof(error)));
+    if (error.header.type == ISTHMUS_WIRE_BUFFERS) return "memory";
+    return std::string(error.text, error.text_size);
+  }
+
+  SocketDir dir_;
+  std::shared_ptr<HostDevice> device_;
+  FakeEngine engine_;
+  std::unique_ptr<JobServer> server_;
+};
+
+// Freeing memory that another process has mapped is undefined.
+TEST_F(JobServerDeviceTest, MemoryLivesUntilItsJobLetsGo) {
+  Start(1, 16);
+  RawJob first(dir_.path());
+  LoseSession(first, 0);
+  EXPECT_EQ(first.ReceiveError(), "ABORTED: group 3, rank 0: enough");  // and the end
+  first.Send(StepPacket());  // it had not heard of it yet: harmless
+  EXPECT_THAT(TryToAttach(), HasSubstr("processes of ended sessions that have yet to detach: 1"));
+  first.HangUp();
+  EXPECT_EQ(TryToAttach(), "memory");
+}
+
+TEST_F(JobServerDeviceTest, MemoryOutlivesADetachThatIsNotTheEnd) {
+  Start(1, 16);
+  RawJob job(dir_.path());
+  job.Attach(0, JobMemory::kDevice);
+  server_->FinishAttach(engine_.AwaitAttached()->id(), AttachReply{});
+  EXPECT_EQ(job.ReceiveType(), ISTHMUS_WIRE_ATTACHED);
+  engine_.DropSessions();
+  job.Send(BarePacket(ISTHMUS_WIRE_DETACH));
+  engine_.AwaitLost();
+  EXPECT_THAT(TryToAttach(), HasSubstr("have yet to detach: 1"));
+  job.HangUp();
+  EXPECT_EQ(TryToAttach(), "memory");
+}
+
+TEST_F(JobServerDeviceTest, ARankThatLeavesWhileTheSessionFormsKeepsItsMemoryToo) {
+  Start(1, 16);
+  RawJob job(dir_.path());
+  job.Send(HelloPacket(0, 1, -1, 1));
+  job.Send(EntryPacket());
+  EXPECT_EQ(job.ReceiveType(), ISTHMUS_WIRE_BUFFERS);
+  job.Send(StepPacket());  // a breach
+  EXPECT_THAT(job.ReceiveError(), HasSubstr("expected FILLED"));
+  EXPECT_THAT(TryToAttach(), HasSubstr("have yet to detach: 1"));
+  job.HangUp();
+  EXPECT_EQ(TryToAttach(), "memory");
+}
+
+TEST_F(JobServerDeviceTest, ThoseThatNeverLetGoAreBounded) {
+  Start(3, 1);  // two at once
+  std::vector<std::unique_ptr<RawJob>> stubborn;
+  for (size_t n = 0; n < 6; ++n) {
+    stubborn.push_back(std::make_unique<RawJob>(dir_.path()));
+    LoseSession(*stubborn.back(), n);
+  }
+  EXPECT_EQ(TryToAttach(), "memory");
 }
 
 TEST(JobServerHandshakeTest, LateAndSurplusHandshakesAreEndedAndBlockNobody) {
