@@ -11,7 +11,7 @@ namespace {
 
 constexpr uint64_t kHeaderBytes = 34;
 
-uint64_t ValueBits(ValueFormat values) {
+uint64_t BitsOfValue(ValueFormat values) {
   switch (values) {
     case ValueFormat::kF32:
       return 32;
@@ -35,7 +35,7 @@ TEST(PayloadSizeTest, IsHeaderPresenceAndRecordsWithoutGaps) {
       const PayloadFormat format = DctFormat(64, k, values);
       const uint64_t index_bits =
           k == 64 ? 0 : static_cast<uint64_t>(IndexCoder::For(64, k).bits());
-      const uint64_t record = index_bits + ScaleBits(values) + k * ValueBits(values);
+      const uint64_t record = index_bits + ScaleBits(values) + k * BitsOfValue(values);
       for (uint64_t chunks : {0, 1, 7, 64, 333}) {
         EXPECT_EQ(PayloadBytes(format, chunks), kHeaderBytes + BytesForBits(chunks * record));
         for (double presence : {1.0, 0.99, 0.5, 0.0}) {
