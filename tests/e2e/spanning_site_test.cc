@@ -22,9 +22,12 @@ using ::testing::HasSubstr;
 
 // The GPUs of one machine, played by the host.
 struct Machine {
-  explicit Machine(std::shared_ptr<FakeNccl> nccl, uint32_t count) : connect(std::move(nccl)) {
+  static constexpr size_t kMemory = size_t{1} << 30;  // bytes of each GPU
+
+  Machine(std::shared_ptr<FakeNccl> nccl, uint32_t count, size_t memory_bytes = kMemory)
+      : connect(std::move(nccl)) {
     for (uint32_t rank = 0; rank < count; ++rank) {
-      places.push_back({std::make_shared<HostDevice>(size_t{1} << 30, HostWork::kByThread),
+      places.push_back({std::make_shared<HostDevice>(memory_bytes, HostWork::kByThread),
                         MakeHostGpuKernels(rank)});
     }
   }
@@ -80,13 +83,14 @@ struct Spanning {
   static constexpr uint32_t kHere = 1;
   static constexpr uint32_t kThere = 2;
 
-  // The second machine's ranks meet by `theirs`, if it is given.
+  // The second machine's ranks meet by `theirs`, if it is given, and have GPUs of so much memory.
   explicit Spanning(const std::string& coordinator_address,
-                    const std::shared_ptr<FakeNccl>& theirs = nullptr)
+                    const std::shared_ptr<FakeNccl>& theirs = nullptr,
+                    size_t their_memory = Machine::kMemory)
       : coordinator(coordinator_address),
         nccl(std::make_shared<FakeNccl>()),
         here(nccl, kHere),
-        there(theirs == nullptr ? nccl : theirs, kThere) {
+        there(theirs == nullptr ? nccl : theirs, kThere, their_memory) {
     Lead("127.0.0.1:0");
     follower = std::make_unique<FollowerSite>(leader->daemon().site_port(), there);
   }
@@ -401,6 +405,21 @@ TEST(SpanningSiteTest, RefusesOtherRatesOnAnotherMachine) {
     EXPECT_THAT(rank.status.ToString(), HasSubstr("lr[1]: expected machine 0's 0.02, got 0.5"));
   }
   EXPECT_EQ(here.Await()[0].status.code(), ISTHMUS_ABORTED);
+}
+
+// Whichever of both comes to know first what befell it.
+TEST(SpanningSiteTest, RefusesAJobThatDoesNotFitOnAnotherMachine) {
+  TestCoordinator coordinator(SmallRun(1, 3));
+  Spanning site(coordinator.address(), nullptr, 10'000);
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    SpanningJob job(site);
+    for (const RankOutcome& rank : job.Await()) {
+      EXPECT_EQ(rank.status.code(), ISTHMUS_RESOURCE_EXHAUSTED);
+      EXPECT_THAT(rank.status.ToString(), HasSubstr("machine 1: the state of "));
+      EXPECT_THAT(rank.status.ToString(), HasSubstr("bytes needed, "));
+    }
+  }
+  EXPECT_FALSE(site.follower->daemon().Ended().has_value());
 }
 
 TEST(SpanningSiteTest, RefusesAMachineThatItDoesNotHave) {

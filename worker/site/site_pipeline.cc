@@ -114,6 +114,7 @@ absl::Status SitePipeline::OnMessage(uint32_t machine, v1::FollowerMessage& mess
     }
     case v1::FollowerMessage::kFailed: {
       const absl::Status failed = StatusOf(message.failed());
+      if (failed.ok()) return absl::InvalidArgumentError("a failure that is none");
       events_->OnFailure(
           absl::Status(failed.code(), absl::StrCat("machine ", machine, ": ", failed.message())));
       return absl::OkStatus();
@@ -154,9 +155,9 @@ absl::Status SitePipeline::Configure(const Layout& layout) {
   const absl::Status own = local_.ConfigurePart(
       layout, {.ranks = followers_->first_rank(followers_->machines()), .invitation = *invitation});
   if (own.ok()) bucket_count_ = buckets().count();
-  // The others answer by themselves, each with what befell it.
+  // The others answer by themselves, each with what befell it; the first failure is the reason.
   (void)Answer(request, true, [&](Pending& pending) {
-    pending.status = own;
+    if (pending.status.ok()) pending.status = own;
     return absl::OkStatus();
   });
   MutexLock lock(&mu_);

@@ -68,10 +68,13 @@ absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, const La
   const absl::Status status =
       Allocate(run, length, momentum_length, tables.size_bytes(), device, made);
   if (absl::IsResourceExhausted(status)) {
-    const uint64_t vectors = 2 + made.optimizer.size();
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the state of ", layout.length(), " elements needs over ", vectors * length * sizeof(float),
-        " bytes at rank ", rank, ": ", std::string(status.message())));
+    const auto vectors = static_cast<uint64_t>(1 + OptimizerStateVectors(run.optimizer));
+    const uint64_t bytes = tables.size_bytes() +
+                           (vectors * length + momentum_length) * sizeof(float) +
+                           2 * length / kGroupBlock;
+    return absl::ResourceExhaustedError(absl::StrCat("the state of ", layout.length(),
+                                                     " elements needs ", bytes, " bytes at rank ",
+                                                     rank, ": ", std::string(status.message())));
   }
   ISTHMUS_RETURN_IF_ERROR(status);
 
