@@ -122,7 +122,8 @@ static isthmus_code map_flat(isthmus_session* session, const isthmus_wire_buffer
   isthmus_channel* channel = &session->channel;
   isthmus_code code;
   if (said->memory == ISTHMUS_DEVICE_MEMORY) {
-    code = isthmus_gpu_open(channel, said, &session->gpu);
+    code = isthmus_gpu_open(channel, said, session->flat_length * session->element_bytes,
+                            &session->gpu);
     if (code != ISTHMUS_OK) return code;
     session->parameters = isthmus_gpu_parameters(session->gpu);
     session->gradients = isthmus_gpu_gradients(session->gpu);

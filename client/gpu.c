@@ -39,6 +39,7 @@ typedef struct driver {
   cu_result (*event_record)(cu_event, void*);
   cu_result (*stream_wait_event)(void*, cu_event, unsigned);
   cu_result (*copy)(cu_pointer, cu_pointer, size_t);
+  cu_result (*fill)(cu_pointer, unsigned, size_t, void*);
 } driver;
 
 struct isthmus_gpu {
@@ -47,6 +48,8 @@ struct isthmus_gpu {
   cu_context context; /* the device's primary one, which the CUDA runtime uses as well */
   cu_pointer parameters;
   cu_pointer gradients;
+  size_t flat_bytes; /* of each */
+  unsigned steps;    /* handed over */
   cu_event gradients_ready;
   cu_event parameters_ready;
 };
@@ -84,6 +87,7 @@ static isthmus_code load(isthmus_channel* channel, driver* cu) {
       {"cuEventRecord", &cu->event_record},
       {"cuStreamWaitEvent", &cu->stream_wait_event},
       {"cuMemcpy", &cu->copy},
+      {"cuMemsetD32Async", &cu->fill},
   };
   cu->library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (cu->library == NULL) {
@@ -176,10 +180,11 @@ static void leave(isthmus_gpu* gpu) {
 }
 
 isthmus_code isthmus_gpu_open(isthmus_channel* channel, const isthmus_wire_buffers* buffers,
-                              isthmus_gpu** made) {
+                              size_t flat_bytes, isthmus_gpu** made) {
   *made = NULL;
   isthmus_gpu* gpu = calloc(1, sizeof(*gpu));
   if (gpu == NULL) return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED, "no memory for a GPU");
+  gpu->flat_bytes = flat_bytes;
   isthmus_code code = load(channel, &gpu->cu);
   if (code == ISTHMUS_OK) code = find_device(channel, gpu, buffers->device);
   if (code == ISTHMUS_OK) {
@@ -239,8 +244,13 @@ isthmus_code isthmus_gpu_finish(isthmus_channel* channel, isthmus_gpu* gpu) {
 isthmus_code isthmus_gpu_hand_over(isthmus_channel* channel, isthmus_gpu* gpu, void* stream) {
   isthmus_code code = enter(channel, gpu);
   if (code != ISTHMUS_OK) return code;
-  code = check(channel, &gpu->cu, gpu->cu.event_record(gpu->gradients_ready, stream),
-               "cuEventRecord");
+  code = check(channel, &gpu->cu,
+               gpu->cu.fill(gpu->gradients + gpu->flat_bytes, ++gpu->steps, 1, stream),
+               "cuMemsetD32Async");
+  if (code == ISTHMUS_OK) {
+    code = check(channel, &gpu->cu, gpu->cu.event_record(gpu->gradients_ready, stream),
+                 "cuEventRecord");
+  }
   leave(gpu);
   return code;
 }

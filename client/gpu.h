@@ -11,10 +11,10 @@
 typedef struct isthmus_gpu isthmus_gpu;
 
 /* Loads the driver, finds the packet's device among those of this process, and maps what its
- * handles name. Errors: FAILED_PRECONDITION without a driver, or when the device is not visible
- * here; RESOURCE_EXHAUSTED and INTERNAL with the driver's words. */
+ * handles name: two vectors of `flat_bytes`. Errors: FAILED_PRECONDITION without a driver, or when
+ * the device is not visible here; RESOURCE_EXHAUSTED and INTERNAL with the driver's words. */
 isthmus_code isthmus_gpu_open(isthmus_channel* channel, const isthmus_wire_buffers* buffers,
-                              isthmus_gpu** gpu);
+                              size_t flat_bytes, isthmus_gpu** gpu);
 /* Waits for the device before it lets go; NULL is fine. */
 void isthmus_gpu_close(isthmus_gpu* gpu);
 
@@ -26,7 +26,8 @@ isthmus_code isthmus_gpu_copy(isthmus_channel* channel, isthmus_gpu* gpu, void* 
                               const void* from, size_t size_bytes);
 isthmus_code isthmus_gpu_finish(isthmus_channel* channel, isthmus_gpu* gpu);
 
-/* The daemon's work comes after what is queued on `stream` (a CUstream) by now. */
+/* The daemon's work comes after what is queued on `stream` (a CUstream) by now, and after the mark
+ * behind it, the step's number. Once for each step. */
 isthmus_code isthmus_gpu_hand_over(isthmus_channel* channel, isthmus_gpu* gpu, void* stream);
 /* What is queued on `stream` from here on comes after the daemon's work. */
 isthmus_code isthmus_gpu_take_back(isthmus_channel* channel, isthmus_gpu* gpu, void* stream);

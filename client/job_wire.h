@@ -23,7 +23,10 @@
  * whose UUID the packet names, found by CUDA IPC handles. Two interprocess events tell when they may be
  * used: the job records gradients_ready on its stream before it sends STEP_BEGIN, and the daemon touches
  * neither buffer before it is done; the daemon records parameters_ready, and has done all its work, before
- * it sends ATTACHED or STEP_DONE, and the job makes its stream wait for it. (Before FILLED the job waits
+ * it sends ATTACHED or STEP_DONE, and the job makes its stream wait for it. Between the gradients and the
+ * event the job's stream writes a mark behind the gradients, a uint32_t: the step's number, from 1. The
+ * event of a process that was killed may be done though its work is not; the mark is not written then, and
+ * the daemon gives the gradients up. (Before FILLED the job waits
  * until its copies are done.) The job closes the connection once it has let go of both: the daemon keeps
  * them until then, whoever ended the session.
  *
@@ -40,7 +43,7 @@
 
 enum {
   ISTHMUS_WIRE_MAGIC = 0x4a485449, /* also tells a byte order that is not ours */
-  ISTHMUS_WIRE_VERSION = 2,
+  ISTHMUS_WIRE_VERSION = 3,
 
   ISTHMUS_WIRE_MAX_ENTRIES = 1 << 17, /* tensors and constants together */
   ISTHMUS_WIRE_MAX_NAME = 256,
@@ -48,7 +51,8 @@ enum {
   ISTHMUS_WIRE_MAX_PARAMETER_GROUPS = 64,
   ISTHMUS_WIRE_MAX_TEXT = 2048,
   ISTHMUS_WIRE_BUFFER_FDS = 4,
-  ISTHMUS_WIRE_HANDLE_BYTES = 64
+  ISTHMUS_WIRE_HANDLE_BYTES = 64,
+  ISTHMUS_WIRE_MARK_BYTES = 16 /* the mark, and nothing else, behind gradients on a device */
 };
 
 typedef enum isthmus_wire_type {

@@ -13,16 +13,19 @@ namespace isthmus {
 
 inline constexpr uint32_t kFlatThreads = 256;
 
-// Sets *unusable to 1 if some |gradient| exceeds `most` or is no number.
+// Sets *unusable to 1 if some |gradient| exceeds `most` or is no number, or *mark is not
+// `expected`: what was to be written behind the work that made the gradients.
 struct UsableKernel {
   const float* gradient;  // 16-byte aligned
   uint64_t fours;         // of elements
   float most;
   uint32_t* unusable;
+  const uint32_t* mark = nullptr;  // or none
+  uint32_t expected = 0;
 
   template <typename Thread>
   ISTHMUS_KERNEL void operator()(Thread& thread) const {
-    bool usable = true;
+    bool usable = mark == nullptr || *mark == expected;
     const uint64_t step = uint64_t{thread.blocks()} * thread.threads();
     for (uint64_t i = uint64_t{thread.block()} * thread.threads() + thread.index(); i < fours;
          i += step) {

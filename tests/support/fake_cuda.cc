@@ -1,6 +1,7 @@
 // A libcuda.so.1 for tests: one device, whose memory and events are those that a HostDevice shares
 // (common/device/host_sharing.h). Streams do their work at once; waiting for an event is waiting.
 // It exports what client/gpu.c uses, and counts what is open.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -124,6 +125,11 @@ int cuEventRecord(Event* event, void*) {
 int cuStreamWaitEvent(void*, Event* event, unsigned) {
   if (contexts == 0) return kInvalidContext;
   isthmus::AwaitShared(event->counts(), event->counts().recorded.load());
+  return kSuccess;
+}
+int cuMemsetD32Async(unsigned long long to, unsigned value, size_t count, void*) {
+  if (contexts == 0) return kInvalidContext;
+  std::fill_n(reinterpret_cast<unsigned*>(to), count, value);
   return kSuccess;
 }
 int cuMemcpy(unsigned long long to, unsigned long long from, size_t size_bytes) {

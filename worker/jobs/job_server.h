@@ -58,6 +58,12 @@ class JobSession : public std::enable_shared_from_this<JobSession> {
   // session the second where parameters are new and gradients no longer needed.
   virtual SharedDeviceEvent& gradients_ready(uint32_t rank) = 0;
   virtual SharedDeviceEvent& parameters_ready(uint32_t rank) = 0;
+  // kDevice only: where the job's stream writes a step's number, from 1, between the work that made
+  // its gradients and gradients_ready. (The event of a process that was killed may be done though
+  // the work is not.)
+  virtual const uint32_t* gradients_mark(uint32_t rank) = 0;
+  // Begun so far. Thread-safe.
+  virtual uint32_t steps() const = 0;
 };
 
 // Called from the server's one thread; implementations return quickly and do not call back into

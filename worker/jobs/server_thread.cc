@@ -213,7 +213,7 @@ void ServerThread::PerformAll(Actions actions) {
 }
 
 void ServerThread::HangUpOnAll() {
-  if (gone_ != nullptr) *gone_ = true;
+  if (course_ != nullptr) course_->gone = true;
   const isthmus_wire_error error =
       MakeErrorPacket(absl::UnavailableError("the daemon is shutting down"));
   for (const auto& [id, connection] : connections_) {
@@ -285,18 +285,20 @@ ServerThread::Actions ServerThread::Perform(ReportAttached&& action) {
     buffers.push_back(*std::move(rank));
     rank.reset();
   }
-  gone_ = std::make_shared<std::atomic<bool>>(false);
-  events_.OnAttached(MakeJobSession(action.session_id, core_.layout(), std::move(buffers), gone_));
+  course_ = std::make_shared<SessionCourse>();
+  events_.OnAttached(
+      MakeJobSession(action.session_id, core_.layout(), std::move(buffers), course_));
   return {};
 }
 
 ServerThread::Actions ServerThread::Perform(ReportStep&& action) {
+  ++course_->steps;
   events_.OnStep(action.session_id, std::move(action.steps));
   return {};
 }
 
 ServerThread::Actions ServerThread::Perform(ReportLost&& action) {
-  *gone_ = true;  // first: who hears of it may wait for what the job has queued
+  course_->gone = true;  // first: who hears of it may wait for what the job has queued
   events_.OnLost(action.session_id, action.reason);
   return {};
 }

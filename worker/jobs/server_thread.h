@@ -104,7 +104,7 @@ class ServerThread final : public JobServer {
   std::map<JobConnectionId, Connection> leaving_;
   JobConnectionId next_id_{1};
   std::vector<std::optional<RankBuffers>> forming_;  // by rank
-  std::shared_ptr<std::atomic<bool>> gone_;          // of the whole session, if there is one
+  std::shared_ptr<SessionCourse> course_;            // of the whole session, if there is one
   bool accept_paused_ = false;
   alignas(8) std::byte packet_[ISTHMUS_WIRE_MAX_PACKET];
 

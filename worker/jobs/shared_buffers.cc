@@ -57,15 +57,19 @@ absl::StatusOr<UniqueFd> CreateOffsets(std::span<const uint64_t> offsets) {
 class JobSessionImpl : public JobSession {
  public:
   JobSessionImpl(uint64_t id, Layout layout, std::vector<RankBuffers> buffers,
-                 std::shared_ptr<const std::atomic<bool>> gone)
-      : id_(id), layout_(std::move(layout)), buffers_(std::move(buffers)), gone_(std::move(gone)) {}
+                 std::shared_ptr<const SessionCourse> course)
+      : id_(id),
+        layout_(std::move(layout)),
+        buffers_(std::move(buffers)),
+        course_(std::move(course)) {}
   uint64_t id() const override { return id_; }
   const Layout& layout() const override { return layout_; }
   uint32_t ranks() const override { return static_cast<uint32_t>(buffers_.size()); }
   JobMemory memory() const override {
     return buffers_[0].on_device != nullptr ? JobMemory::kDevice : JobMemory::kHost;
   }
-  bool gone() const override { return *gone_; }
+  bool gone() const override { return course_->gone; }
+  uint32_t steps() const override { return course_->steps; }
   Elements parameters(uint32_t rank) override {
     RankBuffers& at = At(rank);
     return Flat(at.on_device != nullptr ? at.on_device->parameters.memory.data()
@@ -83,6 +87,11 @@ class JobSessionImpl : public JobSession {
   SharedDeviceEvent& parameters_ready(uint32_t rank) override {
     return *OnDevice(rank).parameters_ready;
   }
+  const uint32_t* gradients_mark(uint32_t rank) override {
+    const Elements all = Flat(OnDevice(rank).gradients.memory.data());
+    return reinterpret_cast<const uint32_t*>(static_cast<const std::byte*>(all.data()) +
+                                             all.size_bytes());
+  }
 
  private:
   Elements Flat(void* data) const { return {TypeOf(layout_), data, layout_.length()}; }
@@ -97,7 +106,7 @@ class JobSessionImpl : public JobSession {
   const uint64_t id_;
   const Layout layout_;
   std::vector<RankBuffers> buffers_;
-  const std::shared_ptr<const std::atomic<bool>> gone_;
+  const std::shared_ptr<const SessionCourse> course_;
 };
 
 }  // namespace
@@ -130,7 +139,8 @@ absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
     DeviceBuffers& there = *made.on_device;
     there.device = std::move(device);
     ISTHMUS_ASSIGN_OR_RETURN(there.parameters, there.device->AllocateShared(flat_bytes));
-    ISTHMUS_ASSIGN_OR_RETURN(there.gradients, there.device->AllocateShared(flat_bytes));
+    ISTHMUS_ASSIGN_OR_RETURN(there.gradients,
+                             there.device->AllocateShared(flat_bytes + ISTHMUS_WIRE_MARK_BYTES));
     ISTHMUS_ASSIGN_OR_RETURN(there.gradients_ready, there.device->MakeSharedEvent());
     ISTHMUS_ASSIGN_OR_RETURN(there.parameters_ready, there.device->MakeSharedEvent());
   } else {
@@ -167,9 +177,9 @@ void RankBuffers::CloseFds() {
 
 std::shared_ptr<JobSession> MakeJobSession(uint64_t id, Layout layout,
                                            std::vector<RankBuffers> buffers,
-                                           std::shared_ptr<const std::atomic<bool>> gone) {
+                                           std::shared_ptr<const SessionCourse> course) {
   return std::make_shared<JobSessionImpl>(id, std::move(layout), std::move(buffers),
-                                          std::move(gone));
+                                          std::move(course));
 }
 
 }  // namespace isthmus

@@ -53,7 +53,7 @@ class SharedBuffer {
 struct DeviceBuffers {
   std::shared_ptr<Device> device;  // first: it outlives the rest
   SharedDeviceMemory parameters;
-  SharedDeviceMemory gradients;
+  SharedDeviceMemory gradients;  // and a mark (job_wire.h) behind them
   std::unique_ptr<SharedDeviceEvent> gradients_ready;
   std::unique_ptr<SharedDeviceEvent> parameters_ready;
 };
@@ -78,10 +78,16 @@ struct RankBuffers {
   std::shared_ptr<DeviceBuffers> on_device;
 };
 
-// `buffers` by rank. gone() is what `gone` says.
+// What the server says of a session while it lasts.
+struct SessionCourse {
+  std::atomic<bool> gone = false;
+  std::atomic<uint32_t> steps = 0;
+};
+
+// `buffers` by rank.
 std::shared_ptr<JobSession> MakeJobSession(uint64_t id, Layout layout,
                                            std::vector<RankBuffers> buffers,
-                                           std::shared_ptr<const std::atomic<bool>> gone);
+                                           std::shared_ptr<const SessionCourse> course);
 
 }  // namespace isthmus
 

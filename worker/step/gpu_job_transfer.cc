@@ -15,13 +15,14 @@ absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
   const Elements gradients = job.gradients(job_rank_).subspan(bucket.begin, bucket.size());
   const bool on_device = job.memory() == JobMemory::kDevice;
   const bool floats = gradients.type() == DType::kFloat32;
-  bool whole = true;
+  Mean mean;
   if (on_device) {
     ISTHMUS_RETURN_IF_ERROR(Hold(job));
-    whole = AwaitJob(job);
-    if (floats && alone()) {
-      return Mean{whole, static_cast<const float*>(gradients.data()), nullptr};
-    }
+    mean.whole = AwaitJob(job);
+    mean.mark = job.gradients_mark(job_rank_);
+    mean.expected = job.steps();
+    mean.data = static_cast<const float*>(gradients.data());
+    if (floats && alone()) return mean;
   }
   slot_ = 1 - slot_;
   Slot& slot = slots_[slot_];
@@ -51,7 +52,9 @@ absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
     ISTHMUS_RETURN_IF_ERROR(communicator_.ReduceScatterMean(loading_, static_cast<const float*>(at),
                                                             parts, slot.memory.as<float>()));
   }
-  return Mean{whole, slot.memory.as<float>(), &slot.used};
+  mean.data = slot.memory.as<float>();
+  mean.used = &slot.used;
+  return mean;
 }
 
 absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const Extent& bucket,

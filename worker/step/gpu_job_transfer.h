@@ -44,6 +44,9 @@ class GpuJobTransfer {
     bool whole = true;
     const float* data = nullptr;
     std::shared_ptr<DeviceEvent>* used = nullptr;
+    // Of the device's memory: not whole either unless this is `expected`, once they have been read.
+    const uint32_t* mark = nullptr;
+    uint32_t expected = 0;
   };
   absl::StatusOr<Mean> ReduceMean(JobSession& job, const Extent& bucket,
                                   DeviceCommunicator::Parts parts);

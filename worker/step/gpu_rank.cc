@@ -76,11 +76,13 @@ absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket) {
                            transfer_.ReduceMean(job, buckets_.bucket(bucket), PartsOf(bucket)));
   *pinned_word_.as<uint64_t>() = gradient_.whole ? 0 : 1;
   loading_->CopyIn(word_.data(), pinned_word_.data(), sizeof(uint64_t));
-  if (!part(bucket).empty()) {
+  if (!part(bucket).empty() || gradient_.mark != nullptr) {
     kernels_->FindUnusable(*loading_, {.gradient = gradient_.data,
                                        .fours = part(bucket).size() / 4,
                                        .most = kMaxGradient,
-                                       .unusable = word_.as<uint32_t>()});
+                                       .unusable = word_.as<uint32_t>(),
+                                       .mark = gradient_.mark,
+                                       .expected = gradient_.expected});
   }
   if (ranks_ > 1) {
     ISTHMUS_RETURN_IF_ERROR(communicator_->Max(*loading_, word_.as<uint32_t>()));

@@ -29,6 +29,21 @@ TEST(UsableKernelTest, P18_FindsWhatIsTooLargeOrNoNumber) {
   }
 }
 
+// Of a gradient of any length, none even.
+TEST(UsableKernelTest, LooksForTheMark) {
+  const DeviceArray<float> gradient(4096);
+  const DeviceArray<uint32_t> mark(std::vector<uint32_t>{7});
+  for (const uint64_t fours : {0u, 1024u}) {
+    for (const uint32_t expected : {7u, 8u}) {
+      const DeviceArray<uint32_t> unusable(1);
+      TestBed::Get().Kernels(1).FindUnusable(
+          *TestBed::Get().stream,
+          {gradient.data(), fours, 1.0f, unusable.data(), mark.data(), expected});
+      EXPECT_EQ(unusable.Read()[0], expected == 7 ? 0u : 1u) << fours;
+    }
+  }
+}
+
 // Every kind of number there and back; ties to even, NaN stays NaN.
 TEST(Bfloat16KernelTest, WidensAndRounds) {
   const float inf = std::numeric_limits<float>::infinity();

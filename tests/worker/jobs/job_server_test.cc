@@ -205,7 +205,8 @@ class JobServerDeviceTest : public testing::Test {
  protected:
   // A device with room for so many sessions of one rank: parameters and gradients.
   void Start(size_t sessions, uint32_t max_pending) {
-    device_ = std::make_shared<HostDevice>(sessions * 2 * 4096 * sizeof(float));
+    device_ = std::make_shared<HostDevice>(sessions *
+                                           (2 * 4096 * sizeof(float) + ISTHMUS_WIRE_MARK_BYTES));
     JobServer::Options options;
     options.socket_path = dir_.path();
     options.name = "group 3";

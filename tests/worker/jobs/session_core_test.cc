@@ -226,7 +226,7 @@ TEST_F(SessionCoreTest, OtherVersionsAndOversizeTablesAreRefused) {
   Connect(1);
   EXPECT_THAT(Say(1, ToPacket(hello)),
               ElementsAre("hang up on 1: FAILED_PRECONDITION: group 3: job protocol: expected "
-                          "version 2, got 9"));
+                          "version 3, got 9"));
   Connect(2);
   EXPECT_THAT(
       Say(2, HelloPacket(0, ISTHMUS_WIRE_MAX_ENTRIES + 1)),

@@ -19,8 +19,8 @@ class DeviceJob : public JobSession {
     const size_t bytes = layout_.length() * SizeOf(dtype);
     for (uint32_t r = 0; r < ranks; ++r) {
       ranks_.push_back({device_.AllocateShared(bytes).value(),
-                        device_.AllocateShared(bytes).value(), device_.MakeSharedEvent().value(),
-                        device_.MakeSharedEvent().value(),
+                        device_.AllocateShared(bytes + sizeof(uint32_t)).value(),
+                        device_.MakeSharedEvent().value(), device_.MakeSharedEvent().value(),
                         std::vector<std::byte>(layout_.constants_bytes())});
     }
   }
@@ -39,6 +39,16 @@ class DeviceJob : public JobSession {
     return *ranks_[rank].parameters_ready;
   }
 
+  const uint32_t* gradients_mark(uint32_t rank) override { return Mark(rank); }
+  uint32_t steps() const override { return steps_; }
+
+  // Of every rank but `torn`, what makes the gradients has been done.
+  void BeginStep(uint32_t torn) {
+    ++steps_;
+    for (uint32_t rank = 0; rank < ranks(); ++rank) {
+      if (rank != torn) *Mark(rank) = steps_;
+    }
+  }
   // The job's side of gradients_ready.
   HostSharedFile OpenGradientsReady(uint32_t rank) {
     return HostSharedFile::Open(ranks_[rank].gradients_ready->handle().data());
@@ -51,6 +61,10 @@ class DeviceJob : public JobSession {
     std::unique_ptr<SharedDeviceEvent> gradients_ready, parameters_ready;
     std::vector<std::byte> constants;
   };
+  uint32_t* Mark(uint32_t rank) {
+    return reinterpret_cast<uint32_t*>(ranks_[rank].gradients.memory.as<std::byte>() +
+                                       gradients(rank).size_bytes());
+  }
   Elements Of(const SharedDeviceMemory& shared) const {
     return {dtype_, shared.memory.data(), layout_.length()};
   }
@@ -60,6 +74,7 @@ class DeviceJob : public JobSession {
   HostDevice device_;
   std::vector<Rank> ranks_;
   std::atomic<bool> gone_ = false;
+  std::atomic<uint32_t> steps_ = 0;
 };
 
 void ProcessAll(TestGroup& group, const std::shared_ptr<JobSession>& job, Round round) {
@@ -152,6 +167,33 @@ TEST(DeviceJobTest, AJobThatDiesBeforeItsWorkIsDoneIsGivenUp) {
   ProcessAll(group, next, Round(1));
   group.Await();
   EXPECT_EQ(group.events.parts(Round(1), BucketIndex(0)).size(), 2u);
+}
+
+// A process that is killed in a kernel takes its context along, and its event is done then. The
+// mark behind the gradients says that they are not; at a rank that has no part of the bucket, too.
+TEST(DeviceJobTest, AGradientWithoutItsMarkIsGivenUp) {
+  constexpr uint32_t kNone = 99;
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (const uint32_t ranks : {1u, 2u}) {
+      for (uint32_t torn = 0; torn < ranks; ++torn) {
+        TestGroup group(ranks, DemoRun(), TinyLayout());
+        const auto job = std::make_shared<DeviceJob>(TinyLayout(), ranks, dtype);
+        group.pipeline.Adopt(job);
+        group.pipeline.Load(job);
+        group.Await();
+        job->BeginStep(kNone);
+        ProcessAll(group, job, Round(1));
+        group.Await();
+        EXPECT_TRUE(group.events.non_finite().empty());
+        job->BeginStep(torn);
+        ProcessAll(group, job, Round(2));
+        group.Await();
+        EXPECT_EQ(group.events.non_finite().size(), 1u) << ranks << " ranks, of them " << torn;
+        EXPECT_TRUE(group.events.parts(Round(2), BucketIndex(0)).empty());
+        EXPECT_TRUE(group.events.failures().empty());
+      }
+    }
+  }
 }
 
 // Until its work is done the job is waited for, however late.

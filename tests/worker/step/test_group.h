@@ -47,6 +47,8 @@ class FakeJob : public JobSession {
   std::span<std::byte> constants(uint32_t rank) override { return constants_[rank]; }
   SharedDeviceEvent& gradients_ready(uint32_t) override { std::abort(); }  // of the host's memory
   SharedDeviceEvent& parameters_ready(uint32_t) override { std::abort(); }
+  const uint32_t* gradients_mark(uint32_t) override { std::abort(); }
+  uint32_t steps() const override { return 0; }
 
  private:
   const Layout layout_;
