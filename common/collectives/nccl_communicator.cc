@@ -14,10 +14,15 @@ namespace isthmus {
 namespace {
 
 // The ends of one communicator in this process. Thread-safe.
+//
+// A call of NCCL's may block: the driver may let no kernel begin while another thread frees memory,
+// say, and that may wait for a collective which waits for this very call. So each end has a lock of
+// its own, which is held during calls, and who waits for one end, for the deadline or to abort them
+// all never waits for another's.
 class Ends {
  public:
   Ends(std::shared_ptr<Nccl> nccl, size_t count, NcclOptions options)
-      : nccl_(std::move(nccl)), options_(std::move(options)), count_(count), comms_(count) {}
+      : nccl_(std::move(nccl)), options_(std::move(options)), ends_(count) {}
   ~Ends() { Abort(absl::CancelledError("the communicator is going away")); }
 
   absl::Status Connect(const Nccl::Id& id, uint32_t size, uint32_t first_rank,
@@ -35,9 +40,9 @@ class Ends {
   absl::Status Call(size_t i, F operation) {
     absl::Status status;
     {
-      MutexLock lock(&mu_);
-      if (comms_[i] == nullptr) return aborted_;
-      status = operation(*nccl_, comms_[i]);
+      MutexLock lock(&ends_[i].mu);
+      ISTHMUS_RETURN_IF_ERROR(Aborted());
+      status = operation(*nccl_, ends_[i].comm);
     }
     if (!status.ok()) return AbortedBy(status);
     return Await(i, "begin", options_.clock->Now() + options_.deadline);
@@ -52,40 +57,65 @@ class Ends {
       Pause();
     }
     event.Await();
-    MutexLock lock(&mu_);
-    return aborted_;
+    return Aborted();
   }
 
   // The first reason counts.
   void Abort(const absl::Status& reason) {
-    std::vector<Nccl::Comm*> ending(count_);
     {
       MutexLock lock(&mu_);
       if (aborted_.ok()) aborted_ = absl::AbortedError(reason.message());
-      ending.swap(comms_);
     }
-    // Without the lock: ending one may take until its devices come to rest, and others are to be
-    // told meanwhile. Nobody is in a call on these any more, since calls are under the lock.
-    for (Nccl::Comm* comm : ending) {
-      if (comm != nullptr) nccl_->Abort(comm);
+    // Those in a call come last: what they wait for may be the others' end.
+    std::vector<End*> busy;
+    for (End& end : ends_) {
+      if (end.mu.TryLock()) {
+        Nccl::Comm* const comm = std::exchange(end.comm, nullptr);
+        end.mu.Unlock();
+        AbortComm(comm);
+      } else {
+        busy.push_back(&end);
+      }
+    }
+    for (End* end : busy) {
+      Nccl::Comm* comm;
+      {
+        MutexLock lock(&end->mu);
+        comm = std::exchange(end->comm, nullptr);
+      }
+      AbortComm(comm);
     }
   }
   absl::Status AbortedBy(const absl::Status& reason) {
     Abort(reason);
-    MutexLock lock(&mu_);
-    return aborted_;
+    return Aborted();
   }
 
  private:
+  struct End {
+    Mutex mu;
+    Nccl::Comm* comm ABSL_GUARDED_BY(mu) = nullptr;  // null once aborted
+  };
+
+  absl::Status Aborted() {
+    MutexLock lock(&mu_);
+    return aborted_;
+  }
+  // Without any lock: it may take until its device comes to rest, and others are to be told
+  // meanwhile. Nobody is in a call on it any more, nor will be.
+  void AbortComm(Nccl::Comm* comm) {
+    if (comm != nullptr) nccl_->Abort(comm);
+  }
+
   absl::Status Begin(const Nccl::Id& id, uint32_t size, uint32_t first_rank,
                      std::span<const std::unique_ptr<DeviceStream>> streams) {
-    MutexLock lock(&mu_);
     nccl_->BeginGroup();
     absl::Status status;
     for (size_t i = 0; status.ok() && i < streams.size(); ++i) {
       const auto comm = nccl_->Begin(id, size, first_rank + static_cast<uint32_t>(i), *streams[i]);
       status = comm.status();
-      if (comm.ok()) comms_[i] = *comm;
+      MutexLock lock(&ends_[i].mu);
+      if (comm.ok()) ends_[i].comm = *comm;
     }
     const absl::Status ended = nccl_->EndGroup();
     return status.ok() ? ended : status;
@@ -94,9 +124,9 @@ class Ends {
   absl::StatusOr<bool> Poll(size_t i) {
     absl::StatusOr<bool> ready = false;
     {
-      MutexLock lock(&mu_);
-      if (comms_[i] == nullptr) return aborted_;
-      ready = nccl_->Poll(comms_[i]);
+      MutexLock lock(&ends_[i].mu);
+      ISTHMUS_RETURN_IF_ERROR(Aborted());
+      ready = nccl_->Poll(ends_[i].comm);
     }
     if (!ready.ok()) return AbortedBy(ready.status());
     return ready;
@@ -106,10 +136,7 @@ class Ends {
     while (true) {
       ISTHMUS_ASSIGN_OR_RETURN(const bool ready, Poll(i));
       if (ready) return absl::OkStatus();
-      if (Cancelled() || Late(what, end)) {
-        MutexLock lock(&mu_);
-        return aborted_;
-      }
+      if (Cancelled() || Late(what, end)) return Aborted();
       Pause();
     }
   }
@@ -138,10 +165,9 @@ class Ends {
 
   const std::shared_ptr<Nccl> nccl_;
   const NcclOptions options_;
-  const size_t count_;
   bool connecting_ = true;  // one thread connects, before there are others
-  Mutex mu_;
-  std::vector<Nccl::Comm*> comms_ ABSL_GUARDED_BY(mu_);  // null once aborted
+  std::vector<End> ends_;
+  Mutex mu_;  // held for a moment only, after an end's
   absl::Status aborted_ ABSL_GUARDED_BY(mu_);
 };
 

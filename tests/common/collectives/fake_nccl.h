@@ -61,6 +61,8 @@ class FakeNccl : public Nccl {
     delete comm;
     MutexLock lock(&mu_);
     --comms_;
+    stuck_ = -1;
+    unstuck_.NotifyAll();
   }
 
   void BeginGroup() override {}
@@ -114,6 +116,17 @@ class FakeNccl : public Nccl {
     MutexLock lock(&mu_);
     error_ = error;
   }
+  // The next call of this rank does not return before some comm is aborted: as if a driver had
+  // waited for its collective.
+  void StickAt(int rank) {
+    MutexLock lock(&mu_);
+    stuck_ = rank;
+  }
+  // Blocks until that call has come.
+  void AwaitStuck() {
+    MutexLock lock(&mu_);
+    while (!is_stuck_) unstuck_.Wait(&mu_);
+  }
   // Comms that have not been aborted.
   int comms() {
     MutexLock lock(&mu_);
@@ -132,6 +145,14 @@ class FakeNccl : public Nccl {
 
   template <typename F>
   absl::Status Queue(Comm* comm, DeviceStream& stream, F operation) {
+    {
+      MutexLock lock(&mu_);
+      while (stuck_ == static_cast<int>(comm->ranks->rank())) {
+        is_stuck_ = true;
+        unstuck_.NotifyAll();
+        unstuck_.Wait(&mu_);
+      }
+    }
     if (comm->last != nullptr) stream.Wait(comm->last);
     static_cast<HostStream&>(stream).Queue([ranks = comm->ranks, operation] {
       (void)operation(*ranks);  // after an abort a GPU's stream goes on, too
@@ -146,6 +167,9 @@ class FakeNccl : public Nccl {
   std::map<Id, Meeting> meetings_ ABSL_GUARDED_BY(mu_);
   absl::Status error_ ABSL_GUARDED_BY(mu_);
   int comms_ ABSL_GUARDED_BY(mu_) = 0;
+  CondVar unstuck_;
+  int stuck_ ABSL_GUARDED_BY(mu_) = -1;
+  bool is_stuck_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace isthmus

@@ -80,6 +80,21 @@ TEST_F(NcclCommunicatorTest, ACollectiveThatARankMissesEndsAtTheDeadline) {
   EXPECT_EQ((*ranks)[0]->Barrier(), status);
 }
 
+// Rank 2's call waits for the driver, which waits for rank 1's collective, which waits for rank 2.
+TEST_F(NcclCommunicatorTest, ACallThatBlocksDoesNotStopTheDeadline) {
+  const auto ranks = Make(3, 0, 3, Soon());
+  ASSERT_TRUE(ranks.ok());
+  nccl_->StickAt(2);
+  absl::Status stuck;
+  std::thread rank_two([&] { stuck = (*ranks)[2]->Barrier(); });
+  nccl_->AwaitStuck();
+  const absl::Status status = (*ranks)[1]->Barrier();
+  rank_two.join();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("did not end within 1s"));
+  EXPECT_EQ(stuck, status);
+  EXPECT_EQ(nccl_->comms(), 0);
+}
+
 TEST_F(NcclCommunicatorTest, AnErrorSeenByOneEndsAll) {
   const auto ranks = Make(3);
   ASSERT_TRUE(ranks.ok());
