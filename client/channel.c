@@ -223,6 +223,16 @@ isthmus_code isthmus_send(isthmus_channel* channel, isthmus_wire_type type, void
   }
 }
 
+void isthmus_leave(isthmus_channel* channel) {
+  if (channel->fd < 0) return;
+  const isthmus_wire_header detach = {.magic = ISTHMUS_WIRE_MAGIC,
+                                      .version = ISTHMUS_WIRE_VERSION,
+                                      .type = ISTHMUS_WIRE_DETACH,
+                                      .size = sizeof(detach)};
+  /* Best effort: the daemon understands a closed socket as well. */
+  (void)!send(channel->fd, &detach, sizeof(detach), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void isthmus_disconnect(isthmus_channel* channel) {
   if (channel->fd < 0) return;
   shutdown(channel->fd, SHUT_RDWR);

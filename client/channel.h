@@ -46,6 +46,8 @@ isthmus_code isthmus_send(isthmus_channel* channel, isthmus_wire_type type, void
 isthmus_code isthmus_receive(isthmus_channel* channel, isthmus_wire_type type, size_t size,
                              isthmus_packet* packet);
 
+/* Says DETACH, if that does not block; the connection stays. */
+void isthmus_leave(isthmus_channel* channel);
 /* Hangs up, also for copies of the descriptor that a fork left in other processes. */
 void isthmus_disconnect(isthmus_channel* channel);
 

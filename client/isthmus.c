@@ -147,9 +147,14 @@ isthmus_code isthmus_get_info(isthmus_session* session, isthmus_info* info) {
   return ISTHMUS_OK;
 }
 
-/* Remembers what broke the session: each later call repeats it, in the same words. */
+/* Remembers what broke the session: each later call repeats it, in the same words. The daemon hears of it at
+ * once; but while a device's memory is mapped, the connection stays (job_wire.h). */
 static isthmus_code lose(isthmus_session* session, isthmus_code code) {
-  isthmus_disconnect(&session->channel);
+  if (session->gpu == NULL) {
+    isthmus_disconnect(&session->channel);
+  } else {
+    isthmus_leave(&session->channel);
+  }
   session->stepping = false;
   session->broken = code;
   return code;
@@ -261,12 +266,7 @@ isthmus_code isthmus_step(isthmus_session* session, const isthmus_step_args* arg
 
 void isthmus_detach(isthmus_session* session) {
   if (session == NULL) return;
-  isthmus_wire_header detach;
-  /* Best effort, and at most a moment: the daemon understands a closed socket as well. */
-  isthmus_set_timeout(&session->channel, 0.1);
-  if (session->channel.fd >= 0) {
-    isthmus_send(&session->channel, ISTHMUS_WIRE_DETACH, &detach, sizeof(detach));
-  }
+  if (session->broken == ISTHMUS_OK) isthmus_leave(&session->channel);
   isthmus_free(session);
 }
 

@@ -67,14 +67,22 @@ class CudaDevice : public Device {
     std::memcpy(uuid_.data(), &properties.uuid, sizeof(Uuid));
   }
 
+  ~CudaDevice() override { FreeLeft(); }
+
   std::string name() const override { return name_; }
 
   absl::StatusOr<DeviceMemory> Allocate(size_t size_bytes) override {
     UseDevice(index_);
     void* data = nullptr;
-    const cudaError_t error = cudaMalloc(&data, size_bytes);
+    cudaError_t error = cudaMalloc(&data, size_bytes);
     if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();  // or the next call would report it again
+      if (FreeLeft()) {
+        error = cudaMalloc(&data, size_bytes);
+        cudaGetLastError();
+      }
+    }
+    if (error == cudaErrorMemoryAllocation) {
       size_t free_bytes = 0, all_bytes = 0;
       cudaMemGetInfo(&free_bytes, &all_bytes);
       return absl::ResourceExhaustedError(absl::StrCat(name_, ": ", size_bytes, " bytes needed, ",

@@ -17,6 +17,9 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include "common/base/mutex.h"
 
 namespace isthmus {
 
@@ -105,7 +108,7 @@ class DeviceStream {
   virtual absl::Status Synchronize() = 0;
 };
 
-// Outlives its memory and streams. Thread-safe.
+// Outlives its memory and streams; calls FreeLeft() in its destructor. Thread-safe.
 class Device {
  public:
   virtual ~Device() = default;
@@ -127,10 +130,34 @@ class Device {
   virtual absl::StatusOr<SharedDeviceMemory> AllocateShared(size_t size_bytes) = 0;
   virtual absl::StatusOr<std::unique_ptr<SharedDeviceEvent>> MakeSharedEvent() = 0;
 
+  // Freeing may wait for all that is under way on the device, and keep others from it meanwhile: a
+  // collective, say, that waits for one of these others. So `memory` is freed by the next
+  // FreeLeft(), which is for who has nothing under way there; at the latest when there is no room
+  // without it, or the device ends.
+  void FreeLater(DeviceMemory memory);
+  // Whether there was any.
+  bool FreeLeft();
+
  private:
   friend class DeviceMemory;
   virtual void Free(const DeviceMemory& memory) = 0;
+
+  Mutex left_mu_;
+  std::vector<DeviceMemory> left_ ABSL_GUARDED_BY(left_mu_);
 };
+
+inline void Device::FreeLater(DeviceMemory memory) {
+  if (memory.data() == nullptr) return;
+  MutexLock lock(&left_mu_);
+  left_.push_back(std::move(memory));
+}
+
+inline bool Device::FreeLeft() {
+  std::vector<DeviceMemory> left;
+  MutexLock lock(&left_mu_);
+  left.swap(left_);
+  return !left.empty();  // freed after the lock's end
+}
 
 inline DeviceMemory::~DeviceMemory() {
   if (device_ != nullptr) device_->Free(*this);

@@ -20,13 +20,16 @@ class GrowingMemory {
   // the end: work that is queued may use it, and freeing memory may wait for every device's work.
   // Doubles, so all of it is less than twice the last. Errors: RESOURCE_EXHAUSTED.
   absl::Status Reserve(Device& device, size_t size_bytes, bool pinned = false) {
-    if (data() != nullptr && blocks_.back().size_bytes() >= size_bytes) return absl::OkStatus();
+    if (Holds(size_bytes)) return absl::OkStatus();
     const size_t before = blocks_.empty() ? 0 : blocks_.back().size_bytes();
     const size_t more = std::max(size_bytes, 2 * before);
     auto made = pinned ? device.AllocatePinned(more) : device.Allocate(more);
     ISTHMUS_RETURN_IF_ERROR(made.status());
     blocks_.push_back(*std::move(made));
     return absl::OkStatus();
+  }
+  bool Holds(size_t size_bytes) const {
+    return size_bytes == 0 || (data() != nullptr && blocks_.back().size_bytes() >= size_bytes);
   }
   void* data() const { return blocks_.empty() ? nullptr : blocks_.back().data(); }
   template <typename T>

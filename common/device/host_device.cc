@@ -174,19 +174,24 @@ absl::Status HostStream::Synchronize() {
 }
 
 HostDevice::~HostDevice() {
+  FreeLeft();
   MutexLock lock(&mu_);
   ISTHMUS_CHECK(allocations_ == 0);
 }
 
-absl::Status HostDevice::Take(size_t size_bytes) {
+bool HostDevice::TryToTake(size_t size_bytes) {
   MutexLock lock(&mu_);
-  if (size_bytes > memory_bytes_ - used_bytes_) {
-    return absl::ResourceExhaustedError(absl::StrCat(name(), ": ", size_bytes, " bytes needed, ",
-                                                     memory_bytes_ - used_bytes_, " free"));
-  }
+  if (size_bytes > memory_bytes_ - used_bytes_) return false;
   used_bytes_ += size_bytes;
   ++allocations_;
-  return absl::OkStatus();
+  return true;
+}
+
+absl::Status HostDevice::Take(size_t size_bytes) {
+  if (TryToTake(size_bytes) || (FreeLeft() && TryToTake(size_bytes))) return absl::OkStatus();
+  MutexLock lock(&mu_);
+  return absl::ResourceExhaustedError(absl::StrCat(name(), ": ", size_bytes, " bytes needed, ",
+                                                   memory_bytes_ - used_bytes_, " free"));
 }
 
 absl::StatusOr<DeviceMemory> HostDevice::Allocate(size_t size_bytes) {

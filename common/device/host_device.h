@@ -64,6 +64,7 @@ class HostDevice : public Device {
  private:
   void Free(const DeviceMemory& memory) override;
   absl::Status Take(size_t size_bytes);
+  bool TryToTake(size_t size_bytes);
 
   const size_t memory_bytes_;
   const HostWork work_;

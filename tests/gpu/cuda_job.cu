@@ -1,11 +1,12 @@
 // A training job whose parameters and gradients stay on its GPU: attaches with device memory, moves
-// every parameter towards a target with noise, and never waits for the GPU between steps. Before each
-// gradient a kernel idles for --delay-us, so that whoever reads too early reads the step before.
+// every parameter towards a target with noise, and never waits for the GPU between steps. Before
+// each gradient a kernel idles for --delay-us, so that whoever reads too early reads the step
+// before.
 //
 //   cuda_job --socket PATH [--rounds-quit N] [--delay-us N] [--bf16] [--rank R]
 //
-// Ends with "parameters HASH rounds N", the hash of what it sees at the end of the run. Exit codes: 0
-// the run has ended or --rounds-quit was reached; 1 an error, in words; 77 no GPU.
+// Ends with "parameters HASH rounds N", the hash of what it sees at the end of the run. Exit codes:
+// 0 the run has ended or --rounds-quit was reached; 1 an error, in words; 77 no GPU.
 #include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 
@@ -91,6 +92,11 @@ int Run(const Flags& flags) {
   if (isthmus_attach(&options, tensors, 2, &session) != ISTHMUS_OK) {
     return Fail("attach", isthmus_error_message(nullptr));
   }
+  cudaPointerAttributes where = {};
+  if (cudaPointerGetAttributes(&where, isthmus_parameter(session, 0)) != cudaSuccess ||
+      cudaSetDevice(where.device) != cudaSuccess) {
+    return Fail("the daemon's GPU", cudaGetErrorString(cudaGetLastError()));
+  }
   cudaStream_t stream;
   if (cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) != cudaSuccess) {
     return Fail("cudaStreamCreate", cudaGetErrorString(cudaGetLastError()));
@@ -128,8 +134,8 @@ int Run(const Flags& flags) {
   std::vector<unsigned char> bytes;
   for (size_t t = 0; t < 2; ++t) {
     std::vector<unsigned char> part(lengths[t] * (flags.bf16 ? 2 : 4));
-    cudaMemcpyAsync(part.data(), isthmus_parameter(session, t), part.size(),
-                    cudaMemcpyDeviceToHost, stream);
+    cudaMemcpyAsync(part.data(), isthmus_parameter(session, t), part.size(), cudaMemcpyDeviceToHost,
+                    stream);
     const cudaError_t error = cudaStreamSynchronize(stream);
     if (error != cudaSuccess) return Fail("copying parameters", cudaGetErrorString(error));
     bytes.insert(bytes.end(), part.begin(), part.end());

@@ -51,6 +51,15 @@ class SharedBuffer {
 // Parameters and gradients of one rank on its device. Shared with whoever knows that the rank still
 // maps them: freeing what another process has mapped is undefined.
 struct DeviceBuffers {
+  DeviceBuffers() = default;
+  DeviceBuffers(const DeviceBuffers&) = delete;
+  // Whoever lets go of it last need not wait for the device.
+  ~DeviceBuffers() {
+    if (device == nullptr) return;
+    device->FreeLater(std::move(parameters.memory));
+    device->FreeLater(std::move(gradients.memory));
+  }
+
   std::shared_ptr<Device> device;  // first: it outlives the rest
   SharedDeviceMemory parameters;
   SharedDeviceMemory gradients;  // and a mark (job_wire.h) behind them

@@ -15,6 +15,7 @@ absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
   const Elements gradients = job.gradients(job_rank_).subspan(bucket.begin, bucket.size());
   const bool on_device = job.memory() == JobMemory::kDevice;
   const bool floats = gradients.type() == DType::kFloat32;
+  ISTHMUS_RETURN_IF_ERROR(Prepare(job.memory(), gradients.type()));
   Mean mean;
   if (on_device) {
     ISTHMUS_RETURN_IF_ERROR(Hold(job));
@@ -27,22 +28,15 @@ absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
   slot_ = 1 - slot_;
   Slot& slot = slots_[slot_];
   if (slot.used != nullptr) loading_.Wait(slot.used);
-  const size_t wide_bytes = bucket.size() * sizeof(float);
-  const uint64_t part = parts[rank() + 1] - parts[rank()];
-  ISTHMUS_RETURN_IF_ERROR(slot.memory.Reserve(device_, part * sizeof(float)));
 
   const void* at = gradients.data();
   if (!on_device) {
     const bool there = floats && alone();
-    if (!there) {
-      ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, gradients.size_bytes()));
-    }
     void* const to = there ? slot.memory.data() : incoming_.data();
     loading_.CopyIn(to, gradients.data(), gradients.size_bytes());
     at = to;
   }
   if (!floats) {
-    if (!alone()) ISTHMUS_RETURN_IF_ERROR(wide_.Reserve(device_, wide_bytes));
     auto* const to = alone() ? slot.memory.as<float>() : wide_.as<float>();
     kernels_.Widen(
         loading_, {.from = static_cast<const uint16_t*>(at), .fours = bucket.size() / 4, .to = to});
@@ -63,6 +57,7 @@ absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const
   const bool on_device = job.memory() == JobMemory::kDevice;
   const size_t element_bytes = SizeOf(parameters.type());
   const uint64_t part = parts[rank() + 1] - parts[rank()];
+  ISTHMUS_RETURN_IF_ERROR(Prepare(job.memory(), parameters.type()));
   if (on_device) {
     ISTHMUS_RETURN_IF_ERROR(Hold(job));
     AwaitJob(job);  // until then it may read its parameters
@@ -71,12 +66,10 @@ absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const
   // Where the whole is made: in place, or on its way to the host.
   void* whole = parameters.data();
   if (!on_device) {
-    ISTHMUS_RETURN_IF_ERROR(outgoing_.Reserve(device_, parameters.size_bytes()));
     whole = outgoing_.data();
   }
   const void* mine = masters;
   if (parameters.type() == DType::kBFloat16) {
-    if (!alone()) ISTHMUS_RETURN_IF_ERROR(narrow_.Reserve(device_, part * element_bytes));
     auto* const to = static_cast<uint16_t*>(alone() ? whole : narrow_.data());
     if (part > 0) kernels_.Narrow(stream_, {.from = masters, .fours = part / 4, .to = to});
     mine = to;
@@ -102,7 +95,7 @@ absl::Status GpuJobTransfer::Adopt(JobSession& job, const Extent& bucket,
                                    DeviceCommunicator::Parts parts, float* masters) {
   const Elements whole = job.parameters(job_rank_).subspan(bucket.begin, bucket.size());
   const size_t element_bytes = SizeOf(whole.type());
-  ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, whole.size_bytes()));
+  ISTHMUS_RETURN_IF_ERROR(Prepare(job.memory(), whole.type()));
   if (rank() == 0) {
     if (job.memory() == JobMemory::kDevice) {
       stream_.Copy(incoming_.data(), whole.data(), whole.size_bytes());
@@ -158,6 +151,27 @@ bool GpuJobTransfer::AwaitJob(JobSession& job) const {
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
   return !job.gone();
+}
+
+absl::Status GpuJobTransfer::Prepare(JobMemory memory, DType type) {
+  if (prepared_ == std::pair(memory, type)) return absl::OkStatus();
+  ISTHMUS_RETURN_IF_ERROR(communicator_.Synchronize(stream_));
+  const bool on_device = memory == JobMemory::kDevice;
+  const bool floats = type == DType::kFloat32;
+  const size_t bucket_bytes = longest_bucket_ * SizeOf(type);
+  ISTHMUS_RETURN_IF_ERROR(incoming_.Reserve(device_, bucket_bytes));  // to adopt
+  if (!on_device) ISTHMUS_RETURN_IF_ERROR(outgoing_.Reserve(device_, bucket_bytes));
+  if (!floats && !alone()) {
+    ISTHMUS_RETURN_IF_ERROR(wide_.Reserve(device_, longest_bucket_ * sizeof(float)));
+    ISTHMUS_RETURN_IF_ERROR(narrow_.Reserve(device_, longest_part_ * SizeOf(type)));
+  }
+  if (!on_device || !floats || !alone()) {
+    for (Slot& slot : slots_) {
+      ISTHMUS_RETURN_IF_ERROR(slot.memory.Reserve(device_, longest_part_ * sizeof(float)));
+    }
+  }
+  prepared_ = {memory, type};
+  return absl::OkStatus();
 }
 
 absl::Status GpuJobTransfer::Hold(JobSession& job) {

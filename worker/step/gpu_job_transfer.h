@@ -8,6 +8,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "common/collectives/device_communicator.h"
@@ -19,15 +21,19 @@
 
 namespace isthmus {
 
-// Single-threaded. Device memory grows to a few buckets: what the job holds in another place or
+// Single-threaded. Takes device memory of a few buckets: for what the job holds in another place or
 // type than the arithmetic needs.
 class GpuJobTransfer {
  public:
   // All outlive it. What comes in is queued on `loading`, what goes out on `stream`. The job knows
-  // the rank as `job_rank`: it counts those of its machine.
-  GpuJobTransfer(uint32_t job_rank, Device& device, const GpuKernels& kernels,
-                 DeviceCommunicator& communicator, DeviceStream& loading, DeviceStream& stream)
+  // the rank as `job_rank`: it counts those of its machine. No bucket, and none of this rank's
+  // parts, has more elements than the longest.
+  GpuJobTransfer(uint32_t job_rank, uint64_t longest_bucket, uint64_t longest_part, Device& device,
+                 const GpuKernels& kernels, DeviceCommunicator& communicator, DeviceStream& loading,
+                 DeviceStream& stream)
       : job_rank_(job_rank),
+        longest_bucket_(longest_bucket),
+        longest_part_(longest_part),
         device_(device),
         kernels_(kernels),
         communicator_(communicator),
@@ -77,11 +83,16 @@ class GpuJobTransfer {
   bool alone() const { return communicator_.size() == 1; }
   // Device memory of the job that queued work needs: kept until Release(), or another job comes.
   absl::Status Hold(JobSession& job);
+  // All memory that buckets of such a job ever need, at once and with nothing under way: allocating
+  // may wait for a collective, and hold up those that this one waits for.
+  absl::Status Prepare(JobMemory memory, DType type);
   // Waits for what the job had queued when it handed over, unless it is gone; true if it was done.
   // Not left to a stream: the work of a process that has died may never be.
   bool AwaitJob(JobSession& job) const;
 
   const uint32_t job_rank_;
+  const uint64_t longest_bucket_;
+  const uint64_t longest_part_;
   Device& device_;
   const GpuKernels& kernels_;
   DeviceCommunicator& communicator_;
@@ -94,6 +105,7 @@ class GpuJobTransfer {
   GrowingMemory outgoing_;  // a bucket as the job holds it
   GrowingMemory narrow_;    // a part in the job's type
   std::shared_ptr<JobSession> held_;
+  std::optional<std::pair<JobMemory, DType>> prepared_;
 };
 
 }  // namespace isthmus

@@ -10,6 +10,18 @@
 
 namespace isthmus {
 
+namespace {
+
+uint64_t LongestBucket(const Buckets& buckets) {
+  uint64_t longest = 0;
+  for (uint32_t b = 0; b < buckets.count(); ++b) {
+    longest = std::max(longest, buckets.bucket(BucketIndex(b)).size());
+  }
+  return longest;
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, const Layout& layout,
                                                          const Buckets& buckets,
                                                          const GpuRankPlace& place,
@@ -55,7 +67,8 @@ GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Buckets& bucket
       outgoing_{std::move(parts.outgoing[0]), std::move(parts.outgoing[1])},
       loading_(std::move(parts.loading)),
       stream_(std::move(parts.stream)),
-      transfer_(job_rank, *device_, *kernels_, *communicator_, *loading_, *stream_) {}
+      transfer_(job_rank, LongestBucket(buckets), memory_.longest, *device_, *kernels_,
+                *communicator_, *loading_, *stream_) {}
 
 GpuRank::~GpuRank() {
   // Before anything that it uses goes.
@@ -128,6 +141,7 @@ absl::StatusOr<GpuRank::Taken> GpuRank::TakeRoom(BucketIndex bucket) {
     free.pop_back();
     return taken;
   }
+  ISTHMUS_RETURN_IF_ERROR(Synchronize());  // as Apply() does
   return MakeRoom(bucket);
 }
 
@@ -197,6 +211,12 @@ absl::Status GpuRank::Finish() {
   return absl::OkStatus();
 }
 
+absl::Status GpuRank::Complete() {
+  ISTHMUS_RETURN_IF_ERROR(Synchronize());
+  device_->FreeLeft();
+  return absl::OkStatus();
+}
+
 absl::Status GpuRank::Apply(const UpdateHeader& header, const UpdateView& update) {
   const Extent extent = part(header.bucket);
   if (extent.empty()) return absl::OkStatus();
@@ -220,6 +240,9 @@ absl::Status GpuRank::Apply(const UpdateHeader& header, const UpdateView& update
     ISTHMUS_RETURN_IF_ERROR(communicator_->Await(*image_copied_));
   }
   const size_t all_bytes = image_bytes + scalar_bytes;
+  if (!image_.Holds(all_bytes) || !pinned_image_.Holds(all_bytes)) {
+    ISTHMUS_RETURN_IF_ERROR(Synchronize());  // allocating may wait for it, and hold others up
+  }
   ISTHMUS_RETURN_IF_ERROR(image_.Reserve(*device_, all_bytes));
   ISTHMUS_RETURN_IF_ERROR(pinned_image_.Reserve(*device_, all_bytes, true));
   auto* const pinned = pinned_image_.as<std::byte>();

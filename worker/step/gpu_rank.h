@@ -36,7 +36,7 @@ class GpuRank : public RankState {
   absl::Status Accumulate(BucketIndex bucket, float lr) override;
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
   absl::Status Finish() override;
-  absl::Status Complete() override { return Synchronize(); }
+  absl::Status Complete() override;
   absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override;
   void Settle(Round round, BucketIndex bucket, Credit credit) override;
   absl::Status ClearGradients(JobSession& job) override;

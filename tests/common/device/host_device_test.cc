@@ -80,5 +80,20 @@ TEST(HostDeviceTest, MemoryIsFreedOnceWhereverItWent) {
   EXPECT_TRUE(device.Allocate(100).ok());
 }
 
+TEST(HostDeviceTest, WhatIsToBeFreedLaterStaysUntilItIsDueOrThereIsNoRoom) {
+  HostDevice device(100);
+  device.FreeLater(device.Allocate(60).value());
+  EXPECT_TRUE(device.FreeLeft());
+  EXPECT_FALSE(device.FreeLeft());
+  device.FreeLater(device.Allocate(60).value());
+  EXPECT_TRUE(device.Allocate(40).ok());
+  EXPECT_TRUE(device.FreeLeft()) << "there was room without it";
+  device.FreeLater(device.Allocate(60).value());
+  EXPECT_TRUE(device.Allocate(41).ok());
+  EXPECT_FALSE(device.FreeLeft()) << "there was none";
+  device.FreeLater(DeviceMemory());
+  device.FreeLater(device.Allocate(60).value());  // and the device's end
+}
+
 }  // namespace
 }  // namespace isthmus

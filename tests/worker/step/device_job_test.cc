@@ -196,6 +196,21 @@ TEST(DeviceJobTest, AGradientWithoutItsMarkIsGivenUp) {
   }
 }
 
+// What a process no longer maps is freed where that holds up nobody: between two steps.
+TEST(DeviceJobTest, BetweenStepsWhatIsLeftIsFreed) {
+  TestGroup group(2, DemoRun(), MixedLayout());
+  const auto job = std::make_shared<DeviceJob>(MixedLayout(), 2);
+  group.pipeline.Adopt(job);
+  group.pipeline.Load(job);
+  group.Await();
+  const std::vector<std::shared_ptr<Device>> devices = TestDevices();
+  ASSERT_EQ(devices.size(), 2u);
+  for (const auto& device : devices) device->FreeLater(device->Allocate(16).value());
+  ProcessAll(group, job, Round(1));
+  group.Await();
+  for (const auto& device : devices) EXPECT_FALSE(device->FreeLeft());
+}
+
 // Until its work is done the job is waited for, however late.
 TEST(DeviceJobTest, GradientsAreNotReadBeforeTheyAreDone) {
   const Layout layout = TinyLayout();

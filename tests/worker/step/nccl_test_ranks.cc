@@ -4,6 +4,11 @@
 #include "worker/step/gpu_ranks.h"
 
 namespace isthmus {
+namespace {
+
+std::vector<std::weak_ptr<Device>> last_made;
+
+}  // namespace
 
 std::unique_ptr<LocalRanks> MakeTestRanks(uint32_t count) {
   std::vector<GpuRankPlace> places;
@@ -11,7 +16,15 @@ std::unique_ptr<LocalRanks> MakeTestRanks(uint32_t count) {
     places.push_back({std::make_shared<HostDevice>(size_t{1} << 30, HostWork::kByThread),
                       MakeHostGpuKernels(rank)});
   }
+  last_made.clear();
+  for (const GpuRankPlace& place : places) last_made.push_back(place.device);
   return MakeGpuRanks(std::move(places), ConnectByNccl(std::make_shared<FakeNccl>()));
+}
+
+std::vector<std::shared_ptr<Device>> TestDevices() {
+  std::vector<std::shared_ptr<Device>> devices;
+  for (const auto& device : last_made) devices.push_back(device.lock());
+  return devices;
 }
 
 }  // namespace isthmus

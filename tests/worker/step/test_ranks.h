@@ -5,12 +5,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
+#include "common/device/device.h"
 #include "worker/step/rank_state.h"
 
 namespace isthmus {
 
 std::unique_ptr<LocalRanks> MakeTestRanks(uint32_t count);
+// Those of the last ranks that were made; only where these are GPUs' that the host plays.
+std::vector<std::shared_ptr<Device>> TestDevices();
 
 }  // namespace isthmus
 
