@@ -10,7 +10,6 @@
 namespace isthmus {
 namespace {
 
-// Reports wait for the network; the step never does.
 std::string GroupName(GroupId group) { return absl::StrCat("group ", group.value()); }
 
 // What the group says of a step: samples summed, loss weighted by them, rates of rank 0 (all
