@@ -92,8 +92,8 @@ int Main(int argc, char** argv) {
                   "momentum, without indices), full (gradients) or none (groups train apart)")
       ->capture_default_str();
   auto* chunk =
-      run->add_option("--chunk", given.chunk_size, "Elements of one DCT block, 16 to 4096");
-  auto* k = run->add_option("--k", given.k, "Coefficients kept per chunk");
+      run->add_option("--chunk", given.format.chunk_size, "Elements of one DCT block, 16 to 4096");
+  auto* k = run->add_option("--k", given.format.all.k, "Coefficients kept per chunk");
   auto* decay = run->add_option("--decay", given.decay, "Momentum decay per step");
   auto* alpha = run->add_option("--alpha", given.alpha,
                                 "The share of what is sent that leaves the momentum, up to 1");
@@ -148,19 +148,21 @@ int Main(int argc, char** argv) {
   RunSpec spec = given;
   const RunSpec defaults = DefaultRunSpec(*scheme);
   spec.scheme = *scheme;
-  if (chunk->empty()) spec.chunk_size = defaults.chunk_size;
-  if (k->empty()) spec.k = defaults.k == defaults.chunk_size ? spec.chunk_size : defaults.k;
+  if (chunk->empty()) spec.format.chunk_size = defaults.format.chunk_size;
+  if (k->empty())
+    spec.format.all.k = defaults.format.all.k == defaults.format.chunk_size ? spec.format.chunk_size
+                                                                            : defaults.format.all.k;
   if (decay->empty()) spec.decay = defaults.decay;
   if (alpha->empty()) spec.alpha = defaults.alpha;
   if (audit->empty()) spec.audit_rounds = defaults.audit_rounds;
   spec.sign = sign || (defaults.sign && !no_sign);
-  spec.values = defaults.values;
+  spec.format.all.values = defaults.format.all.values;
   spec.merge = defaults.merge;
   spec.optimizer.kind = defaults.optimizer.kind;
   if (!flags.values.empty()) {
     const auto values = ParseValueFormat(flags.values);
     if (!values.ok()) return Fail(values.status(), kExitUsage);
-    spec.values = *values;
+    spec.format.all.values = *values;
   }
   if (!flags.merge.empty()) {
     const auto merge = ParseMergeRule(flags.merge);

@@ -13,7 +13,7 @@ inline float SignOf(float x) {
 }  // namespace
 
 bool HasKnownSigns(const UpdateFormat& format) {
-  return format.sign && format.contribution.transform == Transform::kNone &&
+  return format.sign && format.uniform && format.contribution.transform == Transform::kNone &&
          format.contribution.positions != Positions::kChosen &&
          format.contribution.k < format.contribution.chunk_size;
 }

@@ -11,7 +11,8 @@
 
 namespace isthmus {
 
-// True if an update in sign mode says only the signs of the elements that the scheme sends.
+// True if an update in sign mode says only the signs of the elements that the scheme sends: the
+// same for all groups.
 bool HasKnownSigns(const UpdateFormat& format);
 
 // Writes the direction of `count` chunks of a tile, [chunk_size, kTileChunks], to `rows`: the

@@ -72,9 +72,13 @@ enum class MergeRule : uint8_t { kSenderMean = 0, kMean = 1, kSum = 2 };
 enum class UpdateEncoding : uint8_t { kSigns = 1, kValues = 2, kTernary = 3, kContributions = 4 };
 
 struct UpdateFormat {
+  // What every contribution looks like; of those that are not uniform, k is the largest.
   PayloadFormat contribution;
   MergeRule merge = MergeRule::kSenderMean;
   bool sign = true;  // the direction is the sign of the decoded mean (0 stays 0)
+  // False: contributions may differ in k and in values.
+  bool uniform = true;
+  friend bool operator==(const UpdateFormat&, const UpdateFormat&) = default;
 };
 
 }  // namespace isthmus

@@ -188,6 +188,9 @@ struct Selection {
 // Encodes; `selection`'s values become what the payload says. CHECKs that the lengths fit.
 std::string EncodePayload(const PayloadFormat& format, uint64_t round, Selection& selection);
 
+// A payload of `place` that says nothing of any chunk. CHECKs a format without indices.
+std::string EncodeNothing(const PayloadFormat& format, const PayloadPlace& place);
+
 // Parse() and Decode() of all. Errors as Parse().
 absl::StatusOr<Selection> DecodePayload(std::span<const std::byte> payload,
                                         const PayloadFormat& expected, const PayloadPlace& place);

@@ -275,4 +275,11 @@ std::string EncodePayload(const PayloadFormat& format, uint64_t round, Selection
   return payload;
 }
 
+std::string EncodeNothing(const PayloadFormat& format, const PayloadPlace& place) {
+  ISTHMUS_CHECK(!format.has_indices());
+  Selection nothing{place.first_chunk, place.chunk_count, {}, {}};
+  nothing.values.resize(place.chunk_count * format.k);
+  return EncodePayload(format, place.round, nothing);
+}
+
 }  // namespace isthmus

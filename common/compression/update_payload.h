@@ -27,6 +27,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -43,6 +44,7 @@ namespace isthmus {
 struct EncodedContribution {
   float weight = 1.0f;
   std::vector<std::span<const std::byte>> parts;
+  std::optional<PayloadFormat> format = {};  // the update's, unless its contributions differ
 };
 
 // The smallest size in bytes that a payload of `chunk_count` present chunks can have: what
@@ -144,7 +146,7 @@ class UpdateView {
   };
   std::vector<Merged> contributors_;
   std::vector<PayloadView> parts_;
-  bool sign_tiles_ = false;  // all of them have
+  bool sign_tiles_ = false;  // all of them have, and the receiver's own
 };
 
 }  // namespace isthmus

@@ -191,17 +191,19 @@ absl::Status UpdateView::SetContributions(std::span<const EncodedContribution> c
   encoding_ = UpdateEncoding::kContributions;
   place_ = place;
   own_ = own;
-  sign_tiles_ = HasSignTiles(format.contribution);
+  sign_tiles_ = true;
   contributors_.clear();
   parts_.clear();
   for (size_t i = 0; i < contributions.size(); ++i) {
     const size_t begin = parts_.size();
+    const PayloadFormat expected = contributions[i].format.value_or(format.contribution);
+    sign_tiles_ &= HasSignTiles(expected);
     if (static_cast<int>(i) != own) {
       for (std::span<const std::byte> bytes : contributions[i].parts) {
         ISTHMUS_ASSIGN_OR_RETURN(const PayloadPlace at, PayloadView::PeekPlace(bytes));
-        ISTHMUS_ASSIGN_OR_RETURN(const PayloadView part,
-                                 PayloadView::Parse(bytes, format.contribution,
-                                                    {place.round, at.first_chunk, at.chunk_count}));
+        ISTHMUS_ASSIGN_OR_RETURN(
+            const PayloadView part,
+            PayloadView::Parse(bytes, expected, {place.round, at.first_chunk, at.chunk_count}));
         parts_.push_back(part);
       }
       const auto parts = std::span(parts_).subspan(begin);

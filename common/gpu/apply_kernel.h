@@ -54,6 +54,7 @@ struct ApplyParams {
   UpdateEncoding encoding = UpdateEncoding::kContributions;
   MergeRule merge = MergeRule::kSenderMean;
   bool sign = true;
+  bool known_signs = false;  // HasKnownSigns (common/compression/direction.h)
   uint64_t round = 0;
   uint64_t first_chunk = 0;  // the flat vector's
   uint64_t chunks = 0;
@@ -108,7 +109,7 @@ struct ApplyKernel {
       if (params.encoding == UpdateEncoding::kValues) {
         ReadValues(place, at);
         Direction(place, at.present);
-      } else if (HasKnownSigns()) {
+      } else if (params.known_signs) {
         ReadKnownSigns(place, at);
       } else if (at.present) {
         ReadSigns(place, at.record);
@@ -119,12 +120,6 @@ struct ApplyKernel {
   }
 
  private:
-  // As HasKnownSigns (common/compression/direction.h).
-  ISTHMUS_KERNEL bool HasKnownSigns() const {
-    return params.sign && params.format.payload.transform == Transform::kNone &&
-           params.format.indices == RecordIndices::kKnown;
-  }
-
   template <typename Thread>
   ISTHMUS_KERNEL static uint16_t* Counts(ChunkThread<N, Thread>& place) {
     return reinterpret_cast<Memory*>(&place.memory())->counts + place.lane() * kCountRow;

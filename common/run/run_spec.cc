@@ -1,14 +1,14 @@
 #include "common/run/run_spec.h"
 
-#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
 #include <array>
 
+#include "common/base/status_macros.h"
 #include "common/compression/dct.h"
+#include "common/run/spec_fields.h"
 #include "common/tensor/layout.h"
 
 namespace isthmus {
@@ -58,52 +58,67 @@ const char* NameOf(const std::array<Named<T>, N>& table, T value) {
   return "unknown";
 }
 
-absl::Status FieldError(const char* field, const std::string& expected, const std::string& actual) {
+absl::Status FieldError(const std::string& field, const std::string& expected,
+                        const std::string& actual) {
   return absl::InvalidArgumentError(
       absl::StrCat("run spec: ", field, ": expected ", expected, ", got ", actual));
 }
 
-// The shortest text that reads back as the same float.
-std::string Text(float value) {
-  for (int digits = 6; digits < 9; ++digits) {
-    const std::string text = absl::StrFormat("%.*g", digits, value);
-    float back = 0;
-    if (absl::SimpleAtof(text, &back) && back == value) return text;
-  }
-  return absl::StrFormat("%.9g", value);
-}
-
-// Numbers are compared as numbers: 1e-8 is 1e-08.
-bool SameValue(const std::string& a, const std::string& b) {
-  float x = 0, y = 0;
-  if (absl::SimpleAtof(a, &x) && absl::SimpleAtof(b, &y)) return x == y;
-  return a == b;
+std::string TextOf(const char* field, const RunSpec& spec) {
+  return FindSpecField(field)->text(spec);
 }
 
 bool SendsAll(Scheme scheme) { return scheme == Scheme::kFull || scheme == Scheme::kNone; }
+
+// `whose`: " of group 3" where it is one group's own.
+absl::Status CheckGroupFormat(const RunSpec& spec, uint32_t chunk_size, const GroupFormat& format,
+                              const std::string& whose) {
+  const std::string with = absl::StrCat(" with scheme ", Name(spec.scheme));
+  const std::string k = "k" + whose, values = "values" + whose;
+  if (format.k == 0 || format.k > chunk_size) {
+    return FieldError(k, absl::StrCat("1 to chunk_size ", chunk_size), absl::StrCat(format.k));
+  }
+  if (SendsAll(spec.scheme)) {
+    if (format.k != chunk_size) {
+      return FieldError(k, absl::StrCat("chunk_size ", chunk_size, with), absl::StrCat(format.k));
+    }
+    if (format.values != ValueFormat::kF32 && format.values != ValueFormat::kBf16) {
+      return FieldError(values, "f32 or bf16" + with, Name(format.values));
+    }
+  } else if (spec.scheme != Scheme::kFlexDemo && !HasPositions(chunk_size, format.k)) {
+    return FieldError(k, absl::StrCat("a power of two below chunk_size ", chunk_size, with),
+                      absl::StrCat(format.k));
+  }
+  if (format.values == ValueFormat::kSign && !spec.sign) {
+    return FieldError("sign", absl::StrCat("true with ", values, " sign: magnitudes are not sent"),
+                      "false");
+  }
+  return absl::OkStatus();
+}
+
+// A sign alone has no magnitude that could be merged with others'.
+absl::Status CheckOwnFormat(const RunSpec& spec, const RoundFormat& format, GroupId group,
+                            const GroupFormat& own) {
+  const std::string whose = absl::StrCat(" of group ", group.value());
+  ISTHMUS_RETURN_IF_ERROR(CheckGroupFormat(spec, format.chunk_size, own, whose));
+  const bool sign = format.all.values == ValueFormat::kSign;
+  if ((own.values == ValueFormat::kSign) != sign) {
+    return FieldError("values" + whose,
+                      sign ? "sign, as all groups" : "other than sign, as all groups",
+                      Name(own.values));
+  }
+  return absl::OkStatus();
+}
 
 // What goes with which scheme.
 absl::Status CheckScheme(const RunSpec& spec) {
   const std::string with = absl::StrCat(" with scheme ", Name(spec.scheme));
   if (SendsAll(spec.scheme)) {
-    if (spec.k != spec.chunk_size) {
-      return FieldError("k", absl::StrCat("chunk_size ", spec.chunk_size, with),
-                        absl::StrCat(spec.k));
-    }
     if (spec.lr_in_momentum) return FieldError("lr_in_momentum", "false" + with, "true");
-    if (spec.alpha != 1.0f) return FieldError("alpha", "1" + with, Text(spec.alpha));
-    if (spec.values != ValueFormat::kF32 && spec.values != ValueFormat::kBf16) {
-      return FieldError("values", "f32 or bf16" + with, Name(spec.values));
-    }
-  } else if (spec.scheme != Scheme::kFlexDemo && !HasPositions(spec.chunk_size, spec.k)) {
-    return FieldError("k", absl::StrCat("a power of two below chunk_size ", spec.chunk_size, with),
-                      absl::StrCat(spec.k));
+    if (spec.alpha != 1.0f) return FieldError("alpha", "1" + with, TextOf("alpha", spec));
   }
   if (spec.scheme == Scheme::kNone && spec.audit_rounds != 0) {
     return FieldError("audit_rounds", "0: states differ" + with, absl::StrCat(spec.audit_rounds));
-  }
-  if (spec.values == ValueFormat::kSign && !spec.sign) {
-    return FieldError("sign", "true with values sign: magnitudes are not sent", "false");
   }
   return absl::OkStatus();
 }
@@ -138,19 +153,19 @@ RunSpec DefaultRunSpec(Scheme scheme) {
   RunSpec spec;
   spec.scheme = scheme;
   if (scheme == Scheme::kFlexDemo) {
-    spec.k = 2;
-    spec.values = ValueFormat::kOneBit;
+    spec.format.all.k = 2;
+    spec.format.all.values = ValueFormat::kOneBit;
   }
   if (scheme == Scheme::kRandom || scheme == Scheme::kStriding || scheme == Scheme::kSlicing) {
-    spec.k = 8;
-    spec.values = ValueFormat::kSign;
+    spec.format.all.k = 8;
+    spec.format.all.values = ValueFormat::kSign;
     spec.merge = MergeRule::kMean;
   }
   if (scheme == Scheme::kNone) spec.audit_rounds = 0;  // replicas part by design
   if (SendsAll(scheme)) {
-    spec.chunk_size = kMaxChunkSize;
-    spec.k = kMaxChunkSize;
-    spec.values = ValueFormat::kF32;
+    spec.format.chunk_size = kMaxChunkSize;
+    spec.format.all.k = kMaxChunkSize;
+    spec.format.all.values = ValueFormat::kF32;
     spec.sign = false;
     spec.merge = MergeRule::kMean;
     spec.optimizer.kind = OptimizerKind::kAdamW;
@@ -158,17 +173,27 @@ RunSpec DefaultRunSpec(Scheme scheme) {
   return spec;
 }
 
-absl::Status Validate(const RunSpec& spec) {
-  if (!IsChunkSize(spec.chunk_size)) {
+absl::Status CheckFormat(const RunSpec& spec, const RoundFormat& format) {
+  if (!IsChunkSize(format.chunk_size)) {
     return FieldError("chunk_size", "a power of two from 16 to 4096",
-                      absl::StrCat(spec.chunk_size));
+                      absl::StrCat(format.chunk_size));
   }
-  if (spec.k == 0 || spec.k > spec.chunk_size) {
-    return FieldError("k", absl::StrCat("1 to chunk_size ", spec.chunk_size), absl::StrCat(spec.k));
+  ISTHMUS_RETURN_IF_ERROR(CheckGroupFormat(spec, format.chunk_size, format.all, ""));
+  if (format.own.size() > kMaxGroupFormats) {
+    return FieldError("group_formats", absl::StrCat("at most ", kMaxGroupFormats),
+                      absl::StrCat(format.own.size()));
   }
+  for (const auto& [group, own] : format.own) {
+    ISTHMUS_RETURN_IF_ERROR(CheckOwnFormat(spec, format, group, own));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Validate(const RunSpec& spec) {
+  if (absl::Status s = CheckFormat(spec, spec.format); !s.ok()) return s;
   if (absl::Status s = CheckScheme(spec); !s.ok()) return s;
   if (!(spec.alpha > 0.0f && spec.alpha <= 1.0f)) {
-    return FieldError("alpha", "a number above 0, at most 1", Text(spec.alpha));
+    return FieldError("alpha", "a number above 0, at most 1", TextOf("alpha", spec));
   }
   if (!(spec.decay >= 0.0f && spec.decay <= 1.0f)) {
     return FieldError("decay", "a number from 0 to 1", absl::StrCat(spec.decay));
@@ -196,75 +221,33 @@ absl::Status Validate(const RunSpec& spec) {
   return absl::OkStatus();
 }
 
-PayloadFormat ContributionFormat(const RunSpec& spec) {
-  const auto positions = [&] {
-    switch (spec.scheme) {
-      case Scheme::kRandom:
-        return Positions::kRandom;
-      case Scheme::kStriding:
-        return Positions::kStriding;
-      case Scheme::kSlicing:
-        return Positions::kSlicing;
-      default:
-        return Positions::kChosen;
-    }
-  };
-  return {.transform = spec.scheme == Scheme::kFlexDemo ? Transform::kDct : Transform::kNone,
-          .chunk_size = spec.chunk_size,
-          .k = spec.k,
-          .values = spec.values,
-          .positions = positions(),
-          .seed = spec.seed};
-}
-
-UpdateFormat MergedFormat(const RunSpec& spec) {
-  return {.contribution = ContributionFormat(spec), .merge = spec.merge, .sign = spec.sign};
-}
-
 std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec) {
-  const auto boolean = [](bool b) { return std::string(b ? "true" : "false"); };
-  return {
-      {"scheme", Name(spec.scheme)},
-      {"chunk_size", absl::StrCat(spec.chunk_size)},
-      {"k", absl::StrCat(spec.k)},
-      {"decay", Text(spec.decay)},
-      {"alpha", Text(spec.alpha)},
-      {"lr_in_momentum", boolean(spec.lr_in_momentum)},
-      {"values", Name(spec.values)},
-      {"sign", boolean(spec.sign)},
-      {"merge", Name(spec.merge)},
-      {"optimizer", Name(spec.optimizer.kind)},
-      {"sgd_momentum", Text(spec.optimizer.momentum)},
-      {"adam_beta1", Text(spec.optimizer.beta1)},
-      {"adam_beta2", Text(spec.optimizer.beta2)},
-      {"adam_epsilon", Text(spec.optimizer.epsilon)},
-      {"bucket_length", absl::StrCat(spec.bucket_length)},
-      {"rounds", absl::StrCat(spec.rounds)},
-      {"start_groups", absl::StrCat(spec.start_groups)},
-      {"min_groups", absl::StrCat(spec.min_groups)},
-      {"seed", absl::StrCat(spec.seed)},
-      {"initial_donor", spec.initial_donor ? absl::StrCat(spec.initial_donor->value()) : "lowest"},
-      {"audit_rounds", absl::StrCat(spec.audit_rounds)}};
+  std::vector<std::pair<std::string, std::string>> fields;
+  for (const SpecField& field : SpecFields()) fields.emplace_back(field.name, field.text(spec));
+  return fields;
 }
 
 absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::string>& expect) {
-  const auto fields = Fields(spec);
   std::vector<std::string> differences;
   for (const std::string& item : expect) {
     const size_t equals = item.find('=');
-    const std::string name = item.substr(0, equals);
-    const auto field =
-        std::find_if(fields.begin(), fields.end(), [&](const auto& f) { return f.first == name; });
-    if (equals == std::string::npos || field == fields.end()) {
+    const SpecField* const field = FindSpecField(item.substr(0, equals));
+    if (equals == std::string::npos || field == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(
           "expectation '", item, "': expected field=value with one of ",
-          absl::StrJoin(fields, ", ",
-                        [](std::string* out, const auto& f) { absl::StrAppend(out, f.first); })));
+          absl::StrJoin(SpecFields(), ", ",
+                        [](std::string* out, const auto& f) { absl::StrAppend(out, f.name); })));
     }
+    // Read as the field is: 1e-8 is 1e-08.
     const std::string wanted = item.substr(equals + 1);
-    if (!SameValue(field->second, wanted)) {
-      differences.push_back(
-          absl::StrCat(name, ": this worker expects ", wanted, ", the run has ", field->second));
+    RunSpec asserted;
+    if (const absl::Status s = field->parse(wanted, &asserted); !s.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("expectation '", item, "': ", std::string(s.message())));
+    }
+    if (field->text(asserted) != field->text(spec)) {
+      differences.push_back(absl::StrCat(field->name, ": this worker expects ", wanted,
+                                         ", the run has ", field->text(spec)));
     }
   }
   if (differences.empty()) return absl::OkStatus();

@@ -12,10 +12,9 @@
 #include <vector>
 
 #include "common/base/ids.h"
-#include "common/compression/merge.h"
-#include "common/compression/payload.h"
-#include "common/compression/update_payload.h"
+#include "common/compression/formats.h"
 #include "common/optimizer/optimizer.h"
+#include "common/run/round_format.h"
 
 namespace isthmus {
 
@@ -30,14 +29,13 @@ enum class Scheme : uint8_t {
   kNone = 5
 };
 
+// What a run never changes, and the format that its rounds have.
 struct RunSpec {
   Scheme scheme = Scheme::kFlexDemo;
-  uint32_t chunk_size = 64;
-  uint32_t k = 4;
+  RoundFormat format;  // of every round
   float decay = 0.999f;
   float alpha = 1.0f;  // the share of what is sent that leaves the momentum
   bool lr_in_momentum = false;
-  ValueFormat values = ValueFormat::kBf16;
   bool sign = true;
   MergeRule merge = MergeRule::kSenderMean;
   OptimizerSpec optimizer;
@@ -46,7 +44,7 @@ struct RunSpec {
   uint32_t start_groups = 1;
   uint32_t min_groups = 1;
   std::optional<GroupId> initial_donor;
-  uint64_t seed = 0;  // of the positions of scheme random
+  uint64_t seed = 0;           // of the positions of scheme random
   uint32_t audit_rounds = 25;  // rounds from one comparison of state hashes to the next; 0: none
   friend bool operator==(const RunSpec&, const RunSpec&) = default;
 };
@@ -61,8 +59,8 @@ RunSpec DefaultRunSpec(Scheme scheme);
 // with the scheme, min_groups above start_groups, ...
 absl::Status Validate(const RunSpec& spec);
 
-PayloadFormat ContributionFormat(const RunSpec& spec);
-UpdateFormat MergedFormat(const RunSpec& spec);
+// INVALID_ARGUMENT as Validate() for a format that a round of this run cannot have.
+absl::Status CheckFormat(const RunSpec& spec, const RoundFormat& format);
 
 // The spec as (field, value) texts in a fixed order, for messages, assertions and status. Names
 // are those of the proto.

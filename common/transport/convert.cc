@@ -1,58 +1,85 @@
 #include "common/transport/convert.h"
 
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <google/protobuf/descriptor.h>
 
+#include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/run/spec_fields.h"
 
 namespace isthmus {
 
+namespace {
+
+using google::protobuf::FieldDescriptor;
+
+// Of a message that the table of run spec fields (common/run/spec_fields.h) has an entry for.
+const FieldDescriptor& FieldOf(const SpecField& field) {
+  const FieldDescriptor* const found = v1::RunSpec::descriptor()->FindFieldByName(field.name);
+  ISTHMUS_CHECK(found != nullptr);
+  return *found;
+}
+
+constexpr char kUnset[] = "lowest";  // the text of an optional number that is not there
+
+std::string TextIn(const v1::RunSpec& message, const FieldDescriptor& field) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (field.has_presence() && !reflection.HasField(message, &field)) return kUnset;
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_STRING:
+      return reflection.GetString(message, &field);
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return absl::StrCat(reflection.GetUInt32(message, &field));
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return absl::StrCat(reflection.GetUInt64(message, &field));
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection.GetBool(message, &field) ? "true" : "false";
+    case FieldDescriptor::CPPTYPE_FLOAT:  // nine digits say every float exactly
+      return absl::StrFormat("%.9g", reflection.GetFloat(message, &field));
+    default:
+      ISTHMUS_CHECK(false);
+      return "";
+  }
+}
+
+void SetIn(v1::RunSpec* message, const FieldDescriptor& field, const std::string& text) {
+  const google::protobuf::Reflection& reflection = *message->GetReflection();
+  if (field.has_presence() && text == kUnset) return;
+  uint32_t u32 = 0;
+  uint64_t u64 = 0;
+  float number = 0;
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_STRING:
+      return reflection.SetString(message, &field, text);
+    case FieldDescriptor::CPPTYPE_UINT32:
+      ISTHMUS_CHECK(absl::SimpleAtoi(text, &u32));
+      return reflection.SetUInt32(message, &field, u32);
+    case FieldDescriptor::CPPTYPE_UINT64:
+      ISTHMUS_CHECK(absl::SimpleAtoi(text, &u64));
+      return reflection.SetUInt64(message, &field, u64);
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection.SetBool(message, &field, text == "true");
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      ISTHMUS_CHECK(absl::SimpleAtof(text, &number));
+      return reflection.SetFloat(message, &field, number);
+    default:
+      ISTHMUS_CHECK(false);
+  }
+}
+
+}  // namespace
+
 void ToProto(const RunSpec& spec, v1::RunSpec* out) {
-  out->set_scheme(Name(spec.scheme));
-  out->set_chunk_size(spec.chunk_size);
-  out->set_k(spec.k);
-  out->set_decay(spec.decay);
-  out->set_lr_in_momentum(spec.lr_in_momentum);
-  out->set_values(Name(spec.values));
-  out->set_sign(spec.sign);
-  out->set_merge(Name(spec.merge));
-  out->set_optimizer(Name(spec.optimizer.kind));
-  out->set_sgd_momentum(spec.optimizer.momentum);
-  out->set_adam_beta1(spec.optimizer.beta1);
-  out->set_adam_beta2(spec.optimizer.beta2);
-  out->set_adam_epsilon(spec.optimizer.epsilon);
-  out->set_bucket_length(spec.bucket_length);
-  out->set_rounds(spec.rounds);
-  out->set_start_groups(spec.start_groups);
-  out->set_min_groups(spec.min_groups);
-  if (spec.initial_donor) out->set_initial_donor(spec.initial_donor->value());
-  out->set_alpha(spec.alpha);
-  out->set_seed(spec.seed);
-  out->set_audit_rounds(spec.audit_rounds);
+  for (const SpecField& field : SpecFields()) SetIn(out, FieldOf(field), field.text(spec));
 }
 
 absl::StatusOr<RunSpec> FromProto(const v1::RunSpec& in) {
   RunSpec spec;
-  ISTHMUS_ASSIGN_OR_RETURN(spec.scheme, ParseScheme(in.scheme()));
-  spec.chunk_size = in.chunk_size();
-  spec.k = in.k();
-  spec.decay = in.decay();
-  spec.lr_in_momentum = in.lr_in_momentum();
-  ISTHMUS_ASSIGN_OR_RETURN(spec.values, ParseValueFormat(in.values()));
-  spec.sign = in.sign();
-  ISTHMUS_ASSIGN_OR_RETURN(spec.merge, ParseMergeRule(in.merge()));
-  ISTHMUS_ASSIGN_OR_RETURN(spec.optimizer.kind, ParseOptimizerKind(in.optimizer()));
-  spec.optimizer.momentum = in.sgd_momentum();
-  spec.optimizer.beta1 = in.adam_beta1();
-  spec.optimizer.beta2 = in.adam_beta2();
-  spec.optimizer.epsilon = in.adam_epsilon();
-  spec.bucket_length = in.bucket_length();
-  spec.rounds = in.rounds();
-  spec.start_groups = in.start_groups();
-  spec.min_groups = in.min_groups();
-  if (in.has_initial_donor()) spec.initial_donor = GroupId(in.initial_donor());
-  spec.alpha = in.alpha();
-  spec.seed = in.seed();
-  spec.audit_rounds = in.audit_rounds();
+  for (const SpecField& field : SpecFields()) {
+    ISTHMUS_RETURN_IF_ERROR(field.parse(TextIn(in, FieldOf(field)), &spec));
+  }
   ISTHMUS_RETURN_IF_ERROR(Validate(spec));
   return spec;
 }

@@ -55,9 +55,8 @@ absl::Time Coordinator::NextWakeup() const {
     }
   }
   for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
-    const BucketRound& bucket = round_.bucket(BucketIndex(b));
-    if (!bucket.first_complete || bucket.sequence) continue;
-    const absl::Time deadline = *bucket.first_complete + config_.deadline;
+    if (round_.bucket(BucketIndex(b)).sequence()) continue;
+    const absl::Time deadline = round_.WaitsUntil(BucketIndex(b), patience());
     if (deadline > last_tick_) next = std::min(next, deadline);  // else it waits for groups
   }
   for (const auto& [id, t] : transfers_.all()) {
@@ -76,6 +75,7 @@ void Coordinator::StopAwaiting(GroupState& group, const std::string& why, Action
 }
 
 void Coordinator::Advance(absl::Time now, Actions& out) {
+  wakeup_moved_ = true;  // what leads here may have changed anything
   if (!layout_) return;
   if (!training_) AgreeOnStart(now, out);
   DecideAudits(now, out);
@@ -135,6 +135,7 @@ void Coordinator::StartTransfers(absl::Time now, Actions& out) {
 void Coordinator::OpenNextRound(absl::Time now, Actions& out) {
   std::set<GroupId> awaited;
   for (const auto& [id, group] : membership_.groups()) {
+    if (group.silent) continue;
     if (group.active_or_graced(now, config_.reconnect_grace)) awaited.insert(id);
   }
   round_ = OpenRound(round_.round().next(), bucket_chunks_, std::move(awaited));
@@ -159,13 +160,57 @@ void Coordinator::SendStarts(Actions& out) {
 }
 
 void Coordinator::CommitWhatCan(absl::Time now, Actions& out) {
-  for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
-    const BucketIndex index(b);
-    if (round_.bucket(index).sequence) continue;
-    if (DecideCommit(round_.Tally(index, now, config_.deadline), config_.run.min_groups).commit) {
-      Commit(index, now, out);
+  for (uint32_t b = 0; b < round_.bucket_count(); ++b) CommitIfDue(BucketIndex(b), now, out);
+}
+
+void Coordinator::CommitIfDue(BucketIndex index, absl::Time now, Actions& out) {
+  if (round_.bucket(index).sequence()) return;
+  const BucketTally tally = round_.Tally(index, now, patience());
+  if (!MayCommit(tally, config_.run.min_groups)) return;
+  if (tally.pending > 0) JudgePending(index, now, out);
+  Commit(index, now, out);
+}
+
+void Coordinator::JudgePending(BucketIndex index, absl::Time now, Actions& out) {
+  const std::set<GroupId> pending = round_.bucket(index).pending();  // StopAwaiting() changes it
+  for (GroupId id : pending) {
+    GroupState& group = membership_.groups().at(id);
+    if (group.active()) ++counters_.contributions_late;
+    if (round_.Sends(id, now, config_.deadline)) {
+      if (!group.too_slow) {
+        ++counters_.groups_too_slow;
+        group.last_event = absl::StrCat("too slow: late in round ", round_.round().value(),
+                                        " though it sends: it should send less");
+        out.push_back(Note{absl::StrCat(GroupText(group), ": ", group.last_event)});
+      }
+      group.too_slow = round_.round();
+      continue;
     }
+    // A broken stream has the grace period for itself (P9).
+    if (!group.stream) continue;
+    ++counters_.groups_silent;
+    group.silent = true;
+    group.last_event =
+        absl::StrCat("silent: sent nothing within the deadline of round ", round_.round().value());
+    StopAwaiting(group, group.last_event, out);
   }
+}
+
+void Coordinator::NoteWhoIsInTime(Actions& out) {
+  for (auto& [id, group] : membership_.groups()) {
+    if (!group.too_slow || *group.too_slow >= round_.round()) continue;
+    if (round_.CompleteBuckets(id) < round_.bucket_count()) continue;
+    group.too_slow.reset();
+    group.last_event = absl::StrCat("in time again, in round ", round_.round().value());
+    out.push_back(Note{absl::StrCat(GroupText(group), ": ", group.last_event)});
+  }
+}
+
+void Coordinator::Heard(GroupState& group, Actions& out) {
+  if (!group.silent) return;
+  group.silent = false;
+  group.last_event = "sends again";
+  out.push_back(Note{absl::StrCat(GroupText(group), ": ", group.last_event)});
 }
 
 UpdateHeader Coordinator::MakeUpdate(BucketIndex index, Actions& out) {
@@ -175,8 +220,8 @@ UpdateHeader Coordinator::MakeUpdate(BucketIndex index, Actions& out) {
   update.round = round_.round();
   update.bucket = index;
   const Contribution* first = nullptr;
-  for (const auto& [group, contribution] : bucket.contributions) {  // ascending group id
-    if (!contribution.complete(bucket.chunks)) continue;
+  for (const auto& [group, contribution] : bucket.contributions()) {  // ascending group id
+    if (!contribution.complete(bucket.chunks())) continue;
     const ContributionInfo& info = contribution.info();
     update.contributors.push_back({group, contribution.incarnation(), info.samples, info.loss});
     if (first == nullptr) {
@@ -208,7 +253,7 @@ UpdateHeader Coordinator::MakeUpdate(BucketIndex index, Actions& out) {
 void Coordinator::Commit(BucketIndex index, absl::Time now, Actions& out) {
   BucketRound& bucket = round_.bucket(index);
   ++last_sequence_;
-  bucket.sequence = last_sequence_;
+  bucket.Commit(last_sequence_);
   in_log_queue_[last_sequence_] = index;
   MergeBucket merge{MakeUpdate(index, out), {}};
   double loss = 0;
@@ -218,20 +263,12 @@ void Coordinator::Commit(BucketIndex index, absl::Time now, Actions& out) {
   }
   counters_.contributions_merged += merge.update.contributors.size();
   if (!merge.update.contributors.empty()) last_loss_ = static_cast<float>(loss);
-  for (auto it = bucket.contributions.begin(); it != bucket.contributions.end();) {
-    if (it->second.complete(bucket.chunks)) {
-      ++it;
-      continue;
-    }
-    out.push_back(DropContribution{it->first, round_.round(), index});
-    it = bucket.contributions.erase(it);
+  for (GroupId dropped : bucket.DropAllIncomplete()) {
+    out.push_back(DropContribution{dropped, round_.round(), index});
   }
   out.push_back(std::move(merge));
   for (const auto& [id, group] : membership_.groups()) {
-    if (!group.active() || bucket.contributions.contains(id) || bucket.abstained.contains(id)) {
-      continue;
-    }
-    if (round_.awaited().contains(id)) ++counters_.contributions_late;
+    if (!group.active() || bucket.Answered(id)) continue;
     out.push_back(SendClosed{*group.stream, round_.round(), index});
   }
 }
@@ -282,12 +319,13 @@ std::string Coordinator::WaitingReason(absl::Time now) const {
                         " are active");
   }
   for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
-    if (round_.bucket(BucketIndex(b)).sequence) continue;
-    const auto verdict =
-        DecideCommit(round_.Tally(BucketIndex(b), now, config_.deadline), config_.run.min_groups);
-    if (!verdict.waiting_for.empty()) {
-      return absl::StrCat("round ", round_.round().value(), " bucket ", b, ": ",
-                          verdict.waiting_for);
+    const BucketRound& bucket = round_.bucket(BucketIndex(b));
+    if (bucket.sequence()) continue;
+    const std::vector<GroupId> pending(bucket.pending().begin(), bucket.pending().end());
+    const std::string why = isthmus::WaitingFor(round_.Tally(BucketIndex(b), now, patience()),
+                                                pending, config_.run.min_groups);
+    if (!why.empty()) {
+      return absl::StrCat("round ", round_.round().value(), " bucket ", b, ": ", why);
     }
   }
   return "";

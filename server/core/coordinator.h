@@ -19,6 +19,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -37,7 +38,7 @@ namespace isthmus {
 struct CoordinatorConfig {
   RunSpec run;
   uint64_t instance = 1;                        // random, non-zero
-  absl::Duration deadline = absl::Seconds(60);  // per bucket; InfiniteDuration(): none
+  absl::Duration deadline = absl::Seconds(60);  // per bucket (P9); InfiniteDuration(): none
   absl::Duration reconnect_grace = absl::Seconds(5);
   absl::Duration transfer_timeout = absl::Seconds(60);  // without progress
   uint32_t max_groups = 1024;
@@ -50,6 +51,8 @@ struct CoordinatorCounters {
   uint64_t contributions_late = 0;    // (group, bucket) awaited, and committed without it
   uint64_t contributions_repeated = 0;
   uint64_t abstentions = 0;
+  uint64_t groups_silent = 0;    // times that a group was found to send nothing (P9)
+  uint64_t groups_too_slow = 0;  // times that one was found to send too slowly
   uint64_t scalar_mismatches = 0;
   uint64_t fenced = 0;
   uint64_t snapshots = 0;
@@ -120,6 +123,10 @@ class Coordinator {
   absl::Status Abstained(StreamId stream, Round round, BucketIndex bucket, AbstainReason reason,
                          absl::Time now, Actions& out);
 
+  // A frame of one of the sender's contributions to `round` arrived at `when`: it is not silent.
+  // May be told late, of several at once, but before Tick().
+  void FrameArrived(StreamId stream, Round round, absl::Time when, absl::Time now, Actions& out);
+
   // The hash of every bucket of the sender's masters as of the end of `round`. Ignored if the state
   // it tells of has been, or is being, replaced by a snapshot, if it repeats another, or if the
   // round is long past. Errors: INVALID_ARGUMENT for a round that is not audited or not committed,
@@ -143,6 +150,9 @@ class Coordinator {
   // Time passes: deadlines, grace periods. Call at or after NextWakeup().
   void Tick(absl::Time now, Actions& out);
   absl::Time NextWakeup() const;
+  // True if NextWakeup() may have moved since the last call: it looks at every group, and most
+  // events do not touch it.
+  bool TakeWakeupMoved() { return std::exchange(wakeup_moved_, false); }
 
   // --- status ----------------------------------------------------------------------------------
 
@@ -157,6 +167,7 @@ class Coordinator {
   const OpenRound& round() const { return round_; }
   const std::optional<Layout>& layout() const { return layout_; }
   const Buckets& buckets() const { return buckets_; }
+  const std::vector<ChunkRun>& bucket_chunks() const { return bucket_chunks_; }
   float last_loss() const { return last_loss_; }
 
  private:
@@ -189,6 +200,14 @@ class Coordinator {
   void OpenNextRound(absl::Time now, Actions& out);
   void SendStarts(Actions& out);
   void CommitWhatCan(absl::Time now, Actions& out);
+  void CommitIfDue(BucketIndex bucket, absl::Time now, Actions& out);
+  Patience patience() const { return {.deadline = config_.deadline}; }
+  // The bucket is about to be committed without those that are pending: they are silent, or slow.
+  void JudgePending(BucketIndex bucket, absl::Time now, Actions& out);
+  // The round is over: who was too slow and has answered all of this one no longer is.
+  void NoteWhoIsInTime(Actions& out);
+  // The group sends: it is waited for again, from the next round.
+  void Heard(GroupState& group, Actions& out);
   void Commit(BucketIndex bucket, absl::Time now, Actions& out);
   UpdateHeader MakeUpdate(BucketIndex bucket, Actions& out);
 
@@ -202,6 +221,7 @@ class Coordinator {
   OpenRound round_;                // round 0 before training
   bool training_ = false;
   bool ended_ = false;
+  bool wakeup_moved_ = true;
   absl::Time last_tick_ = absl::InfinitePast();
   Sequence last_sequence_;                        // assigned
   Sequence last_append_;                          // emitted

@@ -41,10 +41,7 @@ absl::StatusOr<Coordinator::Registered> Coordinator::Register(const RegisterArgs
     out.push_back(Note{absl::StrCat("group ", group.id.value(), ": ", group.last_event)});
     StopAwaiting(group, "a newer process registered", out);
     for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
-      BucketRound& bucket = round_.bucket(BucketIndex(b));
-      const auto it = bucket.contributions.find(group.id);
-      if (it == bucket.contributions.end() || it->second.complete(bucket.chunks)) continue;
-      bucket.contributions.erase(it);
+      if (!round_.bucket(BucketIndex(b)).DropIncomplete(group.id)) continue;
       out.push_back(DropContribution{group.id, round_.round(), BucketIndex(b)});
     }
   }
@@ -76,8 +73,7 @@ absl::Status Coordinator::AcceptLayout(const Layout& layout, const GroupState& g
   bucket_chunks_.clear();
   for (uint32_t b = 0; b < buckets_.count(); ++b) {
     const Extent extent = buckets_.bucket(BucketIndex(b));
-    bucket_chunks_.push_back(
-        {extent.begin / config_.run.chunk_size, extent.size() / config_.run.chunk_size});
+    bucket_chunks_.push_back(ChunksOf(extent, config_.run.format.chunk_size));
   }
   commits_.assign(buckets_.count(), 0);
   return absl::OkStatus();

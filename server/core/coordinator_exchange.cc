@@ -30,8 +30,8 @@ void Coordinator::AbortTransfersOf(StreamId stream, GroupId group, const char* w
 
 void Coordinator::DetachStream(GroupState& group, absl::Time now, Actions& out) {
   AbortTransfersOf(*group.stream, group.id, "lost its stream", out);
-  group.stream.reset();
-  group.stream_lost = now;
+  membership_.Detach(group, now);
+  wakeup_moved_ = true;
 }
 
 absl::StatusOr<Sequence> Coordinator::StreamOpened(StreamId stream, const Hello& hello,
@@ -54,7 +54,7 @@ absl::StatusOr<Sequence> Coordinator::StreamOpened(StreamId stream, const Hello&
     out.push_back(CloseStream{
         old, absl::CancelledError(absl::StrCat(GroupText(*group), " opened a newer stream"))});
   }
-  group->stream = stream;
+  membership_.Attach(*group, stream);
   group->last_event = "connected";
   membership_.Touch();
   // Who was never in sync, or fell behind what the log still holds, gets a snapshot.
@@ -140,9 +140,10 @@ absl::StatusOr<Coordinator::PartFate> Coordinator::PartArrived(StreamId stream, 
   ISTHMUS_ASSIGN_OR_RETURN(GroupState * group, SenderOf(stream, round, index));
   ISTHMUS_RETURN_IF_ERROR(CheckInfo(info, round));
   if (!group->in_sync) return PartFate::kLate;  // what its snapshot leaves undecided comes again
-  if (round < round_.round() || round_.bucket(index).sequence) {
+  Heard(*group, out);
+  if (round < round_.round() || round_.bucket(index).sequence()) {
     const bool listed =
-        round == round_.round() && round_.bucket(index).contributions.contains(group->id);
+        round == round_.round() && round_.bucket(index).contributions().contains(group->id);
     if (listed) {
       ++counters_.contributions_repeated;
       return PartFate::kRepeat;
@@ -151,35 +152,30 @@ absl::StatusOr<Coordinator::PartFate> Coordinator::PartArrived(StreamId stream, 
     return PartFate::kLate;
   }
   BucketRound& bucket = round_.bucket(index);
-  const auto existing = bucket.contributions.find(group->id);
-  const bool is_new = existing == bucket.contributions.end();
-  if (!is_new && existing->second.incarnation() != group->incarnation) {
+  const auto existing = bucket.contributions().find(group->id);
+  if (existing != bucket.contributions().end() &&
+      existing->second.incarnation() != group->incarnation) {
     // The process before this one had answered in full: first complete wins.
     ++counters_.contributions_repeated;
     return PartFate::kRepeat;
   }
-  Contribution fresh(group->incarnation, info);
-  const absl::StatusOr<Contribution::Fate> fate =
-      (is_new ? fresh : existing->second).Add(part, bucket.chunks);
-  if (!fate.ok()) {
+  const bool first = !bucket.first_complete();
+  const auto taken = bucket.Add(group->id, group->incarnation, info, part, now);
+  if (!taken.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(GroupText(*group), " round ", round.value(),
                                                    " bucket ", index.value(), ": ",
-                                                   std::string(fate.status().message())));
+                                                   std::string(taken.status().message())));
   }
-  if (*fate == Contribution::Fate::kRepeat) {
+  if (taken->fate == Contribution::Fate::kRepeat) {
     ++counters_.contributions_repeated;
     return PartFate::kRepeat;
   }
-  const Contribution& contribution =
-      is_new ? bucket.contributions.emplace(group->id, std::move(fresh)).first->second
-             : existing->second;
-  if (contribution.complete(bucket.chunks)) {
-    if (!bucket.first_complete) bucket.first_complete = now;
+  round_.NoteFrame(group->id, now);
+  if (taken->completes) {
+    wakeup_moved_ |= first;  // the bucket's deadline runs from here
     round_.NoteComplete(group->id, now);
     // The caller stores this last part before it performs the actions.
-    if (DecideCommit(round_.Tally(index, now, config_.deadline), config_.run.min_groups).commit) {
-      Commit(index, now, out);
-    }
+    CommitIfDue(index, now, out);
   }
   return PartFate::kStore;
 }
@@ -188,17 +184,21 @@ absl::Status Coordinator::Abstained(StreamId stream, Round round, BucketIndex in
                                     absl::Time now, Actions& out) {
   ISTHMUS_ASSIGN_OR_RETURN(GroupState * group, SenderOf(stream, round, index));
   if (!group->in_sync) return absl::OkStatus();  // as for a part
-  if (round < round_.round() || round_.bucket(index).sequence) return absl::OkStatus();
-  BucketRound& bucket = round_.bucket(index);
-  const auto it = bucket.contributions.find(group->id);
-  if (it != bucket.contributions.end()) {
-    if (it->second.complete(bucket.chunks)) return absl::OkStatus();  // it has answered
-    bucket.contributions.erase(it);
-    out.push_back(DropContribution{group->id, round, index});
-  }
-  if (bucket.abstained.insert(group->id).second) ++counters_.abstentions;
-  Advance(now, out);
+  Heard(*group, out);
+  if (round < round_.round() || round_.bucket(index).sequence()) return absl::OkStatus();
+  bool dropped = false;
+  if (round_.bucket(index).Abstain(group->id, &dropped)) ++counters_.abstentions;
+  if (dropped) out.push_back(DropContribution{group->id, round, index});
+  CommitIfDue(index, now, out);
   return absl::OkStatus();
+}
+
+void Coordinator::FrameArrived(StreamId stream, Round round, absl::Time when, absl::Time now,
+                               Actions& out) {
+  GroupState* const group = membership_.FindByStream(stream);
+  if (group == nullptr || !group->in_sync || round != round_.round()) return;
+  Heard(*group, out);
+  round_.NoteFrame(group->id, std::min(when, now));
 }
 
 // --- answers to actions ------------------------------------------------------------------------
@@ -216,12 +216,13 @@ void Coordinator::Merged(Sequence sequence, absl::Time, Actions& out) {
 void Coordinator::Appended(Sequence sequence, absl::Time now, Actions& out) {
   const auto it = in_log_queue_.find(sequence);
   ISTHMUS_CHECK(it != in_log_queue_.end());
-  round_.bucket(it->second).appended = true;
+  const bool last = round_.SetAppended(it->second);
   in_log_queue_.erase(it);
   last_published_ = sequence;
   out.push_back(Publish{sequence});
-  if (!round_.all_appended()) return;
+  if (!last) return;
   ++counters_.rounds_committed;
+  NoteWhoIsInTime(out);
   OpenAudit(now, out);
   if (config_.run.rounds != 0 && round_.round() == Round(config_.run.rounds)) {
     ended_ = true;
@@ -233,7 +234,7 @@ void Coordinator::Appended(Sequence sequence, absl::Time now, Actions& out) {
 }
 
 void Coordinator::TransferProgress(TransferId transfer, absl::Time now) {
-  if (Transfer* t = transfers_.Find(transfer)) t->last_progress = now;
+  if (Transfer* t = transfers_.Find(transfer)) t->last_progress = now;  // wakes later, not earlier
 }
 
 void Coordinator::TransferFailed(TransferId transfer, const std::string& reason, absl::Time now,

@@ -38,6 +38,7 @@ absl::StatusOr<Membership::Registration> Membership::Register(GroupId group, uin
   std::vector<uint64_t>& past = past_nonces_[group];
   if (std::find(past.begin(), past.end(), nonce) != past.end()) return Fenced(group);
   Registration result{&state, true, state.stream};
+  if (state.stream) streams_.erase(*state.stream);
   if (it != groups_.end()) {
     past.push_back(state.nonce);
     if (past.size() > kPastNonces) past.erase(past.begin());
@@ -65,10 +66,19 @@ absl::StatusOr<GroupState*> Membership::Find(Member member) {
 }
 
 GroupState* Membership::FindByStream(StreamId stream) {
-  for (auto& [id, group] : groups_) {
-    if (group.stream == stream) return &group;
-  }
-  return nullptr;
+  const auto at = streams_.find(stream);
+  return at == streams_.end() ? nullptr : &groups_.at(at->second);
+}
+
+void Membership::Attach(GroupState& group, StreamId stream) {
+  group.stream = stream;
+  streams_[stream] = group.id;
+}
+
+void Membership::Detach(GroupState& group, absl::Time now) {
+  streams_.erase(*group.stream);
+  group.stream.reset();
+  group.stream_lost = now;
 }
 
 }  // namespace isthmus

@@ -40,9 +40,14 @@ struct GroupState {
   Round audited;
   Round agreed;
   std::optional<Round> resync;
-  std::optional<StreamId> stream;
+  std::optional<StreamId> stream;  // set by Membership
   absl::Time stream_lost = absl::InfinitePast();
   std::string last_event;
+  // It let a deadline pass without sending anything (P9): nobody waits for it until it sends again.
+  bool silent = false;
+  // The last round in which it was sending when the others could wait no longer, until it has
+  // answered a whole round in time: it should send less.
+  std::optional<Round> too_slow;
 
   // Takes part in rounds.
   bool active() const { return ready && in_sync && stream.has_value(); }
@@ -77,7 +82,13 @@ class Membership {
   // The group `member` speaks for. Errors: FAILED_PRECONDITION if it never registered; ABORTED if
   // a newer incarnation has.
   absl::StatusOr<GroupState*> Find(Member member);
+  // Null if the stream is nobody's (any more). Asked for every message: takes no time that grows
+  // with the number of groups.
   GroupState* FindByStream(StreamId stream);
+  // `stream` becomes the group's, which has none.
+  void Attach(GroupState& group, StreamId stream);
+  // It has none any more, as of `now`.
+  void Detach(GroupState& group, absl::Time now);
 
   const std::map<GroupId, GroupState>& groups() const { return groups_; }
   std::map<GroupId, GroupState>& groups() { return groups_; }
@@ -90,6 +101,7 @@ class Membership {
   const uint32_t max_groups_;
   Epoch epoch_{1};
   std::map<GroupId, GroupState> groups_;                  // ascending group id
+  std::map<StreamId, GroupId> streams_;                   // whose they are
   std::map<GroupId, std::vector<uint64_t>> past_nonces_;  // fenced ones, newest last, bounded
 };
 

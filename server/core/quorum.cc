@@ -4,25 +4,32 @@
 #include <absl/strings/str_join.h>
 
 namespace isthmus {
+namespace {
 
-QuorumVerdict DecideCommit(const BucketTally& tally, uint32_t min_groups) {
-  const uint32_t answered = tally.complete + tally.abstained;
-  const bool all_answered = tally.pending.empty() && answered > 0;
+bool Answered(const BucketTally& tally) {
+  const bool all = tally.pending == 0 && tally.complete + tally.abstained > 0;
   const bool late_ones_only = tally.deadline_passed && tally.complete > 0;
-  if (!all_answered && !late_ones_only) {
-    if (tally.pending.empty()) return {false, "no group has answered"};
-    const bool one = tally.pending.size() == 1;
-    const std::string ids = absl::StrJoin(tally.pending, ", ", [](std::string* out, GroupId id) {
-      absl::StrAppend(out, id.value());
-    });
-    return {false,
-            absl::StrCat(one ? "group " : "groups ", ids, one ? " has" : " have", " not answered")};
+  return all || late_ones_only;
+}
+
+}  // namespace
+
+bool MayCommit(const BucketTally& tally, uint32_t min_groups) {
+  return Answered(tally) && tally.complete + tally.abstained >= min_groups;
+}
+
+std::string WaitingFor(const BucketTally& tally, std::span<const GroupId> pending,
+                       uint32_t min_groups) {
+  if (MayCommit(tally, min_groups)) return "";
+  if (Answered(tally)) {
+    return absl::StrCat("below the minimum: ", tally.complete + tally.abstained, " of min_groups ",
+                        min_groups, " have answered");
   }
-  if (answered < min_groups) {
-    return {false, absl::StrCat("below the minimum: ", answered, " of min_groups ", min_groups,
-                                " have answered")};
-  }
-  return {true, ""};
+  if (tally.pending == 0) return "no group has answered";
+  const bool one = pending.size() == 1;
+  const std::string ids = absl::StrJoin(
+      pending, ", ", [](std::string* out, GroupId id) { absl::StrAppend(out, id.value()); });
+  return absl::StrCat(one ? "group " : "groups ", ids, one ? " has" : " have", " not answered");
 }
 
 }  // namespace isthmus

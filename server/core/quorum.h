@@ -3,30 +3,30 @@
 #define ISTHMUS_SERVER_CORE_QUORUM_H_
 
 #include <cstdint>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "common/base/ids.h"
 
 namespace isthmus {
 
-// How a bucket stands.
+// How a bucket stands, in numbers of groups.
 struct BucketTally {
-  uint32_t complete = 0;         // groups with a complete contribution
-  uint32_t abstained = 0;        // groups that said they send nothing
-  std::vector<GroupId> pending;  // awaited groups that have done neither
-  bool deadline_passed = false;  // since the first complete contribution
+  uint32_t complete = 0;         // with a complete contribution
+  uint32_t abstained = 0;        // that said they send nothing
+  uint32_t pending = 0;          // awaited, that have done neither
+  bool deadline_passed = false;  // for all that are pending
 };
 
-struct QuorumVerdict {
-  bool commit = false;
-  std::string waiting_for;  // in words, if not committed
-};
+// True when every awaited group has answered, or some have contributed and the deadline has passed;
+// never with fewer than `min_groups` answers, and never with no answer at all. An Abstain is an
+// answer: a group that sends NaN must not stop the others for ever. Asked for every contribution:
+// takes no time that grows with the number of groups.
+bool MayCommit(const BucketTally& tally, uint32_t min_groups);
 
-// Commits when every awaited group has answered, or some have contributed and the deadline has
-// passed; never with fewer than `min_groups` answers, and never with no answer at all. An Abstain
-// is an answer: a group that sends NaN must not stop the others for ever.
-QuorumVerdict DecideCommit(const BucketTally& tally, uint32_t min_groups);
+// Why not, in words; `pending` are those that the tally counts. Empty if it may.
+std::string WaitingFor(const BucketTally& tally, std::span<const GroupId> pending,
+                       uint32_t min_groups);
 
 }  // namespace isthmus
 

@@ -4,20 +4,20 @@
 
 #include <algorithm>
 
+#include "common/base/status_macros.h"
+
 namespace isthmus {
 
 absl::StatusOr<Contribution::Fate> Contribution::Add(ChunkRun part, ChunkRun bucket) {
-  const uint64_t bucket_end = bucket.first + bucket.count;
-  if (part.count == 0 || part.first < bucket.first || part.first >= bucket_end ||
-      part.count > bucket_end - part.first) {
+  if (!bucket.Holds(part)) {
     return absl::InvalidArgumentError(absl::StrCat("part of ", part.count, " chunks from ",
                                                    part.first, ": expected within [", bucket.first,
-                                                   ", ", bucket_end, ")"));
+                                                   ", ", bucket.end(), ")"));
   }
   const auto same = parts_.find(part.first);
   if (same != parts_.end() && same->second == part.count) return Fate::kRepeat;
   const auto after = parts_.lower_bound(part.first);
-  const bool hits_after = after != parts_.end() && after->first < part.first + part.count;
+  const bool hits_after = after != parts_.end() && after->first < part.end();
   const bool hits_before =
       after != parts_.begin() && std::prev(after)->first + std::prev(after)->second > part.first;
   if (hits_after || hits_before) {
@@ -29,9 +29,90 @@ absl::StatusOr<Contribution::Fate> Contribution::Add(ChunkRun part, ChunkRun buc
   return Fate::kNew;
 }
 
+// --- one bucket --------------------------------------------------------------------------------
+
+bool BucketRound::Completed(GroupId group) const {
+  const auto at = contributions_.find(group);
+  return at != contributions_.end() && at->second.complete(chunks_);
+}
+
+absl::StatusOr<BucketRound::Taken> BucketRound::Add(GroupId group, Incarnation incarnation,
+                                                    const ContributionInfo& info, ChunkRun part,
+                                                    absl::Time now) {
+  auto at = contributions_.find(group);
+  const bool is_new = at == contributions_.end();
+  if (is_new) at = contributions_.emplace(group, Contribution(incarnation, info)).first;
+  const absl::StatusOr<Contribution::Fate> fate = at->second.Add(part, chunks_);
+  if (!fate.ok()) {
+    if (is_new) contributions_.erase(at);
+    return fate.status();
+  }
+  Taken taken{*fate, *fate == Contribution::Fate::kNew && at->second.complete(chunks_)};
+  if (!taken.completes) return taken;
+  ++complete_;
+  pending_.erase(group);
+  abstained_.erase(group);  // a complete contribution overrides it (P8)
+  if (!first_complete_) first_complete_ = now;
+  return taken;
+}
+
+bool BucketRound::Abstain(GroupId group, bool* dropped) {
+  *dropped = false;
+  if (Completed(group)) return false;  // it has answered
+  *dropped = DropIncomplete(group);
+  pending_.erase(group);
+  return abstained_.insert(group).second;
+}
+
+bool BucketRound::DropIncomplete(GroupId group) {
+  return !Completed(group) && contributions_.erase(group) > 0;
+}
+
+std::vector<GroupId> BucketRound::DropAllIncomplete() {
+  std::vector<GroupId> dropped;
+  std::erase_if(contributions_, [&](const auto& entry) {
+    if (entry.second.complete(chunks_)) return false;
+    dropped.push_back(entry.first);
+    return true;
+  });
+  return dropped;
+}
+
+absl::Time BucketRound::WaitsUntil(const Patience& patience,
+                                   const std::map<GroupId, absl::Time>& last_frames) const {
+  if (!first_complete_) return absl::InfiniteFuture();
+  absl::Time until = *first_complete_ + patience.deadline;
+  for (GroupId group : pending_) {
+    const auto heard = last_frames.find(group);
+    if (heard != last_frames.end()) until = std::max(until, heard->second + patience.deadline);
+  }
+  return std::min(until, *first_complete_ + patience.most * patience.deadline);
+}
+
+BucketTally BucketRound::Tally(absl::Time now, const Patience& patience,
+                               const std::map<GroupId, absl::Time>& last_frames) const {
+  BucketTally tally{.complete = complete_,
+                    .abstained = static_cast<uint32_t>(abstained_.size()),
+                    .pending = static_cast<uint32_t>(pending_.size())};
+  // Only where it matters: the question is asked for every contribution, and the answer may take a
+  // look at every pending group.
+  if (tally.pending > 0 && first_complete_ && now >= *first_complete_ + patience.deadline) {
+    tally.deadline_passed = now >= WaitsUntil(patience, last_frames);
+  }
+  return tally;
+}
+
+// --- the round ---------------------------------------------------------------------------------
+
 OpenRound::OpenRound(Round round, const std::vector<ChunkRun>& buckets, std::set<GroupId> awaited)
-    : round_(round), awaited_(std::move(awaited)), buckets_(buckets.size()) {
-  for (size_t i = 0; i < buckets.size(); ++i) buckets_[i].chunks = buckets[i];
+    : round_(round), awaited_(std::move(awaited)) {
+  for (const ChunkRun& chunks : buckets) buckets_.emplace_back(chunks, awaited_);
+}
+
+bool OpenRound::StopAwaiting(GroupId group) {
+  if (awaited_.erase(group) == 0) return false;
+  for (BucketRound& bucket : buckets_) bucket.StopAwaiting(group);
+  return true;
 }
 
 absl::Duration OpenRound::WaitedBy(GroupId group, absl::Time now) const {
@@ -39,37 +120,24 @@ absl::Duration OpenRound::WaitedBy(GroupId group, absl::Time now) const {
   return it == last_complete_.end() ? absl::ZeroDuration() : now - it->second;
 }
 
-BucketTally OpenRound::Tally(BucketIndex index, absl::Time now, absl::Duration deadline) const {
-  const BucketRound& bucket = buckets_[index.value()];
-  BucketTally tally;
-  std::set<GroupId> answered;
-  for (const auto& [group, contribution] : bucket.contributions) {
-    if (!contribution.complete(bucket.chunks)) continue;
-    answered.insert(group);
-    ++tally.complete;
-  }
-  for (GroupId group : bucket.abstained) {
-    if (answered.insert(group).second) ++tally.abstained;
-  }
-  for (GroupId group : awaited_) {
-    if (!answered.contains(group)) tally.pending.push_back(group);
-  }
-  tally.deadline_passed = bucket.first_complete && now >= *bucket.first_complete + deadline;
-  return tally;
+void OpenRound::NoteFrame(GroupId group, absl::Time when) {
+  absl::Time& last = last_frames_.try_emplace(group, when).first->second;
+  last = std::max(last, when);
 }
 
-bool OpenRound::all_appended() const {
-  return std::all_of(buckets_.begin(), buckets_.end(),
-                     [](const BucketRound& bucket) { return bucket.appended; });
+bool OpenRound::Sends(GroupId group, absl::Time now, absl::Duration within) const {
+  const auto it = last_frames_.find(group);
+  return it != last_frames_.end() && now < it->second + within;
+}
+
+bool OpenRound::SetAppended(BucketIndex index) {
+  bucket(index).SetAppended();
+  return ++appended_ == buckets_.size();
 }
 
 uint32_t OpenRound::CompleteBuckets(GroupId group) const {
-  uint32_t complete = 0;
-  for (const BucketRound& bucket : buckets_) {
-    const auto it = bucket.contributions.find(group);
-    if (it != bucket.contributions.end() && it->second.complete(bucket.chunks)) ++complete;
-  }
-  return complete;
+  return static_cast<uint32_t>(std::ranges::count_if(
+      buckets_, [&](const BucketRound& bucket) { return bucket.Completed(group); }));
 }
 
 }  // namespace isthmus

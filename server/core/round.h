@@ -3,26 +3,21 @@
 #define ISTHMUS_SERVER_CORE_ROUND_H_
 
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "common/base/ids.h"
 #include "common/run/update.h"
-#include "server/core/membership.h"
+#include "common/tensor/chunk_run.h"
 #include "server/core/quorum.h"
 
 namespace isthmus {
-
-// A run of chunks.
-struct ChunkRun {
-  uint64_t first = 0;
-  uint64_t count = 0;
-  friend auto operator<=>(const ChunkRun&, const ChunkRun&) = default;
-};
 
 // What one group has delivered of one bucket.
 class Contribution {
@@ -46,13 +41,64 @@ class Contribution {
   uint64_t covered_ = 0;
 };
 
-struct BucketRound {
-  ChunkRun chunks;
-  std::map<GroupId, Contribution> contributions;
-  std::set<GroupId> abstained;
-  std::optional<absl::Time> first_complete;
-  std::optional<Sequence> sequence;  // once committed
-  bool appended = false;
+// How long a bucket is waited for (P9).
+struct Patience {
+  absl::Duration deadline;  // after its first complete contribution, and after a late one's frames
+  int most = 4;             // deadlines in all, however many frames come
+};
+
+// One bucket of the round. Counts what arrives as it does, so that no question takes time that
+// grows with the number of groups. Single-threaded.
+class BucketRound {
+ public:
+  BucketRound() = default;
+  BucketRound(ChunkRun chunks, const std::set<GroupId>& awaited)
+      : chunks_(chunks), pending_(awaited) {}
+
+  ChunkRun chunks() const { return chunks_; }
+  const std::map<GroupId, Contribution>& contributions() const { return contributions_; }
+  // Awaited groups that have not answered, ascending.
+  const std::set<GroupId>& pending() const { return pending_; }
+  bool Completed(GroupId group) const;
+  bool Answered(GroupId group) const { return abstained_.contains(group) || Completed(group); }
+  std::optional<absl::Time> first_complete() const { return first_complete_; }
+  std::optional<Sequence> sequence() const { return sequence_; }  // once committed
+  bool appended() const { return appended_; }
+
+  // Takes a part of `group`'s contribution. Errors: as Contribution::Add; nothing changes then.
+  struct Taken {
+    Contribution::Fate fate = Contribution::Fate::kNew;
+    bool completes = false;
+  };
+  absl::StatusOr<Taken> Add(GroupId group, Incarnation incarnation, const ContributionInfo& info,
+                            ChunkRun part, absl::Time now);
+  // False if it has said so before, or answered in full. `dropped`: an incomplete contribution of
+  // it is forgotten.
+  bool Abstain(GroupId group, bool* dropped);
+  void StopAwaiting(GroupId group) { pending_.erase(group); }
+  // True if there was an incomplete contribution of `group`, which is forgotten.
+  bool DropIncomplete(GroupId group);
+  // The same of all; whose they were.
+  std::vector<GroupId> DropAllIncomplete();
+  void Commit(Sequence sequence) { sequence_ = sequence; }
+  void SetAppended() { appended_ = true; }
+
+  // `last_frames`: when the last frame of each group's contributions to the round arrived. A
+  // pending group that has been heard of within the deadline is slow, not silent.
+  absl::Time WaitsUntil(const Patience& patience,
+                        const std::map<GroupId, absl::Time>& last_frames) const;
+  BucketTally Tally(absl::Time now, const Patience& patience,
+                    const std::map<GroupId, absl::Time>& last_frames) const;
+
+ private:
+  ChunkRun chunks_;
+  std::map<GroupId, Contribution> contributions_;
+  std::set<GroupId> abstained_;  // and have not contributed since
+  std::set<GroupId> pending_;
+  uint32_t complete_ = 0;  // among contributions_
+  std::optional<absl::Time> first_complete_;
+  std::optional<Sequence> sequence_;
+  bool appended_ = false;
 };
 
 // One round, from its opening to the append of its last bucket. Single-threaded.
@@ -64,7 +110,7 @@ class OpenRound {
   Round round() const { return round_; }
   const std::set<GroupId>& awaited() const { return awaited_; }
   // True if the group was awaited.
-  bool StopAwaiting(GroupId group) { return awaited_.erase(group) > 0; }
+  bool StopAwaiting(GroupId group);
 
   BucketRound& bucket(BucketIndex index) { return buckets_[index.value()]; }
   const BucketRound& bucket(BucketIndex index) const { return buckets_[index.value()]; }
@@ -73,9 +119,20 @@ class OpenRound {
   // Remembers when `group` completed its latest bucket.
   void NoteComplete(GroupId group, absl::Time now) { last_complete_[group] = now; }
   absl::Duration WaitedBy(GroupId group, absl::Time now) const;
+  // A frame of some contribution of `group` to this round has come.
+  void NoteFrame(GroupId group, absl::Time when);
+  // It has sent something `within` that time, though it may be late.
+  bool Sends(GroupId group, absl::Time now, absl::Duration within) const;
 
-  BucketTally Tally(BucketIndex index, absl::Time now, absl::Duration deadline) const;
-  bool all_appended() const;
+  BucketTally Tally(BucketIndex index, absl::Time now, const Patience& patience) const {
+    return bucket(index).Tally(now, patience, last_frames_);
+  }
+  absl::Time WaitsUntil(BucketIndex index, const Patience& patience) const {
+    return bucket(index).WaitsUntil(patience, last_frames_);
+  }
+  // True if it was the last one.
+  bool SetAppended(BucketIndex index);
+  bool all_appended() const { return appended_ == buckets_.size(); }
   // Buckets for which `group` has delivered everything.
   uint32_t CompleteBuckets(GroupId group) const;
 
@@ -83,7 +140,9 @@ class OpenRound {
   Round round_;
   std::set<GroupId> awaited_;
   std::vector<BucketRound> buckets_;
+  size_t appended_ = 0;
   std::map<GroupId, absl::Time> last_complete_;
+  std::map<GroupId, absl::Time> last_frames_;
 };
 
 }  // namespace isthmus

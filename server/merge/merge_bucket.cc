@@ -6,7 +6,7 @@
 
 namespace isthmus {
 
-bool ForwardContributions(const RunSpec& run, const PayloadPlace& place,
+bool ForwardContributions(const RoundFormats& formats, const PayloadPlace& place,
                           std::span<const std::vector<StoredPart>> parts) {
   uint64_t bytes = 0;
   for (const std::vector<StoredPart>& group : parts) {
@@ -14,21 +14,23 @@ bool ForwardContributions(const RunSpec& run, const PayloadPlace& place,
   }
   const uint64_t groups = parts.size();
   if (groups == 0) return false;
-  return bytes / groups * (groups - 1) <= SmallestUpdateBytes(MergedFormat(run), place.chunk_count);
+  return bytes / groups * (groups - 1) <=
+         SmallestUpdateBytes(formats.MergedAt(Round(place.round)), place.chunk_count);
 }
 
-std::string MergeContributions(const RunSpec& run, const PayloadPlace& place,
+std::string MergeContributions(const RoundFormats& formats, const PayloadPlace& place,
                                std::span<const Contributor> contributors,
                                std::span<const std::vector<StoredPart>> parts) {
   ISTHMUS_CHECK(contributors.size() == parts.size());
   if (contributors.empty()) return "";
-  const PayloadFormat format = ContributionFormat(run);
+  const Round round(place.round);
   std::vector<uint64_t> samples;
   for (const Contributor& contributor : contributors) samples.push_back(contributor.samples);
   const std::vector<float> weights = MergeWeights(samples);
   std::vector<std::vector<PayloadView>> views(parts.size());
   std::vector<MergeInput> inputs;
   for (size_t i = 0; i < parts.size(); ++i) {
+    const PayloadFormat format = formats.FormatAt(round, contributors[i].group);
     for (const StoredPart& part : parts[i]) {
       auto view =
           PayloadView::ParseTrusted(std::as_bytes(std::span(part.payload)), format, part.place);
@@ -37,7 +39,7 @@ std::string MergeContributions(const RunSpec& run, const PayloadPlace& place,
     }
     inputs.push_back({weights[i], views[i]});
   }
-  return EncodeUpdate(MergedFormat(run), place, inputs);
+  return EncodeUpdate(formats.MergedAt(round), place, inputs);
 }
 
 }  // namespace isthmus

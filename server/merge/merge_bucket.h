@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "common/compression/payload.h"
-#include "common/run/run_spec.h"
+#include "common/run/round_format.h"
 #include "common/run/update.h"
 #include "server/merge/contribution_store.h"
 
@@ -16,13 +16,13 @@ namespace isthmus {
 // True if the contributions themselves are a smaller update than any other encoding, for a receiver
 // that is one of the contributors and so lacks all but its own (docs/protocol.md, P20). It merges
 // them itself then.
-bool ForwardContributions(const RunSpec& run, const PayloadPlace& place,
+bool ForwardContributions(const RoundFormats& formats, const PayloadPlace& place,
                           std::span<const std::vector<StoredPart>> parts);
 
 // `parts[i]` are those of `contributors[i]`, which ascend by group id and cover `place`. The same
 // bits on every machine. Empty without contributors. Thread-safe; takes milliseconds per million
 // parameters. CHECKs that the parts are valid.
-std::string MergeContributions(const RunSpec& run, const PayloadPlace& place,
+std::string MergeContributions(const RoundFormats& formats, const PayloadPlace& place,
                                std::span<const Contributor> contributors,
                                std::span<const std::vector<StoredPart>> parts);
 

@@ -42,6 +42,7 @@ Engine::Engine(Options options, const Clock& clock)
     : options_(std::move(options)),
       clock_(clock),
       started_(clock.Now()),
+      formats_(options_.core.run),
       ring_(options_.ring_bytes),
       core_(options_.core),
       threads_(std::make_unique<Threads>(options_.merge_threads)),
@@ -69,7 +70,7 @@ auto Engine::Step(F step) {
       }
       tasks_.Add(std::move(action));
     }
-    wake_.NotifyAll();  // the next wake-up may have moved
+    if (core_.TakeWakeupMoved()) wake_.NotifyAll();
   };
   if constexpr (std::is_void_v<decltype(step(core_, absl::Time(), actions))>) {
     {
@@ -112,14 +113,35 @@ void Engine::TickLoop() {
       if (stopping_) return;
       if (core_.NextWakeup() > clock_.Now()) continue;
     }
-    Step([](Coordinator& core, absl::Time now, Actions& out) { core.Tick(now, out); });
+    Step([this](Coordinator& core, absl::Time now, Actions& out)
+             ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+               // Frames are counted without the core, which needs to know of them only now: who
+               // sends is slow, who does not is silent.
+               for (const auto& [id, attached] : streams_) {
+                 core.FrameArrived(id, attached.meter->last_frame_round(),
+                                   attached.meter->last_frame(), now, out);
+               }
+               core.Tick(now, out);
+             });
   }
 }
 
 std::shared_ptr<UpdateStream> Engine::Find(StreamId id) {
   MutexLock lock(&mu_);
   const auto it = streams_.find(id);
-  return it == streams_.end() ? nullptr : it->second;
+  return it == streams_.end() ? nullptr : it->second.stream;
+}
+
+std::shared_ptr<GroupMeter> Engine::MeterOf(GroupId group) {
+  std::shared_ptr<GroupMeter>& meter = meters_[group];
+  if (meter == nullptr) meter = std::make_shared<GroupMeter>();
+  return meter;
+}
+
+void Engine::StreamsChanged() {
+  auto streams = std::make_shared<Streams>();
+  for (const auto& [id, attached] : streams_) streams->push_back(attached.stream);
+  publish_to_ = std::move(streams);
 }
 
 // --- control -----------------------------------------------------------------------------------
@@ -136,7 +158,11 @@ absl::StatusOr<Coordinator::Registered> Engine::Register(const Coordinator::Regi
 
 absl::Status Engine::Ready(Member member, uint64_t change, const Layout& layout) {
   absl::Status status = Step([&](Coordinator& core, absl::Time now, Actions& out) {
-    return core.Ready(member, change, layout, now, out);
+    absl::Status accepted = core.Ready(member, change, layout, now, out);
+    if (!accepted.ok()) return accepted;
+    MutexLock lock(&grid_mu_);
+    grid_ = std::make_shared<const std::vector<ChunkRun>>(core.bucket_chunks());
+    return accepted;
   });
   LogInfo(status.ok() ? absl::StrCat("group ", member.group.value(), " is ready")
                       : absl::StrCat("refused: ", std::string(status.message())));
@@ -163,7 +189,7 @@ absl::StatusOr<v1::HeartbeatReply> Engine::Heartbeat(const v1::HeartbeatRequest&
                       Incarnation(request.identity().incarnation())};
   ISTHMUS_RETURN_IF_ERROR(core_.CheckMember(member));
   heartbeats_[member.group] = request;
-  heard_[member.group] = clock_.Now();
+  MeterOf(member.group)->Heard(clock_.Now());
   v1::HeartbeatReply reply;
   reply.set_epoch(core_.membership().epoch().value());
   reply.set_running(core_.state(clock_.Now()) != Coordinator::State::kEnded);
@@ -209,6 +235,8 @@ v1::GetStatusReply Engine::Status() {
     g->set_label(group.label);
     g->set_incarnation(group.incarnation.value());
     g->set_state(group.left       ? "gone"
+                 : group.silent   ? "silent"
+                 : group.too_slow ? "too slow"
                  : group.active() ? "active"
                  : group.in_sync  ? (group.ready ? "ready" : "waiting for its job")
                  : group.ready    ? "syncing"
@@ -217,11 +245,12 @@ v1::GetStatusReply Engine::Status() {
     g->set_awaited(core_.round().awaited().contains(id));
     g->set_buckets_received(core_.round().CompleteBuckets(id));
     g->set_ranks(group.ranks);
-    g->set_bytes_up(traffic_[id].bytes_up);
-    g->set_bytes_down(traffic_[id].bytes_down);
+    const std::shared_ptr<GroupMeter> meter = MeterOf(id);
+    g->set_bytes_up(meter->bytes_up());
+    g->set_bytes_down(meter->bytes_down());
     g->set_last_event(group.last_event);
-    if (const auto it = heard_.find(id); it != heard_.end()) {
-      g->set_seconds_since_heard(absl::ToDoubleSeconds(now - it->second));
+    if (meter->heard() != absl::InfinitePast()) {
+      g->set_seconds_since_heard(absl::ToDoubleSeconds(now - meter->heard()));
     }
     if (const auto it = heartbeats_.find(id); it != heartbeats_.end()) {
       *g->mutable_heartbeat() = it->second;
@@ -232,33 +261,40 @@ v1::GetStatusReply Engine::Status() {
 
 // --- data --------------------------------------------------------------------------------------
 
-absl::Status Engine::Opened(StreamId id, std::shared_ptr<UpdateStream> stream,
-                            const Coordinator::Hello& hello) {
+absl::StatusOr<std::shared_ptr<GroupMeter>> Engine::Opened(StreamId id,
+                                                           std::shared_ptr<UpdateStream> stream,
+                                                           const Coordinator::Hello& hello) {
+  using Result = absl::StatusOr<std::shared_ptr<GroupMeter>>;
   return Step([&](Coordinator& core, absl::Time now,
-                  Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::Status {
+                  Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) -> Result {
     const auto next = core.StreamOpened(id, hello, ring_.first_available(), now, out);
     ISTHMUS_RETURN_IF_ERROR(next.status());
-    streams_[id] = stream;
-    heard_[hello.member.group] = now;
+    const std::shared_ptr<GroupMeter> meter = MeterOf(hello.member.group);
+    meter->Heard(now);
+    streams_[id] = {stream, meter};
+    StreamsChanged();
     v1::CoordinatorMessage message;
     message.mutable_welcome()->set_epoch(core.membership().epoch().value());
     message.mutable_welcome()->set_next_sequence(next->value());
     // Before what follows.
     tasks_.Add(std::function<void()>([stream, message] { stream->Send(message); }));
-    return absl::OkStatus();
+    return meter;
   });
 }
 
 void Engine::Closed(StreamId id, const std::string& reason) {
-  Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    streams_.erase(id);
+  Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (streams_.erase(id) > 0) StreamsChanged();
     core.StreamClosed(id, reason, now, out);
   });
 }
 
 absl::StatusOr<ChunkRun> Engine::BucketChunks(BucketIndex bucket) {
-  MutexLock lock(&mu_);
-  return core_.BucketChunks(bucket);
+  MutexLock lock(&grid_mu_);
+  if (grid_ == nullptr) return absl::FailedPreconditionError("no layout is known yet");
+  if (bucket.value() < grid_->size()) return (*grid_)[bucket.value()];
+  return absl::InvalidArgumentError(
+      absl::StrCat("bucket: expected below ", grid_->size(), ", got ", bucket.value()));
 }
 
 void Engine::Part(StreamId id, GroupId group, WholePart part,
@@ -266,7 +302,7 @@ void Engine::Part(StreamId id, GroupId group, WholePart part,
   threads_->Post([this, id, group, part = std::move(part), done = std::move(done)]() mutable {
     const PayloadPlace place{part.round.value(), part.chunks.first, part.chunks.count};
     const auto view =
-        PayloadView::Parse(Bytes(part.payload), ContributionFormat(options_.core.run), place);
+        PayloadView::Parse(Bytes(part.payload), formats_.FormatAt(part.round, group), place);
     if (!view.ok()) {
       {
         MutexLock lock(&mu_);
@@ -277,8 +313,7 @@ void Engine::Part(StreamId id, GroupId group, WholePart part,
                                 part.bucket.value(), ": ", std::string(view.status().message()))});
     }
     done(Step([&](Coordinator& core, absl::Time now,
-                  Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::Status {
-      heard_[group] = now;
+                  Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) -> absl::Status {
       const auto fate =
           core.PartArrived(id, part.round, part.bucket, part.chunks, part.info, now, out);
       if (!fate.ok()) {
@@ -299,7 +334,8 @@ absl::Status Engine::Abstain(StreamId id, const v1::Abstain& abstain) {
     return absl::InvalidArgumentError(
         absl::StrCat("abstain reason: expected 1 or 2, got ", static_cast<int>(abstain.reason())));
   }
-  return Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  return Step([&](Coordinator& core, absl::Time now,
+                  Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     absl::Status status = core.Abstained(id, Round(abstain.round()), BucketIndex(abstain.bucket()),
                                          static_cast<AbstainReason>(abstain.reason()), now, out);
     if (!status.ok()) ++rejected_;
@@ -308,21 +344,23 @@ absl::Status Engine::Abstain(StreamId id, const v1::Abstain& abstain) {
 }
 
 absl::Status Engine::CaughtUp(StreamId id, const v1::CaughtUp& caught_up) {
-  return Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    const TransferId transfer(caught_up.transfer());
-    relays_.erase(transfer);
-    return core.CaughtUp(id, transfer, Sequence(caught_up.sequence()), ring_.first_available(), now,
-                         out);
-  });
+  return Step([&](Coordinator& core, absl::Time now, Actions& out)
+                  ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+                    const TransferId transfer(caught_up.transfer());
+                    relays_.erase(transfer);
+                    return core.CaughtUp(id, transfer, Sequence(caught_up.sequence()),
+                                         ring_.first_available(), now, out);
+                  });
 }
 
 absl::Status Engine::Audit(StreamId id, const v1::AuditReport& report) {
   const BucketHashes hashes(report.bucket_hashes().begin(), report.bucket_hashes().end());
-  return Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    absl::Status status = core.AuditArrived(id, Round(report.round()), hashes, now, out);
-    if (!status.ok()) ++rejected_;
-    return status;
-  });
+  return Step(
+      [&](Coordinator& core, absl::Time now, Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+        absl::Status status = core.AuditArrived(id, Round(report.round()), hashes, now, out);
+        if (!status.ok()) ++rejected_;
+        return status;
+      });
 }
 
 absl::Status Engine::Relay(StreamId donor, v1::SnapshotFrame frame) {
@@ -342,7 +380,7 @@ absl::Status Engine::Relay(StreamId donor, v1::SnapshotFrame frame) {
     }
     relay.next_offset += frame.data().size();
     core_.TransferProgress(TransferId(frame.transfer()), clock_.Now());
-    if (const auto s = streams_.find(relay.joiner); s != streams_.end()) joiner = s->second;
+    if (const auto s = streams_.find(relay.joiner); s != streams_.end()) joiner = s->second.stream;
   }
   if (joiner == nullptr) return absl::OkStatus();
   v1::CoordinatorMessage message;
@@ -359,7 +397,8 @@ void Engine::Relayed(TransferId transfer, uint64_t end) {
     if (it == relays_.end()) return;
     it->second.acked = end;
     core_.TransferProgress(transfer, clock_.Now());
-    if (const auto s = streams_.find(it->second.donor); s != streams_.end()) donor = s->second;
+    if (const auto s = streams_.find(it->second.donor); s != streams_.end())
+      donor = s->second.stream;
   }
   if (donor == nullptr) return;
   v1::CoordinatorMessage message;
@@ -373,13 +412,6 @@ void Engine::CountRejected() {
   ++rejected_;
 }
 
-void Engine::CountTraffic(GroupId group, uint64_t up, uint64_t down) {
-  MutexLock lock(&mu_);
-  traffic_[group].bytes_up += up;
-  traffic_[group].bytes_down += down;
-  if (up > 0) heard_[group] = clock_.Now();
-}
-
 // --- performing --------------------------------------------------------------------------------
 
 void Engine::Perform(const Action& action) {
@@ -390,12 +422,12 @@ void Engine::Perform(const Action& action) {
     PerformAppend(append->sequence);
   } else if (const auto* publish = std::get_if<Publish>(&action)) {
     published_.store(publish->sequence.value());
-    std::map<StreamId, std::shared_ptr<UpdateStream>> streams;
+    std::shared_ptr<const Streams> streams;
     {
       MutexLock lock(&mu_);
-      streams = streams_;
+      streams = publish_to_;
     }
-    for (const auto& [id, stream] : streams) stream->Poke();
+    for (const std::shared_ptr<UpdateStream>& stream : *streams) stream->Poke();
   } else if (const auto* updates = std::get_if<SendUpdates>(&action)) {
     if (auto stream = Find(updates->stream)) stream->SendUpdates(updates->from);
   } else if (const auto* start = std::get_if<SendStart>(&action)) {
@@ -453,7 +485,7 @@ void Engine::PerformMerge(const MergeBucket& merge) {
     v1::Update update;
     ToProto(merge.update, &update);
     auto record = std::make_shared<UpdateRecord>();
-    if (ForwardContributions(options_.core.run, place, parts)) {
+    if (ForwardContributions(formats_, place, parts)) {
       for (size_t i = 0; i < parts.size(); ++i) {
         const Contributor& contributor = merge.update.contributors[i];
         v1::Update piece;  // a message with this field alone
@@ -464,14 +496,13 @@ void Engine::PerformMerge(const MergeBucket& merge) {
             {contributor.group, contributor.incarnation, piece.SerializeAsString()});
       }
     } else {
-      update.set_payload(
-          MergeContributions(options_.core.run, place, merge.update.contributors, parts));
+      update.set_payload(MergeContributions(formats_, place, merge.update.contributors, parts));
     }
     update.SerializeToString(&record->bytes);
     for (size_t i = 0; i < merge.waited.size(); ++i) {
       record->waited.emplace_back(merge.update.contributors[i].group, merge.waited[i]);
     }
-    Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
       merged_[merge.update.sequence] = std::move(record);
       core.Merged(merge.update.sequence, now, out);
     });

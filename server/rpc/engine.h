@@ -16,6 +16,7 @@
 #include <thread>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "common/base/clock.h"
 #include "common/base/in_order.h"
@@ -25,6 +26,7 @@
 #include "server/core/coordinator.h"
 #include "server/log/update_ring.h"
 #include "server/merge/contribution_store.h"
+#include "server/rpc/group_meter.h"
 #include "server/rpc/part_assembler.h"
 
 namespace isthmus {
@@ -42,12 +44,6 @@ class UpdateStream {
   virtual void Close(const absl::Status& status) = 0;
 };
 
-// What crossed a group's streams, in message bytes.
-struct GroupTraffic {
-  uint64_t bytes_up = 0;
-  uint64_t bytes_down = 0;
-};
-
 // Thread-safe.
 class Engine {
  public:
@@ -61,6 +57,8 @@ class Engine {
   ~Engine();  // streams must have ended
 
   const CoordinatorConfig& config() const { return options_.core; }
+  // Of every round.
+  const RoundFormats& formats() const { return formats_; }
 
   // --- control ---------------------------------------------------------------------------------
   absl::StatusOr<Coordinator::Registered> Register(const Coordinator::RegisterArgs& args);
@@ -72,10 +70,12 @@ class Engine {
 
   // --- data ------------------------------------------------------------------------------------
   StreamId NewStreamId() { return StreamId(++last_stream_); }
-  // On success Welcome has been sent.
-  absl::Status Opened(StreamId id, std::shared_ptr<UpdateStream> stream,
-                      const Coordinator::Hello& hello);
+  // On success Welcome has been sent. Returns where the stream counts what crosses it.
+  absl::StatusOr<std::shared_ptr<GroupMeter>> Opened(StreamId id,
+                                                     std::shared_ptr<UpdateStream> stream,
+                                                     const Coordinator::Hello& hello);
   void Closed(StreamId id, const std::string& reason);
+  // Asked for every part: does not take the core's lock.
   absl::StatusOr<ChunkRun> BucketChunks(BucketIndex bucket);
   // Decodes on a merge thread; `done` is called there with the verdict.
   void Part(StreamId id, GroupId group, WholePart part, std::function<void(absl::Status)> done);
@@ -87,7 +87,6 @@ class Engine {
   // The joiner's stream has taken the relayed frame that ends at `end`.
   void Relayed(TransferId transfer, uint64_t end);
   void CountRejected();  // a malformed message that did not come so far as Part() or Abstain()
-  void CountTraffic(GroupId group, uint64_t up, uint64_t down);
 
   // For streams.
   Sequence published() const { return Sequence(published_.load()); }
@@ -101,6 +100,11 @@ class Engine {
     uint64_t acked = 0;        // taken by the joiner's stream
   };
   using Task = std::variant<Action, std::function<void()>>;
+  struct Attached {
+    std::shared_ptr<UpdateStream> stream;
+    std::shared_ptr<GroupMeter> meter;
+  };
+  using Streams = std::vector<std::shared_ptr<UpdateStream>>;
 
   // Runs `step(core, now, actions)` under the lock, then performs what is queued, unless another
   // thread is at it.
@@ -111,11 +115,14 @@ class Engine {
   void PerformMerge(const MergeBucket& merge);
   void PerformAppend(Sequence sequence);
   std::shared_ptr<UpdateStream> Find(StreamId id);
+  std::shared_ptr<GroupMeter> MeterOf(GroupId group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void StreamsChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void TickLoop();
 
   const Options options_;
   const Clock& clock_;
   const absl::Time started_;
+  const RoundFormats formats_;
   UpdateRing ring_;
   std::atomic<uint64_t> last_stream_{0};
   std::atomic<uint64_t> published_{0};
@@ -126,15 +133,22 @@ class Engine {
   Coordinator core_ ABSL_GUARDED_BY(mu_);
   ContributionStore store_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::map<StreamId, std::shared_ptr<UpdateStream>> streams_ ABSL_GUARDED_BY(mu_);
+  std::map<StreamId, Attached> streams_ ABSL_GUARDED_BY(mu_);
+  // The same for Publish, which would copy it for every update.
+  std::shared_ptr<const Streams> publish_to_ ABSL_GUARDED_BY(mu_) =
+      std::make_shared<const Streams>();
   std::map<Sequence, std::shared_ptr<const UpdateRecord>> merged_ ABSL_GUARDED_BY(mu_);
   std::map<TransferId, Relaying> relays_ ABSL_GUARDED_BY(mu_);
   std::map<GroupId, v1::HeartbeatRequest> heartbeats_ ABSL_GUARDED_BY(mu_);
-  std::map<GroupId, absl::Time> heard_ ABSL_GUARDED_BY(mu_);
-  std::map<GroupId, GroupTraffic> traffic_ ABSL_GUARDED_BY(mu_);
+  std::map<GroupId, std::shared_ptr<GroupMeter>> meters_ ABSL_GUARDED_BY(mu_);
   uint64_t rejected_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time training_began_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   uint64_t samples_merged_ ABSL_GUARDED_BY(mu_) = 0;  // of first buckets
+
+  // Where the buckets' chunks lie, once a layout is known. Apart from the core's lock, because
+  // every part asks.
+  Mutex grid_mu_;
+  std::shared_ptr<const std::vector<ChunkRun>> grid_ ABSL_GUARDED_BY(grid_mu_);
 
   class Threads;
   std::unique_ptr<Threads> threads_;

@@ -26,7 +26,7 @@ ExchangeStream* ExchangeStream::Start(Engine* engine) {
 ExchangeStream::ExchangeStream(Engine* engine)
     : engine_(engine),
       id_(engine->NewStreamId()),
-      assembler_(ContributionFormat(engine->config().run),
+      assembler_([this](Round round) { return engine_->formats().FormatAt(round, group_); },
                  [engine](BucketIndex bucket) { return engine->BucketChunks(bucket); }),
       received_(Clock::Real().Now()) {}
 
@@ -42,7 +42,7 @@ void ExchangeStream::OnReadDone(bool ok) {
 
 void ExchangeStream::Handle() {
   const uint64_t bytes = reading_.ByteSizeLong();
-  if (hello_done_) engine_->CountTraffic(group_, bytes, 0);
+  if (meter_ != nullptr) meter_->Received(bytes, Clock::Real().Now());
   if (!hello_done_ && !reading_.has_hello()) {
     return FinishHandling(
         absl::FailedPreconditionError("exchange stream: expected Hello as the first message"));
@@ -75,12 +75,15 @@ absl::Status ExchangeStream::HandleHello(const v1::Hello& hello) {
   incarnation_ = Incarnation(hello.identity().incarnation());
   Coordinator::Hello event{
       {group_, incarnation_}, hello.instance(), Sequence(hello.applied_sequence())};
-  ISTHMUS_RETURN_IF_ERROR(engine_->Opened(id_, self_, event));
+  ISTHMUS_ASSIGN_OR_RETURN(meter_, engine_->Opened(id_, self_, event));
+  MutexLock lock(&mu_);
+  write_meter_ = meter_;
   hello_done_ = true;
   return absl::OkStatus();
 }
 
 void ExchangeStream::HandlePart(const v1::PartFrame& frame) {
+  meter_->PartFrame(Round(frame.round()), Clock::Real().Now());
   auto part = assembler_.Add(frame);
   if (!part.ok()) {
     engine_->CountRejected();
@@ -201,19 +204,17 @@ bool ExchangeStream::NextUpdateFrame() {
 }
 
 void ExchangeStream::OnWriteDone(bool ok) {
-  uint64_t bytes = 0;
   std::optional<std::pair<TransferId, uint64_t>> relayed;
   {
     MutexLock lock(&mu_);
     write_in_flight_ = false;
-    bytes = writing_.ByteSizeLong();
+    if (ok && write_meter_ != nullptr) write_meter_->Sent(writing_.ByteSizeLong());
     if (writing_.has_snapshot()) {
       const v1::SnapshotFrame& frame = writing_.snapshot();
       relayed = {TransferId(frame.transfer()), frame.offset() + frame.data().size()};
     }
   }
   if (!ok) return Close(absl::UnavailableError("the stream broke"));
-  engine_->CountTraffic(group_, 0, bytes);
   if (relayed) engine_->Relayed(relayed->first, relayed->second);
   Pump();
 }

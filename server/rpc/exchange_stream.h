@@ -57,11 +57,13 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   v1::WorkerMessage reading_;
   PartAssembler assembler_;
   bool hello_done_ = false;
+  std::shared_ptr<GroupMeter> meter_;  // from Hello on
   GroupId group_;
   Incarnation incarnation_;
   AckMeter received_;
 
   Mutex mu_;
+  std::shared_ptr<GroupMeter> write_meter_ ABSL_GUARDED_BY(mu_);  // meter_, for who writes
   v1::CoordinatorMessage writing_ ABSL_GUARDED_BY(mu_);
   bool write_in_flight_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;

@@ -27,15 +27,14 @@ absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame&
   }
   if (frame.offset() == 0) {
     ISTHMUS_ASSIGN_OR_RETURN(const ChunkRun bucket, bucket_chunks_(BucketIndex(frame.bucket())));
-    const uint64_t end = bucket.first + bucket.count;
-    if (frame.chunk_count() == 0 || frame.first_chunk() < bucket.first ||
-        frame.first_chunk() >= end || frame.chunk_count() > end - frame.first_chunk()) {
+    if (!bucket.Holds({frame.first_chunk(), frame.chunk_count()})) {
       return absl::InvalidArgumentError(
           absl::StrCat("part frame of round ", frame.round(), " bucket ", frame.bucket(), ": ",
                        frame.chunk_count(), " chunks from ", frame.first_chunk(),
-                       ", expected within [", bucket.first, ", ", end, ")"));
+                       ", expected within [", bucket.first, ", ", bucket.end(), ")"));
     }
-    const uint64_t most = LargestPayloadBytes(format_, frame.chunk_count());
+    const uint64_t most =
+        LargestPayloadBytes(format_at_(Round(frame.round())), frame.chunk_count());
     if (frame.payload_bytes() == 0 || frame.payload_bytes() > most) {
       return FrameError(frame, "payload_bytes", absl::StrCat("1 to ", most), frame.payload_bytes());
     }

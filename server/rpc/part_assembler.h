@@ -29,9 +29,10 @@ struct WholePart {
 class PartAssembler {
  public:
   // `bucket_chunks` says where a bucket's chunks lie, or why there is no such bucket.
-  PartAssembler(PayloadFormat format,
+  // `format_at` says what its payloads look like in a round.
+  PartAssembler(std::function<PayloadFormat(Round)> format_at,
                 std::function<absl::StatusOr<ChunkRun>(BucketIndex)> bucket_chunks)
-      : format_(format), bucket_chunks_(std::move(bucket_chunks)) {}
+      : format_at_(std::move(format_at)), bucket_chunks_(std::move(bucket_chunks)) {}
 
   // The part that `frame` completes, if it does. A frame with offset 0 begins a part and drops an
   // unfinished one (its sender was told Closed). Errors: INVALID_ARGUMENT for an oversize frame, a
@@ -40,7 +41,7 @@ class PartAssembler {
   absl::StatusOr<std::optional<WholePart>> Add(const v1::PartFrame& frame);
 
  private:
-  const PayloadFormat format_;
+  const std::function<PayloadFormat(Round)> format_at_;
   const std::function<absl::StatusOr<ChunkRun>(BucketIndex)> bucket_chunks_;
   std::optional<WholePart> part_;
   uint64_t payload_bytes_ = 0;

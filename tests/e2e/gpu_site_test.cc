@@ -45,7 +45,7 @@ TEST(GpuSiteTest, GpuRanksAndCpuRanksEndWithTheSameBits) {
 
 TEST(GpuSiteTest, InOneBitWithAdamW) {
   RunSpec run = SmallRun(2, 6);
-  run.values = ValueFormat::kOneBit;
+  run.format.all.values = ValueFormat::kOneBit;
   run.optimizer.kind = OptimizerKind::kAdamW;
   GpusAndCpusTrain(run, 2, 1);
 }

@@ -78,8 +78,8 @@ TempDir::~TempDir() { std::filesystem::remove_all(path_); }
 RunSpec SmallRun(uint32_t groups, uint64_t rounds, Scheme scheme) {
   RunSpec run = DefaultRunSpec(scheme);
   if (scheme == Scheme::kFlexDemo) {
-    run.k = 4;
-    run.values = ValueFormat::kBf16;
+    run.format.all.k = 4;
+    run.format.all.values = ValueFormat::kBf16;
   }
   run.bucket_length = kUnitLength;
   run.rounds = rounds;

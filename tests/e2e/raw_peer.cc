@@ -152,7 +152,7 @@ void RawPeer::BecomeActive() {
 }
 
 v1::WorkerMessage RawPeer::MakePart(uint32_t bucket) const {
-  const PayloadFormat format = ContributionFormat(SmallRun(1, 1));
+  const PayloadFormat format = RoundFormats(SmallRun(1, 1)).FormatAt(Round(1), GroupId(1));
   Selection selection;
   selection.chunk_count = 4096 / format.chunk_size;
   selection.first_chunk = bucket * selection.chunk_count;

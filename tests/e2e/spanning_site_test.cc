@@ -184,7 +184,7 @@ TEST(SpanningSiteTest, EndsWhereOneDaemonEnds) {
 
 TEST(SpanningSiteTest, InOneBitWithAdamWAndAudits) {
   RunSpec run = WideRun(2, 6);
-  run.values = ValueFormat::kOneBit;
+  run.format.all.values = ValueFormat::kOneBit;
   run.optimizer.kind = OptimizerKind::kAdamW;
   run.audit_rounds = 2;
   EXPECT_EQ(TrainOnTwoMachines(run), TrainOnOneMachine(run));

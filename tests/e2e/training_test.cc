@@ -107,7 +107,7 @@ TEST(TrainingTest, SgdMomentumWithoutSignAndFloat32Values) {
   RunSpec run = SmallRun(2, kRounds);
   run.optimizer.momentum = 0.9f;
   run.sign = false;
-  run.values = ValueFormat::kF32;
+  run.format.all.values = ValueFormat::kF32;
   run.merge = MergeRule::kMean;
   TrainsToEqualEnds(run, {2, 2});
 }
@@ -115,8 +115,8 @@ TEST(TrainingTest, SgdMomentumWithoutSignAndFloat32Values) {
 TEST(TrainingTest, LearningRateInsideTheMomentumAndOtherChunks) {
   RunSpec run = SmallRun(2, kRounds);
   run.lr_in_momentum = true;
-  run.chunk_size = 256;
-  run.k = 16;
+  run.format.chunk_size = 256;
+  run.format.all.k = 16;
   run.sign = false;
   JobOptions options;
   options.lr = {0.01f, 0.01f};

@@ -85,7 +85,7 @@ TEST(CudaSiteTest, JobsInTheHostsMemory) {
 
 TEST(CudaSiteTest, OneBitAdamWAndBfloat16Jobs) {
   RunSpec run = SmallRun(2, 20);
-  run.values = ValueFormat::kOneBit;
+  run.format.all.values = ValueFormat::kOneBit;
   run.optimizer.kind = OptimizerKind::kAdamW;
   TestCoordinator coordinator(run);
   Site gpu_site(coordinator.address(), 1, 1, On("cuda:0"));

@@ -1,25 +1,25 @@
 #include "worker/replication/replicator.h"
 
-#include "common/base/check.h"
+#include <algorithm>
 
 namespace isthmus {
+namespace {
+
+// Some group sends every element: then nothing is selected, and rows do (tiles are for top-k).
+bool SendsWholeChunks(const RunSpec& run) {
+  const uint32_t size = run.format.chunk_size;
+  return run.format.all.k == size ||
+         std::ranges::any_of(run.format.own, [&](const auto& own) { return own.second.k == size; });
+}
+
+}  // namespace
 
 std::unique_ptr<Replicator> MakeReplicator(const RunSpec& run, const Buckets& buckets,
                                            const ReplicatorPlace& place) {
-  switch (run.scheme) {
-    case Scheme::kFlexDemo:
-      return MakeDemoReplicator(run, buckets, place);
-    case Scheme::kRandom:
-    case Scheme::kStriding:
-    case Scheme::kSlicing:
-      return MakePositionsReplicator(run, buckets, place);
-    case Scheme::kFull:
-      return MakeFullReplicator(run, buckets, place);
-    case Scheme::kNone:
-      return MakeNoneReplicator(run, buckets, place);
+  if (run.scheme == Scheme::kFlexDemo && !SendsWholeChunks(run)) {
+    return MakeTileReplicator(run, buckets, place);
   }
-  ISTHMUS_CHECK(false);
-  return nullptr;
+  return MakeRowReplicator(run, buckets, place);
 }
 
 }  // namespace isthmus

@@ -1,8 +1,6 @@
-// The policy choosing what crosses between replica groups. One replicator per rank; it owns that
-// rank's momentum.
-//
-// (Schemes that step locally and exchange now and then, DiLoCo and its kin, will be replicators
-// whose Accumulate() steps and whose extraction is empty in most rounds.)
+// What crosses between replica groups, on CPUs: the run's policy (common/run/exchange_policy.h) and
+// a round's format at work on the momentum of one rank. The two kinds differ in how the momentum
+// lies in memory.
 #ifndef ISTHMUS_WORKER_REPLICATION_REPLICATOR_H_
 #define ISTHMUS_WORKER_REPLICATION_REPLICATOR_H_
 
@@ -15,19 +13,24 @@
 #include "common/base/ids.h"
 #include "common/compression/payload.h"
 #include "common/compression/tile_codec.h"
-#include "common/run/run_spec.h"
+#include "common/run/exchange_policy.h"
+#include "common/run/round_format.h"
 #include "common/tensor/buckets.h"
 
 namespace isthmus {
 
 // What was taken out of the momentum for one part of a contribution.
 struct Extraction {
+  PayloadFormat format;  // of the round, for this group
   // What is sent, and kept until its fate is known.
   std::shared_ptr<const std::string> payload;
   // [chunk_count, k] what was taken where the payload does not say it (values sign); else empty.
   std::vector<float> exact;
-  // What this group applies in its own place, where nothing is exchanged (scheme none); else null.
+  // What this group applies in its own place, where nothing is exchanged; else null.
   std::shared_ptr<const std::string> own;
+
+  // What this group's contribution means to itself.
+  const std::string& applied() const { return own != nullptr ? *own : *payload; }
 };
 
 // Single-threaded: the rank's step thread alone calls it. Parts are the rank's extents of buckets,
@@ -35,9 +38,6 @@ struct Extraction {
 class Replicator {
  public:
   virtual ~Replicator() = default;
-
-  // What the payloads of this replicator look like on the wire.
-  const PayloadFormat& format() const { return format_; }
 
   // Adds a reduced gradient (finite, |g| <= 1e30) to the momentum of the rank's part of `bucket`.
   // `lr` is used only by runs with lr inside the momentum.
@@ -52,17 +52,12 @@ class Replicator {
 
   // Forgets the momentum (a joiner starts from zero).
   virtual void Reset() = 0;
-
- protected:
-  explicit Replicator(const PayloadFormat& format) : format_(format) {}
-
- private:
-  const PayloadFormat format_;
 };
 
-// Which rank of how many, and the threads that may help it.
+// Whose momentum it is, and the threads that may help.
 struct ReplicatorPlace {
-  uint32_t rank = 0;
+  GroupId group;
+  uint32_t rank = 0;  // of the group
   uint32_t ranks = 1;
   int threads = 1;
   ParallelFor parallel = nullptr;
@@ -72,22 +67,15 @@ struct ReplicatorPlace {
 std::unique_ptr<Replicator> MakeReplicator(const RunSpec& run, const Buckets& buckets,
                                            const ReplicatorPlace& place);
 
-// One each:
+// One for each way in which the momentum lies in memory:
 //
-// FlexDeMo: m <- decay m + DCT(g) in the frequency domain; sends the top k per chunk.
-std::unique_ptr<Replicator> MakeDemoReplicator(const RunSpec& run, const Buckets& buckets,
+// In tiles of 16 chunks side by side, in the frequency domain: FlexDeMo, the top k of each chunk.
+std::unique_ptr<Replicator> MakeTileReplicator(const RunSpec& run, const Buckets& buckets,
                                                const ReplicatorPlace& place);
-// Random, striding, slicing: m <- decay m + g; sends the elements whose turn it is
-// (common/kernels/positions.h), without indices.
-std::unique_ptr<Replicator> MakePositionsReplicator(const RunSpec& run, const Buckets& buckets,
-                                                    const ReplicatorPlace& place);
-// Full synchronisation: sends the whole accumulated gradient; what a late contribution returns is
-// sent with the next.
-std::unique_ptr<Replicator> MakeFullReplicator(const RunSpec& run, const Buckets& buckets,
-                                               const ReplicatorPlace& place);
-// No exchange: sends payloads that say nothing, and applies its own gradient in full.
-std::unique_ptr<Replicator> MakeNoneReplicator(const RunSpec& run, const Buckets& buckets,
-                                               const ReplicatorPlace& place);
+// In rows, one chunk after the other, transformed or not: the elements whose turn it is
+// (common/kernels/positions.h), or all. Without an exchange it sends payloads that say nothing.
+std::unique_ptr<Replicator> MakeRowReplicator(const RunSpec& run, const Buckets& buckets,
+                                              const ReplicatorPlace& place);
 
 }  // namespace isthmus
 

@@ -1,44 +1,79 @@
-#include "worker/replication/row_replicator.h"
-
+#include <optional>
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/compression/block_transform.h"
 #include "common/compression/demo_codec.h"
+#include "common/kernels/simd.h"
+#include "worker/replication/part_momentum.h"
+#include "worker/replication/replicator.h"
 
 namespace isthmus {
+namespace {
 
-RowReplicator::RowReplicator(const RunSpec& run, float alpha, const Buckets& buckets,
-                             const ReplicatorPlace& place, Enter enter)
-    : Replicator(ContributionFormat(run)),
-      lr_in_momentum_(run.lr_in_momentum),
-      alpha_(alpha),
-      enter_(std::move(enter)),
-      momentum_(MomentumLayout::kRows, buckets, place, run.chunk_size) {}
+class RowReplicator : public Replicator {
+ public:
+  RowReplicator(const RunSpec& run, const Buckets& buckets, const ReplicatorPlace& place)
+      : group_(place.group),
+        policy_(PolicyOf(run)),
+        formats_(run),
+        momentum_(MomentumLayout::kRows, buckets, place, run.format.chunk_size) {
+    if (formats_.FormatAt(Round(1), group_).transform == Transform::kDct) {
+      transform_.emplace(1, static_cast<int>(run.format.chunk_size));
+    }
+  }
 
-void RowReplicator::Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr) {
-  const std::span<float> momentum = momentum_.of(bucket);
-  ISTHMUS_CHECK(gradient.size() == momentum.size());
-  enter_(gradient, lr_in_momentum_ ? lr : 1.0f, momentum);
-}
+  void Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr) override {
+    const std::span<float> momentum = momentum_.of(bucket);
+    ISTHMUS_CHECK(gradient.size() == momentum.size());
+    if (transform_) {
+      AccumulateMomentum(*transform_, policy_.decay, policy_.Scale(lr), gradient, momentum);
+    } else {
+      ActiveKernels().accumulate_flat(policy_.decay, policy_.Scale(lr), gradient.data(),
+                                      momentum.data(), momentum.size());
+    }
+  }
 
-Extraction RowReplicator::AccumulateAndExtract(Round round, BucketIndex bucket,
-                                               std::span<const float> gradient, float lr) {
-  Accumulate(bucket, gradient, lr);
-  std::string payload;
-  Selection taken =
-      Extract(format(), momentum_.place(round, bucket), alpha_, momentum_.of(bucket), &payload);
-  Extraction extraction;
-  extraction.payload = std::make_shared<const std::string>(std::move(payload));
-  if (format().values == ValueFormat::kSign) extraction.exact = std::move(taken.values);
-  return extraction;
-}
+  Extraction AccumulateAndExtract(Round round, BucketIndex bucket, std::span<const float> gradient,
+                                  float lr) override {
+    Accumulate(bucket, gradient, lr);
+    Extraction extraction{.format = formats_.FormatAt(round, group_)};
+    const PayloadFormat& format = extraction.format;
+    const PayloadPlace place = momentum_.place(round, bucket);
+    std::string payload;
+    Selection taken = Extract(format, place, policy_.alpha, momentum_.of(bucket), &payload);
+    extraction.payload = std::make_shared<const std::string>(std::move(payload));
+    if (format.values == ValueFormat::kSign) extraction.exact = std::move(taken.values);
+    if (!policy_.exchanges) {
+      extraction.own = std::exchange(
+          extraction.payload, std::make_shared<const std::string>(EncodeNothing(format, place)));
+    }
+    return extraction;
+  }
 
-void RowReplicator::Return(Round round, BucketIndex bucket, const Extraction& taken) {
-  absl::StatusOr<Selection> selection = DecodePayload(std::as_bytes(std::span(*taken.payload)),
-                                                      format(), momentum_.place(round, bucket));
-  ISTHMUS_CHECK(selection.ok());  // our own
-  if (!taken.exact.empty()) selection->values = taken.exact;
-  ReturnSelection(format().chunk_size, alpha_, *selection, momentum_.of(bucket));
+  void Return(Round round, BucketIndex bucket, const Extraction& taken) override {
+    absl::StatusOr<Selection> selection = DecodePayload(
+        std::as_bytes(std::span(taken.applied())), taken.format, momentum_.place(round, bucket));
+    ISTHMUS_CHECK(selection.ok());  // our own
+    if (!taken.exact.empty()) selection->values = taken.exact;
+    ReturnSelection(taken.format.chunk_size, policy_.alpha, *selection, momentum_.of(bucket));
+  }
+
+  void Reset() override { momentum_.Reset(); }
+
+ private:
+  const GroupId group_;
+  const ExchangePolicy policy_;
+  const RoundFormats formats_;
+  std::optional<BlockTransform> transform_;
+  PartMomentum momentum_;
+};
+
+}  // namespace
+
+std::unique_ptr<Replicator> MakeRowReplicator(const RunSpec& run, const Buckets& buckets,
+                                              const ReplicatorPlace& place) {
+  return std::make_unique<RowReplicator>(run, buckets, place);
 }
 
 }  // namespace isthmus

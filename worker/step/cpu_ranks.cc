@@ -7,7 +7,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <map>
 #include <new>
 #include <optional>
 #include <utility>
@@ -19,6 +18,7 @@
 #include "common/compression/prefetch.h"
 #include "common/compression/state_hash.h"
 #include "common/kernels/simd.h"
+#include "worker/replication/in_flight.h"
 #include "worker/replication/replicator.h"
 #include "worker/step/work_pool.h"
 
@@ -56,11 +56,9 @@ class CpuRank : public RankState {
   absl::Status FlipBit() override;
 
  private:
-  using Key = std::pair<Round, BucketIndex>;
-
   // What this group remembers having sent for the update, if the update leaves it to the receiver.
   // Of a run that exchanges nothing: what it applies.
-  absl::StatusOr<std::optional<PayloadView>> Own(const UpdateHeader& header, const Extent& extent,
+  absl::StatusOr<std::optional<PayloadView>> Own(const UpdateHeader& header, const ChunkRun& chunks,
                                                  bool needed) const;
   // The part's elements of one of the contiguous vectors below.
   std::span<float> PartOf(std::vector<float>& vector, BucketIndex bucket) const;
@@ -68,7 +66,8 @@ class CpuRank : public RankState {
   void ApplyBlock(const UpdateHeader& header, const Extent& block, std::span<const float> direction,
                   uint64_t first);
 
-  const RunSpec run_;
+  const ExchangePolicy policy_;
+  const RoundFormats formats_;
   const Layout& layout_;
   Communicator* const communicator_;
   std::vector<uint64_t> starts_;  // per bucket: where its part begins in the vectors below
@@ -77,16 +76,17 @@ class CpuRank : public RankState {
   std::vector<float> scratch_;  // as long as the largest part: its gradient, or a direction
   std::unique_ptr<Replicator> replicator_;
   DirectionScratch direction_scratch_;
-  std::map<Key, Extraction> taken_;  // bounded by the rounds that are open
+  InFlight<Extraction> taken_;
 };
 
 CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
                  const ReplicatorPlace& place, Communicator* communicator)
     : RankState(buckets, place.rank, place.ranks),
-      run_(run),
+      policy_(PolicyOf(run)),
+      formats_(run),
       layout_(layout),
       communicator_(communicator),
-      direction_scratch_(MergedFormat(run), ActiveKernels()) {
+      direction_scratch_(formats_.MergedAt(Round(1)), ActiveKernels()) {
   uint64_t length = 0;
   uint64_t longest = 0;
   for (uint32_t b = 0; b < buckets.count(); ++b) {
@@ -96,7 +96,7 @@ CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Buckets& bucket
     longest = std::max(longest, size);
   }
   masters_.resize(length);
-  optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(run.optimizer)));
+  optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(policy_.optimizer)));
   for (std::vector<float>& vector : optimizer_) vector.resize(length);
   scratch_.resize(longest);
   replicator_ = MakeReplicator(run, buckets, place);
@@ -131,45 +131,42 @@ absl::Status CpuRank::Accumulate(BucketIndex bucket, float lr) {
 }
 
 absl::Status CpuRank::Extract(Round round, BucketIndex bucket, float lr, Extracted done) {
-  const auto [taken, inserted] = taken_.try_emplace(Key(round, bucket));
-  ISTHMUS_CHECK(inserted);
-  taken->second = replicator_->AccumulateAndExtract(round, bucket, Gradient(bucket), lr);
-  done(taken->second.payload);
+  const Extraction& taken = taken_.Put(
+      round, bucket, replicator_->AccumulateAndExtract(round, bucket, Gradient(bucket), lr));
+  done(taken.payload);
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::optional<PayloadView>> CpuRank::Own(const UpdateHeader& header,
-                                                        const Extent& extent, bool needed) const {
-  if (!needed || extent.empty()) return std::optional<PayloadView>();
-  const auto taken = taken_.find(Key(header.round, header.bucket));
-  if (taken == taken_.end()) {
+                                                        const ChunkRun& chunks, bool needed) const {
+  if (!needed || chunks.count == 0) return std::optional<PayloadView>();
+  const Extraction* const taken = taken_.Find(header.round, header.bucket);
+  if (taken == nullptr) {
     return absl::InternalError(absl::StrCat("update ", header.sequence.value(), " of round ",
                                             header.round.value(), " bucket ", header.bucket.value(),
                                             ": this group's own contribution is not remembered"));
   }
-  const Extraction& extraction = taken->second;
-  const std::string& payload = extraction.own != nullptr ? *extraction.own : *extraction.payload;
   ISTHMUS_ASSIGN_OR_RETURN(
       PayloadView view,
-      PayloadView::ParseTrusted(
-          std::as_bytes(std::span(payload)), replicator_->format(),
-          {header.round.value(), extent.begin / run_.chunk_size, extent.size() / run_.chunk_size}));
+      PayloadView::ParseTrusted(std::as_bytes(std::span(taken->applied())), taken->format,
+                                {header.round.value(), chunks.first, chunks.count}));
   return std::optional<PayloadView>(std::move(view));
 }
 
 absl::Status CpuRank::Apply(const UpdateHeader& header, const UpdateView& update) {
   const Extent whole = part(header.bucket);
+  const uint32_t chunk_size = formats_.At(header.round).chunk_size;
   ISTHMUS_ASSIGN_OR_RETURN(const std::optional<PayloadView> own,
-                           Own(header, whole, update.needs_own()));
+                           Own(header, ChunksOf(whole, chunk_size), update.needs_own()));
   const std::span<float> masters = PartOf(masters_, header.bucket);
   // A tile of chunks at a time, as far as it fits a block.
-  const uint64_t length = std::min(kBlockLength, uint64_t{run_.chunk_size} * kTileChunks);
+  const uint64_t length = std::min(kBlockLength, uint64_t{chunk_size} * kTileChunks);
   for (uint64_t begin = whole.begin; begin < whole.end; begin += length) {
     const Extent block{begin, std::min(begin + length, whole.end)};
     const std::span<float> direction = std::span(scratch_).first(block.size());
     direction_scratch_.ahead = Prefetcher(
         masters.subspan(block.end - whole.begin, std::min(length, whole.end - block.end)));
-    update.Direction(block.begin / run_.chunk_size, direction, own ? &*own : nullptr,
+    update.Direction(block.begin / chunk_size, direction, own ? &*own : nullptr,
                      direction_scratch_);
     ApplyBlock(header, block, direction, starts_[header.bucket.value()] + begin - whole.begin);
   }
@@ -195,17 +192,17 @@ void CpuRank::ApplyBlock(const UpdateHeader& header, const Extent& block,
                                    .first = header.first};
     std::span<float> state[2];
     for (size_t i = 0; i < optimizer_.size(); ++i) state[i] = piece(optimizer_[i], run);
-    ApplyDirection(run_.optimizer, scalars, direction.subspan(run.begin - block.begin, run.size()),
-                   piece(masters_, run), state[0], state[1]);
+    ApplyDirection(policy_.optimizer, scalars,
+                   direction.subspan(run.begin - block.begin, run.size()), piece(masters_, run),
+                   state[0], state[1]);
   }
 }
 
 void CpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
   if (credit == Credit::kNone) return;
-  const auto taken = taken_.find(Key(round, bucket));
-  if (taken == taken_.end()) return;  // an empty part, or forgotten with a snapshot
-  if (credit == Credit::kReturn) replicator_->Return(round, bucket, taken->second);
-  taken_.erase(taken);
+  taken_.Settle(round, bucket, [&](const Extraction& taken) {
+    if (credit == Credit::kReturn) replicator_->Return(round, bucket, taken);
+  });
 }
 
 absl::Status CpuRank::Adopt(JobSession& job) {
@@ -249,10 +246,7 @@ absl::Status CpuRank::Load(std::span<const std::byte> image, bool reset_momentum
   };
   load(masters_, 0);
   for (size_t i = 0; i < optimizer_.size(); ++i) load(optimizer_[i], (i + 1) * layout_.length());
-  std::erase_if(taken_, [&](const auto& entry) {
-    const auto& [round, bucket] = entry.first;
-    return reset_momentum || round <= applied_rounds[bucket.value()];
-  });
+  taken_.Forget(applied_rounds, reset_momentum, [](BucketIndex, Extraction) {});
   if (reset_momentum) replicator_->Reset();
   return absl::OkStatus();
 }
@@ -321,7 +315,8 @@ absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const Run
   try {
     for (uint32_t rank = 0; rank < count(); ++rank) {
       ranks.push_back(std::make_unique<CpuRank>(run, layout, buckets,
-                                                ReplicatorPlace{.rank = rank,
+                                                ReplicatorPlace{.group = place.group,
+                                                                .rank = rank,
                                                                 .ranks = count(),
                                                                 .threads = threads_,
                                                                 .parallel = pool_.parallel_for()},

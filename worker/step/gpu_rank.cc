@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/compression/direction.h"
 
 namespace isthmus {
 
@@ -24,7 +25,7 @@ uint64_t LongestBucket(const Buckets& buckets) {
 
 absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, const Layout& layout,
                                                          const Buckets& buckets,
-                                                         const GpuRankPlace& place,
+                                                         const GpuRankPlace& place, GroupId group,
                                                          uint32_t job_rank,
                                                          DeviceCommunicator* communicator) {
   Device& device = *place.device;
@@ -32,7 +33,7 @@ absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, con
   ISTHMUS_ASSIGN_OR_RETURN(made.loading, device.MakeStream());
   ISTHMUS_ASSIGN_OR_RETURN(made.stream, device.MakeStream());
   ISTHMUS_ASSIGN_OR_RETURN(made.memory,
-                           GpuRankMemory::Create(run, layout, buckets, communicator->rank(),
+                           GpuRankMemory::Create(run, group, layout, buckets, communicator->rank(),
                                                  communicator->size(), device, *made.stream));
   ISTHMUS_ASSIGN_OR_RETURN(made.word, device.Allocate(sizeof(uint64_t)));
   ISTHMUS_ASSIGN_OR_RETURN(made.pinned_word, device.AllocatePinned(sizeof(uint64_t)));
@@ -41,7 +42,7 @@ absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, con
                              device.AllocatePinned(made.memory.longest_records * sizeof(uint32_t)));
   }
   std::unique_ptr<GpuRank> rank(
-      new GpuRank(run, layout, buckets, place, job_rank, communicator, std::move(made)));
+      new GpuRank(run, layout, buckets, place, group, job_rank, communicator, std::move(made)));
   // What every round takes, now: allocating may wait for every device's work.
   for (uint32_t b = 0; b < buckets.count(); ++b) {
     const BucketIndex bucket(b);
@@ -52,11 +53,13 @@ absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, con
 }
 
 GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
-                 const GpuRankPlace& place, uint32_t job_rank, DeviceCommunicator* communicator,
-                 Parts parts)
+                 const GpuRankPlace& place, GroupId group, uint32_t job_rank,
+                 DeviceCommunicator* communicator, Parts parts)
     : RankState(buckets, communicator->rank(), communicator->size()),
-      run_(run),
-      merged_(MergedFormat(run)),
+      group_(group),
+      policy_(PolicyOf(run)),
+      formats_(run),
+      merged_(formats_.MergedAt(Round(1))),
       layout_(layout),
       device_(place.device),
       kernels_(place.kernels),
@@ -116,13 +119,12 @@ void GpuRank::GradientUsed() {
 ExtractParams GpuRank::ParamsFor(BucketIndex bucket, float lr) const {
   ExtractParams params;
   params.format = memory_.format;
-  params.chunks = part(bucket).size() / run_.chunk_size;
+  params.chunks = ChunksOf(part(bucket), memory_.format.payload.chunk_size).count;
   params.gradient = gradient_.data;
   params.momentum = memory_.MomentumOf(bucket);
-  params.decay = decay();
-  // (What is not decayed is the gradient itself, which no rate enters.)
-  params.scale = run_.lr_in_momentum && keeps_momentum() ? lr : 1.0f;
-  params.alpha = alpha();
+  params.decay = policy_.decay;
+  params.scale = policy_.Scale(lr);
+  params.alpha = policy_.alpha;
   return params;
 }
 
@@ -146,14 +148,15 @@ absl::StatusOr<GpuRank::Taken> GpuRank::TakeRoom(BucketIndex bucket) {
 }
 
 absl::StatusOr<GpuRank::Taken> GpuRank::MakeRoom(BucketIndex bucket) {
-  const uint64_t chunks = part(bucket).size() / run_.chunk_size;
-  Taken taken;
+  const PayloadFormat& format = memory_.format.payload;
+  const uint64_t chunks = ChunksOf(part(bucket), format.chunk_size).count;
+  Taken taken{.format = format};
   ISTHMUS_ASSIGN_OR_RETURN(
       taken.records, device_->Allocate(RecordWords(memory_.format, chunks) * sizeof(uint32_t)));
   ISTHMUS_ASSIGN_OR_RETURN(taken.presence,
                            device_->Allocate(PresenceWords(chunks) * sizeof(uint32_t)));
-  if (memory_.format.payload.values == ValueFormat::kSign) {
-    ISTHMUS_ASSIGN_OR_RETURN(taken.exact, device_->Allocate(chunks * run_.k * sizeof(float)));
+  if (format.values == ValueFormat::kSign) {
+    ISTHMUS_ASSIGN_OR_RETURN(taken.exact, device_->Allocate(chunks * format.k * sizeof(float)));
   }
   return taken;
 }
@@ -161,9 +164,7 @@ absl::StatusOr<GpuRank::Taken> GpuRank::MakeRoom(BucketIndex bucket) {
 absl::Status GpuRank::Extract(Round round, BucketIndex bucket, float lr, Extracted done) {
   if (pending_.size() == kSlots) ISTHMUS_RETURN_IF_ERROR(Deliver());
   ISTHMUS_ASSIGN_OR_RETURN(Taken room, TakeRoom(bucket));
-  const auto [at, inserted] = taken_.try_emplace(Key(round, bucket), std::move(room));
-  ISTHMUS_CHECK(inserted);
-  const Taken& taken = at->second;
+  const Taken& taken = taken_.Put(round, bucket, std::move(room));
   for (const DeviceMemory* memory : {&taken.records, &taken.presence, &taken.exact}) {
     if (memory->size_bytes() > 0) stream_->Zero(memory->data(), memory->size_bytes());
   }
@@ -176,11 +177,8 @@ absl::Status GpuRank::Extract(Round round, BucketIndex bucket, float lr, Extract
   params.exact = taken.exact.as<float>();
   kernels_->Extract(*stream_, params);
   GradientUsed();
-  if (run_.scheme == Scheme::kNone) {  // says nothing to others
-    Selection nothing{
-        place.first_chunk, place.chunk_count, {}, std::vector<float>(place.chunk_count * run_.k)};
-    done(std::make_shared<const std::string>(
-        EncodePayload(memory_.format.payload, round.value(), nothing)));
+  if (!policy_.exchanges) {
+    done(std::make_shared<const std::string>(EncodeNothing(taken.format, place)));
     return absl::OkStatus();
   }
   const size_t slot = pending_.empty() ? 0 : (pending_.back().slot + 1) % kSlots;
@@ -188,7 +186,7 @@ absl::Status GpuRank::Extract(Round round, BucketIndex bucket, float lr, Extract
   stream_->CopyOut(out, taken.records.data(), taken.records.size_bytes());
   stream_->CopyOut(out + taken.records.size_bytes(), taken.presence.data(),
                    taken.presence.size_bytes());
-  pending_.push_back({place, stream_->Record(), slot, std::move(done)});
+  pending_.push_back({bucket, place, stream_->Record(), slot, std::move(done)});
   return absl::OkStatus();
 }
 
@@ -202,6 +200,10 @@ absl::Status GpuRank::Deliver() {
   auto payload = std::make_shared<const std::string>(
       AssemblePayload(memory_.format.payload, pending.place, std::span(words, record_words),
                       std::span(words + record_words, PresenceWords(pending.place.chunk_count))));
+  if (!merged_.uniform) {
+    Taken* const taken = taken_.Find(Round(pending.place.round), pending.bucket);
+    if (taken != nullptr) taken->payload = payload;
+  }
   pending.done(std::move(payload));
   return absl::OkStatus();
 }
@@ -218,21 +220,54 @@ absl::Status GpuRank::Complete() {
 }
 
 absl::Status GpuRank::Apply(const UpdateHeader& header, const UpdateView& update) {
-  const Extent extent = part(header.bucket);
-  if (extent.empty()) return absl::OkStatus();
+  if (part(header.bucket).empty()) return absl::OkStatus();
+  const PayloadPlace place = PlaceOf(header.round, header.bucket);
+  if (!merged_.uniform && update.encoding() == UpdateEncoding::kContributions) {
+    ISTHMUS_ASSIGN_OR_RETURN(const std::string merged, MergeOnHost(header, update, place));
+    ISTHMUS_ASSIGN_OR_RETURN(const UpdateView view,
+                             UpdateView::Parse(std::as_bytes(std::span(merged)), merged_, place));
+    return ApplyEncoded(header, view, {});
+  }
   PartRecords own;
   if (update.needs_own()) {
-    const auto taken = taken_.find(Key(header.round, header.bucket));
-    if (taken == taken_.end()) {
-      return absl::InternalError(absl::StrCat(
-          "update ", header.sequence.value(), " of round ", header.round.value(), " bucket ",
-          header.bucket.value(), ": this group's own contribution is not remembered"));
-    }
-    own = {.first_chunk = extent.begin / run_.chunk_size,
-           .chunks = extent.size() / run_.chunk_size,
-           .records = taken->second.records.as<uint32_t>(),
-           .presence = {taken->second.presence.as<uint32_t>(), nullptr}};
+    ISTHMUS_ASSIGN_OR_RETURN(const Taken* taken, Own(header));
+    own = {.first_chunk = place.first_chunk,
+           .chunks = place.chunk_count,
+           .records = taken->records.as<uint32_t>(),
+           .presence = {taken->presence.as<uint32_t>(), nullptr}};
   }
+  return ApplyEncoded(header, update, own);
+}
+
+absl::StatusOr<const GpuRank::Taken*> GpuRank::Own(const UpdateHeader& header) {
+  if (const Taken* taken = taken_.Find(header.round, header.bucket)) return taken;
+  return absl::InternalError(absl::StrCat("update ", header.sequence.value(), " of round ",
+                                          header.round.value(), " bucket ", header.bucket.value(),
+                                          ": this group's own contribution is not remembered"));
+}
+
+absl::StatusOr<std::string> GpuRank::MergeOnHost(const UpdateHeader& header,
+                                                 const UpdateView& update,
+                                                 const PayloadPlace& place) {
+  PayloadView own;
+  if (update.needs_own()) {
+    ISTHMUS_ASSIGN_OR_RETURN(const Taken* taken, Own(header));
+    ISTHMUS_RETURN_IF_ERROR(Finish());  // it may be on its way to the host
+    ISTHMUS_ASSIGN_OR_RETURN(
+        own,
+        PayloadView::ParseTrusted(std::as_bytes(std::span(*taken->payload)), taken->format, place));
+  }
+  const UpdateView::Contents contents = update.contents();
+  std::vector<MergeInput> inputs;
+  for (const UpdateView::Contribution& contribution : contents.contributions) {
+    const bool here = !contribution.parts.empty();
+    inputs.push_back({contribution.weight, here ? contribution.parts : std::span(&own, 1)});
+  }
+  return EncodeUpdate(merged_, place, inputs);
+}
+
+absl::Status GpuRank::ApplyEncoded(const UpdateHeader& header, const UpdateView& update,
+                                   const PartRecords& own) {
   update_image_.Begin(update, PlaceOf(header.round, header.bucket), own);
   const size_t image_bytes = (update_image_.size_bytes() + 15) / 16 * 16;
   const size_t scalar_bytes = header.scalars.size() * sizeof(OptimizerScalars);
@@ -262,7 +297,8 @@ absl::Status GpuRank::Apply(const UpdateHeader& header, const UpdateView& update
   params.format = memory_.format;
   params.merge = merged_.merge;
   params.sign = merged_.sign;
-  params.optimizer = run_.optimizer;
+  params.known_signs = HasKnownSigns(merged_);
+  params.optimizer = policy_.optimizer;
   params.scalars = reinterpret_cast<const OptimizerScalars*>(on_device + image_bytes);
   params.groups = memory_.GroupsOf(header.bucket);
   params.parameters = memory_.MastersOf(header.bucket);
@@ -276,22 +312,21 @@ absl::Status GpuRank::Apply(const UpdateHeader& header, const UpdateView& update
 
 void GpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
   if (credit == Credit::kNone) return;
-  const auto at = taken_.find(Key(round, bucket));
-  if (at == taken_.end()) return;  // an empty part, or forgotten with a snapshot
-  const PayloadPlace place = PlaceOf(round, bucket);
-  if (credit == Credit::kReturn) {
-    kernels_->Return(*stream_, {.format = memory_.format,
-                                .chunks = place.chunk_count,
-                                .momentum = memory_.MomentumOf(bucket),
-                                .alpha = alpha(),
-                                .round = place.round,
-                                .first_chunk = place.first_chunk,
-                                .records = at->second.records.as<uint32_t>(),
-                                .presence = at->second.presence.as<uint32_t>(),
-                                .exact = at->second.exact.as<float>()});
-  }
-  free_[bucket].push_back(std::move(at->second));  // what comes next is behind it on the stream
-  taken_.erase(at);
+  taken_.Settle(round, bucket, [&](Taken taken) {
+    const PayloadPlace place = PlaceOf(round, bucket);
+    if (credit == Credit::kReturn) {
+      kernels_->Return(*stream_, {.format = memory_.format,
+                                  .chunks = place.chunk_count,
+                                  .momentum = memory_.MomentumOf(bucket),
+                                  .alpha = policy_.alpha,
+                                  .round = place.round,
+                                  .first_chunk = place.first_chunk,
+                                  .records = taken.records.as<uint32_t>(),
+                                  .presence = taken.presence.as<uint32_t>(),
+                                  .exact = taken.exact.as<float>()});
+    }
+    GiveRoom(bucket, std::move(taken));
+  });
 }
 
 absl::Status GpuRank::Adopt(JobSession& job) {
@@ -334,15 +369,8 @@ absl::Status GpuRank::Load(std::span<const std::byte> image, bool reset_momentum
   load(memory_.masters, 0);
   for (size_t i = 0; i < memory_.optimizer.size(); ++i)
     load(memory_.optimizer[i], (i + 1) * layout_.length());
-  for (auto entry = taken_.begin(); entry != taken_.end();) {
-    const auto& [round, bucket] = entry->first;
-    if (!reset_momentum && round > applied_rounds[bucket.value()]) {
-      ++entry;
-      continue;
-    }
-    free_[bucket].push_back(std::move(entry->second));
-    entry = taken_.erase(entry);
-  }
+  taken_.Forget(applied_rounds, reset_momentum,
+                [this](BucketIndex bucket, Taken taken) { GiveRoom(bucket, std::move(taken)); });
   if (reset_momentum) stream_->Zero(memory_.momentum.data(), memory_.momentum.size_bytes());
   return Synchronize();
 }

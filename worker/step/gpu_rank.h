@@ -11,6 +11,7 @@
 #include "common/collectives/device_communicator.h"
 #include "common/device/growing_memory.h"
 #include "common/gpu/update_image.h"
+#include "worker/replication/in_flight.h"
 #include "worker/step/gpu_job_transfer.h"
 #include "worker/step/gpu_rank_memory.h"
 #include "worker/step/gpu_ranks.h"
@@ -24,7 +25,7 @@ class GpuRank : public RankState {
   // GpuRankMemory::Create(); what the device says.
   static absl::StatusOr<std::unique_ptr<GpuRank>> Create(const RunSpec& run, const Layout& layout,
                                                          const Buckets& buckets,
-                                                         const GpuRankPlace& place,
+                                                         const GpuRankPlace& place, GroupId group,
                                                          uint32_t job_rank,
                                                          DeviceCommunicator* communicator);
   ~GpuRank() override;  // waits for what is queued
@@ -48,13 +49,16 @@ class GpuRank : public RankState {
   absl::Status FlipBit() override;
 
  private:
-  using Key = std::pair<Round, BucketIndex>;
   // What was taken for a contribution, as kernels left it.
   struct Taken {
+    PayloadFormat format;
     DeviceMemory records, presence, exact;
+    // As it was sent, where contributions are not uniform: the host merges then.
+    std::shared_ptr<const std::string> payload;
   };
   // An extraction that is on its way to the host.
   struct Pending {
+    BucketIndex bucket;
     PayloadPlace place;
     std::shared_ptr<DeviceEvent> copied;
     size_t slot = 0;
@@ -70,31 +74,41 @@ class GpuRank : public RankState {
   static constexpr size_t kSlots = 2;
 
   GpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
-          const GpuRankPlace& place, uint32_t job_rank, DeviceCommunicator* communicator,
-          Parts parts);
+          const GpuRankPlace& place, GroupId group, uint32_t job_rank,
+          DeviceCommunicator* communicator, Parts parts);
 
   PayloadPlace PlaceOf(Round round, BucketIndex bucket) const {
-    const Extent extent = part(bucket);
-    return {round.value(), extent.begin / run_.chunk_size, extent.size() / run_.chunk_size};
+    const ChunkRun chunks = formats_.ChunksAt(round, part(bucket));
+    return {round.value(), chunks.first, chunks.count};
   }
   // Of all ranks, relative to the bucket.
   std::vector<uint64_t> PartsOf(BucketIndex bucket) const;
-  // Runs that exchange all or nothing keep no momentum.
-  bool keeps_momentum() const {
-    return run_.scheme != Scheme::kFull && run_.scheme != Scheme::kNone;
-  }
-  float alpha() const { return keeps_momentum() ? run_.alpha : 1.0f; }
-  float decay() const { return keeps_momentum() ? run_.decay : 1.0f; }
   ExtractParams ParamsFor(BucketIndex bucket, float lr) const;
   absl::StatusOr<Taken> TakeRoom(BucketIndex bucket);
   absl::StatusOr<Taken> MakeRoom(BucketIndex bucket);
+  // What comes next is behind it on the stream.
+  void GiveRoom(BucketIndex bucket, Taken taken) {
+    taken.payload = nullptr;
+    free_[bucket].push_back(std::move(taken));
+  }
+  // Errors: INTERNAL if it is not remembered.
+  absl::StatusOr<const Taken*> Own(const UpdateHeader& header);
+  // `own`: this group's contribution, if `update` needs it.
+  absl::Status ApplyEncoded(const UpdateHeader& header, const UpdateView& update,
+                            const PartRecords& own);
   absl::Status Deliver();
+  // The part's share of an update whose contributions differ in format, merged here and encoded
+  // anew: kernels read records of one format. Blocks for this rank's own, if needed.
+  absl::StatusOr<std::string> MergeOnHost(const UpdateHeader& header, const UpdateView& update,
+                                          const PayloadPlace& place);
   // The gradient may be written again after what is queued by now.
   void GradientUsed();
   // Waits for all that is queued, watched.
   absl::Status Synchronize() { return communicator_->Synchronize(*stream_); }
 
-  const RunSpec run_;
+  const GroupId group_;
+  const ExchangePolicy policy_;
+  const RoundFormats formats_;
   const UpdateFormat merged_;
   const Layout& layout_;
   const std::shared_ptr<Device> device_;
@@ -107,7 +121,7 @@ class GpuRank : public RankState {
   std::shared_ptr<DeviceEvent> image_copied_;
   GpuJobTransfer::Mean gradient_;  // of the last Reduce()
 
-  std::map<Key, Taken> taken_;  // bounded by the rounds that are open
+  InFlight<Taken> taken_;
   std::map<BucketIndex, std::vector<Taken>> free_;
   std::deque<Pending> pending_;
   UpdateImage update_image_;

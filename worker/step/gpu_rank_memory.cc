@@ -46,21 +46,21 @@ absl::Status Allocate(const RunSpec& run, uint64_t length, uint64_t momentum_len
 
 }  // namespace
 
-absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, const Layout& layout,
-                                                    const Buckets& buckets, uint32_t rank,
-                                                    uint32_t ranks, Device& device,
+absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, GroupId group,
+                                                    const Layout& layout, const Buckets& buckets,
+                                                    uint32_t rank, uint32_t ranks, Device& device,
                                                     DeviceStream& stream) {
-  const RecordTables tables(ContributionFormat(run));
+  const RecordTables tables(RoundFormats(run).FormatAt(Round(1), group));
   const RecordFormat shape = tables.FormatAt(nullptr);
   GpuRankMemory made;
   uint64_t length = 0, momentum_length = 0;
   for (uint32_t b = 0; b < buckets.count(); ++b) {
     const Extent part = buckets.part(BucketIndex(b), rank, ranks);
-    const uint64_t chunks = part.size() / run.chunk_size;
+    const uint64_t chunks = ChunksOf(part, run.format.chunk_size).count;
     made.starts.push_back(length);
     made.momentum_starts.push_back(momentum_length);
     length += part.size();
-    momentum_length += LaneTiledLength(chunks, run.chunk_size);
+    momentum_length += LaneTiledLength(chunks, run.format.chunk_size);
     made.longest = std::max(made.longest, part.size());
     made.longest_records =
         std::max(made.longest_records, RecordWords(shape, chunks) + PresenceWords(chunks));

@@ -23,9 +23,10 @@ inline constexpr uint64_t kGroupBlock = 64;  // elements that share a parameter 
 // Its parts lie one after the other; [length] is the elements of all of them.
 struct GpuRankMemory {
   // State is zero. Errors: RESOURCE_EXHAUSTED with the bytes needed and free.
-  static absl::StatusOr<GpuRankMemory> Create(const RunSpec& run, const Layout& layout,
-                                              const Buckets& buckets, uint32_t rank, uint32_t ranks,
-                                              Device& device, DeviceStream& stream);
+  static absl::StatusOr<GpuRankMemory> Create(const RunSpec& run, GroupId group,
+                                              const Layout& layout, const Buckets& buckets,
+                                              uint32_t rank, uint32_t ranks, Device& device,
+                                              DeviceStream& stream);
 
   uint64_t start(BucketIndex bucket) const { return starts[bucket.value()]; }
   float* MastersOf(BucketIndex bucket) const { return masters.as<float>() + start(bucket); }

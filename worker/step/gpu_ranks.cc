@@ -34,9 +34,9 @@ class GpuRanks : public LocalRanks {
                              connector_->Connect(place, devices, aborted_));
     std::vector<std::unique_ptr<RankState>> ranks;
     for (uint32_t i = 0; i < count(); ++i) {
-      ISTHMUS_ASSIGN_OR_RETURN(
-          ranks.emplace_back(),
-          GpuRank::Create(run, layout, buckets, places_[i], i, communicators[i].get()));
+      ISTHMUS_ASSIGN_OR_RETURN(ranks.emplace_back(),
+                               GpuRank::Create(run, layout, buckets, places_[i], place.group, i,
+                                               communicators[i].get()));
     }
     MutexLock lock(&mu_);
     communicators_ = std::move(communicators);

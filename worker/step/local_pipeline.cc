@@ -34,6 +34,7 @@ class LocalPipeline::Impl {
  public:
   Impl(Options options, PipelineEvents* events)
       : options_(std::move(options)),
+        reader_(options_.run, options_.self),
         events_(events),
         threads_(
             options_.ranks->count(), Clock::Real(),
@@ -105,6 +106,7 @@ class LocalPipeline::Impl {
   }
 
   const Options options_;
+  const UpdateReader reader_;
   PipelineEvents* const events_;
   // Replaced only by Configure while no rank performs anything; the lock of the queues makes it
   // visible to rank threads.
@@ -121,8 +123,10 @@ absl::Status LocalPipeline::Impl::Configure(const Layout& layout, const GroupPla
   state->layout = layout;
   state->buckets = cut;
   state->first_rank = place.first_rank;
-  ISTHMUS_ASSIGN_OR_RETURN(
-      state->ranks, options_.ranks->Make(options_.run, state->layout, state->buckets, place));
+  GroupPlace mine = place;
+  mine.group = options_.self.group;
+  ISTHMUS_ASSIGN_OR_RETURN(state->ranks,
+                           options_.ranks->Make(options_.run, state->layout, state->buckets, mine));
   state->constants.resize(layout.constants_bytes());
   state_ = std::move(state);
   return absl::OkStatus();
@@ -160,15 +164,15 @@ absl::Status LocalPipeline::Impl::Process(uint32_t rank, JobSession& job, Round 
   }
   const Extent part = mine.part(bucket);
   if (!extract || part.empty()) return mine.Accumulate(bucket, lr);
-  const uint32_t chunk_size = options_.run.chunk_size;
+  const ChunkRun chunks = reader_.formats.ChunksAt(round, part);
   return mine.Extract(round, bucket, lr,
                       [=, events = events_, first_rank = state().first_rank](
                           std::shared_ptr<const std::string> payload) {
                         events->OnPart({.round = round,
                                         .bucket = bucket,
                                         .rank = first_rank + rank,
-                                        .first_chunk = part.begin / chunk_size,
-                                        .chunk_count = part.size() / chunk_size,
+                                        .first_chunk = chunks.first,
+                                        .chunk_count = chunks.count,
                                         .payload = std::move(payload)});
                       });
 }
@@ -184,7 +188,7 @@ absl::Status LocalPipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Cre
   }
   if (!header.contributors.empty()) {
     ISTHMUS_ASSIGN_OR_RETURN(const UpdateView* view,
-                             update.Parsed(options_.run, options_.self, state().layout, buckets()));
+                             update.Parsed(reader_, state().layout, buckets()));
     ISTHMUS_RETURN_IF_ERROR(mine.Apply(header, *view));
   }
   mine.Settle(header.round, header.bucket, credit);

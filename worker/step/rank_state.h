@@ -17,6 +17,8 @@
 
 #include "common/base/ids.h"
 #include "common/compression/update_payload.h"
+#include "common/run/exchange_policy.h"
+#include "common/run/round_format.h"
 #include "common/run/run_spec.h"
 #include "common/run/update.h"
 #include "common/tensor/buckets.h"
@@ -111,6 +113,7 @@ std::vector<Extent> LogicalRuns(const Layout& layout, const Extent& part);
 // Which ranks of their replica group a daemon's own are: all of them, unless the group spans
 // several daemons of its site.
 struct GroupPlace {
+  GroupId group;            // set by LocalPipeline
   uint32_t first_rank = 0;  // of this daemon
   uint32_t ranks = 0;       // of the group
   // How the ranks of several daemons find each other, from Invite() of one of them; empty where all

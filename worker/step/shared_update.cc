@@ -12,31 +12,34 @@ namespace isthmus {
 SharedUpdate::SharedUpdate(std::shared_ptr<const ReceivedUpdate> received)
     : received_(std::move(received)) {}
 
-absl::StatusOr<const UpdateView*> SharedUpdate::Parsed(const RunSpec& run, Member self,
+absl::StatusOr<const UpdateView*> SharedUpdate::Parsed(const UpdateReader& reader,
                                                        const Layout& layout,
                                                        const Buckets& buckets) {
   MutexLock lock(&mu_);
-  if (!view_.has_value()) view_ = Parse(run, self, layout, buckets);
+  if (!view_.has_value()) view_ = Parse(reader, layout, buckets);
   if (!view_->ok()) return view_->status();
   return &**view_;
 }
 
-absl::StatusOr<UpdateView> SharedUpdate::Parse(const RunSpec& run, Member self,
-                                               const Layout& layout, const Buckets& buckets) const {
+absl::StatusOr<UpdateView> SharedUpdate::Parse(const UpdateReader& reader, const Layout& layout,
+                                               const Buckets& buckets) const {
   if (header().scalars.size() != layout.parameter_groups()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "update ", header().sequence.value(), ": expected scalars of ", layout.parameter_groups(),
         " parameter groups, got ", header().scalars.size()));
   }
-  const Extent extent = buckets.bucket(header().bucket);
-  const PayloadPlace place{header().round.value(), extent.begin / run.chunk_size,
-                           extent.size() / run.chunk_size};
-  if (received_->payload.empty()) return FromContributions(run, self, place);
-  return UpdateView::Parse(std::as_bytes(std::span(received_->payload)), MergedFormat(run), place);
+  const Round round = header().round;
+  const ChunkRun chunks = reader.formats.ChunksAt(round, buckets.bucket(header().bucket));
+  const PayloadPlace place{round.value(), chunks.first, chunks.count};
+  if (received_->payload.empty()) return FromContributions(reader, place);
+  return UpdateView::Parse(std::as_bytes(std::span(received_->payload)),
+                           reader.formats.MergedAt(round), place);
 }
 
-absl::StatusOr<UpdateView> SharedUpdate::FromContributions(const RunSpec& run, Member self,
+absl::StatusOr<UpdateView> SharedUpdate::FromContributions(const UpdateReader& reader,
                                                            const PayloadPlace& place) const {
+  const UpdateFormat merged = reader.formats.MergedAt(header().round);
+  const Member self = reader.self;
   const std::vector<Contributor>& contributors = header().contributors;
   const auto wrong = [&](const std::string& what) {
     return absl::InvalidArgumentError(
@@ -49,16 +52,17 @@ absl::StatusOr<UpdateView> SharedUpdate::FromContributions(const RunSpec& run, M
   int own = UpdateView::kNotHere;
   for (size_t i = 0; i < contributors.size(); ++i) {
     encoded[i].weight = weights[i];
+    encoded[i].format = reader.formats.FormatAt(header().round, contributors[i].group);
     if (contributors[i].group == self.group && contributors[i].incarnation == self.incarnation) {
       own = static_cast<int>(i);
     }
   }
   // A run that exchanges nothing applies what is its own, and nothing else.
-  if (run.scheme == Scheme::kNone) {
+  if (!reader.exchanges) {
     if (own == UpdateView::kNotHere) encoded.clear();
     if (own != UpdateView::kNotHere) encoded.assign(1, EncodedContribution{});
-    return UpdateView::FromContributions(encoded, own == UpdateView::kNotHere ? own : 0,
-                                         MergedFormat(run), place);
+    return UpdateView::FromContributions(encoded, own == UpdateView::kNotHere ? own : 0, merged,
+                                         place);
   }
   for (const ReceivedUpdate::Contribution& contribution : received_->contributions) {
     const size_t i = contribution.contributor;
@@ -70,7 +74,7 @@ absl::StatusOr<UpdateView> SharedUpdate::FromContributions(const RunSpec& run, M
       encoded[i].parts.push_back(std::as_bytes(std::span(part)));
     }
   }
-  return UpdateView::FromContributions(encoded, own, MergedFormat(run), place);
+  return UpdateView::FromContributions(encoded, own, merged, place);
 }
 
 }  // namespace isthmus

@@ -9,13 +9,24 @@
 
 #include "common/base/mutex.h"
 #include "common/compression/update_payload.h"
-#include "common/run/run_spec.h"
+#include "common/run/exchange_policy.h"
+#include "common/run/round_format.h"
 #include "common/run/update.h"
 #include "common/tensor/buckets.h"
 #include "common/tensor/layout.h"
 #include "worker/step/pipeline.h"
 
 namespace isthmus {
+
+// Whose ranks read updates, and what they need to know of the run for that.
+struct UpdateReader {
+  UpdateReader(const RunSpec& run, Member reader)
+      : self(reader), formats(run), exchanges(PolicyOf(run).exchanges) {}
+
+  const Member self;  // the one contributor whose own contribution an update may leave out
+  const RoundFormats formats;
+  const bool exchanges;
+};
 
 // Parsed once, by whichever rank comes first. Thread-safe.
 class SharedUpdate {
@@ -25,17 +36,16 @@ class SharedUpdate {
   const UpdateHeader& header() const { return received_->header; }
 
   // The direction of an update that has contributors; valid as long as this object.
-  // `header().bucket` is one of `buckets`; `self` is the one contributor whose own contribution may
-  // be left out. Every rank gets the same answer. Errors: INVALID_ARGUMENT for another number of
-  // parameter groups than the layout's, or contributions that are not the contributors'; else those
-  // of UpdateView.
-  absl::StatusOr<const UpdateView*> Parsed(const RunSpec& run, Member self, const Layout& layout,
+  // `header().bucket` is one of `buckets`. Every rank gets the same answer. Errors:
+  // INVALID_ARGUMENT for another number of parameter groups than the layout's, or contributions
+  // that are not the contributors'; else those of UpdateView.
+  absl::StatusOr<const UpdateView*> Parsed(const UpdateReader& reader, const Layout& layout,
                                            const Buckets& buckets);
 
  private:
-  absl::StatusOr<UpdateView> Parse(const RunSpec& run, Member self, const Layout& layout,
+  absl::StatusOr<UpdateView> Parse(const UpdateReader& reader, const Layout& layout,
                                    const Buckets& buckets) const;
-  absl::StatusOr<UpdateView> FromContributions(const RunSpec& run, Member self,
+  absl::StatusOr<UpdateView> FromContributions(const UpdateReader& reader,
                                                const PayloadPlace& place) const;
 
   const std::shared_ptr<const ReceivedUpdate> received_;  // the engine may keep it too

@@ -180,6 +180,7 @@ class Bucket {
     params.format = tables.format();
     params.merge = format_.merge;
     params.sign = format_.sign;
+    params.known_signs = HasKnownSigns(format_);
     params.optimizer = optimizer;
     params.scalars = scalars.data();
     params.groups = groups.data();

@@ -49,44 +49,45 @@ TEST(RunSpecTest, DefaultsAreValid) {
 
 TEST(RunSpecTest, P4_ChunkSizeIsAPowerOfTwoFrom16To4096) {
   for (uint32_t size : {16, 64, 4096}) {
-    ExpectValid([&](RunSpec& s) { s.chunk_size = size; });
+    ExpectValid([&](RunSpec& s) { s.format.chunk_size = size; });
   }
   for (uint32_t size : {0, 8, 48, 8192}) {
     ExpectRefused(
-        [&](RunSpec& s) { s.chunk_size = size; },
+        [&](RunSpec& s) { s.format.chunk_size = size; },
         "chunk_size: expected a power of two from 16 to 4096, got " + std::to_string(size));
   }
 }
 
 TEST(RunSpecTest, KIsWithinTheChunk) {
-  ExpectValid([](RunSpec& s) { s.k = 1; });
-  ExpectValid([](RunSpec& s) { s.k = s.chunk_size; });
-  ExpectRefused([](RunSpec& s) { s.k = 0; }, "k: expected 1 to chunk_size 64, got 0");
-  ExpectRefused([](RunSpec& s) { s.k = 65; }, "k: expected 1 to chunk_size 64, got 65");
+  ExpectValid([](RunSpec& s) { s.format.all.k = 1; });
+  ExpectValid([](RunSpec& s) { s.format.all.k = s.format.chunk_size; });
+  ExpectRefused([](RunSpec& s) { s.format.all.k = 0; }, "k: expected 1 to chunk_size 64, got 0");
+  ExpectRefused([](RunSpec& s) { s.format.all.k = 65; }, "k: expected 1 to chunk_size 64, got 65");
 }
 
 TEST(RunSpecTest, FullSynchronisationAndNoneSendEverything) {
   for (Scheme scheme : {Scheme::kFull, Scheme::kNone}) {
     const std::string with = std::string(" with scheme ") + Name(scheme) + ", got ";
-    ExpectRefused([](RunSpec& s) { s.k = 4; }, "k: expected chunk_size 4096" + with + "4", scheme);
+    ExpectRefused([](RunSpec& s) { s.format.all.k = 4; },
+                  "k: expected chunk_size 4096" + with + "4", scheme);
     ExpectRefused([](RunSpec& s) { s.lr_in_momentum = true; },
                   "lr_in_momentum: expected false" + with + "true", scheme);
     ExpectRefused([](RunSpec& s) { s.alpha = 0.5f; }, "alpha: expected 1" + with + "0.5", scheme);
     ExpectRefused([](RunSpec& s) { s.alpha = kNan; }, "alpha: expected 1" + with + "nan", scheme);
     for (ValueFormat values : {ValueFormat::kInt4, ValueFormat::kOneBit, ValueFormat::kSign}) {
-      ExpectRefused([&](RunSpec& s) { s.values = values; },
+      ExpectRefused([&](RunSpec& s) { s.format.all.values = values; },
                     "values: expected f32 or bf16" + with + Name(values), scheme);
     }
-    ExpectValid([](RunSpec& s) { s.values = ValueFormat::kBf16; }, scheme);
+    ExpectValid([](RunSpec& s) { s.format.all.values = ValueFormat::kBf16; }, scheme);
   }
   ExpectValid([](RunSpec& s) { s.lr_in_momentum = true; });
 }
 
 TEST(RunSpecTest, KnownPositionsAreAPowerOfTwoBelowTheChunk) {
   for (Scheme scheme : kKnownPositions) {
-    for (uint32_t k : {1, 2, 8, 32}) ExpectValid([&](RunSpec& s) { s.k = k; }, scheme);
+    for (uint32_t k : {1, 2, 8, 32}) ExpectValid([&](RunSpec& s) { s.format.all.k = k; }, scheme);
     for (uint32_t k : {3, 12, 63, 64}) {
-      ExpectRefused([&](RunSpec& s) { s.k = k; },
+      ExpectRefused([&](RunSpec& s) { s.format.all.k = k; },
                     std::string("k: expected a power of two below chunk_size 64 with scheme ") +
                         Name(scheme) + ", got " + std::to_string(k),
                     scheme);
@@ -96,7 +97,7 @@ TEST(RunSpecTest, KnownPositionsAreAPowerOfTwoBelowTheChunk) {
 
 TEST(RunSpecTest, SignsAloneNeedSignMode) {
   for (Scheme scheme : {Scheme::kFlexDemo, Scheme::kRandom}) {
-    const Change signs = [](RunSpec& s) { s.values = ValueFormat::kSign; };
+    const Change signs = [](RunSpec& s) { s.format.all.values = ValueFormat::kSign; };
     ExpectValid(signs, scheme);
     ExpectRefused(
         [&](RunSpec& s) {
@@ -108,7 +109,7 @@ TEST(RunSpecTest, SignsAloneNeedSignMode) {
          {ValueFormat::kF32, ValueFormat::kBf16, ValueFormat::kInt4, ValueFormat::kOneBit}) {
       ExpectValid(
           [&](RunSpec& s) {
-            s.values = values;
+            s.format.all.values = values;
             s.sign = false;
           },
           scheme);
@@ -209,20 +210,23 @@ TEST(RunSpecTest, AnUnknownNameIsAnsweredWithTheChoices) {
 
 TEST(RunSpecTest, FormatsFollowTheSpec) {
   RunSpec spec = DefaultRunSpec(Scheme::kFlexDemo);
-  spec.chunk_size = 128;
-  spec.k = 8;
-  EXPECT_EQ(ContributionFormat(spec), (PayloadFormat{Transform::kDct, 128, 8, ValueFormat::kOneBit}));
+  spec.format.chunk_size = 128;
+  spec.format.all.k = 8;
+  EXPECT_EQ(RoundFormats(spec).FormatAt(Round(1), GroupId(1)),
+            (PayloadFormat{Transform::kDct, 128, 8, ValueFormat::kOneBit}));
   spec.merge = MergeRule::kSum;
-  EXPECT_EQ(MergedFormat(spec).contribution, ContributionFormat(spec));
-  EXPECT_EQ(MergedFormat(spec).merge, MergeRule::kSum);
-  EXPECT_TRUE(MergedFormat(spec).sign);
+  EXPECT_EQ(RoundFormats(spec).MergedAt(Round(1)).contribution,
+            RoundFormats(spec).FormatAt(Round(1), GroupId(1)));
+  EXPECT_EQ(RoundFormats(spec).MergedAt(Round(1)).merge, MergeRule::kSum);
+  EXPECT_TRUE(RoundFormats(spec).MergedAt(Round(1)).sign);
   for (Scheme scheme : {Scheme::kFull, Scheme::kNone}) {
     const RunSpec full = DefaultRunSpec(scheme);
-    EXPECT_EQ(ContributionFormat(full),
+    EXPECT_EQ(RoundFormats(full).FormatAt(Round(1), GroupId(1)),
               (PayloadFormat{Transform::kNone, 4096, 4096, ValueFormat::kF32}));
-    EXPECT_EQ(MergedFormat(full).contribution, ContributionFormat(full));
-    EXPECT_EQ(MergedFormat(full).merge, MergeRule::kMean);
-    EXPECT_FALSE(MergedFormat(full).sign);
+    EXPECT_EQ(RoundFormats(full).MergedAt(Round(1)).contribution,
+              RoundFormats(full).FormatAt(Round(1), GroupId(1)));
+    EXPECT_EQ(RoundFormats(full).MergedAt(Round(1)).merge, MergeRule::kMean);
+    EXPECT_FALSE(RoundFormats(full).MergedAt(Round(1)).sign);
   }
   const std::pair<Scheme, Positions> known[] = {{Scheme::kRandom, Positions::kRandom},
                                                 {Scheme::kStriding, Positions::kStriding},
@@ -230,10 +234,10 @@ TEST(RunSpecTest, FormatsFollowTheSpec) {
   for (const auto& [scheme, positions] : known) {
     RunSpec run = DefaultRunSpec(scheme);
     run.seed = 7;
-    EXPECT_EQ(ContributionFormat(run),
+    EXPECT_EQ(RoundFormats(run).FormatAt(Round(1), GroupId(1)),
               (PayloadFormat{Transform::kNone, 64, 8, ValueFormat::kSign, positions, 7}));
-    EXPECT_FALSE(ContributionFormat(run).has_indices());
-    EXPECT_TRUE(MergedFormat(run).sign);
+    EXPECT_FALSE(RoundFormats(run).FormatAt(Round(1), GroupId(1)).has_indices());
+    EXPECT_TRUE(RoundFormats(run).MergedAt(Round(1)).sign);
   }
 }
 
@@ -242,7 +246,7 @@ TEST(RunSpecTest, P6_EveryFieldOfTheSpecSatisfiesItsOwnExpectation) {
   spec.initial_donor = GroupId(3);
   std::vector<std::string> expect;
   for (const auto& [name, value] : Fields(spec)) expect.push_back(name + "=" + value);
-  EXPECT_EQ(expect.size(), 21u);
+  EXPECT_EQ(expect.size(), 22u);
   EXPECT_TRUE(CheckExpectations(spec, expect).ok());
   EXPECT_TRUE(CheckExpectations(spec, {}).ok());
   EXPECT_TRUE(CheckExpectations(RunSpec(), {"initial_donor=lowest"}).ok());

@@ -15,12 +15,12 @@ using testing::HasSubstr;
 RunSpec UnusualSpec() {
   RunSpec spec;
   spec.scheme = Scheme::kFlexDemo;
-  spec.chunk_size = 128;
-  spec.k = 9;
+  spec.format.chunk_size = 128;
+  spec.format.all.k = 9;
   spec.decay = 0.75f;
   spec.alpha = 0.375f;
   spec.lr_in_momentum = true;
-  spec.values = ValueFormat::kF32;
+  spec.format.all.values = ValueFormat::kF32;
   spec.sign = false;
   spec.merge = MergeRule::kSum;
   spec.optimizer = {OptimizerKind::kAdamW, 0.5f, 0.25f, 0.125f, 0.0625f};
@@ -30,7 +30,9 @@ RunSpec UnusualSpec() {
   spec.min_groups = 3;
   spec.initial_donor = GroupId(4);
   spec.audit_rounds = 7;
-  spec.seed = uint64_t{1} << 63;
+  spec.seed = (uint64_t{1} << 63) + 1;
+  spec.format.own = {{GroupId(3), {1, ValueFormat::kOneBit}},
+                     {GroupId(70), {128, ValueFormat::kInt4}}};
   return spec;
 }
 

@@ -30,7 +30,7 @@ class CoordinatorTest : public testing::Test {
 
   // A coordinator that has not started. Its run has one bucket.
   void Make(CoordinatorConfig config) {
-    config.run.chunk_size = kUnitLength / kChunks;
+    config.run.format.chunk_size = kUnitLength / kChunks;
     config.run.bucket_length = kUnitLength;
     core_ = std::make_unique<Coordinator>(config);
   }

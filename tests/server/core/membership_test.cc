@@ -89,10 +89,21 @@ TEST(MembershipTest, RemembersABoundedNumberOfFencedProcesses) {
 
 TEST(MembershipTest, FindsAGroupByItsStream) {
   Membership membership(2);
-  membership.Register(kGroup, 1, "", 1)->group->stream = StreamId(8);
+  GroupState& group = *membership.Register(kGroup, 1, "", 1)->group;
+  membership.Attach(group, StreamId(8));
   ASSERT_NE(membership.FindByStream(StreamId(8)), nullptr);
   EXPECT_EQ(membership.FindByStream(StreamId(8))->id, kGroup);
   EXPECT_EQ(membership.FindByStream(StreamId(9)), nullptr);
+  membership.Detach(group, absl::UnixEpoch());
+  EXPECT_EQ(membership.FindByStream(StreamId(8)), nullptr);
+  EXPECT_EQ(group.stream_lost, absl::UnixEpoch());
+}
+
+TEST(MembershipTest, TheStreamOfAFencedProcessIsNobodys) {
+  Membership membership(2);
+  membership.Attach(*membership.Register(kGroup, 1, "", 1)->group, StreamId(8));
+  EXPECT_EQ(membership.Register(kGroup, 2, "", 1)->fenced_stream, StreamId(8));
+  EXPECT_EQ(membership.FindByStream(StreamId(8)), nullptr);
 }
 
 TEST(GroupStateTest, P9_CountsDuringItsGracePeriod) {

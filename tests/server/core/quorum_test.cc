@@ -8,47 +8,49 @@
 namespace isthmus {
 namespace {
 
-BucketTally Tally(uint32_t complete, uint32_t abstained, std::vector<GroupId> pending,
+BucketTally Tally(uint32_t complete, uint32_t abstained, uint32_t pending,
                   bool deadline_passed = false) {
-  return {complete, abstained, std::move(pending), deadline_passed};
+  return {complete, abstained, pending, deadline_passed};
 }
 
+constexpr GroupId kTwo[] = {GroupId(3), GroupId(7)};
+
 TEST(QuorumTest, P7_WaitsForEveryAwaitedGroup) {
-  EXPECT_FALSE(DecideCommit(Tally(2, 0, {GroupId(3)}), 1).commit);
-  EXPECT_TRUE(DecideCommit(Tally(3, 0, {}), 1).commit);
+  EXPECT_FALSE(MayCommit(Tally(2, 0, 1), 1));
+  EXPECT_TRUE(MayCommit(Tally(3, 0, 0), 1));
 }
 
 TEST(QuorumTest, P8_AbstainEndsTheWaiting) {
-  EXPECT_TRUE(DecideCommit(Tally(1, 1, {}), 1).commit);
-  EXPECT_TRUE(DecideCommit(Tally(0, 2, {}), 1).commit);
-  EXPECT_TRUE(DecideCommit(Tally(1, 1, {}), 2).commit);
+  EXPECT_TRUE(MayCommit(Tally(1, 1, 0), 1));
+  EXPECT_TRUE(MayCommit(Tally(0, 2, 0), 1));
+  EXPECT_TRUE(MayCommit(Tally(1, 1, 0), 2));
 }
 
 TEST(QuorumTest, P9_AfterTheDeadlineCommitsWithoutTheLateOnes) {
-  EXPECT_TRUE(DecideCommit(Tally(1, 0, {GroupId(2)}, true), 1).commit);
+  EXPECT_TRUE(MayCommit(Tally(1, 0, 1, true), 1));
 }
 
 TEST(QuorumTest, P9_WithNoneCompleteThereIsNoDeadline) {
-  EXPECT_FALSE(DecideCommit(Tally(0, 1, {GroupId(2)}, true), 1).commit);
+  EXPECT_FALSE(MayCommit(Tally(0, 1, 1, true), 1));
 }
 
 TEST(QuorumTest, P7_NeverBelowMinGroups) {
-  EXPECT_FALSE(DecideCommit(Tally(1, 0, {}), 2).commit);
-  EXPECT_FALSE(DecideCommit(Tally(1, 0, {GroupId(2)}, true), 2).commit);
+  EXPECT_FALSE(MayCommit(Tally(1, 0, 0), 2));
+  EXPECT_FALSE(MayCommit(Tally(1, 0, 1, true), 2));
 }
 
 TEST(QuorumTest, NeverWithoutAnyAnswer) {
-  EXPECT_FALSE(DecideCommit(Tally(0, 0, {}), 0).commit);
-  EXPECT_FALSE(DecideCommit(Tally(0, 0, {}, true), 0).commit);
+  EXPECT_FALSE(MayCommit(Tally(0, 0, 0), 0));
+  EXPECT_FALSE(MayCommit(Tally(0, 0, 0, true), 0));
 }
 
 TEST(QuorumTest, SaysWhomItWaitsFor) {
-  EXPECT_EQ(DecideCommit(Tally(1, 0, {GroupId(3), GroupId(7)}), 1).waiting_for,
-            "groups 3, 7 have not answered");
-  EXPECT_EQ(DecideCommit(Tally(0, 0, {}), 1).waiting_for, "no group has answered");
-  EXPECT_EQ(DecideCommit(Tally(1, 1, {}), 3).waiting_for,
+  EXPECT_EQ(WaitingFor(Tally(1, 0, 2), kTwo, 1), "groups 3, 7 have not answered");
+  EXPECT_EQ(WaitingFor(Tally(1, 0, 1), std::span(kTwo).first(1), 1), "group 3 has not answered");
+  EXPECT_EQ(WaitingFor(Tally(0, 0, 0), {}, 1), "no group has answered");
+  EXPECT_EQ(WaitingFor(Tally(1, 1, 0), {}, 3),
             "below the minimum: 2 of min_groups 3 have answered");
-  EXPECT_EQ(DecideCommit(Tally(1, 0, {}), 1).waiting_for, "");
+  EXPECT_EQ(WaitingFor(Tally(1, 0, 0), {}, 1), "");
 }
 
 // The rule once more, as a person would read it from the groups one by one.
@@ -76,14 +78,13 @@ TEST(QuorumTest, AgreesWithTheSlowRuleOnAllSmallTallies) {
       for (uint32_t pending = 0; pending <= 4; ++pending) {
         for (bool deadline : {false, true}) {
           for (uint32_t min_groups = 0; min_groups <= 9; ++min_groups) {
-            const BucketTally tally =
-                Tally(complete, abstained, std::vector<GroupId>(pending, GroupId(1)), deadline);
-            const QuorumVerdict verdict = DecideCommit(tally, min_groups);
-            EXPECT_EQ(verdict.commit,
-                      SlowCommit(complete, abstained, pending, deadline, min_groups))
+            const BucketTally tally = Tally(complete, abstained, pending, deadline);
+            const bool commit = MayCommit(tally, min_groups);
+            EXPECT_EQ(commit, SlowCommit(complete, abstained, pending, deadline, min_groups))
                 << complete << " complete, " << abstained << " abstained, " << pending
                 << " pending, deadline " << deadline << ", min_groups " << min_groups;
-            EXPECT_EQ(verdict.commit, verdict.waiting_for.empty());
+            const std::vector<GroupId> ids(pending, GroupId(1));
+            EXPECT_EQ(commit, WaitingFor(tally, ids, min_groups).empty());
           }
         }
       }

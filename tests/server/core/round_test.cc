@@ -78,55 +78,104 @@ TEST(ContributionTest, SaysWhichPartOverlaps) {
 
 class OpenRoundTest : public testing::Test {
  protected:
-  void Complete(GroupId group, BucketIndex bucket, absl::Time when) {
-    BucketRound& b = round_.bucket(bucket);
-    auto& contribution =
-        b.contributions.try_emplace(group, Contribution(Incarnation(1), {})).first->second;
-    ASSERT_TRUE(contribution.Add(b.chunks, b.chunks).ok());
-    if (!b.first_complete) b.first_complete = when;
-    round_.NoteComplete(group, when);
+  // A part of the bucket; all of it unless said otherwise.
+  bool Add(GroupId group, BucketIndex index, absl::Time when, std::optional<ChunkRun> part = {}) {
+    BucketRound& bucket = round_.bucket(index);
+    const auto taken = bucket.Add(group, Incarnation(1), {}, part.value_or(bucket.chunks()), when);
+    EXPECT_TRUE(taken.ok()) << taken.status();
+    if (taken->completes) round_.NoteComplete(group, when);
+    return taken->completes;
+  }
+  BucketTally Tally(BucketIndex index, absl::Time now) const {
+    return round_.Tally(index, now, kPatience);
   }
 
+  static constexpr Patience kPatience{.deadline = absl::Seconds(60)};
   const absl::Time start_ = absl::UnixEpoch();
   OpenRound round_{Round(4), {{0, 12}, {12, 3}}, {GroupId(1), GroupId(2), GroupId(3)}};
 };
 
 TEST_F(OpenRoundTest, TallyCountsAnswersAndNamesThePending) {
-  Complete(GroupId(1), BucketIndex(0), start_);
-  Complete(GroupId(9), BucketIndex(0), start_);  // joined in mid-round: counts, is not awaited
-  round_.bucket(BucketIndex(0)).abstained.insert(GroupId(3));
-  const BucketTally tally = round_.Tally(BucketIndex(0), start_, absl::Seconds(60));
+  Add(GroupId(1), BucketIndex(0), start_);
+  Add(GroupId(9), BucketIndex(0), start_);  // joined in mid-round: counts, is not awaited
+  bool dropped = true;
+  EXPECT_TRUE(round_.bucket(BucketIndex(0)).Abstain(GroupId(3), &dropped));
+  EXPECT_FALSE(dropped);
+  EXPECT_FALSE(round_.bucket(BucketIndex(0)).Abstain(GroupId(3), &dropped));  // said already
+  const BucketTally tally = Tally(BucketIndex(0), start_);
   EXPECT_EQ(tally.complete, 2u);
   EXPECT_EQ(tally.abstained, 1u);
-  EXPECT_THAT(tally.pending, ElementsAre(GroupId(2)));
-  EXPECT_EQ(round_.Tally(BucketIndex(1), start_, absl::Seconds(60)).pending.size(), 3u);
+  EXPECT_EQ(tally.pending, 1u);
+  EXPECT_THAT(round_.bucket(BucketIndex(0)).pending(), ElementsAre(GroupId(2)));
+  EXPECT_EQ(Tally(BucketIndex(1), start_).pending, 3u);
+}
+
+TEST_F(OpenRoundTest, P8_ACompleteContributionOverridesAnEarlierAbstain) {
+  bool dropped = false;
+  EXPECT_TRUE(round_.bucket(BucketIndex(0)).Abstain(GroupId(1), &dropped));
+  Add(GroupId(1), BucketIndex(0), start_);
+  EXPECT_EQ(Tally(BucketIndex(0), start_).complete, 1u);
+  EXPECT_EQ(Tally(BucketIndex(0), start_).abstained, 0u);
+  EXPECT_FALSE(round_.bucket(BucketIndex(0)).Abstain(GroupId(1), &dropped));
+  EXPECT_EQ(Tally(BucketIndex(0), start_).abstained, 0u);
 }
 
 TEST_F(OpenRoundTest, P9_TheDeadlineRunsFromTheFirstCompleteContribution) {
-  const absl::Duration deadline = absl::Seconds(60);
-  EXPECT_FALSE(round_.Tally(BucketIndex(0), start_ + absl::Hours(1), deadline).deadline_passed);
-  Complete(GroupId(2), BucketIndex(0), start_ + absl::Hours(1));
-  const absl::Time end = start_ + absl::Hours(1) + deadline;
-  EXPECT_FALSE(round_.Tally(BucketIndex(0), end - absl::Nanoseconds(1), deadline).deadline_passed);
-  EXPECT_TRUE(round_.Tally(BucketIndex(0), end, deadline).deadline_passed);
-  EXPECT_FALSE(round_.Tally(BucketIndex(1), end, deadline).deadline_passed);
-  EXPECT_FALSE(round_.Tally(BucketIndex(0), end, absl::InfiniteDuration()).deadline_passed);
+  EXPECT_FALSE(Tally(BucketIndex(0), start_ + absl::Hours(1)).deadline_passed);
+  Add(GroupId(2), BucketIndex(0), start_ + absl::Hours(1));
+  const absl::Time end = start_ + absl::Hours(1) + kPatience.deadline;
+  EXPECT_FALSE(Tally(BucketIndex(0), end - absl::Nanoseconds(1)).deadline_passed);
+  EXPECT_TRUE(Tally(BucketIndex(0), end).deadline_passed);
+  EXPECT_FALSE(Tally(BucketIndex(1), end).deadline_passed);
+  EXPECT_FALSE(
+      round_.Tally(BucketIndex(0), end, {.deadline = absl::InfiniteDuration()}).deadline_passed);
+}
+
+TEST_F(OpenRoundTest, P9_WhoSendsIsWaitedForLongerUpToFourDeadlines) {
+  Add(GroupId(1), BucketIndex(0), start_);
+  Add(GroupId(3), BucketIndex(0), start_);
+  const auto until = [&] { return round_.WaitsUntil(BucketIndex(0), kPatience) - start_; };
+  EXPECT_EQ(until(), absl::Seconds(60));
+  round_.NoteFrame(GroupId(2), start_ + absl::Seconds(50));
+  EXPECT_EQ(until(), absl::Seconds(110));
+  round_.NoteFrame(GroupId(2), start_ + absl::Seconds(20));  // told late: changes nothing
+  EXPECT_EQ(until(), absl::Seconds(110));
+  EXPECT_FALSE(Tally(BucketIndex(0), start_ + absl::Seconds(109)).deadline_passed);
+  EXPECT_TRUE(Tally(BucketIndex(0), start_ + absl::Seconds(110)).deadline_passed);
+  round_.NoteFrame(GroupId(2), start_ + absl::Seconds(239));
+  EXPECT_EQ(until(), absl::Seconds(240));
+  EXPECT_TRUE(round_.Sends(GroupId(2), start_ + absl::Seconds(240), kPatience.deadline));
+  EXPECT_FALSE(round_.Sends(GroupId(2), start_ + absl::Seconds(299), kPatience.deadline));
+  EXPECT_FALSE(round_.Sends(GroupId(1), start_ + absl::Seconds(240), kPatience.deadline));
+}
+
+TEST_F(OpenRoundTest, P9_FramesOfWhoHasAnsweredExtendNothing) {
+  Add(GroupId(1), BucketIndex(0), start_);
+  round_.NoteFrame(GroupId(1), start_ + absl::Seconds(59));  // of another bucket
+  EXPECT_EQ(round_.WaitsUntil(BucketIndex(0), kPatience), start_ + absl::Seconds(60));
 }
 
 TEST_F(OpenRoundTest, AnIncompleteContributionIsNoAnswer) {
-  auto& contributions = round_.bucket(BucketIndex(0)).contributions;
-  auto& half =
-      contributions.try_emplace(GroupId(1), Contribution(Incarnation(1), {})).first->second;
-  ASSERT_TRUE(half.Add({0, 11}, {0, 12}).ok());
-  const BucketTally tally = round_.Tally(BucketIndex(0), start_, absl::Seconds(60));
-  EXPECT_EQ(tally.complete, 0u);
-  EXPECT_EQ(tally.pending.size(), 3u);
+  EXPECT_FALSE(Add(GroupId(1), BucketIndex(0), start_, ChunkRun{0, 11}));
+  EXPECT_EQ(Tally(BucketIndex(0), start_).complete, 0u);
+  EXPECT_EQ(Tally(BucketIndex(0), start_).pending, 3u);
+  EXPECT_FALSE(round_.bucket(BucketIndex(0)).first_complete());
+  bool dropped = false;
+  EXPECT_TRUE(round_.bucket(BucketIndex(0)).Abstain(GroupId(1), &dropped));
+  EXPECT_TRUE(dropped);
+  EXPECT_TRUE(round_.bucket(BucketIndex(0)).contributions().empty());
+}
+
+TEST_F(OpenRoundTest, APartThatIsRefusedLeavesNothingBehind) {
+  BucketRound& bucket = round_.bucket(BucketIndex(0));
+  EXPECT_FALSE(bucket.Add(GroupId(1), Incarnation(1), {}, {5, 100}, start_).ok());
+  EXPECT_TRUE(bucket.contributions().empty());
 }
 
 TEST_F(OpenRoundTest, P26_WaitedByCountsFromAGroupsLastCompleteBucket) {
   EXPECT_EQ(round_.WaitedBy(GroupId(1), start_), absl::ZeroDuration());
-  Complete(GroupId(1), BucketIndex(0), start_ + absl::Seconds(1));
-  Complete(GroupId(1), BucketIndex(1), start_ + absl::Seconds(3));
+  Add(GroupId(1), BucketIndex(0), start_ + absl::Seconds(1));
+  Add(GroupId(1), BucketIndex(1), start_ + absl::Seconds(3));
   EXPECT_EQ(round_.WaitedBy(GroupId(1), start_ + absl::Seconds(10)), absl::Seconds(7));
   EXPECT_EQ(round_.CompleteBuckets(GroupId(1)), 2u);
   EXPECT_EQ(round_.CompleteBuckets(GroupId(2)), 0u);
@@ -137,14 +186,57 @@ TEST_F(OpenRoundTest, StopAwaitingSaysWhetherTheGroupWasAwaited) {
   EXPECT_FALSE(round_.StopAwaiting(GroupId(2)));
   EXPECT_FALSE(round_.StopAwaiting(GroupId(9)));
   EXPECT_THAT(round_.awaited(), ElementsAre(GroupId(1), GroupId(3)));
+  EXPECT_EQ(Tally(BucketIndex(1), start_).pending, 2u);
 }
 
 TEST_F(OpenRoundTest, IsAppendedWhenEveryBucketIs) {
   EXPECT_FALSE(round_.all_appended());
-  round_.bucket(BucketIndex(1)).appended = true;
+  EXPECT_FALSE(round_.SetAppended(BucketIndex(1)));
   EXPECT_FALSE(round_.all_appended());
-  round_.bucket(BucketIndex(0)).appended = true;
+  EXPECT_TRUE(round_.SetAppended(BucketIndex(0)));
   EXPECT_TRUE(round_.all_appended());
+}
+
+// The counters against a count from the beginning, over random histories.
+TEST_F(OpenRoundTest, CountsAsACountFromTheBeginningDoes) {
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    Rng rng(seed);
+    const std::set<GroupId> awaited{GroupId(1), GroupId(2), GroupId(3), GroupId(4)};
+    OpenRound round(Round(1), {{0, 3}}, awaited);
+    BucketRound& bucket = round.bucket(BucketIndex(0));
+    std::set<GroupId> said_nothing;
+    for (int i = 0; i < 40; ++i) {
+      const GroupId group(static_cast<uint32_t>(1 + rng.Below(6)));
+      bool dropped = false;
+      switch (rng.Below(8)) {
+        case 0:
+          if (!bucket.Completed(group)) said_nothing.insert(group);
+          bucket.Abstain(group, &dropped);
+          break;
+        case 1:
+          round.StopAwaiting(group);
+          break;
+        case 2:
+          bucket.DropIncomplete(group);
+          break;
+        default:
+          (void)bucket.Add(group, Incarnation(1), {}, {rng.Below(3), 1}, start_);
+      }
+      if (bucket.Completed(group)) said_nothing.erase(group);
+      uint32_t complete = 0;
+      std::set<GroupId> pending = round.awaited();
+      for (uint32_t g = 1; g <= 6; ++g) {
+        complete += bucket.Completed(GroupId(g)) ? 1 : 0;
+        if (bucket.Completed(GroupId(g)) || said_nothing.contains(GroupId(g))) {
+          pending.erase(GroupId(g));
+        }
+      }
+      const BucketTally tally = round.Tally(BucketIndex(0), start_, kPatience);
+      ASSERT_EQ(tally.complete, complete) << "seed " << seed;
+      ASSERT_EQ(tally.abstained, said_nothing.size()) << "seed " << seed;
+      ASSERT_EQ(bucket.pending(), pending) << "seed " << seed;
+    }
+  }
 }
 
 }  // namespace

@@ -111,6 +111,8 @@ absl::Status Scenario::Data(EventWords& words) {
     SayIfError(core_->Abstained(StreamOf(words), Round(words.TakeNumber("round", 1)),
                                 BucketIndex(static_cast<uint32_t>(words.TakeNumber("bucket", 0))),
                                 AbstainReason::kNonFinite, now_, actions_));
+  } else if (name == "frame") {
+    core_->FrameArrived(StreamOf(words), Round(words.TakeNumber("round", 1)), now_, now_, actions_);
   } else if (name == "audit") {
     Audit(words);
   } else {
@@ -148,7 +150,7 @@ absl::Status Scenario::Answer(EventWords& words) {
 
 void Scenario::Configure(EventWords& words) {
   CoordinatorConfig config;
-  config.run.chunk_size = kChunkSize;
+  config.run.format.chunk_size = kChunkSize;
   config.run.bucket_length = kUnitLength;
   config.run.start_groups = static_cast<uint32_t>(words.TakeNumber("start_groups", 1));
   config.run.min_groups = static_cast<uint32_t>(words.TakeNumber("min_groups", 1));
@@ -266,6 +268,8 @@ void Scenario::ReportStatus() {
       {"scalar mismatches", counters.scalar_mismatches},
       {"fenced", counters.fenced},
       {"snapshots", counters.snapshots},
+      {"groups silent", counters.groups_silent},
+      {"groups too slow", counters.groups_too_slow},
       {"audits", counters.audits},
       {"audit mismatches", counters.audit_mismatches}};
   for (const auto& [name, value] : all) {

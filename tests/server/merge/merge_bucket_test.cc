@@ -13,6 +13,7 @@
 #include "common/base/rng.h"
 #include "common/compression/update_payload.h"
 #include "common/kernels/simd.h"
+#include "common/run/run_spec.h"
 
 namespace isthmus {
 namespace {
@@ -24,9 +25,9 @@ constexpr PayloadPlace kPlace{kRound, kFirst, kCount};
 
 RunSpec SmallRun() {
   RunSpec run;
-  run.chunk_size = 16;
-  run.k = 2;
-  run.values = ValueFormat::kF32;
+  run.format.chunk_size = 16;
+  run.format.all.k = 2;
+  run.format.all.values = ValueFormat::kF32;
   run.sign = false;
   return run;
 }
@@ -35,11 +36,13 @@ RunSpec SmallRun() {
 StoredPart Part(const RunSpec& run, uint64_t first, uint64_t count,
                 const std::function<float()>& value) {
   Selection part{first, count, {}, {}};
-  for (uint64_t i = 0; i < count * run.k; ++i) {
-    if (run.k < run.chunk_size) part.indices.push_back(static_cast<uint16_t>(i % run.k));
+  for (uint64_t i = 0; i < count * run.format.all.k; ++i) {
+    if (run.format.all.k < run.format.chunk_size)
+      part.indices.push_back(static_cast<uint16_t>(i % run.format.all.k));
     part.values.push_back(value());
   }
-  return {{kRound, first, count}, EncodePayload(ContributionFormat(run), kRound, part)};
+  return {{kRound, first, count},
+          EncodePayload(RoundFormats(run).FormatAt(Round(1), GroupId(1)), kRound, part)};
 }
 
 std::vector<Contributor> Contributors(const std::vector<uint64_t>& samples) {
@@ -53,10 +56,11 @@ std::vector<Contributor> Contributors(const std::vector<uint64_t>& samples) {
 
 // The direction's first element, which all chunks have alike.
 float Direction(const RunSpec& run, const std::string& payload) {
-  const auto view = UpdateView::Parse(std::as_bytes(std::span(payload)), MergedFormat(run), kPlace);
+  const auto view = UpdateView::Parse(std::as_bytes(std::span(payload)),
+                                      RoundFormats(run).MergedAt(Round(1)), kPlace);
   EXPECT_TRUE(view.ok()) << view.status();
-  std::vector<float> coefficients(kCount * run.chunk_size);
-  DirectionScratch scratch(MergedFormat(run), ActiveKernels());
+  std::vector<float> coefficients(kCount * run.format.chunk_size);
+  DirectionScratch scratch(RoundFormats(run).MergedAt(Round(1)), ActiveKernels());
   if (view.ok()) view->Direction(kFirst, coefficients, nullptr, scratch);
   return coefficients[0];
 }
@@ -66,19 +70,20 @@ float MergeOfConstants(MergeRule rule, const std::vector<float>& values,
                        const std::vector<uint64_t>& samples) {
   RunSpec run = SmallRun();
   run.scheme = Scheme::kFull;
-  run.k = 2;
+  run.format.all.k = 2;
   run.merge = rule;
   std::vector<std::vector<StoredPart>> parts;
   for (float value : values) {
     int element = 0;  // the other element keeps the chunk present
     parts.push_back({Part(run, kFirst, kCount, [&] { return element++ % 2 == 0 ? value : 8.0f; })});
   }
-  return Direction(run, MergeContributions(run, kPlace, Contributors(samples), parts));
+  return Direction(run,
+                   MergeContributions(RoundFormats(run), kPlace, Contributors(samples), parts));
 }
 
 TEST(MergeBucketTest, NobodyMakesAnEmptyUpdate) {
-  EXPECT_EQ(MergeContributions(SmallRun(), kPlace, {}, {}), "");
-  EXPECT_FALSE(ForwardContributions(SmallRun(), kPlace, {}));
+  EXPECT_EQ(MergeContributions(RoundFormats(SmallRun()), kPlace, {}, {}), "");
+  EXPECT_FALSE(ForwardContributions(RoundFormats(SmallRun()), kPlace, {}));
 }
 
 TEST(MergeBucketTest, P10_TheOrderOfArrivalOfPartsDoesNotMatter) {
@@ -92,11 +97,12 @@ TEST(MergeBucketTest, P10_TheOrderOfArrivalOfPartsDoesNotMatter) {
       }
     }
     const auto contributors = Contributors({3, 1 + rng.Below(5), 7});
-    const std::string in_order = MergeContributions(SmallRun(), kPlace, contributors, parts);
+    const std::string in_order =
+        MergeContributions(RoundFormats(SmallRun()), kPlace, contributors, parts);
     ASSERT_FALSE(in_order.empty());
     for (int i = 0; i < 5; ++i) {
       for (auto& group : parts) std::shuffle(group.begin(), group.end(), rng);
-      ASSERT_EQ(MergeContributions(SmallRun(), kPlace, contributors, parts), in_order)
+      ASSERT_EQ(MergeContributions(RoundFormats(SmallRun()), kPlace, contributors, parts), in_order)
           << "seed " << seed;
     }
   }
@@ -109,14 +115,16 @@ bool Forwards(const RunSpec& run, uint64_t groups, uint64_t chunks, uint64_t abs
   for (uint64_t g = 0; g < groups; ++g) {
     uint64_t element = 0;
     parts.push_back({Part(run, kFirst, chunks, [&] {
-      return element++ < absent * run.k ? 0.0f : 1.0f + 0.25f * static_cast<float>(element % 3);
+      return element++ < absent * run.format.all.k ? 0.0f
+                                                   : 1.0f + 0.25f * static_cast<float>(element % 3);
     })});
   }
-  const bool forwards = ForwardContributions(run, place, parts);
+  const bool forwards = ForwardContributions(RoundFormats(run), place, parts);
   // Never more than the update would be.
-  const std::string update =
-      MergeContributions(run, place, Contributors(std::vector<uint64_t>(groups, 1)), parts);
-  EXPECT_LE(SmallestUpdateBytes(MergedFormat(run), chunks - absent), update.size());
+  const std::string update = MergeContributions(
+      RoundFormats(run), place, Contributors(std::vector<uint64_t>(groups, 1)), parts);
+  EXPECT_LE(SmallestUpdateBytes(RoundFormats(run).MergedAt(Round(1)), chunks - absent),
+            update.size());
   if (forwards && absent == 0) {
     EXPECT_LE(parts[0][0].payload.size() * (groups - 1), update.size());
   }
@@ -125,7 +133,7 @@ bool Forwards(const RunSpec& run, uint64_t groups, uint64_t chunks, uint64_t abs
 
 TEST(MergeBucketTest, P20_ContributionsAreForwardedWhereTheyAreSmaller) {
   RunSpec one_bit = DefaultRunSpec(Scheme::kFlexDemo);
-  one_bit.k = 4;  // 4 bytes per chunk; its signs take 8
+  one_bit.format.all.k = 4;  // 4 bytes per chunk; its signs take 8
   EXPECT_TRUE(Forwards(one_bit, 1, 1024));
   EXPECT_TRUE(Forwards(one_bit, 2, 1024));
   EXPECT_FALSE(Forwards(one_bit, 3, 1024));  // only the headers are longer
@@ -136,7 +144,7 @@ TEST(MergeBucketTest, P20_ContributionsAreForwardedWhereTheyAreSmaller) {
   EXPECT_FALSE(Forwards(full, 3, 4));
   EXPECT_FALSE(Forwards(full, 8, 4));
   RunSpec exact = one_bit;
-  exact.values = ValueFormat::kF32;
+  exact.format.all.values = ValueFormat::kF32;
   EXPECT_FALSE(Forwards(exact, 2, 1024));
   EXPECT_TRUE(Forwards(exact, 1, 1024));  // to the only contributor nothing is sent
 }

@@ -43,7 +43,8 @@ class PartAssemblerTest : public testing::Test {
 
   const uint64_t whole_ = PayloadBytes(kFormat, 4096);  // of part_: two frames and a bit
   const ChunkRun part_{8192, 4096};
-  PartAssembler assembler_{kFormat, [](BucketIndex bucket) -> absl::StatusOr<ChunkRun> {
+  PartAssembler assembler_{[](Round) { return kFormat; },
+                           [](BucketIndex bucket) -> absl::StatusOr<ChunkRun> {
                              if (bucket == BucketIndex(1)) return kBucket;
                              return absl::InvalidArgumentError("no such bucket");
                            }};

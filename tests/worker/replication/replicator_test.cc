@@ -17,15 +17,15 @@ namespace {
 
 RunSpec DemoRun(float decay = 0.999f) {
   RunSpec run = DefaultRunSpec(Scheme::kFlexDemo);
-  run.k = 4;
-  run.values = ValueFormat::kBf16;
+  run.format.all.k = 4;
+  run.format.all.values = ValueFormat::kBf16;
   run.decay = decay;
   return run;
 }
 
 RunSpec FullRun(ValueFormat values = ValueFormat::kF32) {
   RunSpec run = DefaultRunSpec(Scheme::kFull);
-  run.values = values;
+  run.format.all.values = values;
   return run;
 }
 
@@ -38,10 +38,9 @@ std::span<const float> PartOf(const std::vector<float>& flat, const Extent& exte
 }
 
 // What `taken` says of the part, which is `extent`.
-Selection Said(const Replicator& replicator, const Extraction& taken, Round round,
-               const Extent& extent) {
-  const uint32_t size = replicator.format().chunk_size;
-  const auto selection = DecodePayload(AsBytes(*taken.payload), replicator.format(),
+Selection Said(const Extraction& taken, Round round, const Extent& extent) {
+  const uint32_t size = taken.format.chunk_size;
+  const auto selection = DecodePayload(AsBytes(*taken.payload), taken.format,
                                        {round.value(), extent.begin / size, extent.size() / size});
   EXPECT_TRUE(selection.ok()) << selection.status();
   return selection.value_or(Selection());
@@ -52,6 +51,7 @@ struct OnePart {
   OnePart(const RunSpec& run, const Buckets& buckets, BucketIndex the_bucket,
           const ReplicatorPlace& place = {})
       : replicator(MakeReplicator(run, buckets, place)),
+        format(RoundFormats(run).FormatAt(Round(1), place.group)),
         bucket(the_bucket),
         extent(buckets.part(bucket, place.rank, place.ranks)) {}
   Extraction Take(uint64_t round, std::span<const float> gradient, float lr = 0.0f) {
@@ -60,13 +60,14 @@ struct OnePart {
   // Without a gradient: with decay 1 that leaves the momentum as it is.
   Extraction TakeMore(uint64_t round) { return Take(round, std::vector<float>(extent.size())); }
   Selection Said(const Extraction& taken, uint64_t round) const {
-    return isthmus::Said(*replicator, taken, Round(round), extent);
+    return isthmus::Said(taken, Round(round), extent);
   }
   void Return(uint64_t round, const Extraction& taken) {
     replicator->Return(Round(round), bucket, taken);
   }
 
   const std::unique_ptr<Replicator> replicator;
+  const PayloadFormat format;
   const BucketIndex bucket;
   const Extent extent;
 };
@@ -112,7 +113,7 @@ void OnThreads(int count, const std::function<void(int)>& body) {
 TEST(DemoReplicatorTest, P21_AnyNumberOfThreadsSendsTheSameBytes) {
   for (const ValueFormat values : kValueFormats) {
     RunSpec run = DemoRun();
-    run.values = values;
+    run.format.all.values = values;
     const Buckets buckets = SevenUnits();
     // What each round sends, and takes in exact numbers.
     using Sent = std::vector<std::pair<std::string, std::vector<uint32_t>>>;
@@ -168,8 +169,8 @@ TEST(DemoReplicatorTest, P12_ReturnedSelectionIsSentAgainUnchanged) {
     for (const ValueFormat values : {ValueFormat::kF32, ValueFormat::kBf16, ValueFormat::kSign}) {
       Rng rng(3);
       RunSpec run = DemoRun(1.0f);
-      run.k = k;
-      run.values = values;
+      run.format.all.k = k;
+      run.format.all.values = values;
       OnePart part(run, SevenUnits(), BucketIndex(0));
       const Extraction first = part.Take(1, RandomVector(rng, part.extent.size()));
       const Extraction second = part.TakeMore(2);
@@ -186,10 +187,10 @@ TEST(DemoReplicatorTest, P12_ReturnedSelectionIsSentAgainUnchanged) {
 TEST(DemoReplicatorTest, AlphaIsTheShareThatLeavesTheMomentum) {
   Rng rng(9);
   RunSpec run = DemoRun(1.0f);
-  run.values = ValueFormat::kF32;
+  run.format.all.values = ValueFormat::kF32;
   run.alpha = 0.25f;
   for (const uint32_t k : {4u, 64u}) {
-    run.k = k;
+    run.format.all.k = k;
     OnePart part(run, OneUnit(), BucketIndex(0));
     const Selection first = part.Said(part.Take(1, RandomVector(rng, kUnitLength)), 1);
     const Extraction taken = part.TakeMore(2);
@@ -213,7 +214,7 @@ TEST(DemoReplicatorTest, P17_LearningRateEntersOnlyWhereAsked) {
   const std::vector<float> gradient = RandomVector(rng, kUnitLength);
   for (const Scheme scheme : {Scheme::kFlexDemo, Scheme::kRandom}) {
     RunSpec run = DefaultRunSpec(scheme);
-    run.values = ValueFormat::kF32;
+    run.format.all.values = ValueFormat::kF32;
     const auto extract = [&](bool lr_in_momentum, float lr) {
       run.lr_in_momentum = lr_in_momentum;
       OnePart part(run, OneUnit(), BucketIndex(0));
@@ -265,10 +266,10 @@ constexpr KnownCase kKnown[] = {{Scheme::kRandom, 64, 8},   {Scheme::kRandom, 12
 
 RunSpec KnownRun(const KnownCase& known, ValueFormat values) {
   RunSpec run = DefaultRunSpec(known.scheme);
-  run.chunk_size = known.chunk_size;
-  run.k = known.k;
+  run.format.chunk_size = known.chunk_size;
+  run.format.all.k = known.k;
   run.decay = 1.0f;
-  run.values = values;
+  run.format.all.values = values;
   run.seed = 11;
   return run;
 }
@@ -276,7 +277,7 @@ RunSpec KnownRun(const KnownCase& known, ValueFormat values) {
 // Calls `each`(element of the part, i-th value) for what a round sends.
 void ForEachSent(const OnePart& part, uint64_t round,
                  const std::function<void(size_t, size_t)>& each) {
-  const PayloadFormat& format = part.replicator->format();
+  const PayloadFormat& format = part.format;
   const uint64_t first = part.extent.begin / format.chunk_size;
   std::vector<uint16_t> offsets(format.k);
   for (uint64_t chunk = 0; chunk < part.extent.size() / format.chunk_size; ++chunk) {
@@ -295,7 +296,7 @@ TEST(PositionsReplicatorTest, SendsEveryElementOnceInItsRounds) {
       OnePart part(run, SevenUnits(), BucketIndex(1), {.rank = 1, .ranks = 2});
       const size_t length = part.extent.size();
       const std::vector<float> gradient = RandomVector(rng, length);
-      const uint64_t rounds = run.chunk_size / run.k;
+      const uint64_t rounds = run.format.chunk_size / run.format.all.k;
       const uint64_t begin = 4 * rounds;  // where a cycle begins
       std::vector<int> sent(length);
       for (uint64_t round = begin; round < begin + rounds; ++round) {
@@ -373,7 +374,7 @@ TEST(FullReplicatorTest, P19_RoundingIsKeptForTheNext) {
 TEST(NoneReplicatorTest, SendsNothingAndAppliesItsOwn) {
   Rng rng(12);
   OnePart part(DefaultRunSpec(Scheme::kNone), SevenUnits(), BucketIndex(1));
-  const PayloadFormat& format = part.replicator->format();
+  const PayloadFormat& format = part.format;
   const uint64_t chunks = part.extent.size() / format.chunk_size;
   const std::vector<float> gradient = RandomVector(rng, part.extent.size());
   const Extraction taken = part.Take(1, gradient);
@@ -381,7 +382,7 @@ TEST(NoneReplicatorTest, SendsNothingAndAppliesItsOwn) {
   EXPECT_EQ(taken.payload->size(), PayloadBytes(format, 0) + (chunks + 7) / 8);
   EXPECT_EQ(part.Said(taken, 1).values, std::vector<float>(gradient.size()));
   ASSERT_NE(taken.own, nullptr);
-  Extraction own;
+  Extraction own{.format = format};
   own.payload = taken.own;
   EXPECT_EQ(part.Said(own, 1).values, gradient);
   // What missed its round goes with the next.

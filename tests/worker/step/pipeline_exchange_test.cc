@@ -56,8 +56,9 @@ TEST(PipelineExchangeTest, P21_GroupsOfDifferentSizesStayEqual) {
 }
 
 // Those that contributed merge the others' contributions with their own, a bystander all of them.
-TEST(PipelineExchangeTest, P20_ForwardedContributionsAreTheEncodedUpdate) {
-  for (const RunSpec& run : ExchangingRuns()) {
+void ExpectForwardedIsEncoded(const std::vector<RunSpec>& runs) {
+  for (const RunSpec& run : runs) {
+    ASSERT_TRUE(Validate(run).ok()) << Validate(run);
     const Layout layout = MixedLayout();
     std::vector<std::unique_ptr<TestGroup>> owned;
     std::vector<TestGroup*> told;    // are sent encoded updates
@@ -95,6 +96,44 @@ TEST(PipelineExchangeTest, P20_ForwardedContributionsAreTheEncodedUpdate) {
         EXPECT_TRUE(merges[g]->events.failures().empty());
       }
     }
+  }
+}
+
+TEST(PipelineExchangeTest, P20_ForwardedContributionsAreTheEncodedUpdate) {
+  ExpectForwardedIsEncoded(ExchangingRuns());
+}
+
+TEST(PipelineExchangeTest, P8_ContributionsOfOneUpdateMayDifferInKAndValues) {
+  ExpectForwardedIsEncoded(MixedRuns());
+}
+
+// A late contribution comes back as it was taken, whatever the others send.
+TEST(PipelineExchangeTest, P12_ALateContributionOfAnotherFormatComesBack) {
+  for (const RunSpec& run : MixedRuns()) {
+    const Layout layout = MixedLayout();
+    const FloatVector gradient = CoarseVector(3, layout);
+    const auto sent_after = [&](bool late) {
+      TestGroup group(2, run, layout, 2);
+      group.Start(7);
+      group.SetGradients(gradient);
+      if (late) {
+        group.ProcessAll(Round(1), true);
+        for (uint32_t b = 0; b < group.pipeline.buckets().count(); ++b) {
+          group.pipeline.Apply(MakeUpdate({}, group, Round(1), BucketIndex(b)), Credit::kReturn,
+                               nullptr);
+        }
+      } else {
+        group.ProcessAll(Round(1), false);
+      }
+      group.SetGradients(FloatVector(layout.length()));
+      group.ProcessAll(Round(2), true);
+      group.Await();
+      return group.SentWhole(Round(2), kBucket0);
+    };
+    // (Values with a scale round in between.)
+    const ValueFormat values = run.format.own.at(GroupId(2)).values;
+    if (values == ValueFormat::kInt4 || values == ValueFormat::kOneBit) continue;
+    ExpectSameSelection(sent_after(true), sent_after(false));
   }
 }
 

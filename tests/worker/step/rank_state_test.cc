@@ -61,10 +61,11 @@ TEST_F(RankStateTest, P11_EachParameterGroupGetsItsOwnScalars) {
   for (uint32_t b = 0; b < buckets_.count(); ++b) {
     header.bucket = BucketIndex(b);
     const Extent extent = buckets_.bucket(header.bucket);
-    const PayloadPlace place{0, extent.begin / run_.chunk_size, extent.size() / run_.chunk_size};
-    const std::string payload = EncodeUpdate(MergedFormat(run_), place, {});
-    const auto view =
-        UpdateView::Parse(std::as_bytes(std::span(payload)), MergedFormat(run_), place);
+    const PayloadPlace place{0, extent.begin / run_.format.chunk_size,
+                             extent.size() / run_.format.chunk_size};
+    const std::string payload = EncodeUpdate(RoundFormats(run_).MergedAt(Round(1)), place, {});
+    const auto view = UpdateView::Parse(std::as_bytes(std::span(payload)),
+                                        RoundFormats(run_).MergedAt(Round(1)), place);
     ASSERT_TRUE(view.ok()) << view.status();
     ASSERT_TRUE(state.Apply(header, *view).ok());
   }
@@ -92,9 +93,9 @@ TEST_F(RankStateTest, P12_CreditIsSettledOnce) {
     std::shared_ptr<const std::string> payload;
     EXPECT_TRUE(state.Extract(round, bucket, 0.0f, [&](auto said) { payload = said; }).ok());
     EXPECT_TRUE(state.Finish().ok());
-    const auto selection =
-        DecodePayload(std::as_bytes(std::span(*payload)), ContributionFormat(run),
-                      {round.value(), part.begin / run.chunk_size, part.size() / run.chunk_size});
+    const auto selection = DecodePayload(
+        std::as_bytes(std::span(*payload)), RoundFormats(run).FormatAt(Round(1), GroupId(1)),
+        {round.value(), part.begin / run.format.chunk_size, part.size() / run.format.chunk_size});
     EXPECT_TRUE(selection.ok()) << selection.status();
     return selection->values;
   };

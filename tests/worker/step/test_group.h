@@ -124,8 +124,8 @@ inline Layout TinyLayout() { return *Layout::Create({{.name = "w", .shape = {130
 inline RunSpec SchemeRun(Scheme scheme) {
   RunSpec run = DefaultRunSpec(scheme);
   if (scheme == Scheme::kFlexDemo) {
-    run.k = 4;
-    run.values = ValueFormat::kBf16;
+    run.format.all.k = 4;
+    run.format.all.values = ValueFormat::kBf16;
   }
   run.bucket_length = 2 * kUnitLength;
   return run;
@@ -136,14 +136,14 @@ inline RunSpec FullRun() { return SchemeRun(Scheme::kFull); }
 
 inline RunSpec OneBitRun() {
   RunSpec run = DemoRun();
-  run.values = ValueFormat::kOneBit;
+  run.format.all.values = ValueFormat::kOneBit;
   return run;
 }
 
 // Every scheme that exchanges something.
 inline std::vector<RunSpec> ExchangingRuns() {
   RunSpec numbers = SchemeRun(Scheme::kRandom);
-  numbers.values = ValueFormat::kInt4;
+  numbers.format.all.values = ValueFormat::kInt4;
   numbers.seed = 5;
   numbers.alpha = 0.5f;
   return {DemoRun(),
@@ -153,6 +153,21 @@ inline std::vector<RunSpec> ExchangingRuns() {
           numbers,
           SchemeRun(Scheme::kStriding),
           SchemeRun(Scheme::kSlicing)};
+}
+
+// Group 0 sends less than the others, group 2 more.
+inline RunSpec Mixed(RunSpec run, GroupFormat less, GroupFormat more) {
+  run.format.own = {{GroupId(0), less}, {GroupId(2), more}};
+  return run;
+}
+inline std::vector<RunSpec> MixedRuns() {
+  RunSpec numbers = DemoRun();
+  numbers.sign = false;
+  return {Mixed(DemoRun(), {1, ValueFormat::kOneBit}, {8, ValueFormat::kInt4}),
+          Mixed(OneBitRun(), {1, ValueFormat::kOneBit}, {16, ValueFormat::kOneBit}),
+          Mixed(numbers, {2, ValueFormat::kF32}, {64, ValueFormat::kBf16}),
+          Mixed(SchemeRun(Scheme::kRandom), {1, ValueFormat::kSign}, {32, ValueFormat::kSign}),
+          Mixed(FullRun(), {4096, ValueFormat::kBf16}, {4096, ValueFormat::kF32})};
 }
 
 // Multiples of 2^-7 within (-8, 8), so that the mean of a few ranks' equal gradients is exactly
@@ -214,16 +229,17 @@ struct TestGroup {
   // What the group would have sent: parts in order, covering the bucket.
   std::vector<Selection> Sent(Round round, BucketIndex bucket) {
     std::vector<Selection> selections;
-    uint64_t next = pipeline.buckets().bucket(bucket).begin / run.chunk_size;
+    uint64_t next = pipeline.buckets().bucket(bucket).begin / run.format.chunk_size;
     for (const ContributionPart& part : events.parts(round, bucket)) {
       EXPECT_EQ(part.first_chunk, next);
       next += part.chunk_count;
-      const auto decoded = DecodePayload(std::as_bytes(std::span(*part.payload)),
-                                         ContributionFormat(run), PlaceOf(part));
+      const auto decoded =
+          DecodePayload(std::as_bytes(std::span(*part.payload)),
+                        RoundFormats(run).FormatAt(round, self.group), PlaceOf(part));
       EXPECT_TRUE(decoded.ok()) << decoded.status();
       selections.push_back(*decoded);
     }
-    EXPECT_EQ(next, pipeline.buckets().bucket(bucket).end / run.chunk_size);
+    EXPECT_EQ(next, pipeline.buckets().bucket(bucket).end / run.format.chunk_size);
     return selections;
   }
   // The same without the cuts between ranks.
@@ -313,17 +329,20 @@ inline std::shared_ptr<const ReceivedUpdate> MakeUpdate(const std::vector<TestGr
   for (size_t g = 0; g < groups.size(); ++g) {
     parts.push_back(groups[g]->events.parts(round, bucket));
     for (const ContributionPart& part : parts[g]) {
-      views[g].push_back(PayloadView::Parse(std::as_bytes(std::span(*part.payload)),
-                                            ContributionFormat(run), TestGroup::PlaceOf(part))
-                             .value());
+      views[g].push_back(
+          PayloadView::Parse(std::as_bytes(std::span(*part.payload)),
+                             RoundFormats(run).FormatAt(round, groups[g]->self.group),
+                             TestGroup::PlaceOf(part))
+              .value());
     }
   }
   std::vector<MergeInput> inputs;
   for (size_t g = 0; g < groups.size(); ++g) inputs.push_back({weights[g], views[g]});
   const Extent extent = shape.pipeline.buckets().bucket(bucket);
   update->payload = EncodeUpdate(
-      MergedFormat(run),
-      {round.value(), extent.begin / run.chunk_size, extent.size() / run.chunk_size}, inputs);
+      RoundFormats(run).MergedAt(round),
+      {round.value(), extent.begin / run.format.chunk_size, extent.size() / run.format.chunk_size},
+      inputs);
   return update;
 }
 

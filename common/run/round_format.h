@@ -1,0 +1,70 @@
+// What groups send in a round: the part of a run that may change at a round's boundary, apart from
+// what never does (run_spec.h). FormatAt() is the one way to ask.
+#ifndef ISTHMUS_COMMON_RUN_ROUND_FORMAT_H_
+#define ISTHMUS_COMMON_RUN_ROUND_FORMAT_H_
+
+#include <absl/status/status.h>
+
+#include <cstdint>
+#include <map>
+
+#include "common/base/ids.h"
+#include "common/compression/formats.h"
+#include "common/tensor/chunk_run.h"
+
+namespace isthmus {
+
+struct RunSpec;
+
+// One group's part of it: how much of a chunk it sends, and in how many bits.
+struct GroupFormat {
+  uint32_t k = 4;  // coefficients kept of each chunk
+  ValueFormat values = ValueFormat::kBf16;
+  friend bool operator==(const GroupFormat&, const GroupFormat&) = default;
+};
+
+// One round's. The chunk grid is the same for all groups (P2).
+struct RoundFormat {
+  uint32_t chunk_size = 64;  // elements
+  GroupFormat all;           // of every group that has none of its own
+  std::map<GroupId, GroupFormat> own;
+  friend bool operator==(const RoundFormat&, const RoundFormat&) = default;
+
+  const GroupFormat& of(GroupId group) const {
+    const auto at = own.find(group);
+    return at == own.end() ? all : at->second;
+  }
+};
+
+// Limit on RoundFormat::own.
+inline constexpr size_t kMaxGroupFormats = 1024;
+
+// The formats of a run's rounds. What is in flight, an update and its contributions name their
+// round and group, and so the format that they were made under. A value: who needs it on another
+// thread has a copy. Thread-compatible.
+class RoundFormats {
+ public:
+  // Of all rounds as `run` has it, which Validate() accepts.
+  explicit RoundFormats(const RunSpec& run);
+
+  // What the contribution of `group` to `round` looks like.
+  PayloadFormat FormatAt(Round round, GroupId group) const;
+  // What their merge looks like, of whatever groups.
+  UpdateFormat MergedAt(Round round) const;
+  const RoundFormat& At(Round round) const;
+  // Where the chunks of a run of elements lie in the grid of `round`.
+  ChunkRun ChunksAt(Round round, const Extent& elements) const {
+    return ChunksOf(elements, At(round).chunk_size);
+  }
+
+ private:
+  // What no round changes.
+  PayloadFormat contribution_;
+  MergeRule merge_;
+  bool sign_;
+  RoundFormat format_;  // of every round
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_RUN_ROUND_FORMAT_H_

@@ -1,0 +1,34 @@
+// The table of a run spec's fields: flags, messages, expectations, printing and docs come from it,
+// so that a field is added here, to RunSpec, and to the proto, and nowhere else.
+#ifndef ISTHMUS_COMMON_RUN_SPEC_FIELDS_H_
+#define ISTHMUS_COMMON_RUN_SPEC_FIELDS_H_
+
+#include <absl/status/status.h>
+
+#include <functional>
+#include <span>
+#include <string>
+
+#include "common/run/run_spec.h"
+
+namespace isthmus {
+
+struct SpecField {
+  const char* name;  // of v1.RunSpec, and of expectations; a flag's with dashes
+  const char* help;
+  bool is_switch;  // true or false: as a flag --name and --no-name
+  // The value in words that Parse() takes; floats as the shortest text that reads back the same.
+  std::function<std::string(const RunSpec&)> text;
+  // Errors: INVALID_ARGUMENT naming the field, what was expected, and `text`.
+  std::function<absl::Status(const std::string& text, RunSpec* spec)> parse;
+};
+
+// In a fixed order, the scheme first: what others are by default follows from it.
+std::span<const SpecField> SpecFields();
+
+// Null if there is none of that name.
+const SpecField* FindSpecField(const std::string& name);
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_RUN_SPEC_FIELDS_H_

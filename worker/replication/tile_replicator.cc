@@ -1,0 +1,72 @@
+#include <optional>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/kernels/simd.h"
+#include "worker/replication/part_momentum.h"
+#include "worker/replication/replicator.h"
+
+namespace isthmus {
+namespace {
+
+class TileReplicator : public Replicator {
+ public:
+  TileReplicator(const RunSpec& run, const Buckets& buckets, const ReplicatorPlace& place)
+      : place_(place),
+        policy_(PolicyOf(run)),
+        formats_(run),
+        momentum_(MomentumLayout::kTiles, buckets, place, run.format.chunk_size) {
+    CodecFor(formats_.FormatAt(Round(1), place.group));
+  }
+
+  void Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr) override {
+    codec_->Accumulate(policy_.Scale(lr), gradient, momentum_.of(bucket));
+  }
+
+  Extraction AccumulateAndExtract(Round round, BucketIndex bucket, std::span<const float> gradient,
+                                  float lr) override {
+    Extraction taken{.format = formats_.FormatAt(round, place_.group)};
+    std::string payload;
+    CodecFor(taken.format)
+        .AccumulateAndExtract(momentum_.place(round, bucket), policy_.Scale(lr), gradient,
+                              momentum_.of(bucket), &payload, &taken.exact);
+    taken.payload = std::make_shared<const std::string>(std::move(payload));
+    return taken;
+  }
+
+  void Return(Round round, BucketIndex bucket, const Extraction& taken) override {
+    const auto view = PayloadView::ParseTrusted(std::as_bytes(std::span(*taken.payload)),
+                                                taken.format, momentum_.place(round, bucket));
+    ISTHMUS_CHECK(view.ok());  // our own
+    CodecFor(taken.format).Return(*view, taken.exact, momentum_.of(bucket));
+  }
+
+  void Reset() override { momentum_.Reset(); }
+
+ private:
+  // Made anew where the format is another than last time.
+  TileCodec& CodecFor(const PayloadFormat& format) {
+    if (!codec_ || format != format_) {
+      codec_.emplace(format, DemoDials{.decay = policy_.decay, .alpha = policy_.alpha},
+                     ActiveKernels(), place_.threads, place_.parallel);
+      format_ = format;
+    }
+    return *codec_;
+  }
+
+  const ReplicatorPlace place_;
+  const ExchangePolicy policy_;
+  const RoundFormats formats_;
+  PayloadFormat format_;  // of codec_
+  std::optional<TileCodec> codec_;
+  PartMomentum momentum_;
+};
+
+}  // namespace
+
+std::unique_ptr<Replicator> MakeTileReplicator(const RunSpec& run, const Buckets& buckets,
+                                               const ReplicatorPlace& place) {
+  return std::make_unique<TileReplicator>(run, buckets, place);
+}
+
+}  // namespace isthmus
