@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/base/status_macros.h"
+#include "common/compression/payload.h"
 #include "common/tensor/layout.h"
 #include "common/transport/convert.h"
 
