@@ -14,19 +14,20 @@ COMMON = {
     "common/compression": {"common/base", "common/tensor", "common/kernels"},
     "common/optimizer": {"common/base", "common/kernels"},
     "common/run": {"common/base", "common/tensor", "common/compression", "common/optimizer"},
+    "common/exchange": {"common/base", "common/tensor", "common/run"},
     "common/collectives": {"common/base", "common/tensor", "common/kernels", "common/device"},
     "common/device": {"common/base"},
     "common/gpu": {"common/base", "common/kernels", "common/compression", "common/optimizer", "common/device"},
     "common/telemetry": {"common/base"},
 }
 ARITHMETIC = {"common/base", "common/tensor", "common/kernels", "common/compression", "common/optimizer", "common/run"}
-EDGE = ARITHMETIC | {"common/telemetry", "common/transport", "proto"}
+EDGE = ARITHMETIC | {"common/exchange", "common/telemetry", "common/transport", "proto"}
 
 # Folder -> folders whose headers it may include, besides its own. "proto" stands for generated
 # messages.
 ALLOWED = {
     **COMMON,
-    "common/transport": ARITHMETIC | {"proto"},
+    "common/transport": ARITHMETIC | {"common/exchange", "proto"},
     "server/core": ARITHMETIC,
     "server/merge": ARITHMETIC,
     "server/log": {"common/base"},
@@ -35,8 +36,8 @@ ALLOWED = {
     "worker/core": ARITHMETIC,
     "worker/replication": ARITHMETIC,
     "worker/jobs": {"common/base", "common/tensor", "common/device", "client"},
-    "worker/step": ARITHMETIC | {"common/collectives", "common/device", "common/gpu", "worker/core", "worker/jobs", "worker/replication"},
-    "worker/rpc": EDGE | {"worker/step"},
+    "worker/step": ARITHMETIC | {"common/exchange", "common/collectives", "common/device", "common/gpu", "worker/core", "worker/jobs", "worker/replication"},
+    "worker/rpc": EDGE,
     "worker/site": EDGE | {"worker/jobs", "worker/rpc", "worker/step"},
     "worker/daemon": EDGE | {"worker/core", "worker/jobs", "worker/rpc", "worker/site", "worker/step"},
     "worker": EDGE | {"worker/daemon", "worker/site", "worker/step"},

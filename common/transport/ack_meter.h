@@ -11,16 +11,16 @@
 
 namespace isthmus {
 
-// Counts what arrives on one stream; every 8 frames, or with the first one after 100 ms, there is
-// an Ack to send. Thread-compatible.
+// Counts what arrives on one stream; for a frame that asks, every 8 frames, or with the first one
+// after 100 ms, there is an Ack to send. Thread-compatible.
 class AckMeter {
  public:
   explicit AckMeter(absl::Time now) : last_ack_(now) {}
 
-  std::optional<v1::Ack> Add(uint64_t frame_bytes, absl::Time now) {
+  std::optional<v1::Ack> Add(uint64_t frame_bytes, bool asked, absl::Time now) {
     bytes_ += frame_bytes;
     ++frames_;
-    if (frames_ < kFrames && now - last_ack_ < kInterval) return std::nullopt;
+    if (!asked && frames_ < kFrames && now - last_ack_ < kInterval) return std::nullopt;
     v1::Ack ack;
     ack.set_bytes(bytes_);
     ack.set_frames(frames_);

@@ -9,6 +9,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/compression/payload.h"
+#include "common/exchange/state_image.h"
 #include "common/telemetry/log.h"
 #include "common/transport/convert.h"
 #include "server/merge/merge_bucket.h"
@@ -363,6 +364,30 @@ absl::Status Engine::Audit(StreamId id, const v1::AuditReport& report) {
       });
 }
 
+absl::Status Engine::Held(StreamId joiner, v1::SnapshotHeld held) {
+  if (held.block_hashes_size() > static_cast<int>(kMaxStateBlocks)) {
+    CountRejected();
+    return absl::InvalidArgumentError(absl::StrCat("snapshot ", held.transfer(), ": hashes of ",
+                                                   held.block_hashes_size(),
+                                                   " blocks, expected at most ", kMaxStateBlocks));
+  }
+  std::shared_ptr<UpdateStream> donor;
+  {
+    MutexLock lock(&mu_);
+    const TransferId transfer(held.transfer());
+    const auto it = relays_.find(transfer);
+    if (it == relays_.end() || it->second.joiner != joiner) return absl::OkStatus();  // aborted
+    core_.TransferProgress(transfer, clock_.Now());
+    if (const auto s = streams_.find(it->second.donor); s != streams_.end())
+      donor = s->second.stream;
+  }
+  if (donor == nullptr) return absl::OkStatus();
+  v1::CoordinatorMessage message;
+  *message.mutable_snapshot_held() = std::move(held);
+  donor->Send(std::move(message));
+  return absl::OkStatus();
+}
+
 absl::Status Engine::Relay(StreamId donor, v1::SnapshotFrame frame) {
   std::shared_ptr<UpdateStream> joiner;
   {
@@ -370,15 +395,19 @@ absl::Status Engine::Relay(StreamId donor, v1::SnapshotFrame frame) {
     const auto it = relays_.find(TransferId(frame.transfer()));
     if (it == relays_.end() || it->second.donor != donor) return absl::OkStatus();  // aborted
     Relaying& relay = it->second;
-    if (frame.data().size() > kFrameBytes || frame.offset() != relay.next_offset ||
-        frame.offset() + frame.data().size() > relay.acked + options_.snapshot_window_bytes ||
-        frame.data().empty()) {
+    const uint64_t size = frame.data().size();
+    if (relay.last || size > kFrameBytes || (size == 0 && !frame.last()) ||
+        frame.offset() < relay.next_offset ||
+        relay.given + size > relay.taken + options_.snapshot_window_bytes) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "snapshot ", frame.transfer(), ": frame of ", frame.data().size(), " bytes at offset ",
-          frame.offset(), "; expected 1 to ", kFrameBytes, " at ", relay.next_offset,
-          " and within the window of ", options_.snapshot_window_bytes));
+          "snapshot ", frame.transfer(), ": frame of ", size, " bytes at offset ", frame.offset(),
+          "; expected ", relay.last ? "none any more" : absl::StrCat("1 to ", kFrameBytes), " at ",
+          relay.next_offset, " or later and within the window of ",
+          options_.snapshot_window_bytes));
     }
-    relay.next_offset += frame.data().size();
+    relay.next_offset = frame.offset() + size;
+    relay.given += size;
+    relay.last = frame.last();
     core_.TransferProgress(TransferId(frame.transfer()), clock_.Now());
     if (const auto s = streams_.find(relay.joiner); s != streams_.end()) joiner = s->second.stream;
   }
@@ -389,22 +418,21 @@ absl::Status Engine::Relay(StreamId donor, v1::SnapshotFrame frame) {
   return absl::OkStatus();
 }
 
-void Engine::Relayed(TransferId transfer, uint64_t end) {
+void Engine::Relayed(TransferId transfer, uint64_t bytes) {
   std::shared_ptr<UpdateStream> donor;
+  v1::CoordinatorMessage message;
   {
     MutexLock lock(&mu_);
     const auto it = relays_.find(transfer);
     if (it == relays_.end()) return;
-    it->second.acked = end;
+    it->second.taken += bytes;
+    message.mutable_snapshot_ack()->set_transfer(transfer.value());
+    message.mutable_snapshot_ack()->set_taken_bytes(it->second.taken);
     core_.TransferProgress(transfer, clock_.Now());
     if (const auto s = streams_.find(it->second.donor); s != streams_.end())
       donor = s->second.stream;
   }
-  if (donor == nullptr) return;
-  v1::CoordinatorMessage message;
-  message.mutable_snapshot_ack()->set_transfer(transfer.value());
-  message.mutable_snapshot_ack()->set_offset(end);
-  donor->Send(std::move(message));
+  if (donor != nullptr) donor->Send(std::move(message));
 }
 
 void Engine::CountRejected() {
@@ -448,6 +476,9 @@ void Engine::Perform(const Action& action) {
       MutexLock lock(&mu_);
       relays_[transfer->transfer] = {transfer->donor, transfer->joiner};
     }
+    v1::CoordinatorMessage offer;
+    offer.mutable_snapshot_offer()->set_transfer(transfer->transfer.value());
+    if (auto stream = Find(transfer->joiner)) stream->Send(std::move(offer));
     message.mutable_snapshot_request()->set_transfer(transfer->transfer.value());
     message.mutable_snapshot_request()->set_window_bytes(options_.snapshot_window_bytes);
     message.mutable_snapshot_request()->set_min_sequence(transfer->at_least.value());

@@ -51,7 +51,9 @@ class Engine {
     CoordinatorConfig core;
     uint64_t ring_bytes = uint64_t{256} << 20;
     int merge_threads = 2;
-    uint64_t snapshot_window_bytes = 1 << 20;
+    // Of each transfer: given by the donor, not yet taken by the joiner's stream. What a far, fast
+    // link holds.
+    uint64_t snapshot_window_bytes = 16 << 20;
   };
   Engine(Options options, const Clock& clock);
   ~Engine();  // streams must have ended
@@ -82,10 +84,12 @@ class Engine {
   absl::Status Abstain(StreamId id, const v1::Abstain& abstain);
   absl::Status CaughtUp(StreamId id, const v1::CaughtUp& caught_up);
   absl::Status Audit(StreamId id, const v1::AuditReport& report);
+  // Passes on to the donor what the joiner holds. Errors end the joiner's stream.
+  absl::Status Held(StreamId joiner, v1::SnapshotHeld held);
   // Passes a donor's frame on to the joiner. Errors end the donor's stream.
   absl::Status Relay(StreamId donor, v1::SnapshotFrame frame);
-  // The joiner's stream has taken the relayed frame that ends at `end`.
-  void Relayed(TransferId transfer, uint64_t end);
+  // The joiner's stream has taken `bytes` more of what was relayed.
+  void Relayed(TransferId transfer, uint64_t bytes);
   void CountRejected();  // a malformed message that did not come so far as Part() or Abstain()
 
   // For streams.
@@ -96,8 +100,10 @@ class Engine {
   struct Relaying {
     StreamId donor;
     StreamId joiner;
-    uint64_t next_offset = 0;  // expected from the donor
-    uint64_t acked = 0;        // taken by the joiner's stream
+    uint64_t next_offset = 0;  // the least that is expected from the donor
+    uint64_t given = 0;        // bytes, by the donor
+    uint64_t taken = 0;        // of those, by the joiner's stream
+    bool last = false;         // the donor has given all
   };
   using Task = std::variant<Action, std::function<void()>>;
   struct Attached {

@@ -6,15 +6,90 @@
 
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
+#include "common/transport/snapshot_frame.h"
 #include "common/transport/status.h"
 
 namespace isthmus {
+
 namespace {
 
-// Short messages waiting for a slow reader: bounded, because each answers something bounded.
-constexpr size_t kMaxShortMessages = 65536;
+absl::Status TooSlow(Sequence needed) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("update ", needed.value(),
+                   " is no longer held: this reader was slower than the ring of updates"));
+}
 
 }  // namespace
+
+// --- lanes -------------------------------------------------------------------------------------
+
+absl::StatusOr<bool> UpdateLane::Next(uint64_t most_bytes, bool ask,
+                                      v1::CoordinatorMessage* message) {
+  if (update_ == nullptr) {
+    if (next_ == Sequence(0) || next_ > engine_->published()) return false;
+    ISTHMUS_RETURN_IF_ERROR(Wait());
+    update_ = engine_->ring().Get(next_);
+    offset_ = 0;
+    if (update_ == nullptr) return TooSlow(next_);  // dropped between the two
+  }
+  v1::UpdateFrame* frame = message->mutable_update();
+  frame->set_sequence(next_.value());
+  const uint64_t total = update_->BytesFor(group_, incarnation_);
+  frame->set_update_bytes(total);
+  frame->set_offset(offset_);
+  const uint64_t size = std::min<uint64_t>(most_bytes, total - offset_);
+  frame->set_data(update_->CopyFor(group_, incarnation_, offset_, size));
+  frame->set_ack(ask);
+  if (offset_ == 0) {
+    for (const auto& [group, waited] : update_->waited) {
+      if (group != group_) continue;
+      frame->set_peer_wait_micros(static_cast<uint64_t>(absl::ToInt64Microseconds(waited)));
+    }
+  }
+  offset_ += size;
+  if (offset_ == total) {
+    update_ = nullptr;
+    ++next_;
+  }
+  return true;
+}
+
+// Who has stopped reading is told so here, not when it reads again.
+absl::Status UpdateLane::Wait() {
+  const Sequence needed = update_ == nullptr ? next_ : next_.next();
+  if (next_ == Sequence(0) || needed >= engine_->ring().first_available()) return absl::OkStatus();
+  return TooSlow(needed);
+}
+
+absl::StatusOr<bool> RelayLane::Next(uint64_t most_bytes, bool ask,
+                                     v1::CoordinatorMessage* message) {
+  if (frames_.empty()) return false;
+  v1::SnapshotFrame& first = frames_.front();
+  v1::SnapshotFrame* frame = message->mutable_snapshot();
+  // Who sends damaged data is found out by the joiner: it is not given a new checksum here.
+  if (first.data().size() <= most_bytes || SnapshotCrc(first.data()) != first.crc32c()) {
+    *frame = std::move(first);
+    frame->set_ack(ask);
+    frames_.pop_front();
+    return true;
+  }
+  std::string rest = first.data().substr(most_bytes);
+  frame->set_transfer(first.transfer());
+  frame->set_sequence(first.sequence());
+  frame->set_round(first.round());
+  frame->set_total_bytes(first.total_bytes());
+  frame->set_offset(first.offset());
+  frame->set_data(first.data().data(), most_bytes);
+  frame->set_crc32c(SnapshotCrc(frame->data()));
+  frame->mutable_applied_rounds()->Swap(first.mutable_applied_rounds());
+  frame->set_ack(ask);
+  first.set_offset(first.offset() + most_bytes);
+  first.set_crc32c(SnapshotCrc(rest));
+  first.set_data(std::move(rest));
+  return true;
+}
+
+// --- the stream --------------------------------------------------------------------------------
 
 ExchangeStream* ExchangeStream::Start(Engine* engine) {
   auto stream = std::shared_ptr<ExchangeStream>(new ExchangeStream(engine));
@@ -28,7 +103,9 @@ ExchangeStream::ExchangeStream(Engine* engine)
       id_(engine->NewStreamId()),
       assembler_([this](Round round) { return engine_->formats().FormatAt(round, group_); },
                  [engine](BucketIndex bucket) { return engine->BucketChunks(bucket); }),
-      received_(Clock::Real().Now()) {}
+      received_(Clock::Real().Now()),
+      updates_(engine),
+      pump_(this, {&updates_, &relayed_}) {}
 
 // --- reading -----------------------------------------------------------------------------------
 
@@ -51,15 +128,19 @@ void ExchangeStream::Handle() {
     case v1::WorkerMessage::kHello:
       return FinishHandling(HandleHello(reading_.hello()));
     case v1::WorkerMessage::kPart:
-      AckReceived(bytes);
+      AckReceived(bytes, reading_.part().ack());
       return HandlePart(reading_.part());
     case v1::WorkerMessage::kAbstain:
       return FinishHandling(engine_->Abstain(id_, reading_.abstain()));
     case v1::WorkerMessage::kAck:
+      pump_.Acked(reading_.ack().bytes(),
+                  absl::Microseconds(static_cast<int64_t>(reading_.ack().elapsed_micros())));
       return FinishHandling(absl::OkStatus());
     case v1::WorkerMessage::kSnapshot:
-      AckReceived(bytes);
+      AckReceived(bytes, reading_.snapshot().ack());
       return FinishHandling(engine_->Relay(id_, std::move(*reading_.mutable_snapshot())));
+    case v1::WorkerMessage::kSnapshotHeld:
+      return FinishHandling(engine_->Held(id_, std::move(*reading_.mutable_snapshot_held())));
     case v1::WorkerMessage::kCaughtUp:
       return FinishHandling(engine_->CaughtUp(id_, reading_.caught_up()));
     case v1::WorkerMessage::kAudit:
@@ -75,6 +156,7 @@ absl::Status ExchangeStream::HandleHello(const v1::Hello& hello) {
   incarnation_ = Incarnation(hello.identity().incarnation());
   Coordinator::Hello event{
       {group_, incarnation_}, hello.instance(), Sequence(hello.applied_sequence())};
+  pump_.Change([&] { updates_.SetReceiver(group_, incarnation_); });
   ISTHMUS_ASSIGN_OR_RETURN(meter_, engine_->Opened(id_, self_, event));
   MutexLock lock(&mu_);
   write_meter_ = meter_;
@@ -103,8 +185,8 @@ void ExchangeStream::FinishHandling(const absl::Status& status) {
   if (!finished_) StartRead(&reading_);
 }
 
-void ExchangeStream::AckReceived(uint64_t bytes) {
-  std::optional<v1::Ack> ack = received_.Add(bytes, Clock::Real().Now());
+void ExchangeStream::AckReceived(uint64_t bytes, bool asked) {
+  std::optional<v1::Ack> ack = received_.Add(bytes, asked, Clock::Real().Now());
   if (!ack) return;
   v1::CoordinatorMessage message;
   *message.mutable_ack() = *std::move(ack);
@@ -114,114 +196,34 @@ void ExchangeStream::AckReceived(uint64_t bytes) {
 // --- writing -----------------------------------------------------------------------------------
 
 void ExchangeStream::Send(v1::CoordinatorMessage message) {
-  {
-    MutexLock lock(&mu_);
-    if (finished_) return;
-    if (message.has_snapshot()) {
-      snapshot_.push_back(std::move(*message.mutable_snapshot()));
-    } else if (short_.size() < kMaxShortMessages) {
-      short_.push_back(std::move(message));
-    } else {
-      close_after_ = absl::ResourceExhaustedError("the worker does not read");
-    }
-  }
-  Pump();
+  if (!message.has_snapshot()) return pump_.Send(std::move(message));
+  pump_.Change([&] { relayed_.Put(std::move(*message.mutable_snapshot())); });
 }
 
 void ExchangeStream::SendUpdates(Sequence from) {
-  {
-    MutexLock lock(&mu_);
-    next_update_ = from;
-    update_ = nullptr;
-    update_offset_ = 0;
-  }
-  Pump();
+  pump_.Change([&] { updates_.SendFrom(from); });
 }
 
-void ExchangeStream::Poke() { Pump(); }
-
-void ExchangeStream::Pump() {
-  std::optional<absl::Status> close;
-  {
-    MutexLock lock(&mu_);
-    if (finished_ || write_in_flight_) return;
-    if (!close_after_ && NextMessage()) {
-      write_in_flight_ = true;
-      StartWrite(&writing_);
-      return;
-    }
-    close = close_after_;
-  }
-  if (close) Close(*close);
-}
-
-bool ExchangeStream::NextMessage() {
-  if (!short_.empty()) {
-    writing_ = std::move(short_.front());
-    short_.pop_front();
-    return true;
-  }
-  if (NextUpdateFrame()) return true;
-  if (snapshot_.empty()) return false;
-  writing_.Clear();
-  *writing_.mutable_snapshot() = std::move(snapshot_.front());
-  snapshot_.pop_front();
-  return true;
-}
-
-bool ExchangeStream::NextUpdateFrame() {
-  if (update_ == nullptr) {
-    if (next_update_ == Sequence(0) || next_update_ > engine_->published()) return false;
-    update_ = engine_->ring().Get(next_update_);
-    update_offset_ = 0;
-    if (update_ == nullptr) {
-      close_after_ = absl::ResourceExhaustedError(
-          absl::StrCat("update ", next_update_.value(),
-                       " is no longer held: this reader was slower than the ring of updates"));
-      return false;
-    }
-  }
-  writing_.Clear();
-  v1::UpdateFrame* frame = writing_.mutable_update();
-  frame->set_sequence(next_update_.value());
-  const uint64_t total = update_->BytesFor(group_, incarnation_);
-  frame->set_update_bytes(total);
-  frame->set_offset(update_offset_);
-  const uint64_t size = std::min<uint64_t>(kFrameBytes, total - update_offset_);
-  frame->set_data(update_->CopyFor(group_, incarnation_, update_offset_, size));
-  if (update_offset_ == 0) {
-    for (const auto& [group, waited] : update_->waited) {
-      if (group != group_) continue;
-      frame->set_peer_wait_micros(static_cast<uint64_t>(absl::ToInt64Microseconds(waited)));
-    }
-  }
-  update_offset_ += size;
-  if (update_offset_ == total) {
-    update_ = nullptr;
-    ++next_update_;
-  }
-  return true;
-}
+void ExchangeStream::Poke() { pump_.Poke(); }
 
 void ExchangeStream::OnWriteDone(bool ok) {
-  std::optional<std::pair<TransferId, uint64_t>> relayed;
-  {
+  const v1::CoordinatorMessage& written = pump_.writing();
+  const bool relayed = written.has_snapshot();
+  const TransferId transfer(written.snapshot().transfer());
+  const uint64_t taken = written.snapshot().data().size();
+  if (ok) {
     MutexLock lock(&mu_);
-    write_in_flight_ = false;
-    if (ok && write_meter_ != nullptr) write_meter_->Sent(writing_.ByteSizeLong());
-    if (writing_.has_snapshot()) {
-      const v1::SnapshotFrame& frame = writing_.snapshot();
-      relayed = {TransferId(frame.transfer()), frame.offset() + frame.data().size()};
-    }
+    if (write_meter_ != nullptr) write_meter_->Sent(written.ByteSizeLong());
   }
+  pump_.Written(ok);
   if (!ok) return Close(absl::UnavailableError("the stream broke"));
-  if (relayed) engine_->Relayed(relayed->first, relayed->second);
-  Pump();
+  if (relayed) engine_->Relayed(transfer, taken);
 }
 
 // --- the end -----------------------------------------------------------------------------------
 
 void ExchangeStream::Close(const absl::Status& status) {
+  pump_.Stop();  // a write after Finish() would be one too many
   {
     MutexLock lock(&mu_);
     if (finished_) return;

@@ -6,9 +6,10 @@
 
 #include <deque>
 #include <memory>
-#include <optional>
+#include <utility>
 
 #include "common/base/mutex.h"
+#include "common/exchange/pump.h"
 #include "common/transport/ack_meter.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
 #include "server/rpc/engine.h"
@@ -16,13 +17,53 @@
 
 namespace isthmus {
 
+// Updates from a sequence on, as they are published. Of the pump, under its lock.
+class UpdateLane : public FrameLane<v1::CoordinatorMessage> {
+ public:
+  explicit UpdateLane(Engine* engine) : engine_(engine) {}
+  // Before the first frame: whose stream it is.
+  void SetReceiver(GroupId group, Incarnation incarnation) {
+    group_ = group;
+    incarnation_ = incarnation;
+  }
+  void SendFrom(Sequence from) {
+    next_ = from;
+    update_ = nullptr;
+    offset_ = 0;
+  }
+  absl::StatusOr<bool> Next(uint64_t most_bytes, bool ask,
+                            v1::CoordinatorMessage* message) override;
+  absl::Status Wait() override;
+
+ private:
+  Engine* const engine_;
+  GroupId group_;
+  Incarnation incarnation_;
+  Sequence next_;  // 0: none yet
+  std::shared_ptr<const UpdateRecord> update_;
+  uint64_t offset_ = 0;
+};
+
+// Relayed frames of snapshots, cut again if this link's are to be smaller; bounded by the snapshot
+// window. Of the pump, under its lock.
+class RelayLane : public FrameLane<v1::CoordinatorMessage> {
+ public:
+  void Put(v1::SnapshotFrame frame) { frames_.push_back(std::move(frame)); }
+  absl::StatusOr<bool> Next(uint64_t most_bytes, bool ask,
+                            v1::CoordinatorMessage* message) override;
+
+ private:
+  std::deque<v1::SnapshotFrame> frames_;
+};
+
 // Reads one message at a time: the next is asked for when the last has been dealt with, so a fast
-// sender is held back by flow control. Writes one message at a time: short messages first, then
-// frames of the next update, then relayed snapshot frames (bounded by the snapshot window).
+// sender is held back by flow control. What is written, and in which order, is the pump's
+// (common/exchange/pump.h): short messages, then frames of updates, then relayed snapshot frames.
 //
 // Made by the service; keeps itself alive until gRPC is done with it. Thread-safe.
 class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>,
-                       public UpdateStream {
+                       public UpdateStream,
+                       FrameWriter<v1::CoordinatorMessage> {
  public:
   static ExchangeStream* Start(Engine* engine);
 
@@ -43,11 +84,9 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   absl::Status HandleHello(const v1::Hello& hello);
   void HandlePart(const v1::PartFrame& frame);
   void FinishHandling(const absl::Status& status);  // asks for the next message, or ends
-  void AckReceived(uint64_t bytes);
-  void Pump();
-  // Fills `writing_` with the next message. False when there is nothing to send.
-  bool NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool NextUpdateFrame() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AckReceived(uint64_t bytes, bool asked);
+  void BeginWrite(const v1::CoordinatorMessage& message) override { StartWrite(&message); }
+  void OnPumpFailed(const absl::Status& status) override { Close(status); }
 
   Engine* const engine_;
   const StreamId id_;
@@ -64,15 +103,12 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
 
   Mutex mu_;
   std::shared_ptr<GroupMeter> write_meter_ ABSL_GUARDED_BY(mu_);  // meter_, for who writes
-  v1::CoordinatorMessage writing_ ABSL_GUARDED_BY(mu_);
-  bool write_in_flight_ ABSL_GUARDED_BY(mu_) = false;
+  // Finish() was called: nothing else may be begun on the stream.
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
-  std::deque<v1::CoordinatorMessage> short_ ABSL_GUARDED_BY(mu_);
-  std::deque<v1::SnapshotFrame> snapshot_ ABSL_GUARDED_BY(mu_);
-  Sequence next_update_ ABSL_GUARDED_BY(mu_);  // 0: none yet
-  std::shared_ptr<const UpdateRecord> update_ ABSL_GUARDED_BY(mu_);
-  uint64_t update_offset_ ABSL_GUARDED_BY(mu_) = 0;
-  std::optional<absl::Status> close_after_ ABSL_GUARDED_BY(mu_);
+
+  UpdateLane updates_;  // of the pump
+  RelayLane relayed_;   // of the pump
+  FramePump<v1::CoordinatorMessage> pump_;
 };
 
 }  // namespace isthmus

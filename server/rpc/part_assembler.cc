@@ -49,10 +49,8 @@ absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame&
                             {frame.first_chunk(), frame.chunk_count()},
                             FromProto(frame.info()),
                             ""});
-    payload_bytes_ = frame.payload_bytes();
-    part_->payload.reserve(payload_bytes_);
+    payload_.Begin(frame.payload_bytes(), true);
   }
-  const uint64_t have = part_ ? part_->payload.size() : 0;
   if (!part_) return FrameError(frame, "offset", 0, frame.offset());
   if (frame.round() != part_->round.value()) {
     return FrameError(frame, "round", part_->round.value(), frame.round());
@@ -63,13 +61,15 @@ absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame&
   if (frame.first_chunk() != part_->chunks.first) {
     return FrameError(frame, "first_chunk", part_->chunks.first, frame.first_chunk());
   }
-  if (frame.offset() != have) return FrameError(frame, "offset", have, frame.offset());
-  if (frame.data().size() > payload_bytes_ - have) {
-    return FrameError(frame, "data bytes", absl::StrCat("at most ", payload_bytes_ - have),
+  if (frame.offset() != payload_.have()) {
+    return FrameError(frame, "offset", payload_.have(), frame.offset());
+  }
+  if (!payload_.Follows(frame.offset(), frame.data().size())) {
+    return FrameError(frame, "data bytes", absl::StrCat("at most ", payload_.missing()),
                       frame.data().size());
   }
-  part_->payload.append(frame.data());
-  if (part_->payload.size() < payload_bytes_) return std::optional<WholePart>();
+  if (!payload_.Add(frame.data())) return std::optional<WholePart>();
+  part_->payload = payload_.Take();
   std::optional<WholePart> whole = std::move(part_);
   part_.reset();
   return whole;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "common/exchange/reassembler.h"
 #include "common/run/run_spec.h"
 #include "common/run/update.h"
 #include "isthmus/v1/exchange.pb.h"
@@ -44,7 +45,7 @@ class PartAssembler {
   const std::function<PayloadFormat(Round)> format_at_;
   const std::function<absl::StatusOr<ChunkRun>(BucketIndex)> bucket_chunks_;
   std::optional<WholePart> part_;
-  uint64_t payload_bytes_ = 0;
+  Reassembler payload_;  // of part_
 };
 
 }  // namespace isthmus

@@ -112,7 +112,7 @@ void RawPeer::Write(const v1::WorkerMessage& message) {
 
 absl::Status RawPeer::AwaitEnd() {
   v1::CoordinatorMessage message;
-  while (stream_->Read(&message)) continue;
+  while (stream_->Read(&message)) Acknowledge(message);
   const absl::Status status = FromGrpc(stream_->Finish());
   stream_.reset();
   return status;
@@ -123,9 +123,24 @@ absl::Status RawPeer::Leave() {
   return AwaitEnd();
 }
 
+void RawPeer::Acknowledge(const v1::CoordinatorMessage& message) {
+  v1::WorkerMessage answer;
+  if (message.has_snapshot_offer()) {
+    answer.mutable_snapshot_held()->set_transfer(message.snapshot_offer().transfer());
+  } else if (message.has_update() || message.has_snapshot()) {
+    answer.mutable_ack()->set_bytes(message.ByteSizeLong());
+    answer.mutable_ack()->set_frames(1);
+    answer.mutable_ack()->set_elapsed_micros(100);
+  } else {
+    return;
+  }
+  Write(answer);
+}
+
 void RawPeer::ReadUntil(const std::function<bool(const v1::CoordinatorMessage&)>& done) {
   v1::CoordinatorMessage message;
   while (stream_->Read(&message)) {
+    Acknowledge(message);
     if (done(message)) return;
   }
   ADD_FAILURE() << "the stream ended: " << AwaitEnd();
@@ -142,7 +157,7 @@ void RawPeer::BecomeActive() {
     const v1::SnapshotFrame& frame = message.snapshot();
     caught_up.mutable_caught_up()->set_transfer(frame.transfer());
     caught_up.mutable_caught_up()->set_sequence(frame.sequence());
-    return message.has_snapshot() && frame.offset() + frame.data().size() == frame.total_bytes();
+    return message.has_snapshot() && frame.last();
   });
   Write(caught_up);
   ReadUntil([&](const v1::CoordinatorMessage& message) {

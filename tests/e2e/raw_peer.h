@@ -48,6 +48,8 @@ class RawPeer {
 
  private:
   void ReadUntil(const std::function<bool(const v1::CoordinatorMessage&)>& done);
+  // What the protocol wants said at once: that a frame has come, or that nothing is held.
+  void Acknowledge(const v1::CoordinatorMessage& message);
   v1::Identity identity() const;
 
   const uint32_t group_;

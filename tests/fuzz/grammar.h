@@ -16,6 +16,7 @@ enum FrameFlag : uint8_t {
   kExtra = 16,     // whatever else this kind of frame carries
   kWrongCrc = 32,  // snapshots
   kBegins = 64,    // offset 0
+  kEnds = 128,     // snapshots
 };
 
 // Of attach_socket's input: what happens next, each with a connection's number.

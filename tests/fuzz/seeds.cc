@@ -139,17 +139,23 @@ void WriteUpdateFrames() {
 
 void WriteSnapshotFrames() {
   Output one;
-  one.Number(99).Byte(kNewIds | kBegins | kExtra | kRawData).Number(4).Number(9).Number(3);
+  one.Number(99).Byte(kNewIds | kBegins | kExtra | kRawData | kEnds).Number(4).Number(9).Number(3);
   one.Number(2).Number(3).Number(4).Number(100).Bytes(Pattern(100));
   Write("snapshot_frames", "valid_one_frame", one.bytes());
   Output more;
   more.Number(14999).Byte(kNewIds | kBegins | kExtra).Number(4).Number(9).Number(3);
-  more.Number(1).Number(3).Number(6000).Byte(0).Number(6000).Byte(0).Number(15000 - 12000);
+  more.Number(1).Number(3).Number(6000).Byte(0).Number(6000).Byte(kEnds).Number(15000 - 12000);
   more.Byte(kBegins).Number(6000);
   Write("snapshot_frames", "valid_three_frames", more.bytes());
+  Output gaps;
+  gaps.Number(14999).Byte(kNewIds | kOwnOffset).Number(4).Number(9).Number(3).Number(50).Number(10);
+  gaps.Byte(kOwnOffset).Number(9000).Number(500).Byte(kEnds).Number(0);
+  gaps.Byte(kNewIds).Number(5).Number(9).Number(3).Number(10);  // of another transfer
+  Write("snapshot_frames", "valid_gaps", gaps.bytes());
   Output wrong;
   wrong.Number(99).Byte(kBegins | kWrongCrc | kRawData).Number(4).Bytes("data").Number(77);
-  wrong.Byte(kBegins | kOwnTotal).Number(~uint64_t{0}).Number(3);
+  wrong.Byte(kNewIds | kBegins | kOwnTotal).Number(4).Number(9).Number(3).Number(~uint64_t{0});
+  wrong.Number(3);
   Write("snapshot_frames", "wrong", wrong.bytes());
 }
 

@@ -160,6 +160,7 @@ void DaemonImpl::SetUpRun(const ControlClient::Registration& registration) {
                                    options_.flip_bit_at});
     layout_.reset();
     outbox_ = Outbox();
+    incoming_.Drop();
     received_.clear();
     announcements_.clear();
     changes_ = 0;

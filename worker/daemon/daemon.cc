@@ -228,6 +228,7 @@ absl::Status DaemonImpl::OnWelcome(uint64_t stream, Sequence next) {
     if (stream != stream_number_) return absl::OkStatus();
     connect_failures_ = 0;
     last_contact_ = clock_.Now();
+    if (next != Sequence(0)) incoming_.Drop();  // updates will follow, and no snapshot
     return core.Welcomed(next, out);
   });
 }
@@ -267,21 +268,21 @@ void DaemonImpl::OnClosed(uint64_t stream, Round round, BucketIndex bucket) {
 }
 
 absl::Status DaemonImpl::OnSnapshotRequest(uint64_t stream, TransferId transfer,
-                                           uint64_t window_bytes, Sequence at_least) {
+                                           Sequence at_least) {
   return Step([&](WorkerCore& core, WorkerActions& out) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (stream != stream_number_) return absl::OkStatus();
-    outgoing_window_ = window_bytes;
     return core.SnapshotAsked(transfer, at_least, out);
   });
 }
 
-void DaemonImpl::OnSnapshotAck(uint64_t stream, TransferId transfer, uint64_t offset) {
+void DaemonImpl::OnSnapshotOffer(uint64_t stream, TransferId transfer) {
   {
     MutexLock lock(&mu_);
-    if (stream != stream_number_ || !outgoing_ || outgoing_->transfer() != transfer) return;
-    outgoing_->Acked(offset);
+    if (stream != stream_number_ || !layout_) return;
+    // In its turn: what the state is made of may still be under way to the pipeline.
+    tasks_.Add(std::function<void()>([this, stream, transfer] { TellHeld(stream, transfer); }));
   }
-  PumpSnapshot();
+  Drain();
 }
 
 absl::Status DaemonImpl::OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) {
@@ -303,7 +304,7 @@ absl::Status DaemonImpl::OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) {
 void DaemonImpl::OnSnapshotAborted(uint64_t stream, TransferId transfer) {
   MutexLock lock(&mu_);
   if (stream != stream_number_) return;
-  if (outgoing_ && outgoing_->transfer() == transfer) outgoing_.reset();
+  incoming_.Aborted(transfer);
   core_->SnapshotAborted(transfer);
 }
 
@@ -321,7 +322,6 @@ void DaemonImpl::LeaveStream(uint64_t stream, const absl::Status& status) {
     if (stream != stream_number_ || stopping_) return;
     if (stream_ != nullptr) stream_ = nullptr;
     connecting_ = false;
-    outgoing_.reset();
     if (core_) core_->StreamLost();
     // 100 ms, doubling to 2 s, with jitter so that groups do not return in step.
     const uint32_t doublings = std::min(connect_failures_++, 5u);

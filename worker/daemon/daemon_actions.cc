@@ -102,20 +102,47 @@ void DaemonImpl::Perform(const Bound& task) {
 }
 
 void DaemonImpl::GiveJob(const GiveSnapshot& give) {
-  {
-    MutexLock lock(&mu_);
-    outgoing_.emplace(give.transfer, give.sequence, give.round, give.applied_rounds,
-                      outgoing_window_);
-  }
   LogInfo(absl::StrCat("group ", options_.group.value(), ": giving a snapshot as of update ",
                        give.sequence.value()));
-  pipeline_->Snapshot([this, transfer = give.transfer](StateImage image) {
+  pipeline_->Snapshot([this, give](StateImage image) {
+    std::vector<uint64_t> hashes = HashBlocks(image.bytes);
+    std::shared_ptr<ExchangeClient> stream;
     {
       MutexLock lock(&mu_);
-      if (!outgoing_ || outgoing_->transfer() != transfer) return;
-      outgoing_->SetImage(std::move(image));
+      stream = stream_;
     }
-    PumpSnapshot();
+    // One of another stream was given up with that, and is passed over.
+    if (stream == nullptr) return;
+    stream->GiveSnapshot(give.transfer, {give.sequence, give.round, give.applied_rounds,
+                                         std::move(image), std::move(hashes)});
+  });
+}
+
+void DaemonImpl::TellHeld(uint64_t stream_number, TransferId transfer) {
+  const auto tell = [this, stream_number, transfer] {
+    std::shared_ptr<ExchangeClient> stream;
+    std::optional<std::vector<uint64_t>> held;
+    {
+      MutexLock lock(&mu_);
+      if (stream_number == stream_number_) stream = stream_;
+      held = incoming_.Held(transfer);
+    }
+    if (stream != nullptr && held) stream->SendSnapshotHeld(transfer, *held);
+  };
+  bool copy;
+  {
+    MutexLock lock(&mu_);
+    if (!layout_) return;  // another run has begun
+    copy = incoming_.Offered(transfer, pipeline_->state_bytes());
+  }
+  if (!copy) return tell();
+  pipeline_->Snapshot([this, transfer, tell](StateImage image) {
+    std::vector<uint64_t> hashes = HashBlocks(image.bytes);
+    {
+      MutexLock lock(&mu_);
+      incoming_.SetHeld(transfer, std::move(image), std::move(hashes));
+    }
+    tell();
   });
 }
 
@@ -128,14 +155,6 @@ void DaemonImpl::Hashed(const ReportHash& report, std::vector<uint64_t> bucket_h
   if (!report.audit) return;
   if (stream_ != nullptr && core_->in_sync()) stream_->SendAudit(report.round, bucket_hashes);
   outbox_.PutAudit(report.round, std::move(bucket_hashes));
-}
-
-void DaemonImpl::PumpSnapshot() {
-  MutexLock lock(&mu_);
-  if (stream_ == nullptr || !outgoing_) return;
-  while (std::optional<SnapshotPiece> piece = outgoing_->Next()) {
-    stream_->SendSnapshotPiece(*std::move(piece));
-  }
 }
 
 void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {

@@ -15,10 +15,10 @@
 #include "common/base/in_order.h"
 #include "common/base/mutex.h"
 #include "common/base/rng.h"
+#include "common/exchange/snapshot.h"
 #include "worker/core/worker_core.h"
 #include "worker/daemon/daemon.h"
 #include "worker/daemon/outbox.h"
-#include "worker/daemon/snapshot_relay.h"
 #include "worker/daemon/step_times.h"
 #include "worker/jobs/job_server.h"
 #include "worker/rpc/control_client.h"
@@ -65,9 +65,8 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void OnStart(uint64_t stream, uint32_t group_index, uint32_t group_count) override;
   absl::Status OnUpdate(uint64_t stream, ReceivedUpdate update, absl::Duration peer_wait) override;
   void OnClosed(uint64_t stream, Round round, BucketIndex bucket) override;
-  absl::Status OnSnapshotRequest(uint64_t stream, TransferId transfer, uint64_t window_bytes,
-                                 Sequence at_least) override;
-  void OnSnapshotAck(uint64_t stream, TransferId transfer, uint64_t offset) override;
+  absl::Status OnSnapshotRequest(uint64_t stream, TransferId transfer, Sequence at_least) override;
+  void OnSnapshotOffer(uint64_t stream, TransferId transfer) override;
   absl::Status OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) override;
   void OnSnapshotAborted(uint64_t stream, TransferId transfer) override;
   void OnStreamEnd(uint64_t stream, const absl::Status& status) override;
@@ -83,7 +82,8 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void AttachJob(std::shared_ptr<JobSession> session);
   void GiveJob(const GiveSnapshot& give);
   void Hashed(const ReportHash& report, std::vector<uint64_t> bucket_hashes);
-  void PumpSnapshot();
+  // Says what this group holds of the state that `transfer` will bring.
+  void TellHeld(uint64_t stream, TransferId transfer);
   void LeaveStream(uint64_t stream, const absl::Status& status);
   void StepFinished(uint64_t session_id, const FinishStep& finish);
   void RefuseJob(const Ending& ending);
@@ -126,8 +126,6 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   Outbox outbox_ ABSL_GUARDED_BY(mu_);
   std::map<Round, ContributionInfo> infos_ ABSL_GUARDED_BY(mu_);
   std::map<Sequence, std::shared_ptr<const ReceivedUpdate>> received_ ABSL_GUARDED_BY(mu_);
-  std::optional<OutgoingSnapshot> outgoing_ ABSL_GUARDED_BY(mu_);
-  uint64_t outgoing_window_ ABSL_GUARDED_BY(mu_) = 0;
   IncomingSnapshot incoming_ ABSL_GUARDED_BY(mu_);
   std::map<TransferId, std::shared_ptr<const StateImage>> images_ ABSL_GUARDED_BY(mu_);
 

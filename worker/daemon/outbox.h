@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/exchange/messages.h"
 #include "common/run/update.h"
 #include "worker/rpc/exchange_client.h"
 

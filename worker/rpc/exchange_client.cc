@@ -12,22 +12,94 @@
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
+#include "common/exchange/pump.h"
 #include "common/transport/ack_meter.h"
 #include "common/transport/convert.h"
+#include "common/transport/snapshot_frame.h"
 #include "common/transport/status.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
-#include "worker/rpc/snapshot_frame.h"
 #include "worker/rpc/update_assembler.h"
 #include "worker/rpc/update_message.h"
 
 namespace isthmus {
 namespace {
 
+// Parts in the order in which they were extracted. Of the pump, under its lock.
+class PartLane : public FrameLane<v1::WorkerMessage> {
+ public:
+  void Put(std::shared_ptr<const OutgoingPart> part) { parts_.push_back(std::move(part)); }
+  // Of (round, bucket), one half sent too: the next begins with offset 0, and drops that.
+  void Drop(Round round, BucketIndex bucket) {
+    const auto is_it = [&](const std::shared_ptr<const OutgoingPart>& p) {
+      return p->part.round == round && p->part.bucket == bucket;
+    };
+    if (!parts_.empty() && is_it(parts_.front())) offset_ = 0;
+    parts_.erase(std::remove_if(parts_.begin(), parts_.end(), is_it), parts_.end());
+  }
+
+  absl::StatusOr<bool> Next(uint64_t most_bytes, bool ask, v1::WorkerMessage* message) override {
+    if (parts_.empty()) return false;
+    const OutgoingPart& out = *parts_.front();
+    v1::PartFrame* frame = message->mutable_part();
+    frame->set_round(out.part.round.value());
+    frame->set_bucket(out.part.bucket.value());
+    frame->set_first_chunk(out.part.first_chunk);
+    frame->set_chunk_count(out.part.chunk_count);
+    const std::string& payload = *out.part.payload;
+    frame->set_payload_bytes(payload.size());
+    frame->set_offset(offset_);
+    const uint64_t size = std::min<uint64_t>(most_bytes, payload.size() - offset_);
+    frame->set_data(payload.data() + offset_, size);
+    frame->set_ack(ask);
+    if (offset_ == 0) ToProto(out.info, frame->mutable_info());
+    offset_ += size;
+    if (offset_ < payload.size()) return true;
+    offset_ = 0;
+    parts_.pop_front();
+    return true;
+  }
+
+ private:
+  std::deque<std::shared_ptr<const OutgoingPart>> parts_;
+  uint64_t offset_ = 0;  // of the first
+};
+
+// The snapshot that this group gives, at most one. Of the pump, under its lock.
+class SnapshotLane : public FrameLane<v1::WorkerMessage> {
+ public:
+  void Begin(TransferId transfer, uint64_t window_bytes) {
+    snapshot_.emplace(transfer, window_bytes);
+  }
+  // Null if that is not the one, or no more.
+  OutgoingSnapshot* Find(TransferId transfer) {
+    return snapshot_ && snapshot_->transfer() == transfer ? &*snapshot_ : nullptr;
+  }
+  void Drop(TransferId transfer) {
+    if (Find(transfer) != nullptr) snapshot_.reset();
+  }
+
+  absl::StatusOr<bool> Next(uint64_t most_bytes, bool ask, v1::WorkerMessage* message) override {
+    if (!snapshot_) return false;
+    std::optional<SnapshotPiece> piece = snapshot_->Next(most_bytes);
+    if (!piece) return false;
+    ToFrame(*std::move(piece), message->mutable_snapshot());
+    message->mutable_snapshot()->set_ack(ask);
+    return true;
+  }
+
+ private:
+  std::optional<OutgoingSnapshot> snapshot_;
+};
+
 class Stream : public ExchangeClient,
-               public grpc::ClientBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage> {
+               public grpc::ClientBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>,
+               FrameWriter<v1::WorkerMessage> {
  public:
   Stream(std::shared_ptr<grpc::Channel> channel, uint64_t id, StreamEvents* events)
-      : id_(id), events_(events), stub_(v1::Exchange::NewStub(channel)) {}
+      : id_(id),
+        events_(events),
+        stub_(v1::Exchange::NewStub(channel)),
+        pump_(this, {&parts_, &snapshot_}) {}
 
   void Start(std::shared_ptr<Stream> self, const Identity& identity, Sequence applied) {
     self_ = std::move(self);
@@ -38,7 +110,7 @@ class Stream : public ExchangeClient,
     hello->mutable_identity()->set_incarnation(identity.incarnation.value());
     hello->set_instance(identity.instance);
     hello->set_applied_sequence(applied.value());
-    Send(std::move(message));
+    pump_.Send(std::move(message));
     StartRead(&reading_);
     StartCall();
   }
@@ -46,12 +118,7 @@ class Stream : public ExchangeClient,
   // --- sending ---------------------------------------------------------------------------------
 
   void SendPart(std::shared_ptr<const OutgoingPart> part) override {
-    {
-      MutexLock lock(&mu_);
-      if (finished_) return;
-      parts_.push_back(std::move(part));
-    }
-    Pump();
+    pump_.Change([&] { parts_.Put(std::move(part)); });
   }
 
   void SendAbstain(Round round, BucketIndex bucket, AbstainReason reason) override {
@@ -59,14 +126,14 @@ class Stream : public ExchangeClient,
     message.mutable_abstain()->set_round(round.value());
     message.mutable_abstain()->set_bucket(bucket.value());
     message.mutable_abstain()->set_reason(static_cast<v1::Abstain::Reason>(reason));
-    Send(std::move(message));
+    pump_.Send(std::move(message));
   }
 
   void SendCaughtUp(TransferId transfer, Sequence sequence) override {
     v1::WorkerMessage message;
     message.mutable_caught_up()->set_transfer(transfer.value());
     message.mutable_caught_up()->set_sequence(sequence.value());
-    Send(std::move(message));
+    pump_.Send(std::move(message));
   }
 
   void SendAudit(Round round, const std::vector<uint64_t>& bucket_hashes) override {
@@ -74,37 +141,30 @@ class Stream : public ExchangeClient,
     message.mutable_audit()->set_round(round.value());
     message.mutable_audit()->mutable_bucket_hashes()->Assign(bucket_hashes.begin(),
                                                              bucket_hashes.end());
-    Send(std::move(message));
+    pump_.Send(std::move(message));
   }
 
-  void SendSnapshotPiece(SnapshotPiece piece) override {
-    {
-      MutexLock lock(&mu_);
-      if (finished_) return;
-      snapshot_.push_back(std::move(piece));
-    }
-    Pump();
+  void SendSnapshotHeld(TransferId transfer, const std::vector<uint64_t>& block_hashes) override {
+    v1::WorkerMessage message;
+    message.mutable_snapshot_held()->set_transfer(transfer.value());
+    message.mutable_snapshot_held()->mutable_block_hashes()->Assign(block_hashes.begin(),
+                                                                    block_hashes.end());
+    pump_.Send(std::move(message));
+  }
+
+  void GiveSnapshot(TransferId transfer, OutgoingSnapshot::State state) override {
+    pump_.Change([&] {
+      if (OutgoingSnapshot* out = snapshot_.Find(transfer)) out->SetState(std::move(state));
+    });
   }
 
   void StopSending(Round round, BucketIndex bucket) override {
-    MutexLock lock(&mu_);
-    const auto is_it = [&](const std::shared_ptr<const OutgoingPart>& p) {
-      return p->part.round == round && p->part.bucket == bucket;
-    };
-    if (!parts_.empty() && is_it(parts_.front())) part_offset_ = 0;
-    parts_.erase(std::remove_if(parts_.begin(), parts_.end(), is_it), parts_.end());
+    pump_.Change([&] { parts_.Drop(round, bucket); });
   }
 
   void Cancel() override { context_.TryCancel(); }
 
-  void OnWriteDone(bool ok) override {
-    {
-      MutexLock lock(&mu_);
-      write_in_flight_ = false;
-      if (!ok) finished_ = true;
-    }
-    if (ok) Pump();
-  }
+  void OnWriteDone(bool ok) override { pump_.Written(ok); }
 
   // --- hearing ---------------------------------------------------------------------------------
 
@@ -115,21 +175,16 @@ class Stream : public ExchangeClient,
         StartRead(&reading_);
         return;
       }
-      {
-        MutexLock lock(&mu_);
-        error_ = status;
-      }
-      context_.TryCancel();
+      Fail(status);
     }
-    MutexLock lock(&mu_);
-    finished_ = true;
+    pump_.Stop();
   }
 
   void OnDone(const grpc::Status& status) override {
+    pump_.Stop();
     absl::Status end = FromGrpc(status);
     {
       MutexLock lock(&mu_);
-      finished_ = true;
       if (!error_.ok()) end = error_;
     }
     if (end.ok()) end = absl::UnavailableError("the coordinator ended the stream");
@@ -143,7 +198,7 @@ class Stream : public ExchangeClient,
       case v1::CoordinatorMessage::kWelcome:
         return events_->OnWelcome(id_, Sequence(reading_.welcome().next_sequence()));
       case v1::CoordinatorMessage::kUpdate:
-        CountFrame();
+        CountFrame(reading_.update().ack());
         return HandleUpdate();
       case v1::CoordinatorMessage::kStart:
         events_->OnStart(id_, reading_.start().group_index(), reading_.start().group_count());
@@ -153,20 +208,26 @@ class Stream : public ExchangeClient,
                           BucketIndex(reading_.closed().bucket()));
         return absl::OkStatus();
       case v1::CoordinatorMessage::kSnapshotRequest:
-        return events_->OnSnapshotRequest(id_, TransferId(reading_.snapshot_request().transfer()),
-                                          reading_.snapshot_request().window_bytes(),
-                                          Sequence(reading_.snapshot_request().min_sequence()));
+        return HandleSnapshotRequest(reading_.snapshot_request());
+      case v1::CoordinatorMessage::kSnapshotHeld:
+        HandleSnapshotHeld(reading_.snapshot_held());
+        return absl::OkStatus();
       case v1::CoordinatorMessage::kSnapshotAck:
-        events_->OnSnapshotAck(id_, TransferId(reading_.snapshot_ack().transfer()),
-                               reading_.snapshot_ack().offset());
+        HandleSnapshotAck(reading_.snapshot_ack());
+        return absl::OkStatus();
+      case v1::CoordinatorMessage::kSnapshotOffer:
+        events_->OnSnapshotOffer(id_, TransferId(reading_.snapshot_offer().transfer()));
         return absl::OkStatus();
       case v1::CoordinatorMessage::kSnapshot:
-        CountFrame();
+        CountFrame(reading_.snapshot().ack());
         return HandleSnapshot();
       case v1::CoordinatorMessage::kSnapshotAborted:
-        events_->OnSnapshotAborted(id_, TransferId(reading_.snapshot_aborted().transfer()));
+        HandleSnapshotAborted(TransferId(reading_.snapshot_aborted().transfer()));
         return absl::OkStatus();
       case v1::CoordinatorMessage::kAck:
+        pump_.Acked(reading_.ack().bytes(),
+                    absl::Microseconds(static_cast<int64_t>(reading_.ack().elapsed_micros())));
+        return absl::OkStatus();
       case v1::CoordinatorMessage::MESSAGE_NOT_SET:
         return absl::OkStatus();
     }
@@ -184,65 +245,51 @@ class Stream : public ExchangeClient,
     return events_->OnSnapshotPiece(id_, std::move(piece));
   }
 
-  void CountFrame() {
-    std::optional<v1::Ack> ack = received_.Add(reading_.ByteSizeLong(), Clock::Real().Now());
+  absl::Status HandleSnapshotRequest(const v1::SnapshotRequest& request) {
+    const TransferId transfer(request.transfer());
+    // Before the core hears of it: GiveSnapshot() may follow at once.
+    pump_.Change([&] { snapshot_.Begin(transfer, request.window_bytes()); });
+    return events_->OnSnapshotRequest(id_, transfer, Sequence(request.min_sequence()));
+  }
+
+  void HandleSnapshotHeld(const v1::SnapshotHeld& held) {
+    pump_.Change([&] {
+      if (OutgoingSnapshot* out = snapshot_.Find(TransferId(held.transfer()))) {
+        out->SetHeld({held.block_hashes().begin(), held.block_hashes().end()});
+      }
+    });
+  }
+
+  void HandleSnapshotAck(const v1::SnapshotAck& ack) {
+    pump_.Change([&] {
+      if (OutgoingSnapshot* out = snapshot_.Find(TransferId(ack.transfer()))) {
+        out->Taken(ack.taken_bytes());
+      }
+    });
+  }
+
+  void HandleSnapshotAborted(TransferId transfer) {
+    pump_.Change([&] { snapshot_.Drop(transfer); });
+    events_->OnSnapshotAborted(id_, transfer);
+  }
+
+  void CountFrame(bool asked) {
+    std::optional<v1::Ack> ack = received_.Add(reading_.ByteSizeLong(), asked, Clock::Real().Now());
     if (!ack) return;
     v1::WorkerMessage message;
     *message.mutable_ack() = *std::move(ack);
-    Send(std::move(message));
+    pump_.Send(std::move(message));
   }
 
-  void Send(v1::WorkerMessage message) {
+  void BeginWrite(const v1::WorkerMessage& message) override { StartWrite(&message); }
+  void OnPumpFailed(const absl::Status& status) override { Fail(status); }
+
+  void Fail(const absl::Status& status) {
     {
       MutexLock lock(&mu_);
-      if (finished_) return;
-      short_.push_back(std::move(message));
+      error_ = status;
     }
-    Pump();
-  }
-
-  void Pump() {
-    MutexLock lock(&mu_);
-    if (finished_ || write_in_flight_ || !NextMessage()) return;
-    write_in_flight_ = true;
-    StartWrite(&writing_);
-  }
-
-  bool NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    if (!short_.empty()) {
-      writing_ = std::move(short_.front());
-      short_.pop_front();
-      return true;
-    }
-    if (!parts_.empty()) {
-      NextPartFrame();
-      return true;
-    }
-    if (snapshot_.empty()) return false;
-    writing_.Clear();
-    ToFrame(std::move(snapshot_.front()), writing_.mutable_snapshot());
-    snapshot_.pop_front();
-    return true;
-  }
-
-  void NextPartFrame() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    const OutgoingPart& out = *parts_.front();
-    writing_.Clear();
-    v1::PartFrame* frame = writing_.mutable_part();
-    frame->set_round(out.part.round.value());
-    frame->set_bucket(out.part.bucket.value());
-    frame->set_first_chunk(out.part.first_chunk);
-    frame->set_chunk_count(out.part.chunk_count);
-    const std::string& payload = *out.part.payload;
-    frame->set_payload_bytes(payload.size());
-    frame->set_offset(part_offset_);
-    const uint64_t size = std::min<uint64_t>(kFrameBytes, payload.size() - part_offset_);
-    frame->set_data(payload.data() + part_offset_, size);
-    if (part_offset_ == 0) ToProto(out.info, frame->mutable_info());
-    part_offset_ += size;
-    if (part_offset_ < payload.size()) return;
-    part_offset_ = 0;
-    parts_.pop_front();
+    context_.TryCancel();
   }
 
   const uint64_t id_;
@@ -257,14 +304,11 @@ class Stream : public ExchangeClient,
   AckMeter received_{Clock::Real().Now()};
 
   Mutex mu_;
-  v1::WorkerMessage writing_ ABSL_GUARDED_BY(mu_);
-  bool write_in_flight_ ABSL_GUARDED_BY(mu_) = false;
-  bool finished_ ABSL_GUARDED_BY(mu_) = false;
-  absl::Status error_ ABSL_GUARDED_BY(mu_);
-  std::deque<v1::WorkerMessage> short_ ABSL_GUARDED_BY(mu_);
-  std::deque<std::shared_ptr<const OutgoingPart>> parts_ ABSL_GUARDED_BY(mu_);
-  uint64_t part_offset_ ABSL_GUARDED_BY(mu_) = 0;
-  std::deque<SnapshotPiece> snapshot_ ABSL_GUARDED_BY(mu_);
+  absl::Status error_ ABSL_GUARDED_BY(mu_);  // ours; else the coordinator's counts
+
+  PartLane parts_;         // of the pump
+  SnapshotLane snapshot_;  // of the pump
+  FramePump<v1::WorkerMessage> pump_;
 };
 
 }  // namespace

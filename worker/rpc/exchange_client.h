@@ -8,29 +8,18 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/exchange/messages.h"
+#include "common/exchange/snapshot.h"
 #include "common/run/update.h"
-#include "worker/step/pipeline.h"
 
 namespace grpc {
 class Channel;
 }
 
 namespace isthmus {
-
-// A piece of a snapshot.
-struct SnapshotPiece {
-  TransferId transfer;
-  Sequence sequence;
-  Round round;
-  uint64_t total_bytes = 0;
-  uint64_t offset = 0;
-  std::string data;
-  std::vector<Round> applied_rounds;  // with offset 0
-};
 
 // What is heard. Called one at a time, from gRPC's threads. An error ends the stream.
 class StreamEvents {
@@ -41,23 +30,19 @@ class StreamEvents {
   virtual absl::Status OnUpdate(uint64_t stream, ReceivedUpdate update,
                                 absl::Duration peer_wait) = 0;
   virtual void OnClosed(uint64_t stream, Round round, BucketIndex bucket) = 0;
+  // A state as of `at_least` or later is to be given: GiveSnapshot() answers.
   virtual absl::Status OnSnapshotRequest(uint64_t stream, TransferId transfer,
-                                         uint64_t window_bytes, Sequence at_least) = 0;
-  virtual void OnSnapshotAck(uint64_t stream, TransferId transfer, uint64_t offset) = 0;
+                                         Sequence at_least) = 0;
+  // A state will come: SendSnapshotHeld() answers.
+  virtual void OnSnapshotOffer(uint64_t stream, TransferId transfer) = 0;
   virtual absl::Status OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) = 0;
   virtual void OnSnapshotAborted(uint64_t stream, TransferId transfer) = 0;
   // The last call for `stream`.
   virtual void OnStreamEnd(uint64_t stream, const absl::Status& status) = 0;
 };
 
-// A part to send, and what came with it. Shared with the outbox that may send it again.
-struct OutgoingPart {
-  ContributionPart part;
-  ContributionInfo info;
-};
-
 // Thread-safe; calls return at once and do nothing once the stream has ended. Short messages go
-// first, then parts in order, then snapshot pieces.
+// first, then parts in order, then pieces of the snapshot (common/exchange/pump.h).
 class ExchangeClient {
  public:
   struct Identity {
@@ -75,7 +60,10 @@ class ExchangeClient {
   virtual void SendAbstain(Round round, BucketIndex bucket, AbstainReason reason) = 0;
   virtual void SendCaughtUp(TransferId transfer, Sequence sequence) = 0;
   virtual void SendAudit(Round round, const std::vector<uint64_t>& bucket_hashes) = 0;
-  virtual void SendSnapshotPiece(SnapshotPiece piece) = 0;
+  virtual void SendSnapshotHeld(TransferId transfer, const std::vector<uint64_t>& block_hashes) = 0;
+  // Sends of the state what the joiner does not hold, within the window; nothing if the transfer
+  // has been given up.
+  virtual void GiveSnapshot(TransferId transfer, OutgoingSnapshot::State state) = 0;
   // Drops what is queued for (round, bucket), a part half sent too.
   virtual void StopSending(Round round, BucketIndex bucket) = 0;
   // Ends the stream; OnStreamEnd follows.

@@ -9,9 +9,9 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <utility>
 
+#include "common/exchange/reassembler.h"
 #include "common/run/update.h"
 #include "isthmus/v1/exchange.pb.h"
 
@@ -42,22 +42,17 @@ class UpdateAssembler {
                                                 max_update_bytes_));
       }
       sequence_ = frame.sequence();
-      total_ = frame.update_bytes();
-      bytes_.clear();
+      bytes_.Begin(frame.update_bytes(), false);  // so much is not believed before it has come
       peer_wait_ = absl::Microseconds(static_cast<int64_t>(frame.peer_wait_micros()));
     }
-    if (frame.sequence() != sequence_ || frame.offset() != bytes_.size() ||
-        frame.data().size() > total_ - bytes_.size()) {
+    if (frame.sequence() != sequence_ || !bytes_.Follows(frame.offset(), frame.data().size())) {
       return absl::DataLossError(absl::StrCat("update frame ", frame.sequence(), " at offset ",
                                               frame.offset(), ": expected ", sequence_, " at ",
-                                              bytes_.size()));
+                                              bytes_.have()));
     }
-    bytes_.append(frame.data());
-    if (bytes_.size() < total_) return std::optional<v1::Update>();
+    if (!bytes_.Add(frame.data())) return std::optional<v1::Update>();
     v1::Update update;
-    const bool parsed = update.ParseFromString(bytes_);
-    bytes_.clear();  // so that no empty frame can complete it again
-    if (!parsed || update.sequence() != sequence_) {
+    if (!update.ParseFromString(bytes_.Take()) || update.sequence() != sequence_) {
       return absl::DataLossError(absl::StrCat("update ", sequence_, " does not parse"));
     }
     return std::optional<v1::Update>(std::move(update));
@@ -69,8 +64,7 @@ class UpdateAssembler {
  private:
   const uint64_t max_update_bytes_;
   uint64_t sequence_ = 0;
-  uint64_t total_ = 0;
-  std::string bytes_;
+  Reassembler bytes_;
   absl::Duration peer_wait_;
 };
 

@@ -1,13 +1,13 @@
-// An update on the wire and as a pipeline takes it.
+// An update on the wire and as a plain value.
 #ifndef ISTHMUS_WORKER_RPC_UPDATE_MESSAGE_H_
 #define ISTHMUS_WORKER_RPC_UPDATE_MESSAGE_H_
 
 #include <string>
 #include <utility>
 
+#include "common/exchange/messages.h"
 #include "common/transport/convert.h"
 #include "isthmus/v1/types.pb.h"
-#include "worker/step/pipeline.h"
 
 namespace isthmus {
 

@@ -19,6 +19,8 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/exchange/messages.h"
+#include "common/exchange/state_image.h"
 #include "common/run/update.h"
 #include "common/tensor/buckets.h"
 #include "common/tensor/layout.h"
@@ -26,34 +28,6 @@
 #include "worker/jobs/job_server.h"
 
 namespace isthmus {
-
-// An update as received: its header and, unless nobody contributed, either an encoded payload or
-// the contributions themselves.
-struct ReceivedUpdate {
-  struct Contribution {
-    uint32_t contributor = 0;        // index into the header's contributors
-    std::vector<std::string> parts;  // common/compression/payload.h
-  };
-  UpdateHeader header;
-  std::string payload;  // common/compression/update_payload.h
-  std::vector<Contribution> contributions;
-};
-
-// One rank's encoded part of a contribution.
-struct ContributionPart {
-  Round round;
-  BucketIndex bucket;
-  uint32_t rank = 0;
-  uint64_t first_chunk = 0;
-  uint64_t chunk_count = 0;
-  std::shared_ptr<const std::string> payload;  // common/compression/payload.h
-};
-
-// A whole state, as it crosses the wire: masters, optimizer state vectors (each float32,
-// little-endian, flat length), then the packed constants.
-struct StateImage {
-  std::string bytes;
-};
 
 // Called from the pipeline's threads; implementations are thread-safe, quick, and may queue
 // operations.

@@ -30,7 +30,8 @@ class RecordingStream : public ExchangeClient {
   void SendAudit(Round round, const std::vector<uint64_t>& hashes) override {
     sent.push_back(absl::StrCat("audit ", round.value(), " of ", hashes.size(), " buckets"));
   }
-  void SendSnapshotPiece(SnapshotPiece) override {}
+  void SendSnapshotHeld(TransferId, const std::vector<uint64_t>&) override {}
+  void GiveSnapshot(TransferId, OutgoingSnapshot::State) override {}
   void StopSending(Round, BucketIndex) override {}
   void Cancel() override {}
 

@@ -1,6 +1,6 @@
 // A snapshot's pieces as frames of the stream, with a checksum each.
-#ifndef ISTHMUS_WORKER_RPC_SNAPSHOT_FRAME_H_
-#define ISTHMUS_WORKER_RPC_SNAPSHOT_FRAME_H_
+#ifndef ISTHMUS_COMMON_TRANSPORT_SNAPSHOT_FRAME_H_
+#define ISTHMUS_COMMON_TRANSPORT_SNAPSHOT_FRAME_H_
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
@@ -13,8 +13,8 @@
 #include <utility>
 
 #include "common/base/crc32c.h"
+#include "common/exchange/messages.h"
 #include "isthmus/v1/exchange.pb.h"
-#include "worker/rpc/exchange_client.h"
 
 namespace isthmus {
 
@@ -31,6 +31,8 @@ inline void ToFrame(SnapshotPiece piece, v1::SnapshotFrame* frame) {
   frame->set_crc32c(SnapshotCrc(piece.data));
   frame->set_data(std::move(piece.data));
   for (Round round : piece.applied_rounds) frame->add_applied_rounds(round.value());
+  frame->set_last(piece.last);
+  frame->set_state_hash(piece.state_hash);
 }
 
 // Takes the data out of `frame`. Errors: DATA_LOSS for a wrong checksum.
@@ -45,11 +47,13 @@ inline absl::StatusOr<SnapshotPiece> FromFrame(v1::SnapshotFrame& frame) {
                       frame.total_bytes(),
                       frame.offset(),
                       std::move(*frame.mutable_data()),
-                      {}};
+                      {},
+                      frame.last(),
+                      frame.state_hash()};
   for (uint64_t round : frame.applied_rounds()) piece.applied_rounds.emplace_back(round);
   return piece;
 }
 
 }  // namespace isthmus
 
-#endif  // ISTHMUS_WORKER_RPC_SNAPSHOT_FRAME_H_
+#endif  // ISTHMUS_COMMON_TRANSPORT_SNAPSHOT_FRAME_H_

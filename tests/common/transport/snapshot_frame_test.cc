@@ -1,4 +1,4 @@
-#include "worker/rpc/snapshot_frame.h"
+#include "common/transport/snapshot_frame.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
