@@ -476,13 +476,14 @@ void Engine::Perform(const Action& action) {
       MutexLock lock(&mu_);
       relays_[transfer->transfer] = {transfer->donor, transfer->joiner};
     }
-    v1::CoordinatorMessage offer;
-    offer.mutable_snapshot_offer()->set_transfer(transfer->transfer.value());
-    if (auto stream = Find(transfer->joiner)) stream->Send(std::move(offer));
     message.mutable_snapshot_request()->set_transfer(transfer->transfer.value());
     message.mutable_snapshot_request()->set_window_bytes(options_.snapshot_window_bytes);
     message.mutable_snapshot_request()->set_min_sequence(transfer->at_least.value());
     if (auto stream = Find(transfer->donor)) stream->Send(message);
+    // Only then: what the joiner answers must not overtake the request.
+    v1::CoordinatorMessage offer;
+    offer.mutable_snapshot_offer()->set_transfer(transfer->transfer.value());
+    if (auto stream = Find(transfer->joiner)) stream->Send(std::move(offer));
   } else if (const auto* abort = std::get_if<AbortTransfer>(&action)) {
     {
       MutexLock lock(&mu_);
