@@ -1,8 +1,7 @@
 #include "cli/link/forwarder.h"
 
-#include <absl/strings/match.h>
-#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/string_view.h>
 
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
@@ -19,6 +18,7 @@
 
 #include "cli/link/link_connection.h"
 #include "cli/link/link_lane.h"
+#include "common/base/host_port.h"
 #include "common/base/status_macros.h"
 
 namespace isthmus {
@@ -187,25 +187,6 @@ void Forwarder::Cut() {
 
 void Forwarder::Heal() {
   impl_->RunOnLoop([this] { impl_->cut = false; });
-}
-
-absl::StatusOr<HostPort> ParseHostPort(absl::string_view text) {
-  const size_t colon = text.rfind(':');
-  HostPort result;
-  if (colon != absl::string_view::npos && colon > 0 &&
-      absl::SimpleAtoi(text.substr(colon + 1), &result.port) && result.port >= 0 &&
-      result.port <= 65535) {
-    absl::string_view host = text.substr(0, colon);
-    const bool bracketed = absl::StartsWith(host, "[") && absl::EndsWith(host, "]");
-    if (bracketed) host = host.substr(1, host.size() - 2);
-    // An IPv6 address without brackets would lose its last group to the port.
-    if (!host.empty() && (bracketed || !absl::StrContains(host, ':'))) {
-      result.host = std::string(host);
-      return result;
-    }
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("expected HOST:PORT, such as 127.0.0.1:29750, got '", text, "'"));
 }
 
 }  // namespace isthmus

@@ -8,7 +8,6 @@
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
-#include <absl/strings/string_view.h>
 
 #include <cstdint>
 #include <memory>
@@ -63,13 +62,6 @@ class Forwarder {
   explicit Forwarder(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;  // shared with pending accepts
 };
-
-// "127.0.0.1:29750" or "[::1]:29750" apart. INVALID_ARGUMENT, saying what was expected.
-struct HostPort {
-  std::string host;
-  int port = 0;
-};
-absl::StatusOr<HostPort> ParseHostPort(absl::string_view text);
 
 }  // namespace isthmus
 

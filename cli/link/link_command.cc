@@ -11,6 +11,7 @@
 #include "cli/base/format.h"
 #include "cli/link/forwarder.h"
 #include "cli/link/link_spec.h"
+#include "common/base/host_port.h"
 
 namespace isthmus {
 namespace {
@@ -25,11 +26,11 @@ int Fail(std::ostream& errors, const char* flag, const absl::Status& status) {
 int RunLink(const LinkOptions& options, Signals& signals, std::ostream& out, std::ostream& errors) {
   const absl::StatusOr<LinkSpec> link = ParseLinkSpec(options.link);
   if (!link.ok()) return Fail(errors, "--link: ", link.status());
-  for (const auto& [flag, address] :
-       {std::pair{"--listen: ", options.listen}, std::pair{"--to: ", options.to}}) {
-    if (const auto parts = ParseHostPort(address); !parts.ok()) {
-      return Fail(errors, flag, parts.status());
-    }
+  if (const auto listen = ParseHostPort(options.listen); !listen.ok()) {
+    return Fail(errors, "--listen: ", listen.status());
+  }
+  if (const auto to = ParseDialAddress(options.to); !to.ok()) {
+    return Fail(errors, "--to: ", to.status());
   }
   LinkLoop loop;
   const absl::StatusOr<std::unique_ptr<Forwarder>> forwarder =

@@ -16,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "common/base/host_port.h"
+
 namespace isthmus {
 namespace {
 

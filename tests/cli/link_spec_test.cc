@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "cli/link/forwarder.h"
-
 namespace isthmus {
 namespace {
 
@@ -47,15 +45,6 @@ TEST(LinkSpecTest, SaysWhatIsWrong) {
     ASSERT_EQ(spec.status().code(), absl::StatusCode::kInvalidArgument) << text;
     EXPECT_THAT(std::string(spec.status().message()), HasSubstr("expected")) << text;
     EXPECT_THAT(std::string(spec.status().message()), HasSubstr("got '")) << text;
-  }
-}
-
-TEST(ParseHostPortTest, TakesNamesAndBothFamilies) {
-  EXPECT_EQ(ParseHostPort("localhost:0")->host, "localhost");
-  EXPECT_EQ(ParseHostPort("[::1]:29750")->host, "::1");
-  EXPECT_EQ(ParseHostPort("[::1]:29750")->port, 29750);
-  for (const char* text : {"", "localhost", ":1", "localhost:", "h:65536", "::1:80", "h:-1"}) {
-    EXPECT_FALSE(ParseHostPort(text).ok()) << text;
   }
 }
 
