@@ -4,6 +4,8 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "common/base/printable.h"
+
 namespace isthmus {
 namespace {
 
@@ -32,9 +34,11 @@ absl::Status SetLogLevel(const std::string& level) {
       absl::StrCat("log level: expected debug, info, warning, error or off; got '", level, "'"));
 }
 
-void LogDebug(const std::string& text) { Logger().debug("{}", text); }
-void LogInfo(const std::string& text) { Logger().info("{}", text); }
-void LogWarning(const std::string& text) { Logger().warn("{}", text); }
-void LogError(const std::string& text) { Logger().error("{}", text); }
+// Labels and reasons come from peers, and a log is read on a terminal: nothing in a line may move
+// its cursor, or pass for a line of its own.
+void LogDebug(const std::string& text) { Logger().debug("{}", Printable(text)); }
+void LogInfo(const std::string& text) { Logger().info("{}", Printable(text)); }
+void LogWarning(const std::string& text) { Logger().warn("{}", Printable(text)); }
+void LogError(const std::string& text) { Logger().error("{}", Printable(text)); }
 
 }  // namespace isthmus

@@ -11,6 +11,7 @@ namespace isthmus {
 // `level`: debug, info, warning, error or off. INVALID_ARGUMENT for others.
 absl::Status SetLogLevel(const std::string& level);
 
+// One line each: what a terminal would obey is replaced (common/base/printable.h).
 void LogDebug(const std::string& text);
 void LogInfo(const std::string& text);
 void LogWarning(const std::string& text);
