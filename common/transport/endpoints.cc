@@ -1,6 +1,5 @@
 #include "common/transport/endpoints.h"
 
-#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <arpa/inet.h>
 #include <grpc/grpc.h>
@@ -9,17 +8,24 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <thread>
+
+#include "common/base/host_port.h"
 
 namespace isthmus {
 namespace {
 
 // A silent peer is noticed after at most time + timeout; a saturated 1 Mbit/s link still answers.
 constexpr int kKeepaliveTimeMs = 10'000;
-constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kMinPingIntervalMs = 5'000;
 constexpr int kMaxBackoffMs = 2'000;
+// Beyond as many, threads follow the work rather than the machine.
+constexpr int kManyCores = 32;
+// Whoever connects and says nothing holds a descriptor; gRPC would wait for two minutes.
+constexpr int kHandshakeTimeoutMs = 20'000;
 // What gRPC calls the minimum backoff is how long an attempt to connect may take: several round
 // trips of a far and busy link, not the pause between attempts.
 constexpr int kConnectTimeoutMs = 10'000;
@@ -38,7 +44,7 @@ void KeepCallbackQueue() {
   static std::once_flag once;
   std::call_once(once, [] {
     auto* const stub = new grpc::GenericStub(
-        grpc::CreateChannel("unix:/dev/null/nowhere", grpc::InsecureChannelCredentials()));
+        grpc::CreateChannel("unix:/dev/null/nowhere", Credentials::Insecure().channel()));
     auto* const call = new Call;
     stub->UnaryCall(&call->context, "/isthmus/None", {}, &call->request, &call->reply,
                     [call](const grpc::Status&) { delete call; });
@@ -49,7 +55,15 @@ void KeepCallbackQueue() {
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int max_message_bytes) {
+int MaxGrpcThreads() {
+  // 14 on 2 cores. By its sources: pollers of the callback queue, half the cores, 2 to 16; two
+  // executors of up to twice the cores; timers and the event engine a few.
+  const int cores = std::min(static_cast<int>(std::thread::hardware_concurrency()), kManyCores);
+  return 12 + 3 * cores;
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
+                                           const Credentials& credentials, int max_message_bytes) {
   KeepCallbackQueue();
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(max_message_bytes);
@@ -62,7 +76,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int max_m
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxBackoffMs);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
+  return grpc::CreateCustomChannel(address, credentials.channel(), args);
 }
 
 void ConfigureServer(grpc::ServerBuilder* builder, int max_message_bytes) {
@@ -73,25 +87,18 @@ void ConfigureServer(grpc::ServerBuilder* builder, int max_message_bytes) {
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                               kMinPingIntervalMs);
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
 }
 
 absl::Status CheckListenAddress(const std::string& address, bool insecure) {
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0 || colon + 1 == address.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("listen address: expected HOST:PORT, got '", address, "'"));
-  }
-  const std::string host = address.substr(0, colon);
-  uint32_t port = 0;
-  if (!absl::SimpleAtoi(address.substr(colon + 1), &port) || port > 65535) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("listen address: expected a port from 0 to 65535, got '", address, "'"));
+  const absl::StatusOr<HostPort> parts = ParseHostPort(address);
+  if (!parts.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("listen address: ", parts.status().message()));
   }
   in_addr ipv4{};  // an address, not a name that merely begins like one
   const bool loopback =
-      host == "localhost" || host == "[::1]" ||
-      (inet_pton(AF_INET, host.c_str(), &ipv4) == 1 && ntohl(ipv4.s_addr) >> 24 == 127);
+      parts->host == "localhost" || parts->host == "::1" ||
+      (inet_pton(AF_INET, parts->host.c_str(), &ipv4) == 1 && ntohl(ipv4.s_addr) >> 24 == 127);
   if (loopback || insecure) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat("listen address ", address,
                                                     " is not loopback: without TLS that needs "

@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+#include "common/transport/credentials.h"
+
 namespace grpc {
 class Channel;
 class ServerBuilder;
@@ -23,14 +25,21 @@ inline constexpr int kMaxMessageBytes = 8 << 20;
 // float32, and some headers.
 inline constexpr int kMaxSiteMessageBytes = (1 << 30) + (1 << 20);
 
+// How long a peer may leave bytes unanswered; the kernel's limit for connections is the same.
+inline constexpr int kKeepaliveTimeoutMs = 10'000;
+
 inline constexpr char kDefaultCoordinator[] = "127.0.0.1:29750";
+
+// About how many threads gRPC starts in a process that serves or calls, for CheckThreads().
+int MaxGrpcThreads();
 
 // A lazily connecting channel of its own (never shared with another of this process), with
 // keepalive pings and a bounded reconnect backoff.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
+                                           const Credentials& credentials,
                                            int max_message_bytes = kMaxMessageBytes);
 
-// The server's side of the same settings.
+// The server's side of the same settings. Addresses and credentials are rpc_server.h's.
 void ConfigureServer(grpc::ServerBuilder* builder, int max_message_bytes = kMaxMessageBytes);
 
 // OK for a loopback host; FAILED_PRECONDITION for any other without `insecure` (P27): there is no

@@ -1,55 +1,69 @@
 #include "server/rpc/coordinator_server.h"
 
-#include <absl/strings/str_cat.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+
+#include <algorithm>
+#include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/transport/endpoints.h"
+#include "common/transport/rpc_server.h"
 #include "server/rpc/services.h"
 
 namespace isthmus {
 namespace {
 
+// A worker has two, and for a while two more when it comes back before the old ones are given up.
+constexpr int kConnectionsPerGroup = 4;
+// For status, health checks, and those who will be refused.
+constexpr int kOtherConnections = 256;
+
+int MaxConnections(const CoordinatorServer::Options& options) {
+  constexpr uint32_t kMost = 1 << 20;
+  return static_cast<int>(std::min(options.engine.core.max_groups, kMost)) * kConnectionsPerGroup +
+         kOtherConnections;
+}
+
 class Server : public CoordinatorServer {
  public:
   Server(Options options, const Clock& clock)
-      : engine_(options.engine, clock), control_(&engine_), exchange_(&engine_) {}
+      : options_(std::move(options)),
+        engine_(options_.engine, clock),
+        control_(&engine_, [this] { return rpc_->connections(); }),
+        exchange_(&engine_) {}
   ~Server() override { Shutdown(absl::ZeroDuration()); }
 
-  absl::Status Listen(const std::string& address) {
+  absl::Status Listen() {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
     ConfigureServer(&builder);
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(&control_);
     builder.RegisterService(&exchange_);
-    server_ = builder.BuildAndStart();
-    if (server_ != nullptr && port_ != 0) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", address));
+    ISTHMUS_ASSIGN_OR_RETURN(rpc_, RpcServer::Start({.listen = options_.listen,
+                                                     .insecure = options_.insecure,
+                                                     .credentials = options_.credentials,
+                                                     .max_connections = MaxConnections(options_)},
+                                                    &builder));
+    return absl::OkStatus();
   }
 
-  int port() const override { return port_; }
+  HostPort address() const override { return rpc_->address(); }
+  int port() const override { return rpc_->address().port; }
   Engine& engine() override { return engine_; }
 
   void Shutdown(absl::Duration grace) override {
-    if (server_ == nullptr) return;
-    if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
-    server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
-    server_->Wait();
-    server_.reset();
+    if (rpc_ != nullptr) rpc_->Shutdown(grace);
   }
 
  private:
+  const Options options_;
   Engine engine_;
   ControlService control_;
   ExchangeService exchange_;
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<RpcServer> rpc_;
 };
 
 }  // namespace
@@ -57,9 +71,8 @@ class Server : public CoordinatorServer {
 absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(Options options,
                                                                             const Clock& clock) {
   ISTHMUS_RETURN_IF_ERROR(Validate(options.engine.core.run));
-  ISTHMUS_RETURN_IF_ERROR(CheckListenAddress(options.listen, options.insecure));
-  auto server = std::make_unique<Server>(options, clock);
-  ISTHMUS_RETURN_IF_ERROR(server->Listen(options.listen));
+  auto server = std::make_unique<Server>(std::move(options), clock);
+  ISTHMUS_RETURN_IF_ERROR(server->Listen());
   return server;
 }
 

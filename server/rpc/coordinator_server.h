@@ -8,6 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "common/base/host_port.h"
+#include "common/transport/credentials.h"
 #include "server/rpc/engine.h"
 
 namespace isthmus {
@@ -18,14 +20,16 @@ class CoordinatorServer {
   struct Options {
     std::string listen = "127.0.0.1:0";  // port 0: any free one
     bool insecure = false;               // allow addresses other than loopback
+    Credentials credentials = Credentials::Insecure();
     Engine::Options engine;
   };
-  // Listens and serves. Errors: INVALID_ARGUMENT for the run spec or address; UNAVAILABLE when the
-  // address cannot be bound.
+  // Listens and serves. Errors: INVALID_ARGUMENT for the run spec; those of RpcServer::Start.
   static absl::StatusOr<std::unique_ptr<CoordinatorServer>> Start(Options options,
                                                                   const Clock& clock);
   virtual ~CoordinatorServer() = default;  // as Shutdown(0)
 
+  // As bound.
+  virtual HostPort address() const = 0;
   virtual int port() const = 0;
   virtual Engine& engine() = 0;
   // Says NOT_SERVING, takes no new calls, ends the streams after `grace`. Blocks until done.

@@ -80,6 +80,11 @@ grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext*
                                                     const v1::GetStatusRequest*,
                                                     v1::GetStatusReply* reply) {
   *reply = engine_->Status();
+  const AcceptorCounts counts = connections_();
+  v1::ConnectionStatus* connections = reply->mutable_connections();
+  connections->set_taken(counts.taken);
+  connections->set_turned_away(counts.turned_away);
+  connections->set_listener_reopened(counts.reopened);
   return Answer(context, absl::OkStatus());
 }
 

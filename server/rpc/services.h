@@ -2,6 +2,10 @@
 #ifndef ISTHMUS_SERVER_RPC_SERVICES_H_
 #define ISTHMUS_SERVER_RPC_SERVICES_H_
 
+#include <functional>
+#include <utility>
+
+#include "common/transport/acceptor.h"
 #include "isthmus/v1/control.grpc.pb.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
 #include "server/rpc/engine.h"
@@ -12,7 +16,9 @@ namespace isthmus {
 class ControlService
     : public v1::Control::WithRawCallbackMethod_Ready<v1::Control::CallbackService> {
  public:
-  explicit ControlService(Engine* engine) : engine_(engine) {}
+  // `connections`: of the server; called from any thread, while calls are served.
+  ControlService(Engine* engine, std::function<AcceptorCounts()> connections)
+      : engine_(engine), connections_(std::move(connections)) {}
   grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
                                      const v1::RegisterRequest* request,
                                      v1::RegisterReply* reply) override;
@@ -33,6 +39,7 @@ class ControlService
 
  private:
   Engine* const engine_;
+  const std::function<AcceptorCounts()> connections_;
 };
 
 class ExchangeService : public v1::Exchange::CallbackService {

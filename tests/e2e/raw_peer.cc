@@ -22,7 +22,7 @@ void SetDeadline(grpc::ClientContext* context) {
 
 RawPeer::RawPeer(const std::string& coordinator, uint32_t group)
     : group_(group),
-      channel_(MakeChannel(coordinator)),
+      channel_(MakeChannel(coordinator, Credentials::Insecure())),
       control_(v1::Control::NewStub(channel_)),
       exchange_(v1::Exchange::NewStub(channel_)) {}
 

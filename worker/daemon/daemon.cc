@@ -41,9 +41,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options, const Clo
 DaemonImpl::DaemonImpl(Options options, const Clock& clock)
     : options_(std::move(options)),
       clock_(clock),
-      stream_channel_(MakeChannel(options_.coordinator)),
+      stream_channel_(MakeChannel(options_.coordinator, options_.credentials)),
       // A connection of its own: a saturated data plane must not starve the control plane.
-      control_(ControlClient::Make(MakeChannel(options_.coordinator), options_.call_deadline)),
+      control_(ControlClient::Make(MakeChannel(options_.coordinator, options_.credentials),
+                                   options_.call_deadline)),
       rng_(options_.nonce) {}
 
 absl::Status DaemonImpl::Listen() {
@@ -58,6 +59,7 @@ absl::Status DaemonImpl::Listen() {
                             .ranks = options_.ranks,
                             .listen = options_.site.listen,
                             .insecure = options_.site.insecure,
+                            .credentials = options_.credentials,
                             .name = GroupName(options_.group),
                             .whole = [this](uint32_t ranks) { OnSiteWhole(ranks); },
                             .lost =

@@ -15,6 +15,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/ids.h"
+#include "common/transport/credentials.h"
 
 namespace isthmus {
 
@@ -43,7 +44,8 @@ struct SiteOptions {
 class Daemon {
  public:
   struct Options {
-    std::string coordinator;  // HOST:PORT
+    std::string coordinator;                            // HOST:PORT
+    Credentials credentials = Credentials::Insecure();  // to it, and to this site's other machines
     GroupId group{1};
     std::string label;
     uint32_t ranks = 1;  // of this machine

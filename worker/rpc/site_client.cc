@@ -17,8 +17,8 @@ namespace {
 
 class Client : public SiteClient {
  public:
-  explicit Client(const std::string& leader)
-      : stub_(v1::Site::NewStub(MakeChannel(leader, kMaxSiteMessageBytes))) {}
+  Client(const std::string& leader, const Credentials& credentials)
+      : stub_(v1::Site::NewStub(MakeChannel(leader, credentials, kMaxSiteMessageBytes))) {}
 
   absl::Status Follow(const v1::Join& join,
                       const std::function<absl::Status(v1::LeaderMessage&)>& handle) override {
@@ -58,8 +58,9 @@ class Client : public SiteClient {
 
 }  // namespace
 
-std::shared_ptr<SiteClient> SiteClient::Make(const std::string& leader) {
-  return std::make_shared<Client>(leader);
+std::shared_ptr<SiteClient> SiteClient::Make(const std::string& leader,
+                                             const Credentials& credentials) {
+  return std::make_shared<Client>(leader, credentials);
 }
 
 }  // namespace isthmus

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "common/transport/credentials.h"
 #include "isthmus/v1/site.pb.h"
 
 namespace isthmus {
@@ -15,7 +16,8 @@ namespace isthmus {
 // Thread-safe, but Follow() is called by one thread, and once.
 class SiteClient {
  public:
-  static std::shared_ptr<SiteClient> Make(const std::string& leader);
+  static std::shared_ptr<SiteClient> Make(const std::string& leader,
+                                          const Credentials& credentials);
   virtual ~SiteClient() = default;
 
   // Joins and reads until the stream ends: each message goes to `handle`, whose error ends it.

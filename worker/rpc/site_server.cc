@@ -1,17 +1,14 @@
 #include "worker/rpc/site_server.h"
 
-#include <absl/strings/str_cat.h>
 #include <grpcpp/resource_quota.h>
-#include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/server_context.h>
 
-#include <chrono>
 #include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/transport/endpoints.h"
+#include "common/transport/rpc_server.h"
 #include "common/transport/status.h"
 #include "isthmus/v1/site.grpc.pb.h"
 #include "worker/rpc/send_queue.h"
@@ -22,7 +19,9 @@ namespace {
 // Streams that are there only to be told why not.
 constexpr int kSpareStreams = 8;
 // How long followers may take to go by themselves.
-constexpr std::chrono::seconds kGrace{1};
+constexpr absl::Duration kGrace = absl::Seconds(1);
+// One, and others for followers that came back before their old one was given up.
+constexpr int kConnectionsPerStream = 4;
 
 using Stream = grpc::ServerReaderWriter<v1::LeaderMessage, v1::FollowerMessage>;
 
@@ -79,33 +78,33 @@ class Server : public SiteServer {
     grpc::ResourceQuota quota;
     quota.SetMaxThreads(static_cast<int>(options.max_streams) + kSpareStreams);
     builder.SetResourceQuota(quota);
-    builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(&service_);
-    server_ = builder.BuildAndStart();
-    if (server_ != nullptr && port_ != 0) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen));
+    ISTHMUS_ASSIGN_OR_RETURN(
+        rpc_,
+        RpcServer::Start({.listen = options.listen,
+                          .insecure = options.insecure,
+                          .credentials = options.credentials,
+                          .max_connections = kConnectionsPerStream *
+                                             static_cast<int>(options.max_streams + kSpareStreams)},
+                         &builder));
+    return absl::OkStatus();
   }
 
-  int port() const override { return port_; }
+  int port() const override { return rpc_->address().port; }
 
   void Shutdown() override {
-    if (server_ == nullptr) return;
-    server_->Shutdown(std::chrono::system_clock::now() + kGrace);
-    server_->Wait();
-    server_.reset();
+    if (rpc_ != nullptr) rpc_->Shutdown(kGrace);
   }
 
  private:
   Service service_;
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<RpcServer> rpc_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SiteServer>> SiteServer::Start(Options options,
                                                               SiteServerEvents* events) {
-  ISTHMUS_RETURN_IF_ERROR(CheckListenAddress(options.listen, options.insecure));
   auto server = std::make_unique<Server>(events);
   ISTHMUS_RETURN_IF_ERROR(server->Listen(options));
   return server;

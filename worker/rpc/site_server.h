@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 
+#include "common/transport/credentials.h"
 #include "isthmus/v1/site.pb.h"
 
 namespace isthmus {
@@ -40,10 +41,10 @@ class SiteServer {
   struct Options {
     std::string listen;  // HOST:PORT; port 0: any
     bool insecure = false;
+    Credentials credentials = Credentials::Insecure();
     uint32_t max_streams = 1;  // of followers; a few more are answered that they are not wanted
   };
-  // `events` outlives it. Errors: those of CheckListenAddress; UNAVAILABLE when the address is
-  // taken.
+  // `events` outlives it. Errors: those of RpcServer::Start.
   static absl::StatusOr<std::unique_ptr<SiteServer>> Start(Options options,
                                                            SiteServerEvents* events);
   virtual ~SiteServer() = default;  // shuts down

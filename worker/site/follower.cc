@@ -66,7 +66,8 @@ void Follower::Run() {
 }
 
 absl::Status Follower::FollowOnce() {
-  const std::shared_ptr<SiteClient> client = SiteClient::Make(options_.leader);
+  const std::shared_ptr<SiteClient> client =
+      SiteClient::Make(options_.leader, options_.credentials);
   {
     MutexLock lock(&mu_);
     if (stopping_) return absl::CancelledError("this daemon stops");

@@ -29,7 +29,8 @@ namespace isthmus {
 class Follower : JobEvents, PipelineEvents {
  public:
   struct Options {
-    std::string leader;    // HOST:PORT
+    std::string leader;  // HOST:PORT
+    Credentials credentials = Credentials::Insecure();
     uint32_t machine = 1;  // of the site; the leader is 0
     uint32_t ranks = 1;
     // What ranks are made of, `ranks` of them, for each run anew.

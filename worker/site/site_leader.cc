@@ -48,6 +48,7 @@ absl::Status SiteLeader::Listen() {
   ISTHMUS_RETURN_IF_ERROR(jobs_.Listen());
   ISTHMUS_ASSIGN_OR_RETURN(server_, SiteServer::Start({.listen = options_.listen,
                                                        .insecure = options_.insecure,
+                                                       .credentials = options_.credentials,
                                                        .max_streams = options_.machines},
                                                       this));
   LogInfo(absl::StrCat(options_.name, ": leads ", options_.machines,

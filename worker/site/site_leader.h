@@ -30,6 +30,7 @@ class SiteLeader : public Followers, SiteServerEvents {
     uint32_t ranks = 1;     // of this machine
     std::string listen;     // HOST:PORT
     bool insecure = false;
+    Credentials credentials = Credentials::Insecure();
     std::string name;  // of the group, for messages
     // Called once, from a follower's thread: all machines are there, with so many ranks in all.
     std::function<void(uint32_t ranks)> whole;

@@ -19,8 +19,8 @@ TEST(CheckListenAddressTest, P27_LoopbackIsAllowed) {
 }
 
 TEST(CheckListenAddressTest, P27_AnyOtherAddressIsSomebodysDecision) {
-  for (const char* address : {"0.0.0.0:29750", "[::]:29750", "192.168.1.7:1", "host:1",
-                              "localhost.example.com:1", "::1:1"}) {
+  for (const char* address :
+       {"0.0.0.0:29750", "[::]:29750", "192.168.1.7:1", "host:1", "localhost.example.com:1"}) {
     EXPECT_EQ(Code(address), absl::StatusCode::kFailedPrecondition) << address;
     EXPECT_EQ(Code(address, true), absl::StatusCode::kOk) << address;
   }
@@ -30,7 +30,7 @@ TEST(CheckListenAddressTest, P27_AnyOtherAddressIsSomebodysDecision) {
 }
 
 TEST(CheckListenAddressTest, RefusesWhatIsNoHostAndPort) {
-  for (const char* address : {"", ":", "29750", ":29750", "127.0.0.1", "127.0.0.1:"}) {
+  for (const char* address : {"", ":", "29750", "::1:1", ":29750", "127.0.0.1", "127.0.0.1:"}) {
     EXPECT_EQ(Code(address), absl::StatusCode::kInvalidArgument) << address;
     EXPECT_EQ(Code(address, true), absl::StatusCode::kInvalidArgument) << address;
   }

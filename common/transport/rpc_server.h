@@ -1,0 +1,48 @@
+// A gRPC server on one address, its connections taken in by our own listener (acceptor.h).
+#ifndef ISTHMUS_COMMON_TRANSPORT_RPC_SERVER_H_
+#define ISTHMUS_COMMON_TRANSPORT_RPC_SERVER_H_
+
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <memory>
+#include <string>
+
+#include "common/base/host_port.h"
+#include "common/transport/acceptor.h"
+#include "common/transport/credentials.h"
+
+namespace grpc {
+class ServerBuilder;
+}  // namespace grpc
+
+namespace isthmus {
+
+// Thread-safe but for Shutdown and destruction.
+class RpcServer {
+ public:
+  struct Options {
+    std::string listen;     // HOST:PORT; port 0: any free one
+    bool insecure = false;  // any address, although strangers are not kept out (P27)
+    Credentials credentials = Credentials::Insecure();
+    // At a time; fewer where the process may not have as many descriptors. Whoever comes beyond is
+    // turned away at once, and others go on.
+    int max_connections = 1024;
+  };
+  // Serves what `builder` has got: services, settings (ConfigureServer), but no address. Errors:
+  // those of CheckListenAddress and of Acceptor::Open; UNAVAILABLE if gRPC will not start.
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const Options& options,
+                                                          grpc::ServerBuilder* builder);
+  virtual ~RpcServer() = default;  // as Shutdown(0)
+
+  // As bound, port and all.
+  virtual HostPort address() const = 0;
+  virtual AcceptorCounts connections() const = 0;
+  // Says NOT_SERVING if there is a health service, takes nothing new, ends calls after `grace`.
+  // Blocks until the last has ended. Twice is once.
+  virtual void Shutdown(absl::Duration grace) = 0;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_TRANSPORT_RPC_SERVER_H_
