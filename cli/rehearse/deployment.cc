@@ -79,7 +79,7 @@ absl::Status Deployment::StartCoordinator() {
     ISTHMUS_RETURN_IF_ERROR(Turn(kEagerInterval));
   }
   coordinator_address_ = std::string(absl::StripAsciiWhitespace(ReadFile(plan_.PortFile())));
-  status_ = std::make_unique<StatusClient>(coordinator_address_);
+  status_ = std::make_unique<StatusClient>(coordinator_address_, Credentials::Insecure());
   return absl::OkStatus();
 }
 

@@ -1,42 +1,65 @@
 #include "cli/status/status_client.h"
 
 #include <absl/strings/str_cat.h>
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
 
 #include <chrono>
 #include <utility>
 
+#include "cli/status/probe.h"
+#include "common/base/host_port.h"
+#include "common/base/printable.h"
+#include "common/transport/endpoints.h"
+#include "common/transport/status.h"
 #include "isthmus/v1/control.grpc.pb.h"
 
 namespace isthmus {
+namespace {
+
+constexpr absl::Duration kProbePatience = absl::Milliseconds(800);
+
+// Said by gRPC itself, because of the connection, rather than by who is at its other end.
+bool IsAboutTheConnection(const absl::Status& failure) {
+  return absl::IsUnavailable(failure) || absl::IsDeadlineExceeded(failure);
+}
+
+}  // namespace
 
 struct StatusClient::Impl {
   std::unique_ptr<v1::Control::Stub> stub;
 };
 
-StatusClient::StatusClient(std::string address)
+StatusClient::StatusClient(std::string address, const Credentials& credentials)
     : address_(std::move(address)), impl_(std::make_unique<Impl>()) {
-  grpc::ChannelArguments arguments;
-  // A proxy of the environment is for the web, not for a coordinator.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  impl_->stub = v1::Control::NewStub(
-      grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments));
+  impl_->stub = v1::Control::NewStub(MakeChannel(address_, credentials));
 }
 
 StatusClient::~StatusClient() = default;
 
 absl::StatusOr<v1::GetStatusReply> StatusClient::Get(absl::Duration timeout) {
   grpc::ClientContext context;
-  context.set_wait_for_ready(true);
   context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
   v1::GetStatusReply reply;
   const grpc::Status status = impl_->stub->GetStatus(&context, v1::GetStatusRequest(), &reply);
   if (status.ok()) return reply;
-  return absl::UnavailableError(absl::StrCat("no coordinator answers at ", address_, " within ",
-                                             absl::FormatDuration(timeout), " (",
-                                             status.error_message(), ")"));
+  return FromGrpc(status);
+}
+
+absl::Status StatusClient::Explain(const absl::Status& failure) const {
+  const auto explain = [&](absl::string_view why) {
+    return absl::UnavailableError(absl::StrCat("no coordinator answers at ", address_, ": ", why));
+  };
+  const absl::StatusOr<HostPort> address = ParseDialAddress(address_);
+  if (!address.ok()) return explain(address.status().message());
+  if (!IsAboutTheConnection(failure)) {
+    return explain(absl::StrCat("it speaks gRPC, but not as a coordinator of this version does (",
+                                Printable(failure.message()), ")"));
+  }
+  const ProbeResult found = Probe(*address, kProbePatience);
+  if (!found.http2) return explain(found.words);
+  // Somebody is there: what gRPC says tells more.
+  return explain(absl::StrCat(found.words, " (", Printable(failure.message()), ")"));
 }
 
 }  // namespace isthmus

@@ -2,11 +2,14 @@
 #ifndef ISTHMUS_CLI_STATUS_STATUS_CLIENT_H_
 #define ISTHMUS_CLI_STATUS_STATUS_CLIENT_H_
 
+#include <absl/status/status.h>
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
 #include <memory>
 #include <string>
+
+#include "common/transport/credentials.h"
 
 namespace isthmus {
 
@@ -17,12 +20,17 @@ class GetStatusReply;
 // Thread-compatible. Keeps one connection, which reconnects by itself.
 class StatusClient {
  public:
-  explicit StatusClient(std::string address);
+  // `address`: HOST:PORT, as ParseDialAddress takes it.
+  StatusClient(std::string address, const Credentials& credentials);
   ~StatusClient();
 
-  // Blocks for at most `timeout`, waiting for a coordinator to come up as well.
-  // UNAVAILABLE, naming the address, if none answered in time.
+  // Blocks for at most `timeout`, and not at all for somebody who cannot be connected to now. The
+  // errors are gRPC's, or the coordinator's.
   absl::StatusOr<v1::GetStatusReply> Get(absl::Duration timeout);
+
+  // Why Get() has failed, found out anew with a connection of its own: UNAVAILABLE, naming the
+  // address, in words for people. Blocks for about a second at most, name service aside.
+  absl::Status Explain(const absl::Status& failure) const;
 
  private:
   struct Impl;

@@ -5,10 +5,12 @@
 
 #include <optional>
 #include <ostream>
+#include <string>
 
 #include "cli/base/exit_codes.h"
 #include "cli/status/status_client.h"
 #include "cli/status/status_table.h"
+#include "common/base/host_port.h"
 
 namespace isthmus {
 namespace {
@@ -20,21 +22,32 @@ constexpr const char* kClearScreen = "\x1b[H\x1b[2J";
 
 int RunStatus(const StatusOptions& options, Signals& signals, bool terminal, std::ostream& out,
               std::ostream& errors) {
-  StatusClient client(options.coordinator);
+  if (const auto address = ParseDialAddress(options.coordinator); !address.ok()) {
+    errors << "isthmus status: --coordinator: " << address.status().message() << std::endl;
+    return kExitUsage;
+  }
+  StatusClient client(options.coordinator, Credentials::Insecure());
   const bool watch = options.watch_seconds > 0;
+  const bool redraw = watch && terminal && !options.json;
+  std::string shown;
   while (true) {
     const absl::StatusOr<v1::GetStatusReply> reply = client.Get(kTimeout);
-    if (!reply.ok()) {
-      errors << "isthmus status: " << reply.status().message() << std::endl;
-      return kExitUnreachable;
+    if (reply.ok()) {
+      shown =
+          options.json ? FormatStatusJson(*reply, /*pretty=*/!watch) : FormatStatusTable(*reply);
     }
-    if (watch && terminal && !options.json) out << kClearScreen;
-    out << (options.json ? FormatStatusJson(*reply, /*pretty=*/!watch) : FormatStatusTable(*reply));
+    // After a miss, the last that is known stays, with the reason below it.
+    if (redraw) out << kClearScreen;
+    if (reply.ok() || redraw) out << shown;
     out.flush();
+    if (!reply.ok()) {
+      errors << "isthmus status: " << client.Explain(reply.status()).message() << std::endl;
+      if (!watch) return kExitUnreachable;
+    }
     if (!watch || !out) return kExitOk;
     const std::optional<int> signal = signals.Wait(absl::Seconds(options.watch_seconds));
     if (signal && Signals::AsksToEnd(*signal)) return kExitOk;
-    if (!terminal && !options.json) out << '\n';
+    if (reply.ok() && !terminal && !options.json) out << '\n';
   }
 }
 

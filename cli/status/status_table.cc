@@ -4,9 +4,11 @@
 #include <absl/strings/str_format.h>
 #include <google/protobuf/util/json_util.h>
 
+#include <utility>
 #include <vector>
 
 #include "cli/base/format.h"
+#include "common/base/printable.h"
 
 namespace isthmus {
 namespace {
@@ -36,6 +38,23 @@ std::string DescribeAudit(const v1::GetStatusReply& status) {
   if (status.run().audit_rounds() == 0) return "off";
   return absl::StrCat("every ", status.run().audit_rounds(), " rounds: ", status.audits(),
                       " compared, ", status.audit_mismatches(), " states differed");
+}
+
+std::string DescribeConnections(const v1::ConnectionStatus& connections) {
+  std::string text =
+      absl::StrCat(connections.taken(), " taken, ", connections.turned_away(), " turned away");
+  if (connections.listener_reopened() > 0) {
+    absl::StrAppend(&text, ", listener reopened ", connections.listener_reopened(), " times");
+  }
+  return text;
+}
+
+// Everything that a peer has written passes through here on its way to a terminal.
+std::string PrintableColumns(std::vector<std::vector<std::string>> rows) {
+  for (std::vector<std::string>& row : rows) {
+    for (std::string& cell : row) cell = Printable(cell);
+  }
+  return FormatColumns(rows);
 }
 
 std::vector<std::string> GroupRow(const v1::GroupStatus& group, uint32_t buckets) {
@@ -80,7 +99,7 @@ std::string StateName(v1::GetStatusReply::State state) {
 std::string FormatStatusTable(const v1::GetStatusReply& status) {
   std::string state = StateName(status.state());
   if (!status.waiting_reason().empty()) absl::StrAppend(&state, ": ", status.waiting_reason());
-  std::string text = FormatColumns({
+  std::string text = PrintableColumns({
       {"run", DescribeRun(status.run())},
       {"instance", absl::StrFormat("%016x, epoch %d, up %s", status.instance(), status.epoch(),
                                    FormatElapsed(absl::Seconds(status.uptime_seconds())))},
@@ -92,6 +111,7 @@ std::string FormatStatusTable(const v1::GetStatusReply& status) {
                     " late, ", status.contributions_rejected(), " rejected, ", status.abstentions(),
                     " abstained, ", status.scalar_mismatches(), " with other scalars")},
       {"audit", DescribeAudit(status)},
+      {"connections", DescribeConnections(status.connections())},
   });
   std::vector<std::vector<std::string>> rows = {{"group", "label", "state", "connected", "awaited",
                                                  "buckets", "up", "down", "communication", "step",
@@ -100,7 +120,7 @@ std::string FormatStatusTable(const v1::GetStatusReply& status) {
     rows.push_back(GroupRow(group, status.buckets()));
   }
   if (rows.size() == 1) return absl::StrCat(text, "\nno group has registered yet\n");
-  return absl::StrCat(text, "\n", FormatColumns(rows));
+  return absl::StrCat(text, "\n", PrintableColumns(std::move(rows)));
 }
 
 std::string FormatStatusJson(const v1::GetStatusReply& status, bool pretty) {

@@ -70,5 +70,35 @@ TEST(StatusJsonTest, KeepsFieldNamesAndZeros) {
   EXPECT_EQ(json.find('\n'), json.size() - 1);
 }
 
+TEST(StatusTableTest, ControlCharactersOfPeersDoNotReachATerminal) {
+  v1::GetStatusReply status = Example();
+  status.set_waiting_reason("waits\x1b]0;owned\x07");
+  status.mutable_groups(0)->set_label("a\x1b[31m\nb");
+  status.mutable_groups(0)->set_last_event("left\r\x1b[2J");
+  status.mutable_groups(0)->mutable_heartbeat()->set_waiting(
+      "\xC2\x9B"
+      "2J");
+  const std::string table = FormatStatusTable(status);
+  EXPECT_THAT(table, HasSubstr("a?[31m?b"));
+  EXPECT_THAT(table, HasSubstr("left??[2J"));
+  for (const char c : {'\x1b', '\x07', '\r', '\x9B'})
+    EXPECT_EQ(table.find(c), std::string::npos) << int{c};
+  // JSON escapes what a terminal would obey.
+  for (const bool pretty : {false, true}) {
+    const std::string json = FormatStatusJson(status, pretty);
+    for (const char c : {'\x1b', '\x07', '\r', '\x9B'})
+      EXPECT_EQ(json.find(c), std::string::npos) << int{c};
+  }
+}
+
+TEST(StatusTableTest, ConnectionsAreCounted) {
+  v1::GetStatusReply status;
+  status.mutable_connections()->set_taken(70);
+  status.mutable_connections()->set_turned_away(34);
+  EXPECT_THAT(FormatStatusTable(status), HasSubstr("70 taken, 34 turned away\n"));
+  status.mutable_connections()->set_listener_reopened(1);
+  EXPECT_THAT(FormatStatusTable(status), HasSubstr("turned away, listener reopened 1 times"));
+}
+
 }  // namespace
 }  // namespace isthmus
