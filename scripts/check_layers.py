@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Holds every #include to the diagram of who may know whom (docs/architecture.md).
+"""Holds every #include to the diagram of who may know whom (docs/architecture.md), and every look at
+the time to the few files that may (common/base/README.md).
 
-Usage: check_layers.py [ROOT]. Prints each include that breaks a rule; exit 1 if any does.
+Usage: check_layers.py [ROOT]. Prints each line that breaks a rule; exit 1 if any does.
 """
 import pathlib
 import re
@@ -55,6 +56,11 @@ ALLOWED = {
 # Only these may include gRPC itself, our slowest header.
 GRPC = {"common/transport", "server/rpc", "worker/rpc", "cli/status"}
 
+# Who reads the time: the clock that everybody is given, the deadlines of gRPC's calls, and what may
+# know nothing of ours.
+TIME = {"common/base/clock.cc", "common/transport/deadline.h", "client/channel.c", "examples/lm/stopwatch.h"}
+READS_TIME = re.compile(r"(steady|system|high_resolution)_clock::now|absl::Now\(|GetCurrentTimeNanos|clock_gettime|gettimeofday|\btime\((NULL|nullptr|0)\)")
+
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
@@ -82,7 +88,10 @@ def main():
                 problems.append(f"{name}: its folder is not listed in scripts/check_layers.py")
                 continue
             files += 1
-            for quote, target in INCLUDE.findall(path.read_text()):
+            text = path.read_text()
+            if READS_TIME.search(text) and name not in TIME:
+                problems.append(f"{name}: reads the time; only {', '.join(sorted(TIME))} may")
+            for quote, target in INCLUDE.findall(text):
                 if target.startswith(("grpcpp/", "grpc/")) and folder not in GRPC:
                     problems.append(f"{name}: includes <{target}>; gRPC stays in {', '.join(sorted(GRPC))}")
                 if target.startswith("isthmus/v1/") and "proto" not in ALLOWED[folder]:

@@ -4,12 +4,12 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
-#include <chrono>
 #include <utility>
 
 #include "cli/status/probe.h"
 #include "common/base/host_port.h"
 #include "common/base/printable.h"
+#include "common/transport/deadline.h"
 #include "common/transport/endpoints.h"
 #include "common/transport/status.h"
 #include "isthmus/v1/control.grpc.pb.h"
@@ -39,7 +39,7 @@ StatusClient::~StatusClient() = default;
 
 absl::StatusOr<v1::GetStatusReply> StatusClient::Get(absl::Duration timeout) {
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  context.set_deadline(DeadlineIn(timeout));
   v1::GetStatusReply reply;
   const grpc::Status status = impl_->stub->GetStatus(&context, v1::GetStatusRequest(), &reply);
   if (status.ok()) return reply;

@@ -5,6 +5,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/transport/convert.h"
+#include "common/transport/deadline.h"
 #include "common/transport/status.h"
 #include "isthmus/v1/control.grpc.pb.h"
 
@@ -90,8 +91,7 @@ class Client : public ControlClient {
                                                               Reply*),
                     const Request& request, Reply* reply) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() +
-                         absl::ToChronoMilliseconds(call_deadline_));
+    context.set_deadline(DeadlineIn(call_deadline_));
     return FromGrpc((stub_.get()->*method)(&context, request, reply));
   }
 
