@@ -1,10 +1,12 @@
 // The tool `isthmus`: flags to options, and the choice of subcommand; nothing else.
+#include <poll.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstring>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,13 +17,19 @@
 #include "cli/rehearse/flags.h"
 #include "cli/rehearse/rehearse.h"
 #include "cli/status/status_command.h"
+#include "common/base/process_limits.h"
+#include "common/program/flags.h"
+#include "common/transport/endpoints.h"
 
 namespace isthmus {
 namespace {
 
+// Of a link's loop, and of what a figure of the bench needs beside it.
+constexpr int kOwnThreads = 2;
+
 constexpr const char* kExitCodes = R"(Exit codes:
   0    done; for rehearse: the run finished and all replicas are bit-identical
-  1    failure: the message says which program or call
+  1    failure: the message says which program or call; or too few threads
   2    a flag or its value is wrong
   3    no coordinator answers
   4    the run finished, but the replicas' state hashes differ or are missing
@@ -57,17 +65,22 @@ Examples:
 void AddStatus(CLI::App* app, StatusOptions* options) {
   app->add_option("--coordinator", options->coordinator, "Whom to ask, HOST:PORT")
       ->envname("ISTHMUS_COORDINATOR")
+      ->check(DialAddress())
       ->capture_default_str();
   app->add_flag("--json", options->json, "The message as JSON, one line each with --watch");
   app->add_option("--watch", options->watch_seconds, "Ask again every SECONDS until Ctrl-C")
+      ->check(FiniteNumber())  // a range has room for NaN
       ->check(CLI::Range(0.1, 86400.0));
   app->footer(kStatusExamples);
 }
 
 void AddLink(CLI::App* app, LinkOptions* options) {
   app->add_option("--listen", options->listen, "Where clients connect; port 0: any free one")
+      ->check(ListenAddress())
       ->capture_default_str();
-  app->add_option("--to", options->to, "Where to forward, HOST:PORT")->required();
+  app->add_option("--to", options->to, "Where to forward, HOST:PORT")
+      ->check(DialAddress())
+      ->required();
   app->add_option("--link", options->link, "What the link is like: none, RATE or RATE/DELAY")
       ->capture_default_str();
   app->footer(kLinkHelp);
@@ -75,10 +88,10 @@ void AddLink(CLI::App* app, LinkOptions* options) {
 
 void AddBench(CLI::App* app, BenchCommandOptions* options) {
   app->add_option("--parameters", options->mebi_parameters, "Length of the vector, in 1,048,576")
-      ->check(CLI::Range(1, 4096))
+      ->check(WholeNumber(1, 4096))
       ->capture_default_str();
   app->add_option("--repeats", options->repeats, "How often each is timed; the median counts")
-      ->check(CLI::Range(1, 1000))
+      ->check(WholeNumber(1, 1000))
       ->capture_default_str();
   app->add_option("--json", options->json,
                   "Also write a list of {name, value, unit, must, stretch} to this file");
@@ -94,50 +107,94 @@ int Rehearse(const RehearseFlags& flags, Signals& signals) {
   return RunRehearse(*options, signals, isatty(STDERR_FILENO) == 1, std::cout, std::cerr);
 }
 
-int Main(int argc, char** argv) {
-  CLI::App app("Isthmus trains one model at several sites over thin links.", "isthmus");
-  app.require_subcommand(1);
-  app.footer(std::string(kExamples) + kExitCodes);
-  app.set_version_flag("--version", ISTHMUS_VERSION);
-
+// What the command line says: a subcommand of four, and its options.
+struct Commands {
+  CLI::App* rehearse = nullptr;
+  CLI::App* status = nullptr;
+  CLI::App* link = nullptr;
+  CLI::App* bench = nullptr;
   RehearseFlags rehearse_flags;
   StatusOptions status_options;
   LinkOptions link_options;
   BenchCommandOptions bench_options;
-  CLI::App* rehearse =
-      app.add_subcommand("rehearse", "Run a whole deployment on this host, with the real programs");
-  CLI::App* status = app.add_subcommand("status", "Ask a running coordinator how the run is going");
-  CLI::App* link = app.add_subcommand("link", "Forward TCP as a thin link would");
-  CLI::App* bench =
-      app.add_subcommand("bench", "Measure the codec on this machine, as ratios to a memory copy");
-  AddRehearseFlags(rehearse, &rehearse_flags);
-  rehearse->footer(std::string(RehearseExamples()) + kExitCodes);
-  AddStatus(status, &status_options);
-  AddLink(link, &link_options);
-  AddBench(bench, &bench_options);
+};
 
+void AddCommands(CLI::App* app, Commands* commands) {
+  app->require_subcommand(1);
+  app->footer(std::string(kExamples) + kExitCodes);
+  app->set_version_flag("--version", ISTHMUS_VERSION);
+  commands->rehearse = app->add_subcommand(
+      "rehearse", "Run a whole deployment on this host, with the real programs");
+  commands->status =
+      app->add_subcommand("status", "Ask a running coordinator how the run is going");
+  commands->link = app->add_subcommand("link", "Forward TCP as a thin link would");
+  commands->bench =
+      app->add_subcommand("bench", "Measure the codec on this machine, as ratios to a memory copy");
+  AddRehearseFlags(commands->rehearse, &commands->rehearse_flags);
+  commands->rehearse->footer(std::string(RehearseExamples()) + kExitCodes);
+  AddStatus(commands->status, &commands->status_options);
+  AddLink(commands->link, &commands->link_options);
+  AddBench(commands->bench, &commands->bench_options);
+}
+
+// Gives the exit code if there is nothing to run.
+std::optional<int> Parse(int argc, char** argv, CLI::App* app, Commands* commands) {
   // What follows "--" is another program's command line and none of the parser's business.
   char** const end = argv + argc;
   char** const dashes =
       std::find_if(argv, end, [](const char* text) { return std::strcmp(text, "--") == 0; });
-  if (dashes != end) rehearse_flags.command.assign(dashes + 1, end);
+  std::vector<std::string>& command = commands->rehearse_flags.command;
+  if (dashes != end) command.assign(dashes + 1, end);
   try {
-    app.parse(static_cast<int>(dashes - argv), argv);
+    app->parse(static_cast<int>(dashes - argv), argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    return app->exit(error) == 0 ? kExitOk : kExitUsage;
   }
-  if (dashes != end && (!rehearse->parsed() || rehearse_flags.command.empty())) {
+  if (dashes != end && (!commands->rehearse->parsed() || command.empty())) {
     std::cerr << "isthmus: expected a command after --, and rehearse before it" << std::endl;
     return kExitUsage;
   }
-  if (bench->parsed()) return RunBench(bench_options, std::cout, std::cerr);
-  // Before any thread exists, so that all inherit the mask.
+  return std::nullopt;
+}
+
+// Before anything has begun: gRPC aborts when it is refused a thread.
+absl::Status CheckThreadsFor(const Commands& commands) {
+  const bool speaks_grpc = commands.rehearse->parsed() || commands.status->parsed();
+  return CheckThreads(kOwnThreads + (speaks_grpc ? MaxGrpcThreads() : 0));
+}
+
+int Run(const Commands& commands) {
+  if (commands.bench->parsed()) return RunBench(commands.bench_options, std::cout, std::cerr);
+  // Before any thread that stays, so that all inherit the mask.
   Signals signals;
-  if (rehearse->parsed()) return Rehearse(rehearse_flags, signals);
-  if (status->parsed()) {
-    return RunStatus(status_options, signals, isatty(STDOUT_FILENO) == 1, std::cout, std::cerr);
+  if (commands.rehearse->parsed()) return Rehearse(commands.rehearse_flags, signals);
+  if (commands.status->parsed()) {
+    return RunStatus(commands.status_options, signals, isatty(STDOUT_FILENO) == 1, std::cout,
+                     std::cerr);
   }
-  return RunLink(link_options, signals, std::cout, std::cerr);
+  return RunLink(commands.link_options, signals, std::cout, std::cerr);
+}
+
+// A success whose words nobody could read is none. A reader that has gone (`| head`) had enough.
+int CheckOutput(int code) {
+  std::cout.flush();
+  pollfd polled{.fd = STDOUT_FILENO, .events = 0, .revents = 0};
+  const bool reader_gone = poll(&polled, 1, 0) > 0 && (polled.revents & POLLERR) != 0;
+  if (std::cout.good() || reader_gone) return code;
+  std::cerr << "isthmus: cannot write all of the output" << std::endl;
+  return code == kExitOk ? kExitFailure : code;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Isthmus trains one model at several sites over thin links.", "isthmus");
+  Commands commands;
+  AddCommands(&app, &commands);
+  if (const std::optional<int> code = Parse(argc, argv, &app, &commands)) return *code;
+  if (const absl::Status status = CheckThreadsFor(commands); !status.ok()) {
+    std::cerr << "isthmus: " << status.message() << std::endl;
+    ExitAtOnce(kExitFailure);
+  }
+  return CheckOutput(Run(commands));
 }
 
 }  // namespace

@@ -10,7 +10,6 @@
 #include "common/base/host_port.h"
 #include "common/base/process_limits.h"
 #include "common/base/signals.h"
-#include "common/base/status_macros.h"
 #include "common/kernels/simd.h"
 #include "common/program/output_file.h"
 #include "common/telemetry/log.h"
@@ -32,9 +31,8 @@ uint64_t RandomInstance() {
   return (uint64_t{device()} << 32 | device()) | 1;
 }
 
-// What only this machine can answer, before anything has begun.
-absl::Status CheckMachine(const CoordinatorFlags& flags) {
-  ISTHMUS_RETURN_IF_ERROR(CheckSimdChoice());
+// Before anything has begun, since libraries abort when they are refused one.
+absl::Status CheckThreadsFor(const CoordinatorFlags& flags) {
   constexpr int kOwnThreads = 2;  // the engine's ticker, and who takes connections in
   return CheckThreads(MaxGrpcThreads() + flags.server.engine.merge_threads + kOwnThreads);
 }
@@ -66,9 +64,8 @@ int Main(int argc, char** argv) {
   if (const int* code = std::get_if<int>(&parsed)) return *code;
   CoordinatorFlags& flags = std::get<CoordinatorFlags>(parsed);
   if (absl::Status s = SetLogLevel(flags.log_level); !s.ok()) return Fail(s, kExitUsage);
-  if (absl::Status s = CheckMachine(flags); !s.ok()) {
-    return Fail(s, absl::IsResourceExhausted(s) ? kExitFailure : kExitUsage);
-  }
+  if (absl::Status s = CheckSimdChoice(); !s.ok()) return Fail(s, kExitUsage);
+  if (absl::Status s = CheckThreadsFor(flags); !s.ok()) ExitAtOnce(Fail(s, kExitFailure));
   flags.server.engine.core.instance = RandomInstance();
   return Serve(flags);
 }

@@ -1,6 +1,5 @@
 // isthmus-worker: flags, configuration, wiring.
 
-#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/time.h>
 
@@ -15,8 +14,11 @@
 #include <variant>
 #include <vector>
 
+#include "common/base/printable.h"
+#include "common/base/process_limits.h"
 #include "common/base/signals.h"
 #include "common/kernels/simd.h"
+#include "common/program/flags.h"
 #include "common/telemetry/log.h"
 #include "common/transport/endpoints.h"
 #include "worker/daemon/daemon.h"
@@ -28,9 +30,14 @@
 namespace isthmus {
 namespace {
 
+constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
 constexpr int kExitSocket = 6;
 constexpr int kExitGpu = 7;
+
+// As control.proto has it.
+constexpr size_t kMaxLabelBytes = 64;
+constexpr uint64_t kMaxRound = 1'000'000'000'000;
 
 constexpr char kAbout[] =
     "The worker daemon of one site: training jobs attach to its socket, it exchanges their\n"
@@ -47,16 +54,15 @@ constexpr char kAbout[] =
     "  b$ isthmus-worker --leader 10.0.0.1:29760 --machine 1 --ranks cuda:all --socket ...\n";
 constexpr char kFooter[] =
     "Exit codes: 0 the run has ended and the job has detached, or SIGINT or SIGTERM;\n"
-    "1 failure; 2 wrong flags; 3 refused by the coordinator (versions, run spec);\n"
+    "1 failure, or the system gives too few threads; 2 wrong flags;\n"
+    "3 refused by the coordinator (versions, run spec);\n"
     "4 fenced: a newer process has registered for this group;\n"
     "5 the coordinator is another instance than before, or was gone longer than\n"
     "--give-up-after; 6 the socket, or --listen, cannot be used;\n"
-    "7 the GPUs of --ranks cannot be used: no driver, none there, a build without CUDA, or no "
-    "NCCL\n"
-    "where several machines need it; 8 another machine of this site is gone: start again.\n"
-    "With --leader: 0 the run has ended and the job has detached, or SIGINT or SIGTERM; 3 refused "
-    "by\n"
-    "the leader; 2, 6 and 7 as above.";
+    "7 the GPUs of --ranks cannot be used: no driver, none there, a build without CUDA, or no\n"
+    "NCCL where several machines need it; 8 another machine of this site is gone: start again.\n"
+    "With --leader: 0 the run has ended and the job has detached, or SIGINT or SIGTERM; 3 refused\n"
+    "by the leader; 1, 2, 6 and 7 as above.";
 
 struct Flags {
   std::string coordinator = kDefaultCoordinator;
@@ -93,7 +99,8 @@ uint64_t RandomNonce() {
 }
 
 int Fail(const absl::Status& status, int code) {
-  std::cerr << "isthmus-worker: " << status.message() << std::endl;
+  // A refusal is a peer's text.
+  std::cerr << "isthmus-worker: " << PrintableLines(status.message()) << std::endl;
   return code;
 }
 
@@ -103,18 +110,22 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
   app.footer(kFooter);
   app.add_option("--coordinator", flags->coordinator, "HOST:PORT of the coordinator")
       ->envname("ISTHMUS_COORDINATOR")
+      ->check(DialAddress())
       ->capture_default_str();
   CLI::Option* group =
       app.add_option("--group", flags->group, "Id of this site's replica group, unique in the run")
+          ->check(WholeNumber(0, kMaxUint32))
           ->capture_default_str();
-  CLI::Option* label = app.add_option("--label", flags->label, "Name of the site, shown in status");
+  CLI::Option* label =
+      app.add_option("--label", flags->label, "Name of the site, shown in status; up to 64 bytes")
+          ->check(PrintableText(kMaxLabelBytes));
   app.add_option("--ranks", flags->ranks,
                  "Local ranks: cpu:N, cuda:all, or GPUs by index as in cuda:0,1")
       ->envname("ISTHMUS_RANKS")
       ->capture_default_str();
   app.add_option("--threads", flags->threads,
                  "Threads that compress and apply one rank's bucket; 0: the cores that ranks leave")
-      ->check(CLI::Range(0, 256))
+      ->check(WholeNumber(0, 256))
       ->capture_default_str();
   app.add_option("--socket", flags->socket, "Unix socket where the job's ranks attach")
       ->envname("ISTHMUS_SOCKET")
@@ -125,17 +136,20 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
   CLI::Option* give_up =
       app.add_option("--give-up-after", flags->give_up_after,
                      "End after so long without the coordinator, once it was reached; or off")
+          ->check(Patience())
           ->capture_default_str();
   CLI::Option* flip =
       app.add_option("--flip-bit-at", flags->flip_bit_at,
-                     "For rehearsals of the audit: flips one bit of one master after this round");
+                     "For rehearsals of the audit: flips one bit of one master after this round")
+          ->check(WholeNumber(0, kMaxRound));
   CLI::Option* machines =
       app.add_option("--machines", flags->machines,
                      "Machines of this site whose ranks are one group, this one included")
-          ->check(CLI::Range(1u, SiteLeader::kMaxMachines))
+          ->check(WholeNumber(1, SiteLeader::kMaxMachines))
           ->capture_default_str();
   CLI::Option* listen =
       app.add_option("--listen", flags->listen, "HOST:PORT where those others join")
+          ->check(ListenAddress())
           ->capture_default_str();
   CLI::Option* insecure =
       app.add_flag("--insecure", flags->insecure,
@@ -144,10 +158,11 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
       app.add_option("--leader", flags->leader,
                      "Follow the daemon that listens at this HOST:PORT, as one more machine of its "
                      "group")
+          ->check(DialAddress())
           ->excludes(group, label, expect, give_up, flip, machines, listen, insecure);
   CLI::Option* machine =
       app.add_option("--machine", flags->machine, "With --leader: which one, from 1")
-          ->check(CLI::Range(1u, SiteLeader::kMaxMachines - 1))
+          ->check(WholeNumber(1, SiteLeader::kMaxMachines - 1))
           ->needs(leader);
   leader->needs(machine);
   app.add_option("--log-level", flags->log_level, "debug, info, warning, error or off")
@@ -196,6 +211,16 @@ std::variant<Ranks, int> OpenRanks(const Flags& flags) {
   return ranks;
 }
 
+// What the daemon and the libraries below it will start, ranks and their helpers included: asked
+// for before anything has begun, since gRPC aborts when it is refused one.
+absl::Status CheckThreadsFor(const Flags& flags, const Ranks& ranks) {
+  // Of a rank: itself, its helpers, and who sends or waits for it. Of the daemon: control, jobs,
+  // exchange; of a site on several machines one or two for each of them.
+  const int per_rank = std::max(ranks.threads, 1) + 2;
+  const int own = 8 + 2 * static_cast<int>(flags.machines);
+  return CheckThreads(MaxGrpcThreads() + static_cast<int>(ranks.count) * per_rank + own);
+}
+
 // Until `ended` has an exit code, or a signal comes.
 int AwaitEnd(const std::function<std::optional<int>()>& ended) {
   while (true) {
@@ -222,14 +247,7 @@ int RunDaemon(const Flags& flags, const Ranks& ranks) {
   options.expect = flags.expect;
   options.nonce = RandomNonce();
   options.flip_bit_at = Round(flags.flip_bit_at);
-  if (flags.give_up_after == "off") {
-    options.give_up_after = absl::InfiniteDuration();
-  } else if (!absl::ParseDuration(flags.give_up_after, &options.give_up_after)) {
-    return Fail(absl::InvalidArgumentError(
-                    absl::StrCat("--give-up-after: expected a duration such as 10m, or off; got '",
-                                 flags.give_up_after, "'")),
-                kExitUsage);
-  }
+  options.give_up_after = ParsePatience(flags.give_up_after);
   auto daemon = Daemon::Start(options, Clock::Real());
   if (!daemon.ok()) return Fail(daemon.status(), kExitSocket);
   const int code = AwaitEnd([&]() -> std::optional<int> {
@@ -269,11 +287,15 @@ int RunFollower(const Flags& flags, const Ranks& ranks) {
 
 int Main(int argc, char** argv) {
   BlockStopSignals();
+  RaiseDescriptorLimit();
   Flags flags;
   if (const std::optional<int> code = ParseFlags(argc, argv, &flags)) return *code;
   if (absl::Status s = SetLogLevel(flags.log_level); !s.ok()) return Fail(s, kExitUsage);
   const std::variant<Ranks, int> ranks = OpenRanks(flags);
   if (const int* code = std::get_if<int>(&ranks)) return *code;
+  if (absl::Status s = CheckThreadsFor(flags, std::get<Ranks>(ranks)); !s.ok()) {
+    ExitAtOnce(Fail(s, kExitFailure));
+  }
   return flags.leader.empty() ? RunDaemon(flags, std::get<Ranks>(ranks))
                               : RunFollower(flags, std::get<Ranks>(ranks));
 }

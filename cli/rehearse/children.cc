@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "common/base/clock.h"
+#include "common/base/printable.h"
 
 namespace isthmus {
 namespace {
@@ -174,7 +175,9 @@ std::string LogTail(const std::string& path, int lines) {
   if (!all.empty() && all.back().empty()) all.pop_back();
   std::string tail;
   const size_t first = all.size() - std::min(all.size(), static_cast<size_t>(lines));
-  for (size_t i = first; i < all.size(); ++i) absl::StrAppend(&tail, "  | ", all[i], "\n");
+  for (size_t i = first; i < all.size(); ++i) {
+    absl::StrAppend(&tail, "  | ", PrintableLines(all[i]), "\n");
+  }
   return tail;
 }
 

@@ -6,7 +6,6 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -19,6 +18,7 @@
 #include "cli/rehearse/summary.h"
 #include "common/base/status_macros.h"
 #include "common/kernels/simd.h"
+#include "common/program/output_file.h"
 
 namespace isthmus {
 namespace {
@@ -78,9 +78,9 @@ absl::Status CheckHost(const RehearseOptions& options) {
     return absl::NotFoundError(
         absl::StrCat("--text: expected a file or directory, got '", options.text, "'"));
   }
-  if (!options.json_path.empty() && !std::ofstream(options.json_path, std::ios::app)) {
-    return absl::NotFoundError(
-        absl::StrCat("--json: expected a file that can be written, got '", options.json_path, "'"));
+  if (const absl::Status status = CheckOutputFile(options.json_path);
+      !options.json_path.empty() && !status.ok()) {
+    return absl::NotFoundError(absl::StrCat("--json: ", status.message()));
   }
   if (!options.keep_dir.empty() && !fs::is_directory(options.keep_dir, error) &&
       !fs::create_directories(options.keep_dir, error)) {
@@ -169,11 +169,8 @@ class Rehearsal {
     if (!options_.keep_dir.empty()) out_ << "\nlogs and reports: " << options_.keep_dir << "\n";
     out_.flush();
     if (!options_.json_path.empty()) {
-      std::ofstream file(options_.json_path, std::ios::trunc);
-      file << SummaryJson(summary);
-      if (!file.flush()) {
-        return Fail(absl::UnavailableError("cannot write " + options_.json_path), kExitFailure);
-      }
+      const absl::Status written = WriteOutputFile(options_.json_path, SummaryJson(summary));
+      if (!written.ok()) return Fail(written, kExitFailure);
     }
     if (summary.rounds_committed < summary.steps) {
       return Fail(absl::AbortedError(absl::StrCat("the run ended after ", summary.rounds_committed,

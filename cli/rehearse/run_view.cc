@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/status/status_table.h"
+#include "common/base/printable.h"
 #include "isthmus/v1/control.pb.h"
 
 namespace isthmus {
@@ -49,7 +50,7 @@ RunView MakeRunView(const v1::GetStatusReply& status) {
                   status.state() == v1::GetStatusReply::WAITING_FOR_QUORUM;
   view.ended = status.state() == v1::GetStatusReply::ENDED;
   view.state = StateName(status.state());
-  view.reason = status.waiting_reason();
+  view.reason = Printable(status.waiting_reason());
   view.round = status.round();
   view.rounds_committed = status.rounds_committed();
   view.parameters = status.parameters();
@@ -63,7 +64,7 @@ RunView MakeRunView(const v1::GetStatusReply& status) {
   for (const v1::GroupStatus& group : status.groups()) {
     if (CountsAsReady(group.state())) ++view.ready_groups;
     view.groups.push_back({.group_id = group.group_id(),
-                           .state = group.state(),
+                           .state = Printable(group.state()),
                            .hash_round = group.heartbeat().hash_round(),
                            .state_hash = group.heartbeat().state_hash(),
                            .step_seconds = group.heartbeat().step_seconds(),

@@ -1,7 +1,7 @@
 // The part of summary.h that people read.
-#include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
+#include <absl/strings/str_replace.h>
 
 #include <algorithm>
 #include <string>
@@ -9,22 +9,15 @@
 
 #include "cli/base/format.h"
 #include "cli/rehearse/summary.h"
+#include "common/base/printable.h"
 
 namespace isthmus {
 namespace {
 
 // Text of a byte-level model, indented, with what a terminal might act on made visible.
 std::string Quote(const std::string& sample) {
-  std::string text = "  | ";
-  for (const char c : sample) {
-    if (c == '\n') {
-      text += "\n  | ";
-    } else {
-      // Bytes of UTF-8 pass; control characters do not.
-      text += absl::ascii_iscntrl(static_cast<unsigned char>(c)) && c != '\t' ? '?' : c;
-    }
-  }
-  return text + "\n";
+  return absl::StrCat("  | ", absl::StrReplaceAll(PrintableLines(sample), {{"\n", "\n  | "}}),
+                      "\n");
 }
 
 std::string LossText(const Summary& summary) {

@@ -111,7 +111,9 @@ ProbeResult DescribeGreeting(absl::string_view bytes) {
       bytes.substr(5, 4) == absl::string_view("\0\0\0\0", 4)) {
     return {.http2 = true, .words = "it speaks HTTP/2, but does not answer"};
   }
-  if (absl::StartsWith(bytes, "HTTP/")) {
+  // Some answer a version that they do not know with a page and nothing else.
+  if (absl::StartsWith(bytes, "HTTP/") || absl::StartsWithIgnoreCase(bytes, "<!doctype") ||
+      absl::StartsWithIgnoreCase(bytes, "<html")) {
     return {.words = "it speaks HTTP/1, as web servers do, and no gRPC"};
   }
   // A record of type alert or handshake, version 3.x.

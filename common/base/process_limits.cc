@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <mutex>
 #include <system_error>
@@ -65,6 +67,11 @@ absl::Status CheckThreads(int count) {
   return absl::ResourceExhaustedError(
       absl::StrCat("needs ", count, " threads, the system gives ", started, " (", reason,
                    "): see `ulimit -u`, the cgroup's pids.max and /proc/sys/kernel/threads-max"));
+}
+
+void ExitAtOnce(int code) {
+  std::fflush(nullptr);
+  std::_Exit(code);
 }
 
 }  // namespace isthmus

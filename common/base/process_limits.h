@@ -22,6 +22,10 @@ int DescriptorLimit();
 // a thread.
 absl::Status CheckThreads(int count);
 
+// Ends the process without the destructors of libraries: gRPC waits in them for threads that it was
+// refused when it was loaded. For after CheckThreads() has failed and the reason has been told.
+[[noreturn]] void ExitAtOnce(int code);
+
 }  // namespace isthmus
 
 #endif  // ISTHMUS_COMMON_BASE_PROCESS_LIMITS_H_

@@ -10,6 +10,7 @@
 
 #include "common/base/process_limits.h"
 #include "common/base/status_macros.h"
+#include "common/transport/deadline.h"
 #include "common/transport/endpoints.h"
 
 namespace isthmus {
@@ -20,14 +21,6 @@ using External = grpc::experimental::ExternalConnectionAcceptor;
 // Kept from connections: what gRPC opens as it goes (epoll sets, wake-ups), jobs' sockets of a
 // worker, files.
 constexpr int kReservedDescriptors = 16;
-// Open before the first connection: standard streams, the listening sockets, gRPC's own. Counted
-// in, since the bound is on descriptors.
-constexpr int kOwnDescriptors = 64;
-
-int DescriptorBound(int max_connections) {
-  return std::min(DescriptorLimit() - kReservedDescriptors, max_connections + kOwnDescriptors);
-}
-
 class Server : public RpcServer {
  public:
   Server(std::unique_ptr<Acceptor> acceptor, std::unique_ptr<External> external)
@@ -56,7 +49,7 @@ class Server : public RpcServer {
     if (server_ == nullptr) return;
     if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
     acceptor_->Stop();  // for the same reason: gRPC must not get any once it ends
-    server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
+    server_->Shutdown(DeadlineIn(grace));
     server_->Wait();
     server_.reset();
   }
@@ -78,7 +71,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const Options& optio
   ISTHMUS_ASSIGN_OR_RETURN(
       std::unique_ptr<Acceptor> acceptor,
       Acceptor::Open({.address = address,
-                      .descriptor_bound = DescriptorBound(options.max_connections),
+                      .descriptor_bound = std::min(DescriptorLimit() - kReservedDescriptors,
+                                                   options.max_descriptors),
                       .user_timeout_ms = kKeepaliveTimeoutMs}));
   using Experimental = grpc::ServerBuilder::experimental_type;
   auto external = builder->experimental().AddExternalConnectionAcceptor(

@@ -25,9 +25,10 @@ class RpcServer {
     std::string listen;     // HOST:PORT; port 0: any free one
     bool insecure = false;  // any address, although strangers are not kept out (P27)
     Credentials credentials = Credentials::Insecure();
-    // At a time; fewer where the process may not have as many descriptors. Whoever comes beyond is
-    // turned away at once, and others go on.
-    int max_connections = 1024;
+    // Connections have descriptors below this number, so that they are fewer; and below what the
+    // process may have, less some for everything else. Whoever comes beyond is turned away at once,
+    // and others go on. A process that opens much besides leaves it alone.
+    int max_descriptors = 1 << 16;
   };
   // Serves what `builder` has got: services, settings (ConfigureServer), but no address. Errors:
   // those of CheckListenAddress and of Acceptor::Open; UNAVAILABLE if gRPC will not start.

@@ -17,13 +17,14 @@ namespace {
 
 // A worker has two, and for a while two more when it comes back before the old ones are given up.
 constexpr int kConnectionsPerGroup = 4;
-// For status, health checks, and those who will be refused.
-constexpr int kOtherConnections = 256;
+// For status, health checks and those who will be refused; and for what the process itself has
+// open: a coordinator has no files, and gRPC some ten descriptors.
+constexpr int kOtherDescriptors = 256 + 64;
 
-int MaxConnections(const CoordinatorServer::Options& options) {
+int MaxDescriptors(const CoordinatorServer::Options& options) {
   constexpr uint32_t kMost = 1 << 20;
   return static_cast<int>(std::min(options.engine.core.max_groups, kMost)) * kConnectionsPerGroup +
-         kOtherConnections;
+         kOtherDescriptors;
 }
 
 class Server : public CoordinatorServer {
@@ -45,7 +46,7 @@ class Server : public CoordinatorServer {
     ISTHMUS_ASSIGN_OR_RETURN(rpc_, RpcServer::Start({.listen = options_.listen,
                                                      .insecure = options_.insecure,
                                                      .credentials = options_.credentials,
-                                                     .max_connections = MaxConnections(options_)},
+                                                     .max_descriptors = MaxDescriptors(options_)},
                                                     &builder));
     return absl::OkStatus();
   }

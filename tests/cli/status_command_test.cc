@@ -183,6 +183,7 @@ TEST(ProbeTest, KnowsServersByTheirFirstBytes) {
   EXPECT_TRUE(DescribeGreeting(settings).http2);
   EXPECT_FALSE(DescribeGreeting(settings.substr(0, 5)).http2);
   EXPECT_THAT(words("HTTP/1.0 400 Bad"), HasSubstr("HTTP/1"));
+  EXPECT_THAT(words("<!DOCTYPE HTML>\n<html>"), HasSubstr("HTTP/1"));
   EXPECT_THAT(words("SSH-2.0-OpenSSH_9.2\r\n"), HasSubstr("begins with 'SSH-2.0-OpenSSH_9.2"));
   EXPECT_THAT(words(absl::string_view("\x15\3\1\0\2\2\x0a", 7)), HasSubstr("TLS"));
   EXPECT_THAT(words(""), HasSubstr("closes connections at once"));

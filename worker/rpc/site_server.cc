@@ -20,8 +20,6 @@ namespace {
 constexpr int kSpareStreams = 8;
 // How long followers may take to go by themselves.
 constexpr absl::Duration kGrace = absl::Seconds(1);
-// One, and others for followers that came back before their old one was given up.
-constexpr int kConnectionsPerStream = 4;
 
 using Stream = grpc::ServerReaderWriter<v1::LeaderMessage, v1::FollowerMessage>;
 
@@ -79,14 +77,10 @@ class Server : public SiteServer {
     quota.SetMaxThreads(static_cast<int>(options.max_streams) + kSpareStreams);
     builder.SetResourceQuota(quota);
     builder.RegisterService(&service_);
-    ISTHMUS_ASSIGN_OR_RETURN(
-        rpc_,
-        RpcServer::Start({.listen = options.listen,
-                          .insecure = options.insecure,
-                          .credentials = options.credentials,
-                          .max_connections = kConnectionsPerStream *
-                                             static_cast<int>(options.max_streams + kSpareStreams)},
-                         &builder));
+    ISTHMUS_ASSIGN_OR_RETURN(rpc_, RpcServer::Start({.listen = options.listen,
+                                                     .insecure = options.insecure,
+                                                     .credentials = options.credentials},
+                                                    &builder));
     return absl::OkStatus();
   }
 
