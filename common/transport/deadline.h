@@ -8,8 +8,8 @@
 
 namespace isthmus {
 
-// `patience` from now, for ClientContext::set_deadline and Server::Shutdown. No time to compute with:
-// the wall clock may jump, and what decides takes its time from a Clock.
+// `patience` from now, for ClientContext::set_deadline and Server::Shutdown. No time to compute
+// with: the wall clock may jump, and what decides takes its time from a Clock.
 inline std::chrono::system_clock::time_point DeadlineIn(absl::Duration patience) {
   return std::chrono::system_clock::now() + absl::ToChronoMilliseconds(patience);
 }
