@@ -56,7 +56,7 @@ absl::Time Coordinator::NextWakeup() const {
   }
   for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
     if (round_.bucket(BucketIndex(b)).sequence()) continue;
-    const absl::Time deadline = round_.WaitsUntil(BucketIndex(b), patience());
+    const absl::Time deadline = round_.WaitsUntil(BucketIndex(b), wait_rule());
     if (deadline > last_tick_) next = std::min(next, deadline);  // else it waits for groups
   }
   for (const auto& [id, t] : transfers_.all()) {
@@ -165,7 +165,7 @@ void Coordinator::CommitWhatCan(absl::Time now, Actions& out) {
 
 void Coordinator::CommitIfDue(BucketIndex index, absl::Time now, Actions& out) {
   if (round_.bucket(index).sequence()) return;
-  const BucketTally tally = round_.Tally(index, now, patience());
+  const BucketTally tally = round_.Tally(index, now, wait_rule());
   if (!MayCommit(tally, config_.run.min_groups)) return;
   if (tally.pending > 0) JudgePending(index, now, out);
   Commit(index, now, out);
@@ -322,7 +322,7 @@ std::string Coordinator::WaitingReason(absl::Time now) const {
     const BucketRound& bucket = round_.bucket(BucketIndex(b));
     if (bucket.sequence()) continue;
     const std::vector<GroupId> pending(bucket.pending().begin(), bucket.pending().end());
-    const std::string why = isthmus::WaitingFor(round_.Tally(BucketIndex(b), now, patience()),
+    const std::string why = isthmus::WaitingFor(round_.Tally(BucketIndex(b), now, wait_rule()),
                                                 pending, config_.run.min_groups);
     if (!why.empty()) {
       return absl::StrCat("round ", round_.round().value(), " bucket ", b, ": ", why);

@@ -201,7 +201,7 @@ class Coordinator {
   void SendStarts(Actions& out);
   void CommitWhatCan(absl::Time now, Actions& out);
   void CommitIfDue(BucketIndex bucket, absl::Time now, Actions& out);
-  Patience patience() const { return {.deadline = config_.deadline}; }
+  WaitRule wait_rule() const { return {.deadline = config_.deadline}; }
   // The bucket is about to be committed without those that are pending: they are silent, or slow.
   void JudgePending(BucketIndex bucket, absl::Time now, Actions& out);
   // The round is over: who was too slow and has answered all of this one no longer is.

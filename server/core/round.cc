@@ -78,26 +78,26 @@ std::vector<GroupId> BucketRound::DropAllIncomplete() {
   return dropped;
 }
 
-absl::Time BucketRound::WaitsUntil(const Patience& patience,
+absl::Time BucketRound::WaitsUntil(const WaitRule& rule,
                                    const std::map<GroupId, absl::Time>& last_frames) const {
   if (!first_complete_) return absl::InfiniteFuture();
-  absl::Time until = *first_complete_ + patience.deadline;
+  absl::Time until = *first_complete_ + rule.deadline;
   for (GroupId group : pending_) {
     const auto heard = last_frames.find(group);
-    if (heard != last_frames.end()) until = std::max(until, heard->second + patience.deadline);
+    if (heard != last_frames.end()) until = std::max(until, heard->second + rule.deadline);
   }
-  return std::min(until, *first_complete_ + patience.most * patience.deadline);
+  return std::min(until, *first_complete_ + rule.most * rule.deadline);
 }
 
-BucketTally BucketRound::Tally(absl::Time now, const Patience& patience,
+BucketTally BucketRound::Tally(absl::Time now, const WaitRule& rule,
                                const std::map<GroupId, absl::Time>& last_frames) const {
   BucketTally tally{.complete = complete_,
                     .abstained = static_cast<uint32_t>(abstained_.size()),
                     .pending = static_cast<uint32_t>(pending_.size())};
   // Only where it matters: the question is asked for every contribution, and the answer may take a
   // look at every pending group.
-  if (tally.pending > 0 && first_complete_ && now >= *first_complete_ + patience.deadline) {
-    tally.deadline_passed = now >= WaitsUntil(patience, last_frames);
+  if (tally.pending > 0 && first_complete_ && now >= *first_complete_ + rule.deadline) {
+    tally.deadline_passed = now >= WaitsUntil(rule, last_frames);
   }
   return tally;
 }

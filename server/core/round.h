@@ -42,7 +42,7 @@ class Contribution {
 };
 
 // How long a bucket is waited for (P9).
-struct Patience {
+struct WaitRule {
   absl::Duration deadline;  // after its first complete contribution, and after a late one's frames
   int most = 4;             // deadlines in all, however many frames come
 };
@@ -85,9 +85,9 @@ class BucketRound {
 
   // `last_frames`: when the last frame of each group's contributions to the round arrived. A
   // pending group that has been heard of within the deadline is slow, not silent.
-  absl::Time WaitsUntil(const Patience& patience,
+  absl::Time WaitsUntil(const WaitRule& rule,
                         const std::map<GroupId, absl::Time>& last_frames) const;
-  BucketTally Tally(absl::Time now, const Patience& patience,
+  BucketTally Tally(absl::Time now, const WaitRule& rule,
                     const std::map<GroupId, absl::Time>& last_frames) const;
 
  private:
@@ -124,11 +124,11 @@ class OpenRound {
   // It has sent something `within` that time, though it may be late.
   bool Sends(GroupId group, absl::Time now, absl::Duration within) const;
 
-  BucketTally Tally(BucketIndex index, absl::Time now, const Patience& patience) const {
-    return bucket(index).Tally(now, patience, last_frames_);
+  BucketTally Tally(BucketIndex index, absl::Time now, const WaitRule& rule) const {
+    return bucket(index).Tally(now, rule, last_frames_);
   }
-  absl::Time WaitsUntil(BucketIndex index, const Patience& patience) const {
-    return bucket(index).WaitsUntil(patience, last_frames_);
+  absl::Time WaitsUntil(BucketIndex index, const WaitRule& rule) const {
+    return bucket(index).WaitsUntil(rule, last_frames_);
   }
   // True if it was the last one.
   bool SetAppended(BucketIndex index);

@@ -87,10 +87,10 @@ class OpenRoundTest : public testing::Test {
     return taken->completes;
   }
   BucketTally Tally(BucketIndex index, absl::Time now) const {
-    return round_.Tally(index, now, kPatience);
+    return round_.Tally(index, now, kRule);
   }
 
-  static constexpr Patience kPatience{.deadline = absl::Seconds(60)};
+  static constexpr WaitRule kRule{.deadline = absl::Seconds(60)};
   const absl::Time start_ = absl::UnixEpoch();
   OpenRound round_{Round(4), {{0, 12}, {12, 3}}, {GroupId(1), GroupId(2), GroupId(3)}};
 };
@@ -123,7 +123,7 @@ TEST_F(OpenRoundTest, P8_ACompleteContributionOverridesAnEarlierAbstain) {
 TEST_F(OpenRoundTest, P9_TheDeadlineRunsFromTheFirstCompleteContribution) {
   EXPECT_FALSE(Tally(BucketIndex(0), start_ + absl::Hours(1)).deadline_passed);
   Add(GroupId(2), BucketIndex(0), start_ + absl::Hours(1));
-  const absl::Time end = start_ + absl::Hours(1) + kPatience.deadline;
+  const absl::Time end = start_ + absl::Hours(1) + kRule.deadline;
   EXPECT_FALSE(Tally(BucketIndex(0), end - absl::Nanoseconds(1)).deadline_passed);
   EXPECT_TRUE(Tally(BucketIndex(0), end).deadline_passed);
   EXPECT_FALSE(Tally(BucketIndex(1), end).deadline_passed);
@@ -134,7 +134,7 @@ TEST_F(OpenRoundTest, P9_TheDeadlineRunsFromTheFirstCompleteContribution) {
 TEST_F(OpenRoundTest, P9_WhoSendsIsWaitedForLongerUpToFourDeadlines) {
   Add(GroupId(1), BucketIndex(0), start_);
   Add(GroupId(3), BucketIndex(0), start_);
-  const auto until = [&] { return round_.WaitsUntil(BucketIndex(0), kPatience) - start_; };
+  const auto until = [&] { return round_.WaitsUntil(BucketIndex(0), kRule) - start_; };
   EXPECT_EQ(until(), absl::Seconds(60));
   round_.NoteFrame(GroupId(2), start_ + absl::Seconds(50));
   EXPECT_EQ(until(), absl::Seconds(110));
@@ -144,15 +144,15 @@ TEST_F(OpenRoundTest, P9_WhoSendsIsWaitedForLongerUpToFourDeadlines) {
   EXPECT_TRUE(Tally(BucketIndex(0), start_ + absl::Seconds(110)).deadline_passed);
   round_.NoteFrame(GroupId(2), start_ + absl::Seconds(239));
   EXPECT_EQ(until(), absl::Seconds(240));
-  EXPECT_TRUE(round_.Sends(GroupId(2), start_ + absl::Seconds(240), kPatience.deadline));
-  EXPECT_FALSE(round_.Sends(GroupId(2), start_ + absl::Seconds(299), kPatience.deadline));
-  EXPECT_FALSE(round_.Sends(GroupId(1), start_ + absl::Seconds(240), kPatience.deadline));
+  EXPECT_TRUE(round_.Sends(GroupId(2), start_ + absl::Seconds(240), kRule.deadline));
+  EXPECT_FALSE(round_.Sends(GroupId(2), start_ + absl::Seconds(299), kRule.deadline));
+  EXPECT_FALSE(round_.Sends(GroupId(1), start_ + absl::Seconds(240), kRule.deadline));
 }
 
 TEST_F(OpenRoundTest, P9_FramesOfWhoHasAnsweredExtendNothing) {
   Add(GroupId(1), BucketIndex(0), start_);
   round_.NoteFrame(GroupId(1), start_ + absl::Seconds(59));  // of another bucket
-  EXPECT_EQ(round_.WaitsUntil(BucketIndex(0), kPatience), start_ + absl::Seconds(60));
+  EXPECT_EQ(round_.WaitsUntil(BucketIndex(0), kRule), start_ + absl::Seconds(60));
 }
 
 TEST_F(OpenRoundTest, AnIncompleteContributionIsNoAnswer) {
@@ -231,7 +231,7 @@ TEST_F(OpenRoundTest, CountsAsACountFromTheBeginningDoes) {
           pending.erase(GroupId(g));
         }
       }
-      const BucketTally tally = round.Tally(BucketIndex(0), start_, kPatience);
+      const BucketTally tally = round.Tally(BucketIndex(0), start_, kRule);
       ASSERT_EQ(tally.complete, complete) << "seed " << seed;
       ASSERT_EQ(tally.abstained, said_nothing.size()) << "seed " << seed;
       ASSERT_EQ(bucket.pending(), pending) << "seed " << seed;
