@@ -60,7 +60,11 @@ struct UpdateHeader {
   }
 };
 
-enum class AbstainReason : uint8_t { kNonFinite = 1, kSkipped = 2 };
+enum class AbstainReason : uint8_t {
+  kNonFinite = 1,
+  kSkipped = 2,
+  kRefused = 3,  // the coordinator would not take the contribution
+};
 
 // Protocol versions that this build speaks, inclusive.
 struct VersionRange {

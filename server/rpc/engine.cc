@@ -304,23 +304,20 @@ void Engine::Part(StreamId id, GroupId group, WholePart part,
     const PayloadPlace place{part.round.value(), part.chunks.first, part.chunks.count};
     const auto view =
         PayloadView::Parse(Bytes(part.payload), formats_.FormatAt(part.round, group), place);
-    if (!view.ok()) {
-      {
-        MutexLock lock(&mu_);
-        ++rejected_;
-      }
-      return done({view.status().code(),
-                   absl::StrCat("group ", group.value(), " round ", part.round.value(), " bucket ",
-                                part.bucket.value(), ": ", std::string(view.status().message()))});
-    }
     done(Step([&](Coordinator& core, absl::Time now,
                   Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) -> absl::Status {
+      const auto refuse = [&](const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+        return Refuse(id, part.round, part.bucket, why, core, now, out);
+      };
+      if (absl::IsDataLoss(view.status())) {
+        return refuse(absl::DataLossError(
+            absl::StrCat("group ", group.value(), " round ", part.round.value(), " bucket ",
+                         part.bucket.value(), ": ", std::string(view.status().message()))));
+      }
+      if (!view.ok()) return refuse(view.status());
       const auto fate =
           core.PartArrived(id, part.round, part.bucket, part.chunks, part.info, now, out);
-      if (!fate.ok()) {
-        ++rejected_;
-        return fate.status();
-      }
+      if (!fate.ok()) return refuse(fate.status());
       if (*fate == Coordinator::PartFate::kStore) {
         store_.Put(group, part.round, part.bucket, {place, std::move(part.payload)});
       }
@@ -329,11 +326,31 @@ void Engine::Part(StreamId id, GroupId group, WholePart part,
   });
 }
 
+absl::Status Engine::Refuse(StreamId id, Round round, BucketIndex bucket, const absl::Status& why,
+                            Coordinator& core, absl::Time now, Actions& out) {
+  ++rejected_;
+  // Anything else may go better another time: the stream ends, and the worker thinks again.
+  if (why.code() != absl::StatusCode::kInvalidArgument) return why;
+  // Nothing more will come from this group, so nobody waits for it (P9). Its update will not list
+  // it, and that is what gives the sender back what it took (P12).
+  ISTHMUS_RETURN_IF_ERROR(core.Abstained(id, round, bucket, AbstainReason::kRefused, now, out));
+  v1::CoordinatorMessage message;
+  message.mutable_refused()->set_round(round.value());
+  message.mutable_refused()->set_bucket(bucket.value());
+  message.mutable_refused()->set_reason(std::string(why.message()));
+  const auto stream = streams_.find(id);
+  if (stream != streams_.end()) {
+    tasks_.Add(std::function<void()>([s = stream->second.stream, message] { s->Send(message); }));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Engine::Abstain(StreamId id, const v1::Abstain& abstain) {
-  if (abstain.reason() != v1::Abstain::NON_FINITE && abstain.reason() != v1::Abstain::SKIPPED) {
+  if (abstain.reason() == v1::Abstain::REASON_UNSPECIFIED ||
+      !v1::Abstain::Reason_IsValid(abstain.reason())) {
     CountRejected();
     return absl::InvalidArgumentError(
-        absl::StrCat("abstain reason: expected 1 or 2, got ", static_cast<int>(abstain.reason())));
+        absl::StrCat("abstain reason: expected 1 to 3, got ", static_cast<int>(abstain.reason())));
   }
   return Step([&](Coordinator& core, absl::Time now,
                   Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {

@@ -79,7 +79,10 @@ class Engine {
   void Closed(StreamId id, const std::string& reason);
   // Asked for every part: does not take the core's lock.
   absl::StatusOr<ChunkRun> BucketChunks(BucketIndex bucket);
-  // Decodes on a merge thread; `done` is called there with the verdict.
+  // Decodes on a merge thread; `done` is called there with the verdict. A part that is never to be
+  // taken is answered with Refused, its group abstains, and `done` gets OK. Errors end the stream:
+  // FAILED_PRECONDITION and ABORTED for who may not speak of that round now, DATA_LOSS for a wrong
+  // checksum.
   void Part(StreamId id, GroupId group, WholePart part, std::function<void(absl::Status)> done);
   absl::Status Abstain(StreamId id, const v1::Abstain& abstain);
   absl::Status CaughtUp(StreamId id, const v1::CaughtUp& caught_up);
@@ -116,6 +119,10 @@ class Engine {
   // thread is at it.
   template <typename F>
   auto Step(F step);
+  // Of a contribution that will not be taken, `why` being INVALID_ARGUMENT.
+  absl::Status Refuse(StreamId id, Round round, BucketIndex bucket, const absl::Status& why,
+                      Coordinator& core, absl::Time now, Actions& out)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Drain();
   void Perform(const Action& action);
   void PerformMerge(const MergeBucket& merge);

@@ -279,39 +279,16 @@ const Violation kViolations[] = {
     {"FutureRound", [](auto& m) { SetRound(m, kOpen + 1); }, Code::kFailedPrecondition,
      "group 9 incarnation 1 spoke of round 5 bucket 1; it is in sync, and the open round is 4"},
     {"RoundZero", [](auto& m) { SetRound(m, 0); }, Code::kFailedPrecondition, "spoke of round 0"},
-    {"PayloadOfAnotherRound", [](auto& m) { Patch<uint64_t>(m, kRound, kOpen - 1); },
-     Code::kInvalidArgument, "group 9 round 4 bucket 1: contribution round: expected 4, got 3"},
     {"Checksum", [](auto& m) { (*m.mutable_part()->mutable_data())[60] ^= 1; }, Code::kDataLoss,
      "group 9 round 4 bucket 1: contribution checksum: expected"},
-    {"IndicesOfNoSubset", [](auto& m) { Patch<uint32_t>(m, kBody, ~0u); }, Code::kInvalidArgument,
-     "group 9 round 4 bucket 1: contribution round 4, record 0 of the run from chunk 64"},
-    {"NotANumber", [](auto& m) { Patch<uint16_t>(m, kValue, 0x7fc0); }, Code::kInvalidArgument,
-     "value"},
-    {"Infinity", [](auto& m) { Patch<uint16_t>(m, kValue + 2, 0xff80); }, Code::kInvalidArgument,
-     "value"},
-    {"AnotherK", [](auto& m) { Patch<uint16_t>(m, kK, 5 - 1); }, Code::kInvalidArgument,
-     "k: expected 4, got 5"},
-    {"NoInfo", [](auto& m) { m.mutable_part()->clear_info(); }, Code::kInvalidArgument,
-     "lr: expected one per parameter group (2), got 0"},
-    {"LearningRateIsNoNumber",
-     [](auto& m) {
-       m.mutable_part()->mutable_info()->set_lr(1, std::numeric_limits<float>::quiet_NaN());
-     },
-     Code::kInvalidArgument, "lr: expected a number from 0 to 1e6, got nan"},
-    {"NegativeDecay", [](auto& m) { m.mutable_part()->mutable_info()->set_weight_decay(0, -1); },
-     Code::kInvalidArgument, "weight_decay: expected a number from 0 to 1e6, got -1"},
-    {"TooManySamples", [](auto& m) { m.mutable_part()->mutable_info()->set_samples(~0ull); },
-     Code::kInvalidArgument, "samples: expected at most 2^53"},
-    {"BaseRound", [](auto& m) { m.mutable_part()->mutable_info()->set_base_round(kOpen); },
-     Code::kInvalidArgument, "base_round: expected below round 4, got 4"},
     {"AbstainWithoutReason", [](auto& m) { m.mutable_abstain()->set_round(kOpen); },
-     Code::kInvalidArgument, "abstain reason: expected 1 or 2, got 0"},
+     Code::kInvalidArgument, "abstain reason: expected 1 to 3, got 0"},
     {"AbstainForAnUnheardOfReason",
      [](auto& m) {
        m.mutable_abstain()->set_round(kOpen);
        m.mutable_abstain()->set_reason(static_cast<v1::Abstain::Reason>(77));
      },
-     Code::kInvalidArgument, "abstain reason: expected 1 or 2, got 77"},
+     Code::kInvalidArgument, "abstain reason: expected 1 to 3, got 77"},
     {"AbstainOfNoBucket",
      [](auto& m) {
        m.mutable_abstain()->set_round(kOpen);
@@ -328,6 +305,62 @@ const Violation kViolations[] = {
 };
 
 INSTANTIATE_TEST_SUITE_P(Peer, ViolationTest, ::testing::ValuesIn(kViolations),
+                         [](const auto& param) { return std::string(param.param.name); });
+
+// --- what is well framed, and never to be taken ------------------------------------------------
+
+struct Unacceptable {
+  const char* name;
+  std::function<void(v1::WorkerMessage& message)> edit;  // of a right part of bucket 1
+  const char* words;
+};
+
+std::ostream& operator<<(std::ostream& out, const Unacceptable& u) { return out << u.name; }
+
+class UnacceptablePartTest : public BadPeerTest,
+                             public ::testing::WithParamInterface<Unacceptable> {};
+
+TEST_P(UnacceptablePartTest, P8a_IsAnsweredAndCountsAsAnAbstain) {
+  peer_->BecomeActive();
+  v1::WorkerMessage message = peer_->MakePart(1);
+  GetParam().edit(message);
+  peer_->Write(message);
+  const v1::Refused refused = peer_->AwaitRefused();
+  EXPECT_EQ(refused.round(), kOpen);
+  EXPECT_EQ(refused.bucket(), 1u);
+  EXPECT_THAT(refused.reason(), HasSubstr(GetParam().words));
+  EXPECT_EQ(coordinator_->Status().contributions_rejected(), 1u);
+  EXPECT_EQ(coordinator_->Status().abstentions(), 1u);
+  // The stream is as good as before.
+  peer_->Write(peer_->MakePart(0));
+  Eventually("it has arrived", [&] { return coordinator_->Group(9).buckets_received() == 1; });
+  EXPECT_TRUE(peer_->Leave().ok());
+}
+
+const Unacceptable kUnacceptable[] = {
+    {"PayloadOfAnotherRound", [](auto& m) { Patch<uint64_t>(m, kRound, kOpen - 1); },
+     "contribution round: expected 4, got 3"},
+    {"IndicesOfNoSubset", [](auto& m) { Patch<uint32_t>(m, kBody, ~0u); },
+     "contribution round 4, record 0 of the run from chunk 64"},
+    {"NotANumber", [](auto& m) { Patch<uint16_t>(m, kValue, 0x7fc0); }, "value"},
+    {"Infinity", [](auto& m) { Patch<uint16_t>(m, kValue + 2, 0xff80); }, "value"},
+    {"AnotherK", [](auto& m) { Patch<uint16_t>(m, kK, 5 - 1); }, "k: expected 4, got 5"},
+    {"NoInfo", [](auto& m) { m.mutable_part()->clear_info(); },
+     "lr: expected one per parameter group (2), got 0"},
+    {"LearningRateIsNoNumber",
+     [](auto& m) {
+       m.mutable_part()->mutable_info()->set_lr(1, std::numeric_limits<float>::quiet_NaN());
+     },
+     "lr: expected a number from 0 to 1e6, got nan"},
+    {"NegativeDecay", [](auto& m) { m.mutable_part()->mutable_info()->set_weight_decay(0, -1); },
+     "weight_decay: expected a number from 0 to 1e6, got -1"},
+    {"TooManySamples", [](auto& m) { m.mutable_part()->mutable_info()->set_samples(~0ull); },
+     "samples: expected at most 2^53"},
+    {"BaseRound", [](auto& m) { m.mutable_part()->mutable_info()->set_base_round(kOpen); },
+     "base_round: expected below round 4, got 4"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Peer, UnacceptablePartTest, ::testing::ValuesIn(kUnacceptable),
                          [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

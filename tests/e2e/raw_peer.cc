@@ -137,6 +137,15 @@ void RawPeer::Acknowledge(const v1::CoordinatorMessage& message) {
   Write(answer);
 }
 
+v1::Refused RawPeer::AwaitRefused() {
+  v1::Refused refused;
+  ReadUntil([&](const v1::CoordinatorMessage& message) {
+    refused = message.refused();
+    return message.has_refused();
+  });
+  return refused;
+}
+
 void RawPeer::ReadUntil(const std::function<bool(const v1::CoordinatorMessage&)>& done) {
   v1::CoordinatorMessage message;
   while (stream_->Read(&message)) {

@@ -36,6 +36,8 @@ class RawPeer {
   void Write(const v1::WorkerMessage& message);
   // Reads until the stream ends; how it did.
   absl::Status AwaitEnd();
+  // Reads until a contribution is refused.
+  v1::Refused AwaitRefused();
   // Says that nothing more will come, then as AwaitEnd().
   absl::Status Leave();
 
