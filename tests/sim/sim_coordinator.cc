@@ -46,6 +46,8 @@ absl::Status SimCoordinator::OnNotReady(Member member, uint64_t change) {
   return status;
 }
 
+absl::Status SimCoordinator::OnHeartbeat(Member member) { return core_.CheckMember(member); }
+
 std::shared_ptr<Stream> SimCoordinator::Connect(StreamPeer* peer) {
   last_stream_ = last_stream_.next();
   auto stream = std::make_shared<Stream>(world_, last_stream_, peer);
@@ -73,6 +75,7 @@ void SimCoordinator::OnHello(std::shared_ptr<Stream> stream, const Coordinator::
 
 void SimCoordinator::OnPart(std::shared_ptr<Stream> stream, const Token& token, ChunkRun part) {
   if (!stream->server_open) return;
+  if (token.unacceptable) return Refuse(stream, token.round, token.bucket);
   Actions actions;
   const ContributionInfo info{Round(token.round.value() - 1), 1, 0.5f, {0.1f}, {0.0f}};
   auto fate =
@@ -86,6 +89,20 @@ void SimCoordinator::OnPart(std::shared_ptr<Stream> stream, const Token& token, 
   } else if (*fate == Coordinator::PartFate::kStore) {
     auto& parts = stored_[{token.round, token.bucket, token.group}];
     world_->Check(parts.emplace(part.first, token).second, "a part was stored twice");
+  }
+  Perform(actions);
+}
+
+// As server/rpc does: an abstention, and a word to the sender.
+void SimCoordinator::Refuse(const std::shared_ptr<Stream>& stream, Round round,
+                            BucketIndex bucket) {
+  Actions actions;
+  const absl::Status status =
+      core_.Abstained(stream->id, round, bucket, AbstainReason::kRefused, world_->now, actions);
+  if (status.ok()) {
+    stream->down.Send([peer = stream->peer, round, bucket] { peer->OnRefused(round, bucket); });
+  } else {
+    EndStream(stream->id, status);
   }
   Perform(actions);
 }
@@ -230,6 +247,7 @@ void SimCoordinator::MergeStored(const MergeBucket& merge) {
       world_->Check(part == token, "parts of different extractions were merged");
     }
     world_->Check(token.incarnation == c.incarnation, "listed under another incarnation");
+    world_->Check(!token.unacceptable, "a contribution that was refused is listed");
     committed.tokens.push_back(token);
     committed.digest = Mix64(committed.digest ^ token.serial);
     stored_.erase(it);

@@ -24,7 +24,8 @@ struct Token {
   Incarnation incarnation;
   Round round;
   BucketIndex bucket;
-  uint64_t serial = 0;  // unique
+  uint64_t serial = 0;        // unique
+  bool unacceptable = false;  // the coordinator refuses it
   friend auto operator<=>(const Token&, const Token&) = default;
 };
 
@@ -43,6 +44,7 @@ class StreamPeer {
   virtual void OnStart(uint32_t index, uint32_t count) = 0;
   virtual void OnUpdate(const UpdateHeader& update, uint64_t digest) = 0;
   virtual void OnClosed(Round round, BucketIndex bucket) = 0;
+  virtual void OnRefused(Round round, BucketIndex bucket) = 0;
   virtual void OnSnapshotAsked(TransferId transfer, Sequence at_least) = 0;
   virtual void OnSnapshot(const SnapshotState& state, bool last) = 0;
   virtual void OnSnapshotAborted(TransferId transfer) = 0;
@@ -72,6 +74,7 @@ class SimCoordinator {
   absl::StatusOr<Coordinator::Registered> OnRegister(const Coordinator::RegisterArgs& args);
   absl::Status OnReady(Member member, uint64_t change, const Layout& layout);
   absl::Status OnNotReady(Member member, uint64_t change);
+  absl::Status OnHeartbeat(Member member);
   std::shared_ptr<Stream> Connect(StreamPeer* peer);
   void OnHello(std::shared_ptr<Stream> stream, const Coordinator::Hello& hello);
   void OnPart(std::shared_ptr<Stream> stream, const Token& token, ChunkRun part);
@@ -102,6 +105,7 @@ class SimCoordinator {
     std::vector<Token> tokens;
     uint64_t digest = 0;
   };
+  void Refuse(const std::shared_ptr<Stream>& stream, Round round, BucketIndex bucket);
   void Perform(const Actions& actions);
   void PerformOne(const Action& action);
   void MergeStored(const MergeBucket& merge);

@@ -2,23 +2,27 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
+
 namespace isthmus::sim {
 namespace {
 
 constexpr absl::Duration kControlDelay = absl::Milliseconds(20);
-constexpr absl::Duration kRetry = absl::Milliseconds(80);
-constexpr absl::Duration kReconnect = absl::Milliseconds(50);
 
 uint64_t InitialMasters(GroupId group, uint64_t nonce) { return Mix64(group.value() * 77 + nonce); }
 
 }  // namespace
 
 SimWorker::SimWorker(World* world, SimCoordinator* coordinator, WorkerOptions options)
-    : world_(world), coordinator_(coordinator), options_(std::move(options)) {}
+    : world_(world),
+      coordinator_(coordinator),
+      options_(std::move(options)),
+      connection_({.coordinator = "the simulation"}, [world] { return world->rng.Uniform(); }) {}
 
 void SimWorker::Start() {
   alive_ = true;
-  Register();
+  connection_.SiteWhole(world_->now);
+  Wake();
 }
 
 void SimWorker::Kill() {
@@ -40,7 +44,7 @@ void SimWorker::CutLink() {
   world_->After(world_->Upto(absl::Milliseconds(200)),
                 [c = coordinator_, stream] { c->OnStreamBroken(stream); });
   Later(world_->Upto(absl::Milliseconds(200)), [this, stream] {
-    if (stream_ == stream) LoseStream();
+    if (stream_ == stream) LoseStream(absl::UnavailableError("cut"), false);
   });
 }
 
@@ -57,61 +61,117 @@ void SimWorker::Corrupt(Round before) {
   });
 }
 
-void SimWorker::LoseStream() {
+void SimWorker::LoseStream(const absl::Status& status, bool own) {
   stream_->down.Close();
   stream_->up.Cut();
   stream_.reset();
   core_->StreamLost();
-  Later(kReconnect + world_->Upto(absl::Milliseconds(100)), [this] { Connect(); });
+  ConnectionActions actions;
+  connection_.StreamEnded(connection_.stream(), status, own, world_->now, actions);
+  PerformConnection(actions);
 }
 
-// --- control plane: lossy, duplicating, retried, one call after another ------------------------
+// --- the connection ----------------------------------------------------------------------------
 
-void SimWorker::Register() {
-  QueueControl([this]() -> absl::Status {
-    Coordinator::RegisterArgs args;
-    args.group = options_.group;
-    args.nonce = options_.nonce;
-    auto reply = coordinator_->OnRegister(args);
-    if (!reply.ok()) return reply.status();
-    Later(world_->Upto(kControlDelay), [this, incarnation = reply->incarnation] {
-      if (core_) return;
-      incarnation_ = incarnation;
-      core_.emplace(WorkerCoreConfig{options_.group, incarnation, options_.last_round,
-                                     options_.audit_rounds, Round(0)});
-      Connect();
-      AttachJob();
-    });
-    return absl::OkStatus();
+void SimWorker::Wake() {
+  const absl::Time at = std::max(connection_.NextWakeup(), world_->now);
+  if (at >= wake_at_) return;
+  wake_at_ = at;
+  Later(at - world_->now, [this, at] {
+    if (wake_at_ != at) return;  // another came before
+    wake_at_ = absl::InfiniteFuture();
+    ConnectionActions actions;
+    connection_.Tick(world_->now, actions);
+    PerformConnection(actions);
   });
 }
 
-void SimWorker::QueueControl(std::function<absl::Status()> call) {
-  control_.push_back(std::move(call));
-  RunControl();
+void SimWorker::PerformConnection(const ConnectionActions& actions) {
+  for (const ConnectionAction& action : actions) {
+    if (alive_) PerformOne(action);
+  }
+  if (alive_) Wake();
 }
 
-void SimWorker::RunControl() {
-  if (control_busy_ || control_.empty()) return;
-  control_busy_ = true;
-  const auto call = control_.front();
+void SimWorker::PerformOne(const ConnectionAction& action) {
+  if (const auto* call = std::get_if<CallRegister>(&action)) {
+    Register(call->instance);
+  } else if (const auto* announce = std::get_if<CallAnnounce>(&action)) {
+    Call([this, a = *announce, self = self()] {
+      return a.ready ? coordinator_->OnReady(self, a.change, options_.layout)
+                     : coordinator_->OnNotReady(self, a.change);
+    });
+  } else if (std::holds_alternative<CallHeartbeat>(action)) {
+    Call([this, self = self()] { return coordinator_->OnHeartbeat(self); });
+  } else if (std::holds_alternative<SetUpRun>(action)) {
+    Later(world_->Upto(absl::Milliseconds(5)), [this] { BeginRun(); });
+  } else if (std::holds_alternative<OpenStream>(action)) {
+    Connect();
+  } else if (const auto* end = std::get_if<EndDaemon>(&action)) {
+    world_->Check(end->code == DaemonExit::kFenced, absl::StrCat("a worker ended: ", end->reason));
+    fenced_ = true;
+    Kill();
+  } else if (const auto* trouble = std::get_if<SayTrouble>(&action)) {
+    world_->Trace(absl::StrCat("group ", options_.group.value(), ": ", trouble->text));
+  } else if (const auto* better = std::get_if<SayBetter>(&action)) {
+    world_->Trace(absl::StrCat("group ", options_.group.value(), ": ", better->text));
+  } else {
+    world_->Check(false, "an action that nothing here leads to");
+  }
+}
+
+// A lossy, duplicating network. One call at a time is the core's to keep.
+void SimWorker::Call(std::function<absl::Status()> call) {
   // A copy may arrive late, even after later calls; the worker only waits for one answer.
   if (world_->rng.Chance(options_.duplicate)) {
     Later(world_->Upto(absl::Milliseconds(500)), [call] { (void)call(); });
   }
   Later(world_->Upto(kControlDelay), [this, call] {
     const bool request_lost = world_->rng.Chance(options_.lose);
-    const absl::Status status = request_lost ? absl::UnavailableError("lost") : call();
-    const bool reply_lost = world_->rng.Chance(options_.lose);
-    if (status.code() == absl::StatusCode::kAborted) fenced_ = true;
-    if (fenced_) return Kill();
-    control_busy_ = false;
-    if (request_lost || reply_lost) return Later(kRetry, [this] { RunControl(); });
-    world_->Check(status.ok(),
+    absl::Status status = request_lost ? absl::UnavailableError("lost") : call();
+    world_->Check(status.ok() || request_lost || status.code() == absl::StatusCode::kAborted,
                   absl::StrCat("control call refused: ", std::string(status.message())));
-    control_.pop_front();
-    RunControl();
+    if (world_->rng.Chance(options_.lose)) status = absl::UnavailableError("the answer is lost");
+    ConnectionActions actions;
+    connection_.CallAnswered(status, world_->now, actions);
+    PerformConnection(actions);
   });
+}
+
+void SimWorker::Register(uint64_t instance) {
+  const auto call = [this, instance] {
+    Coordinator::RegisterArgs args;
+    args.group = options_.group;
+    args.nonce = options_.nonce;
+    args.instance = instance;
+    return coordinator_->OnRegister(args);
+  };
+  if (world_->rng.Chance(options_.duplicate)) {
+    Later(world_->Upto(absl::Milliseconds(500)), [call] { (void)call(); });
+  }
+  Later(world_->Upto(kControlDelay), [this, call] {
+    const bool request_lost = world_->rng.Chance(options_.lose);
+    absl::StatusOr<Coordinator::Registered> reply = absl::UnavailableError("lost");
+    if (!request_lost) reply = call();
+    if (world_->rng.Chance(options_.lose)) reply = absl::UnavailableError("the answer is lost");
+    ConnectionActions actions;
+    if (reply.ok()) {
+      incarnation_ = reply->incarnation;
+      connection_.Registered(options_.instance, reply->incarnation, world_->now, actions);
+    } else {
+      connection_.CallAnswered(reply.status(), world_->now, actions);
+    }
+    PerformConnection(actions);
+  });
+}
+
+void SimWorker::BeginRun() {
+  world_->Check(!core_, "the run was set up twice");
+  core_.emplace(WorkerCoreConfig{options_.group, incarnation_, options_.last_round,
+                                 options_.audit_rounds, Round(0)});
+  connection_.RunSetUp(world_->now);
+  AttachJob();
+  Wake();
 }
 
 // --- the job -----------------------------------------------------------------------------------
@@ -143,7 +203,7 @@ void SimWorker::BeginStep() {
 // --- the stream --------------------------------------------------------------------------------
 
 void SimWorker::Connect() {
-  if (stream_ || fenced_) return;
+  world_->Check(!stream_, "a second stream");
   stream_ = coordinator_->Connect(this);
   snapshot_here_ = false;
   WorkerActions actions;
@@ -152,6 +212,9 @@ void SimWorker::Connect() {
 }
 
 void SimWorker::OnWelcome(Sequence next) {
+  ConnectionActions said;
+  connection_.StreamWelcomed(connection_.stream(), world_->now, said);
+  PerformConnection(said);
   WorkerActions actions;
   world_->Check(core_->Welcomed(next, actions).ok(), "welcome would leave a gap");
   Perform(actions);
@@ -166,6 +229,7 @@ void SimWorker::OnStart(uint32_t index, uint32_t count) {
 void SimWorker::OnUpdate(const UpdateHeader& update, uint64_t digest) {
   world_->Trace(absl::StrCat("group ", options_.group.value(), " incarnation ",
                              incarnation_.value(), " gets update ", update.sequence.value()));
+  connection_.StreamProgressed(connection_.stream(), world_->now);
   received_[update.sequence] = {update, digest};
   WorkerActions actions;
   const absl::Status status = core_->UpdateArrived(update, absl::ZeroDuration(), actions);
@@ -176,6 +240,12 @@ void SimWorker::OnUpdate(const UpdateHeader& update, uint64_t digest) {
 void SimWorker::OnClosed(Round round, BucketIndex bucket) {
   WorkerActions actions;
   core_->ClosedArrived(round, bucket, actions);
+  Perform(actions);
+}
+
+void SimWorker::OnRefused(Round round, BucketIndex bucket) {
+  WorkerActions actions;
+  core_->ContributionRefused(round, bucket, "unacceptable", actions);
   Perform(actions);
 }
 
@@ -198,40 +268,37 @@ void SimWorker::OnSnapshot(const SnapshotState& state, bool last) {
   // the next may be older. As the daemon does: a new stream says it.
   world_->Check(snapshot_here_, "snapshot refused");
   snapshots_.erase(state.transfer);
-  CutLink();
+  auto stream = stream_;
+  LoseStream(absl::InvalidArgumentError("snapshot refused"), true);
+  world_->After(world_->Upto(absl::Milliseconds(200)),
+                [c = coordinator_, stream] { c->OnStreamBroken(stream); });
 }
 
 void SimWorker::OnSnapshotAborted(TransferId transfer) { core_->SnapshotAborted(transfer); }
 
 void SimWorker::OnStreamEnd(const absl::Status& status) {
-  if (status.code() == absl::StatusCode::kAborted) {
-    fenced_ = true;
-    Kill();
-    return;
-  }
-  if (stream_) LoseStream();
+  if (stream_) LoseStream(status, false);
 }
 
 // --- actions -----------------------------------------------------------------------------------
 
 void SimWorker::Perform(const WorkerActions& actions) {
+  if (core_->has_state()) connection_.HoldsState();
   for (const WorkerAction& action : actions) PerformOne(action);
 }
 
 void SimWorker::PerformOne(const WorkerAction& action) {
-  const Member self{options_.group, incarnation_};
   if (std::holds_alternative<AnnounceReady>(action)) {
-    QueueControl([this, self, change = ++change_] {
-      return coordinator_->OnReady(self, change, options_.layout);
-    });
-  } else if (std::holds_alternative<AnnounceNotReady>(action)) {
-    QueueControl(
-        [this, self, change = ++change_] { return coordinator_->OnNotReady(self, change); });
+    (void)connection_.Announce(true, "", world_->now);
+    Wake();
+  } else if (const auto* lost = std::get_if<AnnounceNotReady>(&action)) {
+    (void)connection_.Announce(false, lost->reason, world_->now);
+    Wake();
   } else if (const auto* hello = std::get_if<SendHello>(&action)) {
     if (!stream_) return;
     stream_->up.Send(
         [c = coordinator_, s = stream_,
-         h = Coordinator::Hello{self, options_.instance, hello->applied}] { c->OnHello(s, h); });
+         h = Coordinator::Hello{self(), options_.instance, hello->applied}] { c->OnHello(s, h); });
   } else if (const auto* abstain = std::get_if<SendAbstain>(&action)) {
     answers_[{abstain->round, abstain->bucket}] = Answer{};
     SendAnswer({abstain->round, abstain->bucket});
@@ -282,6 +349,11 @@ void SimWorker::PerformOne(const WorkerAction& action) {
       Later(world_->Upto(absl::Milliseconds(40)), [this, generation] {
         if (generation == job_generation_) BeginStep();
       });
+    });
+  } else if (std::holds_alternative<FailStep>(action)) {
+    // The job is told, and ends; another takes its place.
+    Enqueue([this, generation = job_generation_] {
+      if (generation == job_generation_) CrashJob();
     });
   } else if (const auto* finish = std::get_if<FinishStep>(&action)) {
     Enqueue([this, f = *finish, generation = job_generation_] {
@@ -353,7 +425,8 @@ void SimWorker::Process(const ProcessBucket& p) {
   }
   if (!p.extract) return;
   static uint64_t serial = 0;
-  const Token token{options_.group, incarnation_, p.round, p.bucket, ++serial};
+  const Token token{options_.group, incarnation_, p.round,
+                    p.bucket,       ++serial,     world_->rng.Chance(options_.refused)};
   const Key key{p.round, p.bucket};
   world_->Check(!taken_.contains(key), "extracted twice for one bucket of a round");
   taken_[key] = token;

@@ -1,5 +1,5 @@
-// One worker process: the worker's core with a simulated pipeline, job and network edge. Masters
-// are digests of the updates applied; a contribution is a token with a known fate.
+// One worker process: the worker's two cores with a simulated pipeline, job and network edge.
+// Masters are digests of the updates applied; a contribution is a token with a known fate.
 #ifndef ISTHMUS_TESTS_SIM_SIM_WORKER_H_
 #define ISTHMUS_TESTS_SIM_SIM_WORKER_H_
 
@@ -14,6 +14,7 @@
 
 #include "tests/sim/sim_coordinator.h"
 #include "tests/sim/world.h"
+#include "worker/core/connection_core.h"
 #include "worker/core/worker_core.h"
 
 namespace isthmus::sim {
@@ -26,6 +27,7 @@ struct WorkerOptions {
   Layout layout;
   uint32_t buckets = 1;
   double nonfinite = 0;  // chance per bucket
+  double refused = 0;    // chance that a contribution is one that the coordinator will not take
   double duplicate = 0;  // chance that a control call is delivered twice
   double lose = 0;       // chance that a control call or its reply is lost
   uint32_t audit_rounds = 0;
@@ -56,6 +58,7 @@ class SimWorker : public StreamPeer {
   void OnStart(uint32_t index, uint32_t count) override;
   void OnUpdate(const UpdateHeader& update, uint64_t digest) override;
   void OnClosed(Round round, BucketIndex bucket) override;
+  void OnRefused(Round round, BucketIndex bucket) override;
   void OnSnapshotAsked(TransferId transfer, Sequence at_least) override;
   void OnSnapshot(const SnapshotState& state, bool last) override;
   void OnSnapshotAborted(TransferId transfer) override;
@@ -68,11 +71,15 @@ class SimWorker : public StreamPeer {
   };
   using Key = std::pair<Round, BucketIndex>;
 
-  void Register();
+  void Wake();  // when the connection's core wants it
+  void PerformConnection(const ConnectionActions& actions);
+  void PerformOne(const ConnectionAction& action);
+  void Call(std::function<absl::Status()> call);
+  void Register(uint64_t instance);
+  void BeginRun();
   void Connect();
-  void LoseStream();
-  void QueueControl(std::function<absl::Status()> call);
-  void RunControl();
+  void LoseStream(const absl::Status& status, bool own);
+  Member self() const { return {options_.group, incarnation_}; }
   void AttachJob();
   void BeginStep();
   void Perform(const WorkerActions& actions);
@@ -101,13 +108,11 @@ class SimWorker : public StreamPeer {
   bool job_ = false;
   uint64_t job_generation_ = 0;
   Incarnation incarnation_;
+  ConnectionCore connection_;
+  absl::Time wake_at_ = absl::InfiniteFuture();
   std::optional<WorkerCore> core_;
   std::shared_ptr<Stream> stream_;
   bool snapshot_here_ = false;  // one has arrived on this stream
-  uint64_t change_ = 0;
-
-  std::deque<std::function<absl::Status()>> control_;
-  bool control_busy_ = false;
 
   std::deque<std::function<void()>> pipeline_;
   bool pipeline_busy_ = false;

@@ -50,6 +50,7 @@ class Schedule {
     options_.layout = *Layout::Create(
         {{"w", {static_cast<int64_t>(buckets_ * kUnitLength)}, DType::kFloat32, 0}}, {});
     options_.nonfinite = rng.Chance(0.5) ? 0.1 : 0.0;
+    options_.refused = rng.Chance(0.3) ? 0.05 : 0.0;
     options_.duplicate = rng.Chance(0.5) ? 0.3 : 0.0;
     options_.lose = rng.Chance(0.5) ? 0.3 : 0.0;
     faults_ = rng.Chance(0.1) ? 0 : rng.Below(25);

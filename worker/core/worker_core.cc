@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/run/loss.h"
 
 namespace isthmus {
 
@@ -34,6 +35,7 @@ absl::Status WorkerCore::Welcomed(Sequence next, WorkerActions& out) {
 }
 
 void WorkerCore::Started(uint32_t group_index, uint32_t group_count, WorkerActions& out) {
+  if (buckets_.empty()) return;  // of a job that has gone: the next one's Ready leads to another
   in_sync_ = true;
   has_state_ = true;
   if (!job_attached_ || job_loaded_) return;
@@ -77,9 +79,9 @@ absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duratio
     if (listed) ++step_->merged_here;
     if (update.bucket == BucketIndex(0)) {
       step_->contributors = static_cast<uint32_t>(update.contributors.size());
-      double loss = 0;
-      for (const Contributor& c : update.contributors) loss += c.loss;
-      if (step_->contributors > 0) step_->loss = static_cast<float>(loss / step_->contributors);
+      WeightedLoss loss;
+      for (const Contributor& c : update.contributors) loss.Add(c.loss, c.samples);
+      if (step_->contributors > 0) step_->loss = loss.Mean();
     }
   }
   FinishStepIfDone(out);
@@ -96,6 +98,24 @@ void WorkerCore::FinishRound(Round round, WorkerActions& out) {
 
 void WorkerCore::ClosedArrived(Round round, BucketIndex bucket, WorkerActions& out) {
   out.push_back(StopSending{round, bucket});
+}
+
+void WorkerCore::ContributionRefused(Round round, BucketIndex index, const std::string& reason,
+                                     WorkerActions& out) {
+  if (index.value() >= buckets_.size()) return;
+  Bucket& bucket = buckets_[index.value()];
+  if (bucket.answer != round || !bucket.contributed) return;  // decided meanwhile
+  if (!bucket.refused) {
+    bucket.refused = true;
+    // In its place, now and after a reconnect.
+    out.push_back(StopSending{round, index});
+    out.push_back(SendAbstain{round, index, AbstainReason::kRefused});
+  }
+  if (!step_ || !bucket.of_step) return;
+  step_.reset();
+  out.push_back(FailStep{absl::InvalidArgumentError(absl::StrCat(
+      "group ", config_.group.value(), ": the coordinator refused this step's ",
+      "contribution to round ", round.value(), " bucket ", index.value(), ": ", reason))});
 }
 
 absl::Status WorkerCore::SnapshotAsked(TransferId transfer, Sequence at_least, WorkerActions& out) {
@@ -170,11 +190,17 @@ void WorkerCore::JobAttached(uint32_t buckets, WorkerActions& out) {
   out.push_back(AnnounceReady{});
 }
 
+void WorkerCore::DropBuckets() {
+  ISTHMUS_CHECK(!has_state_);
+  buckets_.clear();
+}
+
 void WorkerCore::JobLost(const std::string& reason, WorkerActions& out) {
   // Gradients that all ranks have handed over are whole: what is in the pipeline goes on.
   job_attached_ = false;
   job_loaded_ = false;
   step_.reset();
+  for (Bucket& bucket : buckets_) bucket.of_step = false;
   out.push_back(AnnounceNotReady{reason});
 }
 
@@ -188,22 +214,25 @@ void WorkerCore::StepBegun(bool skip, WorkerActions& out) {
     const bool open = bucket.applied < round && !bucket.answer;
     if (skip) {
       if (open) {
-        bucket.answer = round;
-        bucket.contributed = false;
+        Answer(bucket, round, false);
         out.push_back(SendAbstain{round, index, AbstainReason::kSkipped});
       }
     } else {
       out.push_back(ProcessBucket{round, index, open});
-      if (open) {
-        bucket.answer = round;
-        bucket.contributed = true;
-      }
+      if (open) Answer(bucket, round, true);
     }
     if (bucket.stale && bucket.applied >= round) {
       out.push_back(GatherBucket{index});
       bucket.stale = false;
     }
   }
+}
+
+void WorkerCore::Answer(Bucket& bucket, Round round, bool contributed) {
+  bucket.answer = round;
+  bucket.contributed = contributed;
+  bucket.refused = false;
+  bucket.of_step = true;
 }
 
 void WorkerCore::NonFinite(Round round, BucketIndex index, WorkerActions& out) {

@@ -6,7 +6,8 @@
 // sequence, each once; a step joins the oldest round known to be open, answers every bucket of it
 // that is still open, once, and ends when the round is applied; what was extracted stays in flight
 // until the update of its (round, bucket) says whether it was merged, and goes back into the
-// momentum if it was not; the state is hashed at the end of audited rounds.
+// momentum if it was not; what the coordinator refused is never sent again, and ends the step that
+// made it; the state is hashed at the end of audited rounds.
 #ifndef ISTHMUS_WORKER_CORE_WORKER_CORE_H_
 #define ISTHMUS_WORKER_CORE_WORKER_CORE_H_
 
@@ -120,15 +121,19 @@ struct FinishStep {
   bool end = false;
   uint32_t contributors = 0;  // of the first bucket
   uint32_t merged_here = 0;   // buckets that this group is part of
-  float loss = 0;             // mean over contributors
+  float loss = 0;             // mean over contributors, by samples (common/run/loss.h)
   absl::Duration peer_wait;
+};
+// The step will not be finished: the job is told why, and its session ends.
+struct FailStep {
+  absl::Status status;
 };
 
 using WorkerAction =
     std::variant<AnnounceReady, AnnounceNotReady, SendHello, SendAbstain, StopSending, ForgetAnswer,
                  ResendAnswers, SendCaughtUp, AdoptJobParameters, LoadJob, ProcessBucket,
                  ApplyUpdate, GatherBucket, GiveSnapshot, InstallSnapshot, ReportHash, FlipBit,
-                 FinishAttach, FinishStep>;
+                 FinishAttach, FinishStep, FailStep>;
 using WorkerActions = std::vector<WorkerAction>;
 
 // --- the machine -------------------------------------------------------------------------------
@@ -157,6 +162,11 @@ class WorkerCore {
   absl::Status UpdateArrived(const UpdateHeader& update, absl::Duration peer_wait,
                              WorkerActions& out);
   void ClosedArrived(Round round, BucketIndex bucket, WorkerActions& out);
+  // The coordinator will never take this contribution: an abstention takes its place. What was
+  // extracted for it stays in flight until the update, which does not list it, gives it back (P12).
+  // The step that made it fails; who made it may be gone by now.
+  void ContributionRefused(Round round, BucketIndex bucket, const std::string& reason,
+                           WorkerActions& out);
   // Gives a snapshot as soon as `at_least` is applied, which may be now. One is asked for at a
   // time. Errors: FAILED_PRECONDITION when there is no state to give.
   absl::Status SnapshotAsked(TransferId transfer, Sequence at_least, WorkerActions& out);
@@ -175,6 +185,9 @@ class WorkerCore {
   // All ranks have attached; the flat vector has `buckets` buckets.
   void JobAttached(uint32_t buckets, WorkerActions& out);
   void JobLost(const std::string& reason, WorkerActions& out);
+  // Another layout will take the place of a state that was not yet the run's: until the next
+  // JobAttached there is nothing to give.
+  void DropBuckets();
   // All ranks handed over their gradients; `skip`: they are unusable.
   void StepBegun(bool skip, WorkerActions& out);
 
@@ -193,7 +206,7 @@ class WorkerCore {
   // A contribution to (round, bucket) is still undecided: what is extracted for it is to be sent.
   bool Wanted(Round round, BucketIndex bucket) const {
     const Bucket& b = buckets_[bucket.value()];
-    return b.answer == round && b.contributed;
+    return b.answer == round && b.contributed && !b.refused;
   }
   bool job_attached() const { return job_attached_; }
   Sequence applied_sequence() const { return applied_; }
@@ -208,6 +221,8 @@ class WorkerCore {
     Round applied;                // last round closed for it
     std::optional<Round> answer;  // contributed or abstained, not yet decided
     bool contributed = false;     // the answer is a contribution
+    bool refused = false;         // and will not be taken
+    bool of_step = false;         // and was made by the step under way
     bool stale = false;           // the job's buffer lags behind the masters
   };
   struct Step {
@@ -217,6 +232,7 @@ class WorkerCore {
     float loss = 0;
     absl::Duration peer_wait;
   };
+  void Answer(Bucket& bucket, Round round, bool contributed);
   void FinishRound(Round round, WorkerActions& out);
   void GiveSnapshotIfDue(WorkerActions& out);
   void FinishStepIfDone(WorkerActions& out);

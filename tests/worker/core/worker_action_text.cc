@@ -19,7 +19,9 @@ struct Text {
   }
   std::string operator()(const SendAbstain& a) const {
     return absl::StrCat("abstain ", Place(a.round, a.bucket),
-                        a.reason == AbstainReason::kSkipped ? " skipped" : " nonfinite");
+                        a.reason == AbstainReason::kSkipped   ? " skipped"
+                        : a.reason == AbstainReason::kRefused ? " refused"
+                                                              : " nonfinite");
   }
   std::string operator()(const StopSending& a) const { return "stop " + Place(a.round, a.bucket); }
   std::string operator()(const ForgetAnswer& a) const {
@@ -65,6 +67,9 @@ struct Text {
   }
   std::string operator()(const FinishStep& a) const {
     return absl::StrCat("step done ", a.round.value(), a.end ? " END" : "");
+  }
+  std::string operator()(const FailStep& a) const {
+    return absl::StrCat("step fails: ", std::string(a.status.message()));
   }
 };
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 
 #include "tests/worker/core/worker_action_text.h"
@@ -75,6 +76,73 @@ TEST(WorkerCoreTest, AFinishedStepSaysWhoTookPart) {
   EXPECT_EQ(done->merged_here, 1u);
   EXPECT_EQ(done->loss, 3.0f);
   EXPECT_EQ(done->peer_wait, absl::Seconds(1));
+}
+
+TEST(WorkerCoreTest, TheLossOfAStepIsWeightedBySamplesAndLeavesOutWhatIsNoNumber) {
+  CoreUnderTest t;
+  t.Start(1);
+  t.core.StepBegun(false, t.out);
+  UpdateHeader update = Header(1, 1, 0);
+  update.contributors = {{GroupId(1), Incarnation(1), 1, 2.0f},
+                         {GroupId(3), Incarnation(1), 100, NAN},
+                         {GroupId(5), Incarnation(2), 3, 4.0f}};
+  ASSERT_TRUE(t.core.UpdateArrived(update, absl::ZeroDuration(), t.out).ok());
+  const auto* done = std::get_if<FinishStep>(&t.out.back());
+  ASSERT_NE(done, nullptr);
+  EXPECT_EQ(done->contributors, 3u);
+  EXPECT_EQ(done->loss, 3.5f);
+}
+
+TEST(WorkerCoreTest, P8a_ARefusedContributionFailsTheStepAndGoesBackWithTheUpdate) {
+  CoreUnderTest t;
+  t.Start(2);
+  t.core.StepBegun(false, t.out);
+  t.Texts();
+  t.core.ContributionRefused(Round(1), kB0, "lr: too odd", t.out);
+  EXPECT_THAT(t.Texts(),
+              ElementsAre("stop 1/0", "abstain 1/0 refused",
+                          "step fails: group 5: the coordinator refused this step's contribution "
+                          "to round 1 bucket 0: lr: too odd"));
+  EXPECT_FALSE(t.core.Wanted(Round(1), kB0));  // what another rank extracts is not sent either
+  EXPECT_TRUE(t.core.Wanted(Round(1), kB1));
+  t.core.ContributionRefused(Round(1), kB0, "lr: too odd", t.out);  // a second rank's part
+  t.core.ContributionRefused(Round(1), kB1, "lr: too odd", t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("stop 1/1", "abstain 1/1 refused"));
+  t.core.JobLost("told so", t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("not ready: told so"));
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 return"));
+  ASSERT_TRUE(t.Update(Round(1), kB1, false).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/1", "apply 2 to 1 return"));
+  EXPECT_EQ(t.core.returned(), 2u);
+}
+
+TEST(WorkerCoreTest, ALaterJobIsNotBlamedForWhatAnEarlierOneContributed) {
+  CoreUnderTest t;
+  t.Start(1);
+  t.core.StepBegun(false, t.out);
+  t.core.JobLost("a rank died", t.out);
+  t.core.JobAttached(1, t.out);
+  t.core.Started(0, 2, t.out);
+  t.core.StepBegun(false, t.out);
+  t.Texts();
+  t.core.ContributionRefused(Round(1), kB0, "lr: too odd", t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("stop 1/0", "abstain 1/0 refused"));
+  EXPECT_TRUE(t.core.in_step());
+}
+
+TEST(WorkerCoreTest, ARefusalOfWhatIsDecidedOrWasNotContributedChangesNothing) {
+  CoreUnderTest t;
+  t.Start(2);
+  t.core.StepBegun(false, t.out);
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  t.core.NonFinite(Round(1), kB1, t.out);
+  t.Texts();
+  t.core.ContributionRefused(Round(1), kB0, "late", t.out);
+  t.core.ContributionRefused(Round(1), kB1, "abstained", t.out);
+  t.core.ContributionRefused(Round(1), BucketIndex(2), "no such bucket", t.out);
+  EXPECT_THAT(t.Texts(), IsEmpty());
+  EXPECT_TRUE(t.core.in_step());
 }
 
 TEST(WorkerCoreTest, P12_WhatWasNotMergedGoesBack) {
