@@ -2,6 +2,9 @@
 #include <absl/strings/str_cat.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/telemetry/log.h"
 #include "tests/e2e/harness.h"
@@ -132,6 +135,50 @@ TEST(CoordinatorLossTest, ACoordinatorMayGoInMidRoundAtAnyTime) {
       }
     }
   }
+}
+
+// Takes connections, and says nothing: a host that hangs, or drops what comes.
+class SilentListener {
+ public:
+  SilentListener() : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::bind(fd_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(fd_, 16), 0);
+    EXPECT_EQ(::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = ntohs(address.sin_port);
+  }
+  ~SilentListener() { ::close(fd_); }
+  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+
+ private:
+  const int fd_;
+  int port_ = 0;
+};
+
+// Stop() waited for the call under way, and then for its goodbye, each with its whole deadline; the
+// job was told last.
+TEST(CoordinatorLossTest, StoppingDoesNotWaitForASilentCoordinatorAndTellsTheJobFirst) {
+  const SilentListener silent;
+  Site site(silent.address(), 1, 1,
+            [](Daemon::Options& options) { options.call_deadline = absl::Seconds(60); });
+  ::testing::internal::CaptureStderr();
+  ASSERT_TRUE(SetLogLevel("info").ok());
+  Job job(site);
+  std::string said;
+  Eventually("the job is there", [&] {
+    said += ::testing::internal::GetCapturedStderr();
+    ::testing::internal::CaptureStderr();
+    return said.find("1 ranks attached") != said.npos;
+  });
+  ::testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(SetLogLevel("off").ok());
+  const absl::Time began = Clock::Real().Now();
+  site.daemon().Stop();
+  EXPECT_LT(Clock::Real().Now() - began, absl::Seconds(20));  // two, and a machine that is busy
+  EXPECT_EQ(job.Await()[0].status.code(), ISTHMUS_UNAVAILABLE);
 }
 
 TEST(CoordinatorLossTest, ADaemonMayStopInMidRoundAtAnyTime) {

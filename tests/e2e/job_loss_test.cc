@@ -4,7 +4,11 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <atomic>
+
 #include "tests/e2e/harness.h"
+#include "worker/step/cpu_ranks.h"
+#include "worker/step/rank_state.h"
 
 namespace isthmus::e2e {
 namespace {
@@ -107,6 +111,78 @@ TEST_F(JobLossTest, AJobThatLeavesAloneInItsGroupLeavesTheOtherWaitingForNobody)
   job.Resume();
   const auto& a = other.Await();
   ExpectEqualEnds({&a, &job.Await()}, coordinator_.ExpectEqualHashes(2));
+}
+
+// --- while a job's state is being made ---------------------------------------------------------
+
+// CPU ranks that first ask the test.
+class AskingRanks : public LocalRanks {
+ public:
+  AskingRanks(uint32_t count, std::function<absl::Status()> ask)
+      : ranks_(MakeCpuRanks(count, 1)), ask_(std::move(ask)) {}
+  uint32_t count() const override { return ranks_->count(); }
+  absl::StatusOr<std::string> Invite() override { return ranks_->Invite(); }
+  absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
+                                                               const Layout& layout,
+                                                               const Buckets& buckets,
+                                                               const GroupPlace& place) override {
+    if (absl::Status status = ask_(); !status.ok()) return status;
+    return ranks_->Make(run, layout, buckets, place);
+  }
+  void Abort(const absl::Status& reason) override { ranks_->Abort(reason); }
+
+ private:
+  const std::unique_ptr<LocalRanks> ranks_;
+  const std::function<absl::Status()> ask_;
+};
+
+TEST(JobStateTest, AJobThatDoesNotFitIsToldThatItNeverWillAndTheNextOneIsTaken) {
+  TestCoordinator coordinator(SmallRun(1, kRounds));
+  std::atomic<int> asked{0};
+  Site site(coordinator.address(), 1, 2, [&](Daemon::Options& options) {
+    options.make_ranks = [&] {
+      return std::make_unique<AskingRanks>(2, [&] {
+        return asked++ == 0 ? absl::ResourceExhaustedError("needs 8 bytes of 7") : absl::OkStatus();
+      });
+    };
+  });
+  Job large(site);
+  for (const RankOutcome& rank : large.Await()) {
+    EXPECT_EQ(rank.status.code(), ISTHMUS_RESOURCE_EXHAUSTED) << rank.status.ToString();
+    EXPECT_THAT(rank.status.message(), HasSubstr("does not fit, and will not another time"));
+    EXPECT_THAT(rank.status.message(), HasSubstr("needs 8 bytes of 7"));
+  }
+  Job job(site);
+  ExpectEqualEnds({&job.Await()}, coordinator.ExpectEqualHashes(1));
+}
+
+// State was made on the thread that heard of the job, which heard nothing else meanwhile.
+TEST(JobStateTest, WhileItIsMadeTheWorkerHearsThatItsJobIsGoneAndSpeaksToTheCoordinator) {
+  TestCoordinator coordinator(SmallRun(1, kRounds));
+  std::atomic<int> asked{0};
+  std::atomic<bool> go{false};
+  Site site(coordinator.address(), 1, 2, [&](Daemon::Options& options) {
+    options.make_ranks = [&] {
+      return std::make_unique<AskingRanks>(2, [&] {
+        ++asked;
+        Eventually("the test lets go", [&] { return go.load(); });
+        return absl::OkStatus();
+      });
+    };
+  });
+  JobOptions impatient;
+  impatient.attach_timeout = absl::Milliseconds(300);
+  Job first(site, impatient);
+  Eventually("its state is being made", [&] { return asked == 1; });
+  for (const RankOutcome& rank : first.Await()) {
+    EXPECT_EQ(rank.status.code(), ISTHMUS_DEADLINE_EXCEEDED) << rank.status.ToString();
+  }
+  Job second(site);  // the first is known to be gone, or it would be told that its ranks are taken
+  const auto heard = [&] { return coordinator.Group(1).seconds_since_heard(); };
+  Eventually("a heartbeat comes", [&] { return heard() < 0.2; });
+  EXPECT_EQ(coordinator.Group(1).state(), "registered");
+  go = true;
+  ExpectEqualEnds({&second.Await()}, coordinator.ExpectEqualHashes(1));
 }
 
 }  // namespace

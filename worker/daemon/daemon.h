@@ -16,21 +16,12 @@
 #include "common/base/clock.h"
 #include "common/base/ids.h"
 #include "common/transport/credentials.h"
+#include "worker/core/daemon_exit.h"
 
 namespace isthmus {
 
 class Device;      // common/device/device.h
 class LocalRanks;  // worker/step/rank_state.h
-
-// Why a daemon ended; the process' exit codes.
-enum class DaemonExit : int {
-  kOk = 0,        // the run ended and its job has detached, or Stop() was called
-  kFailure = 1,   // a bug, or an update that does not decode
-  kRefused = 3,   // versions or run spec: the coordinator will not have this worker
-  kFenced = 4,    // a newer process has registered for this group
-  kLost = 5,      // the coordinator is another instance, or was gone too long
-  kSiteLost = 8,  // another machine of the group's site is gone
-};
 
 // A group whose ranks are on several machines: this daemon leads, one on each other machine follows
 // (worker/site/follower.h).

@@ -1,4 +1,4 @@
-// Performing what the worker's core decides.
+// Performing what the worker's core decides, in that order, on a thread of its own.
 
 #include <absl/strings/str_cat.h>
 
@@ -6,112 +6,205 @@
 
 #include "common/telemetry/log.h"
 #include "worker/daemon/daemon_impl.h"
+#include "worker/step/cpu_ranks.h"
+#include "worker/step/local_pipeline.h"
 
 namespace isthmus {
 
-void DaemonImpl::Perform(const Bound& task) {
-  std::shared_ptr<ExchangeClient> stream;
-  {
-    MutexLock lock(&mu_);
-    stream = stream_;
-  }
-  const WorkerAction& action = task.action;
-  if (std::holds_alternative<AnnounceReady>(action)) {
-    QueueAnnouncement({true, 0, "", task.job});
-  } else if (const auto* not_ready = std::get_if<AnnounceNotReady>(&action)) {
-    QueueAnnouncement({false, 0, not_ready->reason, nullptr});
-  } else if (const auto* hello = std::get_if<SendHello>(&action)) {
-    MutexLock lock(&mu_);
-    if (stopping_) return;  // nobody would end it
-    ++open_streams_;
-    stream_ = ExchangeClient::Connect(
-        stream_channel_, ++stream_number_,
-        {options_.group, registration_->incarnation, registration_->instance}, hello->applied,
-        this);
-  } else if (const auto* abstain = std::get_if<SendAbstain>(&action)) {
-    bool in_sync;
-    {
-      MutexLock lock(&mu_);
-      outbox_.PutAbstain(abstain->round, abstain->bucket, abstain->reason);
-      in_sync = core_->in_sync();
-    }
-    if (stream && in_sync) stream->SendAbstain(abstain->round, abstain->bucket, abstain->reason);
-  } else if (const auto* stop = std::get_if<StopSending>(&action)) {
-    if (stream) stream->StopSending(stop->round, stop->bucket);
-  } else if (const auto* forget = std::get_if<ForgetAnswer>(&action)) {
-    MutexLock lock(&mu_);
-    outbox_.Forget(forget->round, forget->bucket);
-  } else if (std::holds_alternative<ResendAnswers>(action)) {
-    MutexLock lock(&mu_);
-    if (stream_) outbox_.SendAll(*stream_);
-  } else if (const auto* caught_up = std::get_if<SendCaughtUp>(&action)) {
-    if (stream) stream->SendCaughtUp(caught_up->transfer, caught_up->sequence);
-  } else if (std::holds_alternative<AdoptJobParameters>(action)) {
-    pipeline_->Adopt(task.job);
-  } else if (std::holds_alternative<LoadJob>(action)) {
-    pipeline_->Load(task.job);
-  } else if (const auto* process = std::get_if<ProcessBucket>(&action)) {
-    float lr = 0;
-    {
-      MutexLock lock(&mu_);
-      const auto info = infos_.find(process->round);
-      if (info != infos_.end()) lr = info->second.lr.front();
-    }
-    pipeline_->Process(task.job, process->round, process->bucket, process->extract, lr);
-  } else if (const auto* apply = std::get_if<ApplyUpdate>(&action)) {
-    std::shared_ptr<const ReceivedUpdate> update;
-    {
-      MutexLock lock(&mu_);
-      update = received_.extract(apply->sequence).mapped();
-    }
-    pipeline_->Apply(std::move(update), apply->credit, apply->gather ? task.job : nullptr);
-  } else if (const auto* gather = std::get_if<GatherBucket>(&action)) {
-    pipeline_->Gather(gather->bucket, task.job);
-  } else if (const auto* give = std::get_if<GiveSnapshot>(&action)) {
-    GiveJob(*give);
-  } else if (const auto* install = std::get_if<InstallSnapshot>(&action)) {
-    std::shared_ptr<const StateImage> image;
-    {
-      MutexLock lock(&mu_);
-      image = images_.extract(install->transfer).mapped();
-    }
-    pipeline_->Install(std::move(image), install->reset_momentum, install->applied_rounds);
-  } else if (const auto* report = std::get_if<ReportHash>(&action)) {
-    pipeline_->Hash([this, r = *report](std::vector<uint64_t> hashes) { Hashed(r, hashes); });
-  } else if (std::holds_alternative<FlipBit>(action)) {
-    LogWarning(absl::StrCat("group ", options_.group.value(),
-                            ": flips a bit of a master, as --flip-bit-at asks"));
-    pipeline_->FlipBit();
-  } else if (const auto* attach = std::get_if<FinishAttach>(&action)) {
-    AttachReply reply{.group_id = options_.group.value(),
-                      .group_index = attach->group_index,
-                      .group_count = attach->group_count,
-                      .round = attach->round.value()};
-    {
-      MutexLock lock(&mu_);
-      reply.world_size = ranks_;
-      reply.rounds = registration_->run.rounds;
-      step_ended_ = absl::InfinitePast();
-    }
-    if (task.job == nullptr) return;
-    pipeline_->Then([this, id = task.job->id(), reply] { jobs_->FinishAttach(id, reply); });
-  } else if (const auto* finish = std::get_if<FinishStep>(&action)) {
-    if (task.job == nullptr) return;
-    pipeline_->Then([this, id = task.job->id(), f = *finish] { StepFinished(id, f); });
+void DaemonImpl::Perform(Task& task) {
+  if (const auto* bound = std::get_if<Bound>(&task)) {
+    std::visit([&](const auto& action) { Do(action, bound->job); }, bound->action);
+  } else {
+    std::get<std::function<void()>>(task)();
   }
 }
 
-void DaemonImpl::GiveJob(const GiveSnapshot& give) {
-  LogInfo(absl::StrCat("group ", options_.group.value(), ": giving a snapshot as of update ",
-                       give.sequence.value()));
+// --- a run, a job ------------------------------------------------------------------------------
+
+// A new run for this process: core and arithmetic start from nothing.
+void DaemonImpl::MakeRun(const ControlClient::Registration& registration) {
+  LocalPipeline::Options options{.ranks = options_.make_ranks != nullptr
+                                              ? options_.make_ranks()
+                                              : MakeCpuRanks(options_.ranks, options_.threads),
+                                 .self = {options_.group, registration.incarnation},
+                                 .run = registration.run};
+  auto* const events = static_cast<PipelineEvents*>(this);
+  if (site_ != nullptr) {
+    pipeline_ = site_->MakePipeline(std::move(options), events);
+  } else {
+    pipeline_ = std::make_unique<LocalPipeline>(std::move(options), events);
+  }
+  Job job;
+  std::shared_ptr<ExchangeClient> old_stream;
+  {
+    MutexLock lock(&mu_);
+    core_.emplace(WorkerCoreConfig{options_.group, registration.incarnation,
+                                   Round(registration.run.rounds), registration.run.audit_rounds,
+                                   options_.flip_bit_at});
+    layout_.reset();
+    outbox_ = Outbox();
+    incoming_.Drop();
+    received_.clear();
+    announced_.clear();
+    connection_.RunSetUp(clock_.Now());
+    old_stream = stream_;
+    job = job_;
+    wake_.NotifyAll();
+  }
+  if (old_stream != nullptr) old_stream->Cancel();  // its end leads to a new one
+  if (job) AttachJob(job);
+}
+
+// The job may go at any time while this is at it: whoever hears that forgets job_, and the core
+// never learns of a job that has gone.
+void DaemonImpl::AttachJob(Job session) {
+  {
+    MutexLock lock(&mu_);
+    // Lost meanwhile, or attached by MakeRun already.
+    if (job_ != session || core_->job_attached()) return;
+  }
+  const absl::Status status = ConfigureFor(session);
+  if (!status.ok()) {
+    LogError(std::string(status.message()));
+    jobs_->FinishAttach(session->id(), status);
+    return;
+  }
+  MutexLock lock(&mu_);
+  if (job_ != session) return;
+  WorkerActions actions;
+  core_->JobAttached(pipeline_->buckets().count(), actions);
+  Queue(std::move(actions), session);
+}
+
+// The state that the pipeline has may do; else it makes another, which can take long.
+absl::Status DaemonImpl::ConfigureFor(const Job& session) {
+  {
+    MutexLock lock(&mu_);
+    if (layout_) {
+      const std::string difference = layout_->DifferenceFrom(session->layout());
+      if (difference.empty()) return absl::OkStatus();
+      if (core_->has_state()) {
+        return absl::FailedPreconditionError(
+            absl::StrCat(name_, " holds the state of another layout: ", difference));
+      }
+    }
+    // From here on until all is there, nobody is given anything of this state.
+    layout_.reset();
+    core_->DropBuckets();
+  }
+  const absl::Status status = pipeline_->Configure(session->layout());
+  if (absl::IsResourceExhausted(status)) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        name_,
+        ": this job does not fit, and will not another time: ", std::string(status.message())));
+  }
+  if (!status.ok()) return status;
+  MutexLock lock(&mu_);
+  layout_ = session->layout();
+  state_bytes_ = pipeline_->state_bytes();
+  return absl::OkStatus();
+}
+
+void DaemonImpl::Do(const AnnounceReady&, const Job& job) {
+  MutexLock lock(&mu_);
+  announced_[connection_.Announce(true, "", clock_.Now())] = job;
+  wake_.NotifyAll();
+}
+
+void DaemonImpl::Do(const AnnounceNotReady& lost, const Job&) {
+  MutexLock lock(&mu_);
+  (void)connection_.Announce(false, lost.reason, clock_.Now());
+  wake_.NotifyAll();
+}
+
+// --- the stream --------------------------------------------------------------------------------
+
+std::shared_ptr<ExchangeClient> DaemonImpl::Stream() {
+  MutexLock lock(&mu_);
+  return stream_;
+}
+
+void DaemonImpl::Do(const SendHello& hello, const Job&) {
+  MutexLock lock(&mu_);
+  if (stopping_) return;  // nobody would end it
+  ++open_streams_;
+  stream_ = ExchangeClient::Connect(
+      stream_channel_, connection_.stream(),
+      {options_.group, registration_->incarnation, registration_->instance}, hello.applied, this);
+}
+
+void DaemonImpl::Do(const SendAbstain& abstain, const Job&) {
+  std::shared_ptr<ExchangeClient> stream;
+  {
+    MutexLock lock(&mu_);
+    outbox_.PutAbstain(abstain.round, abstain.bucket, abstain.reason);
+    if (core_->in_sync()) stream = stream_;
+  }
+  if (stream) stream->SendAbstain(abstain.round, abstain.bucket, abstain.reason);
+}
+
+void DaemonImpl::Do(const StopSending& stop, const Job&) {
+  if (const auto stream = Stream()) stream->StopSending(stop.round, stop.bucket);
+}
+
+void DaemonImpl::Do(const ForgetAnswer& forget, const Job&) {
+  MutexLock lock(&mu_);
+  outbox_.Forget(forget.round, forget.bucket);
+}
+
+void DaemonImpl::Do(const ResendAnswers&, const Job&) {
+  MutexLock lock(&mu_);
+  if (stream_) outbox_.SendAll(*stream_);
+}
+
+void DaemonImpl::Do(const SendCaughtUp& caught_up, const Job&) {
+  if (const auto stream = Stream()) stream->SendCaughtUp(caught_up.transfer, caught_up.sequence);
+}
+
+// --- the arithmetic ----------------------------------------------------------------------------
+
+void DaemonImpl::Do(const AdoptJobParameters&, const Job& job) { pipeline_->Adopt(job); }
+
+void DaemonImpl::Do(const LoadJob&, const Job& job) { pipeline_->Load(job); }
+
+void DaemonImpl::Do(const ProcessBucket& process, const Job& job) {
+  float lr = 0;
+  {
+    MutexLock lock(&mu_);
+    const auto info = infos_.find(process.round);
+    if (info != infos_.end()) lr = info->second.lr.front();
+  }
+  pipeline_->Process(job, process.round, process.bucket, process.extract, lr);
+}
+
+void DaemonImpl::Do(const ApplyUpdate& apply, const Job& job) {
+  std::shared_ptr<const ReceivedUpdate> update;
+  {
+    MutexLock lock(&mu_);
+    update = received_.extract(apply.sequence).mapped();
+  }
+  pipeline_->Apply(std::move(update), apply.credit, apply.gather ? job : nullptr);
+}
+
+void DaemonImpl::Do(const GatherBucket& gather, const Job& job) {
+  pipeline_->Gather(gather.bucket, job);
+}
+
+void DaemonImpl::Do(const InstallSnapshot& install, const Job&) {
+  std::shared_ptr<const StateImage> image;
+  {
+    MutexLock lock(&mu_);
+    image = images_.extract(install.transfer).mapped();
+  }
+  pipeline_->Install(std::move(image), install.reset_momentum, install.applied_rounds);
+}
+
+void DaemonImpl::Do(const GiveSnapshot& give, const Job&) {
+  LogInfo(absl::StrCat(name_, ": giving a snapshot as of update ", give.sequence.value()));
   pipeline_->Snapshot([this, give](StateImage image) {
     std::vector<uint64_t> hashes = HashBlocks(image.bytes);
-    std::shared_ptr<ExchangeClient> stream;
-    {
-      MutexLock lock(&mu_);
-      stream = stream_;
-    }
     // One of another stream was given up with that, and is passed over.
+    const std::shared_ptr<ExchangeClient> stream = Stream();
     if (stream == nullptr) return;
     stream->GiveSnapshot(give.transfer, {give.sequence, give.round, give.applied_rounds,
                                          std::move(image), std::move(hashes)});
@@ -124,7 +217,7 @@ void DaemonImpl::TellHeld(uint64_t stream_number, TransferId transfer) {
     std::optional<std::vector<uint64_t>> held;
     {
       MutexLock lock(&mu_);
-      if (stream_number == stream_number_) stream = stream_;
+      if (stream_number == connection_.stream()) stream = stream_;
       held = incoming_.Held(transfer);
     }
     if (stream != nullptr && held) stream->SendSnapshotHeld(transfer, *held);
@@ -133,7 +226,7 @@ void DaemonImpl::TellHeld(uint64_t stream_number, TransferId transfer) {
   {
     MutexLock lock(&mu_);
     if (!layout_) return;  // another run has begun
-    copy = incoming_.Offered(transfer, pipeline_->state_bytes());
+    copy = incoming_.Offered(transfer, state_bytes_);
   }
   if (!copy) return tell();
   pipeline_->Snapshot([this, transfer, tell](StateImage image) {
@@ -146,15 +239,52 @@ void DaemonImpl::TellHeld(uint64_t stream_number, TransferId transfer) {
   });
 }
 
+void DaemonImpl::Do(const ReportHash& report, const Job&) {
+  pipeline_->Hash([this, report](std::vector<uint64_t> hashes) { Hashed(report, hashes); });
+}
+
 void DaemonImpl::Hashed(const ReportHash& report, std::vector<uint64_t> bucket_hashes) {
   MutexLock lock(&mu_);
   hash_round_ = report.round;
   hash_ = std::accumulate(bucket_hashes.begin(), bucket_hashes.end(), uint64_t{0});
-  heartbeat_at_ = absl::InfinitePast();  // now
+  connection_.ReportSoon(clock_.Now());
   wake_.NotifyAll();
   if (!report.audit) return;
   if (stream_ != nullptr && core_->in_sync()) stream_->SendAudit(report.round, bucket_hashes);
   outbox_.PutAudit(report.round, std::move(bucket_hashes));
+}
+
+void DaemonImpl::Do(const FlipBit&, const Job&) {
+  LogWarning(absl::StrCat(name_, ": flips a bit of a master, as --flip-bit-at asks"));
+  pipeline_->FlipBit();
+}
+
+// --- answers to the job ------------------------------------------------------------------------
+
+void DaemonImpl::Do(const FinishAttach& attach, const Job& job) {
+  AttachReply reply{.group_id = options_.group.value(),
+                    .group_index = attach.group_index,
+                    .group_count = attach.group_count,
+                    .round = attach.round.value()};
+  {
+    MutexLock lock(&mu_);
+    reply.world_size = ranks_;
+    reply.rounds = registration_->run.rounds;
+    step_ended_ = absl::InfinitePast();
+  }
+  if (job == nullptr) return;
+  pipeline_->Then([this, id = job->id(), reply] { jobs_->FinishAttach(id, reply); });
+}
+
+void DaemonImpl::Do(const FinishStep& finish, const Job& job) {
+  if (job == nullptr) return;
+  pipeline_->Then([this, id = job->id(), finish] { StepFinished(id, finish); });
+}
+
+// Behind what the pipeline still does with the job's gradients, as every end of a step.
+void DaemonImpl::Do(const FailStep& fail, const Job& job) {
+  if (job == nullptr) return;
+  pipeline_->Then([this, id = job->id(), status = fail.status] { jobs_->FinishStep(id, status); });
 }
 
 void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {

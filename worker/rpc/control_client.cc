@@ -3,6 +3,10 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
+#include <algorithm>
+#include <set>
+
+#include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/transport/convert.h"
 #include "common/transport/deadline.h"
@@ -11,6 +15,8 @@
 
 namespace isthmus {
 namespace {
+
+constexpr absl::Duration kLeaveDeadline = absl::Seconds(1);
 
 void SetIdentity(ControlClient::Self self, v1::Identity* identity) {
   identity->set_group_id(self.group.value());
@@ -71,6 +77,7 @@ class Client : public ControlClient {
     request.set_communication_ratio(report.communication_ratio);
     request.set_steps(report.steps);
     request.set_nonfinite_buckets(report.nonfinite_buckets);
+    request.set_nonfinite_losses(report.nonfinite_losses);
     request.set_returned_contributions(report.returned_contributions);
     request.set_waiting(report.waiting);
     v1::HeartbeatReply reply;
@@ -82,21 +89,47 @@ class Client : public ControlClient {
     SetIdentity(self, request.mutable_identity());
     request.set_reason(reason);
     v1::LeaveReply reply;
-    return Call(&v1::Control::Stub::Leave, request, &reply);
+    return Run(&v1::Control::Stub::Leave, request, &reply, std::min(call_deadline_, kLeaveDeadline),
+               true);
+  }
+
+  void Cancel() override {
+    MutexLock lock(&mu_);
+    cancelled_ = true;
+    for (grpc::ClientContext* context : under_way_) context->TryCancel();
   }
 
  private:
   template <typename Request, typename Reply>
-  absl::Status Call(grpc::Status (v1::Control::Stub::*method)(grpc::ClientContext*, const Request&,
-                                                              Reply*),
-                    const Request& request, Reply* reply) {
+  using Method = grpc::Status (v1::Control::Stub::*)(grpc::ClientContext*, const Request&, Reply*);
+
+  template <typename Request, typename Reply>
+  absl::Status Call(Method<Request, Reply> method, const Request& request, Reply* reply) {
+    return Run(method, request, reply, call_deadline_, false);
+  }
+
+  // `last`: even after Cancel().
+  template <typename Request, typename Reply>
+  absl::Status Run(Method<Request, Reply> method, const Request& request, Reply* reply,
+                   absl::Duration deadline, bool last) {
     grpc::ClientContext context;
-    context.set_deadline(DeadlineIn(call_deadline_));
-    return FromGrpc((stub_.get()->*method)(&context, request, reply));
+    context.set_deadline(DeadlineIn(deadline));
+    {
+      MutexLock lock(&mu_);
+      if (cancelled_ && !last) return absl::CancelledError("this worker stops");
+      under_way_.insert(&context);
+    }
+    const absl::Status status = FromGrpc((stub_.get()->*method)(&context, request, reply));
+    MutexLock lock(&mu_);
+    under_way_.erase(&context);
+    return status;
   }
 
   const std::unique_ptr<v1::Control::Stub> stub_;
   const absl::Duration call_deadline_;
+  Mutex mu_;
+  std::set<grpc::ClientContext*> under_way_ ABSL_GUARDED_BY(mu_);
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace

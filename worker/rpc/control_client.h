@@ -33,6 +33,7 @@ struct WorkerReport {
   double communication_ratio = 0;
   uint64_t steps = 0;
   uint64_t nonfinite_buckets = 0;
+  uint64_t nonfinite_losses = 0;
   uint64_t returned_contributions = 0;
   std::string waiting;
 };
@@ -59,7 +60,10 @@ class ControlClient {
   virtual absl::Status Ready(Self self, uint64_t change, const Layout& layout) = 0;
   virtual absl::Status NotReady(Self self, uint64_t change, const std::string& reason) = 0;
   virtual absl::Status Heartbeat(Self self, const WorkerReport& report) = 0;
+  // Waits a second at most: who leaves does not wait for a coordinator that is silent.
   virtual absl::Status Leave(Self self, const std::string& reason) = 0;
+  // Ends the call under way, and every later one but Leave, with CANCELLED.
+  virtual void Cancel() = 0;
 };
 
 }  // namespace isthmus

@@ -207,6 +207,10 @@ class Stream : public ExchangeClient,
         events_->OnClosed(id_, Round(reading_.closed().round()),
                           BucketIndex(reading_.closed().bucket()));
         return absl::OkStatus();
+      case v1::CoordinatorMessage::kRefused:
+        events_->OnRefused(id_, Round(reading_.refused().round()),
+                           BucketIndex(reading_.refused().bucket()), reading_.refused().reason());
+        return absl::OkStatus();
       case v1::CoordinatorMessage::kSnapshotRequest:
         return HandleSnapshotRequest(reading_.snapshot_request());
       case v1::CoordinatorMessage::kSnapshotHeld:

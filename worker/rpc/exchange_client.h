@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -30,6 +31,9 @@ class StreamEvents {
   virtual absl::Status OnUpdate(uint64_t stream, ReceivedUpdate update,
                                 absl::Duration peer_wait) = 0;
   virtual void OnClosed(uint64_t stream, Round round, BucketIndex bucket) = 0;
+  // The contribution to (round, bucket) will never be taken.
+  virtual void OnRefused(uint64_t stream, Round round, BucketIndex bucket,
+                         const std::string& reason) = 0;
   // A state as of `at_least` or later is to be given: GiveSnapshot() answers.
   virtual absl::Status OnSnapshotRequest(uint64_t stream, TransferId transfer,
                                          Sequence at_least) = 0;
