@@ -244,6 +244,7 @@ void SimWorker::OnClosed(Round round, BucketIndex bucket) {
 }
 
 void SimWorker::OnRefused(Round round, BucketIndex bucket) {
+  refused_.insert({round, bucket});
   WorkerActions actions;
   core_->ContributionRefused(round, bucket, "unacceptable", actions);
   Perform(actions);
@@ -386,6 +387,7 @@ void SimWorker::SendAnswer(Key key) {
         [c = coordinator_, s = stream_, key] { c->OnAbstain(s, key.first, key.second); });
     return;
   }
+  world_->Check(!refused_.contains(key), "what was refused is sent again");
   // Two parts, as two ranks would send.
   const ChunkRun chunks = coordinator_->Chunks(key.second);
   const uint64_t half = chunks.count / 2;
@@ -456,6 +458,8 @@ void SimWorker::Apply(const ApplyUpdate& apply) {
   applied_[b] = update.round;
   masters_[b] = Mix64(masters_[b] ^ digest);
   Settle({update.round, apply.bucket}, apply.credit);
+  world_->Check(!taken_.contains({update.round, apply.bucket}),
+                "what was taken is decided, and still in flight");
 }
 
 void SimWorker::Install(const InstallSnapshot& install) {

@@ -122,6 +122,7 @@ class SimWorker : public StreamPeer {
   std::map<TransferId, SnapshotState> snapshots_;  // arrived, not yet installed
   std::map<Key, Token> taken_;                     // in flight, as the pipeline sees it
   std::map<Key, Answer> answers_;                  // kept for sending again
+  std::set<Key> refused_;                          // contributions that the coordinator refused
   std::map<Token, Fate> fates_;
   std::optional<std::pair<Round, BucketHashes>> audit_;  // the last report
 };
