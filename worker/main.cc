@@ -55,7 +55,7 @@ constexpr char kAbout[] =
 constexpr char kFooter[] =
     "Exit codes: 0 the run has ended and the job has detached, or SIGINT or SIGTERM;\n"
     "1 failure, or the system gives too few threads; 2 wrong flags;\n"
-    "3 refused by the coordinator (versions, run spec);\n"
+    "3 refused by the coordinator (versions, run spec, or a message);\n"
     "4 fenced: a newer process has registered for this group;\n"
     "5 the coordinator is another instance than before, or was gone longer than\n"
     "--give-up-after; 6 the socket, or --listen, cannot be used;\n"

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "common/run/loss.h"
 #include "tests/e2e/harness.h"
 
 namespace isthmus::e2e {
@@ -37,6 +38,13 @@ std::vector<float> TrainsToEqualEnds(const RunSpec& run, const std::vector<uint3
   Deployment all(run, ranks, options);
   const auto outcomes = all.Await();
   const uint32_t groups = static_cast<uint32_t>(ranks.size());
+  // Ranks of group g report g + 1, and count by their samples.
+  WeightedLoss loss;
+  for (uint32_t g = 0; g < groups; ++g) {
+    for (uint32_t r = 0; r < ranks[g]; ++r) {
+      loss.Add(static_cast<float>(g + 1), options.samples ? options.samples(r) : 1);
+    }
+  }
   ExpectEqualEnds(outcomes, all.coordinator.ExpectEqualHashes(groups));
   for (uint32_t g = 0; g < groups; ++g) {
     for (uint32_t r = 0; r < ranks[g]; ++r) {
@@ -59,8 +67,7 @@ std::vector<float> TrainsToEqualEnds(const RunSpec& run, const std::vector<uint3
         EXPECT_EQ(step.contributors, groups);
         EXPECT_EQ(step.buckets, 4u);
         EXPECT_EQ(step.merged_here, 4u);
-        // Group g reports g + 1.
-        EXPECT_FLOAT_EQ(step.loss, static_cast<float>(groups + 1) / 2);
+        EXPECT_FLOAT_EQ(step.loss, loss.Mean());
         EXPECT_GE(step.blocked_seconds + 1e-9, step.local_seconds + step.peer_wait_seconds);
         EXPECT_GE(step.link_wait_seconds, 0.0);
       }
@@ -134,7 +141,8 @@ TEST(TrainingTest, GroupsWeighByTheirSamples) {
     Job job_two(two, options);
     const auto& a = job_one.Await();
     ExpectEqualEnds({&a, &job_two.Await()}, coordinator.ExpectEqualHashes(2));
-    EXPECT_FLOAT_EQ(a[0].steps[0].loss, 1.5f);
+    const float twos = 2 * static_cast<float>(samples_of_two);
+    EXPECT_FLOAT_EQ(a[0].steps[0].loss, (1 + 2 * twos) / (1 + twos));
     return a[0].parameters;
   };
   EXPECT_FALSE(train(1) == train(8));

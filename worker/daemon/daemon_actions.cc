@@ -12,11 +12,14 @@
 namespace isthmus {
 
 void DaemonImpl::Perform(Task& task) {
-  if (const auto* bound = std::get_if<Bound>(&task)) {
-    std::visit([&](const auto& action) { Do(action, bound->job); }, bound->action);
-  } else {
-    std::get<std::function<void()>>(task)();
+  const auto* bound = std::get_if<Bound>(&task);
+  if (bound == nullptr) return std::get<std::function<void()>>(task)();
+  {
+    // A core may have decided things behind the task that replaced it.
+    MutexLock lock(&mu_);
+    if (bound->run != run_) return;
   }
+  std::visit([&](const auto& action) { Do(action, bound->job); }, bound->action);
 }
 
 // --- a run, a job ------------------------------------------------------------------------------
@@ -41,6 +44,7 @@ void DaemonImpl::MakeRun(const ControlClient::Registration& registration) {
     core_.emplace(WorkerCoreConfig{options_.group, registration.incarnation,
                                    Round(registration.run.rounds), registration.run.audit_rounds,
                                    options_.flip_bit_at});
+    ++run_;
     layout_.reset();
     outbox_ = Outbox();
     incoming_.Drop();
@@ -103,6 +107,14 @@ absl::Status DaemonImpl::ConfigureFor(const Job& session) {
   layout_ = session->layout();
   state_bytes_ = pipeline_->state_bytes();
   return absl::OkStatus();
+}
+
+void DaemonImpl::ReleaseJob() {
+  {
+    MutexLock lock(&mu_);
+    if (!layout_) return;  // a new run has begun, without a state that could hold on to a job
+  }
+  pipeline_->Release();
 }
 
 void DaemonImpl::Do(const AnnounceReady&, const Job& job) {

@@ -102,9 +102,12 @@ void DaemonImpl::Do(const CallHeartbeat&) {
 void DaemonImpl::Do(const CallLeave& call) { (void)control_->Leave(self(), call.reason); }
 
 void DaemonImpl::CallAnswered(const absl::Status& status) {
-  StepConnection([&](ConnectionCore& connection, absl::Time now, ConnectionActions& out) {
-    connection.CallAnswered(status, now, out);
-  });
+  StepConnection([&](ConnectionCore& connection, absl::Time now, ConnectionActions& out)
+                     ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+                       if (stopping_)
+                         return;  // Stop() gave the call up: that is no news of the coordinator
+                       connection.CallAnswered(status, now, out);
+                     });
 }
 
 WorkerReport DaemonImpl::MakeReport() {

@@ -10,7 +10,7 @@
 namespace isthmus {
 
 void DaemonImpl::Queue(WorkerActions actions, const Job& job) {
-  for (WorkerAction& action : actions) tasks_.Add(Bound{std::move(action), job});
+  for (WorkerAction& action : actions) tasks_.Add(Bound{std::move(action), job, run_});
   if (core_->has_state()) connection_.HoldsState();
   wake_.NotifyAll();  // the run may be over
 }
@@ -82,7 +82,7 @@ void DaemonImpl::OnLost(uint64_t session_id, const std::string& reason) {
   core_->JobLost(reason, actions);
   Queue(std::move(actions), job_);
   // After what the core still wanted of the job.
-  tasks_.Add(std::function<void()>([this] { pipeline_->Release(); }));
+  tasks_.Add(std::function<void()>([this] { ReleaseJob(); }));
 }
 
 // --- the arithmetic ----------------------------------------------------------------------------

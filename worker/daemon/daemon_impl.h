@@ -47,10 +47,11 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
 
  private:
   using Job = std::shared_ptr<JobSession>;
-  // An action with the job that it is about: sessions come and go while actions wait.
+  // An action with the job and the run that it is about: both come and go while actions wait.
   struct Bound {
     WorkerAction action;
     Job job;
+    uint64_t run = 0;
   };
   using Task = std::variant<Bound, std::function<void()>>;
 
@@ -111,6 +112,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void MakeRun(const ControlClient::Registration& registration);
   void AttachJob(Job session);
   absl::Status ConfigureFor(const Job& session);
+  void ReleaseJob();
   std::shared_ptr<ExchangeClient> Stream();
   // Says what this group holds of the state that `transfer` will bring.
   void TellHeld(uint64_t stream, TransferId transfer);
@@ -155,6 +157,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   CondVar wake_;  // of the control thread, and of who waits for streams to end
   ConnectionCore connection_ ABSL_GUARDED_BY(mu_);
   std::optional<WorkerCore> core_ ABSL_GUARDED_BY(mu_);  // of the run that is set up
+  uint64_t run_ ABSL_GUARDED_BY(mu_) = 0;                // counts those
   std::optional<ControlClient::Registration> registration_ ABSL_GUARDED_BY(mu_);
   uint32_t ranks_ ABSL_GUARDED_BY(mu_) = 0;  // of the group; 0 until all its machines are there
 
