@@ -9,6 +9,7 @@
 
 #include "common/base/ids.h"
 #include "common/run/update.h"
+#include "common/tensor/chunk_run.h"
 
 namespace isthmus {
 
@@ -38,6 +39,15 @@ struct ContributionPart {
 struct OutgoingPart {
   ContributionPart part;
   ContributionInfo info;
+};
+
+// A part as it has arrived, its payload not yet looked at.
+struct WholePart {
+  Round round;
+  BucketIndex bucket;
+  ChunkRun chunks;
+  ContributionInfo info;
+  std::string payload;  // common/compression/payload.h
 };
 
 // A piece of a snapshot: bytes of a state from `offset` on.

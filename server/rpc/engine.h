@@ -21,13 +21,13 @@
 #include "common/base/clock.h"
 #include "common/base/in_order.h"
 #include "common/base/mutex.h"
+#include "common/exchange/messages.h"
 #include "isthmus/v1/control.pb.h"
 #include "isthmus/v1/exchange.pb.h"
 #include "server/core/coordinator.h"
 #include "server/log/update_ring.h"
 #include "server/merge/contribution_store.h"
 #include "server/rpc/group_meter.h"
-#include "server/rpc/part_assembler.h"
 
 namespace isthmus {
 

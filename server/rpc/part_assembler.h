@@ -7,23 +7,16 @@
 
 #include <functional>
 #include <optional>
-#include <string>
+#include <utility>
 
+#include "common/compression/payload.h"
+#include "common/exchange/messages.h"
 #include "common/exchange/reassembler.h"
 #include "common/run/run_spec.h"
 #include "common/run/update.h"
 #include "isthmus/v1/exchange.pb.h"
-#include "server/core/round.h"
 
 namespace isthmus {
-
-struct WholePart {
-  Round round;
-  BucketIndex bucket;
-  ChunkRun chunks;
-  ContributionInfo info;
-  std::string payload;
-};
 
 // Holds at most one part, of the size that its chunk run has in the run's format.
 // Thread-compatible.
