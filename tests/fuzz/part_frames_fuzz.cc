@@ -89,7 +89,8 @@ void FuzzPartFrames(const uint8_t* bytes, size_t size) {
   data.reserve(largest);
   // The assembler's part, and a frame in the sender.
   const MemoryBound bound(largest + largest / 4 + 2 * kMaxFrameData + (uint64_t{64} << 10));
-  std::optional<PartAssembler> assembler(std::in_place, format, BucketChunks);
+  const auto format_at = [format](Round) { return format; };
+  std::optional<PartAssembler> assembler(std::in_place, format_at, BucketChunks);
   v1::PartFrame begun;
   while (!input.empty()) {
     v1::PartFrame& frame = sender.Next(input);
@@ -97,7 +98,7 @@ void FuzzPartFrames(const uint8_t* bytes, size_t size) {
     if (!added.ok()) {
       ISTHMUS_CHECK(added.status().code() == absl::StatusCode::kInvalidArgument);
       CheckRefusal(added.status());
-      assembler.emplace(format, BucketChunks);  // the stream ends; another begins
+      assembler.emplace(format_at, BucketChunks);  // the stream ends; another begins
       data.clear();
       continue;
     }
