@@ -176,6 +176,8 @@ TEST_F(ChildrenTest, LogTailIsTheEnd) {
   std::ofstream(Log("a")) << "1\n2\n3\n4\n";
   EXPECT_EQ(LogTail(Log("a"), 2), "  | 3\n  | 4\n");
   EXPECT_EQ(LogTail(Log("missing"), 2), "");
+  std::ofstream(Log("colours")) << "\x1b[31mred\r\tend\n";
+  EXPECT_EQ(LogTail(Log("colours"), 2), "  | ?[31mred?\tend\n");
 }
 
 }  // namespace
