@@ -33,7 +33,7 @@ constexpr const char* kExitCodes = R"(Exit codes:
   2    a flag or its value is wrong
   3    no coordinator answers
   4    the run finished, but the replicas' state hashes differ or are missing
-  130  ended by Ctrl-C, 143 by SIGTERM (rehearse; every child has ended by then))";
+  130  ended by Ctrl-C, 143 by SIGTERM (rehearse: every child has ended by then))";
 
 constexpr const char* kExamples = R"(Examples:
   isthmus rehearse --text book.txt                       two sites, two ranks each

@@ -4,6 +4,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
+#include <future>
 #include <utility>
 
 #include "cli/status/probe.h"
@@ -17,6 +18,8 @@
 namespace isthmus {
 namespace {
 
+// How long a signal to end may have to wait.
+constexpr absl::Duration kStopInterval = absl::Milliseconds(50);
 constexpr absl::Duration kProbePatience = absl::Milliseconds(800);
 
 // Said by gRPC itself, because of the connection, rather than by who is at its other end.
@@ -37,11 +40,23 @@ StatusClient::StatusClient(std::string address, const Credentials& credentials)
 
 StatusClient::~StatusClient() = default;
 
-absl::StatusOr<v1::GetStatusReply> StatusClient::Get(absl::Duration timeout) {
+absl::StatusOr<v1::GetStatusReply> StatusClient::Get(absl::Duration timeout,
+                                                     const std::function<bool()>& stop) {
   grpc::ClientContext context;
   context.set_deadline(DeadlineIn(timeout));
+  const v1::GetStatusRequest request;
   v1::GetStatusReply reply;
-  const grpc::Status status = impl_->stub->GetStatus(&context, v1::GetStatusRequest(), &reply);
+  // Shared: we may be gone before set_value() is through.
+  const auto promise = std::make_shared<std::promise<grpc::Status>>();
+  std::future<grpc::Status> answer = promise->get_future();
+  impl_->stub->async()->GetStatus(&context, &request, &reply, [promise](grpc::Status status) {
+    promise->set_value(std::move(status));
+  });
+  while (answer.wait_for(absl::ToChronoMilliseconds(kStopInterval)) != std::future_status::ready) {
+    // The answer comes all the same, and says CANCELLED: what it writes to lives here.
+    if (stop()) context.TryCancel();
+  }
+  const grpc::Status status = answer.get();
   if (status.ok()) return reply;
   return FromGrpc(status);
 }

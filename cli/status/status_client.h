@@ -6,6 +6,7 @@
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -25,8 +26,10 @@ class StatusClient {
   ~StatusClient();
 
   // Blocks for at most `timeout`, and not at all for somebody who cannot be connected to now. The
-  // errors are gRPC's, or the coordinator's.
-  absl::StatusOr<v1::GetStatusReply> Get(absl::Duration timeout);
+  // errors are gRPC's, or the coordinator's; CANCELLED soon after `stop`, asked now and then by the
+  // calling thread, has said so.
+  absl::StatusOr<v1::GetStatusReply> Get(
+      absl::Duration timeout, const std::function<bool()>& stop = [] { return false; });
 
   // Why Get() has failed, found out anew with a connection of its own: UNAVAILABLE, naming the
   // address, in words for people. Blocks for about a second at most, name service aside.

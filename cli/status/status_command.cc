@@ -31,7 +31,13 @@ int RunStatus(const StatusOptions& options, Signals& signals, bool terminal, std
   const bool redraw = watch && terminal && !options.json;
   std::string shown;
   while (true) {
-    const absl::StatusOr<v1::GetStatusReply> reply = client.Get(kTimeout);
+    std::optional<int> ended;
+    const absl::StatusOr<v1::GetStatusReply> reply = client.Get(kTimeout, [&] {
+      const std::optional<int> signal = signals.Wait(absl::ZeroDuration());
+      if (signal && Signals::AsksToEnd(*signal)) ended = signal;
+      return ended.has_value();
+    });
+    if (ended) return watch ? kExitOk : Signals::ExitCode(*ended);
     if (reply.ok()) {
       shown =
           options.json ? FormatStatusJson(*reply, /*pretty=*/!watch) : FormatStatusTable(*reply);

@@ -17,7 +17,8 @@ struct StatusOptions {
 
 // Asks and prints to `out`; with watch_seconds, again and again until a signal asks to end, which
 // is no failure, nor is a coordinator that does not answer for a while. `terminal` lets it redraw
-// in place. Errors go to `errors`. Returns an exit code.
+// in place. Errors go to `errors`. Returns an exit code; 128 + the signal if one came before the
+// answer.
 int RunStatus(const StatusOptions& options, Signals& signals, bool terminal, std::ostream& out,
               std::ostream& errors);
 

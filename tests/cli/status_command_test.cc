@@ -156,6 +156,18 @@ TEST_F(StatusCommandTest, SaysWhenItIsNoCoordinator) {
   EXPECT_THAT(errors_.str(), HasSubstr("not as a coordinator of this version does (what?[2J?)"));
 }
 
+// Five seconds is how long somebody may be silent who takes connections.
+TEST_F(StatusCommandTest, ASignalEndsItBeforeTheAnswer) {
+  const auto silent =
+      Acceptor::Open({.address = {"127.0.0.1", 0}, .descriptor_bound = 1 << 20}).value();
+  ASSERT_TRUE(silent->Run([](int, int) { kill(getpid(), SIGINT); }).ok());
+  options_.coordinator = ToString(silent->address());
+  EXPECT_EQ(RunWithinASecond(), kExitInterrupted);
+  options_.watch_seconds = 1;
+  EXPECT_EQ(RunWithinASecond(), kExitOk);
+  EXPECT_EQ(errors_.str(), "");
+}
+
 TEST_F(StatusCommandTest, AddressesAreChecked) {
   for (const char* address :
        {"", "none", "127.0.0.1", ":29750", "127.0.0.1:99999", "127.0.0.1:0"}) {
