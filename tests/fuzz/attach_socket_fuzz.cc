@@ -123,6 +123,10 @@ void CheckDecoding(const Packet& packet) {
   ISTHMUS_CHECK(Same(std::visit(Encode(), *again), canonical));
 }
 
+uint64_t SessionBytes(const Layout& layout, uint64_t ranks) {
+  return ranks * (2 * SizeOf(TypeOf(layout)) * layout.length() + layout.constants_bytes());
+}
+
 // --- a model of the session ----------------------------------------------------------------------
 
 // Who is connected and which ranks are held, from the actions alone.
@@ -153,8 +157,7 @@ class Model {
     ISTHMUS_CHECK(send.offsets.size() == layout.tensors().size() + layout.constants().size());
     const DType type = TypeOf(layout);
     for (const TensorSpec& tensor : layout.tensors()) ISTHMUS_CHECK(tensor.dtype == type);
-    const uint64_t bytes = 2 * SizeOf(type) * layout.length() + layout.constants_bytes();
-    ISTHMUS_CHECK(bytes * holders_.size() <= max_session_bytes_);
+    ISTHMUS_CHECK(SessionBytes(layout, holders_.size()) <= max_session_bytes_);
     for (uint64_t offset : send.offsets) {
       ISTHMUS_CHECK(offset <= std::max(layout.length(), layout.constants_bytes()));
     }
@@ -231,7 +234,12 @@ class Server {
         core_({.ranks = ranks_,
                .name = "group 3",
                .max_pending = 2,
-               .max_session_bytes = max_session_bytes_,
+               .admit =
+                   [this](const Layout& layout, JobMemory) {
+                     return SessionBytes(layout, ranks_) <= max_session_bytes_
+                                ? absl::OkStatus()
+                                : absl::ResourceExhaustedError("no room");
+                   },
                .device_memory = true}),
         model_(ranks_, max_session_bytes_, &core_) {}
 

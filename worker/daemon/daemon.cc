@@ -6,6 +6,7 @@
 #include "common/base/status_macros.h"
 #include "common/transport/endpoints.h"
 #include "worker/daemon/daemon_impl.h"
+#include "worker/step/state_need.h"
 
 namespace isthmus {
 
@@ -33,6 +34,12 @@ absl::Status DaemonImpl::Listen() {
   jobs.ranks = options_.ranks;
   jobs.name = name_;
   jobs.devices = options_.devices;
+  jobs.engine_need = [this](const Layout& layout) {
+    MutexLock lock(&mu_);
+    // Before there is a run: what every optimizer needs.
+    return StateNeed(registration_ ? registration_->run.optimizer : OptimizerSpec(), layout,
+                     /*on_host=*/options_.devices.empty());
+  };
   if (options_.site.machines > 1) {
     const auto lost = [this](const absl::Status& reason) {
       StepConnection([&](ConnectionCore& connection, absl::Time, ConnectionActions& out) {

@@ -3,11 +3,11 @@
 #include <absl/strings/str_cat.h>
 #include <errno.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "worker/jobs/host_memory.h"
 #include "worker/jobs/server_thread.h"
 
 namespace isthmus {
@@ -15,11 +15,17 @@ namespace {
 
 constexpr uint32_t kMaxRanks = 1024;
 
-uint64_t MachineMemoryBytes() {
-  const long pages = ::sysconf(_SC_PHYS_PAGES);
-  const long page_bytes = ::sysconf(_SC_PAGESIZE);
-  if (pages <= 0 || page_bytes <= 0) return ~uint64_t{0};
-  return static_cast<uint64_t>(pages) * static_cast<uint64_t>(page_bytes);
+// Buffers, state and a snapshot together: each may fit where all do not.
+std::function<absl::Status(const Layout&, JobMemory)> AdmitWhatFits(
+    const JobServer::Options& options) {
+  return [ranks = options.ranks, engine_need = options.engine_need, limits = options.memory_limits](
+             const Layout& layout, JobMemory memory) {
+    HostNeed need = engine_need ? engine_need(layout) : HostNeed();
+    const HostNeed buffers = BuffersNeed(layout, ranks, memory);
+    need.buffers_bytes = buffers.buffers_bytes;
+    need.largest_buffer_bytes = buffers.largest_buffer_bytes;
+    return CheckHostMemory(layout, ranks, need, limits());
+  };
 }
 
 }  // namespace
@@ -43,8 +49,7 @@ absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Start(Options options, Job
   core.handshake_timeout = options.handshake_timeout;
   core.max_pending = options.max_pending;
   core.device_memory = !options.devices.empty();
-  core.max_session_bytes =
-      options.max_session_bytes == 0 ? MachineMemoryBytes() : options.max_session_bytes;
+  core.admit = AdmitWhatFits(options);
   return std::make_unique<ServerThread>(std::move(core), options.clock, std::move(options.devices),
                                         std::move(listener), std::move(wake), events);
 }

@@ -13,12 +13,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "common/base/clock.h"
+#include "common/base/memory_limit.h"
 #include "common/device/device.h"
 #include "common/tensor/elements.h"
 #include "common/tensor/layout.h"
@@ -105,6 +107,14 @@ struct StepReply {
   bool end = false;  // the run is over: ranks get ISTHMUS_END
 };
 
+// What a job will take of the host's memory (host_memory.h).
+struct HostNeed {
+  uint64_t buffers_bytes = 0;         // shared with it, of all ranks here
+  uint64_t largest_buffer_bytes = 0;  // of one
+  uint64_t state_bytes = 0;           // the engine's: masters, momentum, optimizer
+  uint64_t snapshot_bytes = 0;        // the engine's: one image of the state, in or out
+};
+
 // Thread-safe.
 class JobServer {
  public:
@@ -116,8 +126,11 @@ class JobServer {
     absl::Duration handshake_timeout = absl::Seconds(30);
     // Unfinished handshakes at once, beyond `ranks`; one more is refused.
     uint32_t max_pending = 16;
-    // Shared memory of one session, all ranks together; 0: the machine's memory.
-    uint64_t max_session_bytes = 0;
+    // What the engine will take of the host for a job of this layout, besides its buffers: called
+    // from the server's thread when a session's first rank has declared its tensors. Null: nothing.
+    std::function<HostNeed(const Layout& layout)> engine_need;
+    // What there is. A job that does not fit is refused with RESOURCE_EXHAUSTED.
+    std::function<std::vector<MemoryLimit>()> memory_limits = [] { return ReadMemoryLimits(); };
     // By rank: where buffers are made for jobs that ask for a device's memory. Empty: such jobs are
     // refused.
     std::vector<std::shared_ptr<Device>> devices;

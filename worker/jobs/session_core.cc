@@ -212,12 +212,7 @@ absl::Status SessionCore::Claim(JobConnectionId id, Connection& connection, absl
                        first - holders_.begin(), ", got the ", name(connection.memory), "'s"));
     }
   } else {
-    const uint64_t bytes = RankBufferBytes(layout) * options_.ranks;
-    if (bytes > options_.max_session_bytes) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("shared buffers of ", options_.ranks, " ranks: expected at most ",
-                       options_.max_session_bytes, " bytes, got ", bytes));
-    }
+    if (options_.admit) ISTHMUS_RETURN_IF_ERROR(options_.admit(layout, connection.memory));
     layout_ = std::move(layout);
     memory_ = connection.memory;
   }

@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -83,7 +84,9 @@ class SessionCore {
     std::string name;  // of the group, for messages
     absl::Duration handshake_timeout = absl::Seconds(30);
     uint32_t max_pending = 16;  // unfinished handshakes beyond `ranks`
-    uint64_t max_session_bytes = ~uint64_t{0};
+    // Whether there is room for a session of this layout; an error is told to the rank that
+    // declared it. Null: always.
+    std::function<absl::Status(const Layout&, JobMemory)> admit;
     bool device_memory = false;  // jobs may ask for it
   };
   explicit SessionCore(Options options);

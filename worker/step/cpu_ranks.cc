@@ -1,7 +1,6 @@
 #include "worker/step/cpu_ranks.h"
 
 #include <absl/strings/str_cat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -18,8 +17,10 @@
 #include "common/compression/prefetch.h"
 #include "common/compression/state_hash.h"
 #include "common/kernels/simd.h"
+#include "worker/jobs/host_memory.h"
 #include "worker/replication/in_flight.h"
 #include "worker/replication/replicator.h"
+#include "worker/step/state_need.h"
 #include "worker/step/work_pool.h"
 
 namespace isthmus {
@@ -267,8 +268,11 @@ absl::Status CpuRank::FlipBit() {
 
 class CpuRanks : public LocalRanks {
  public:
-  CpuRanks(uint32_t count, int threads)
-      : communicators_(MakeLocalCommunicators(count)), threads_(threads), pool_(threads) {}
+  CpuRanks(uint32_t count, int threads, std::function<std::vector<MemoryLimit>()> limits)
+      : communicators_(MakeLocalCommunicators(count)),
+        threads_(threads),
+        limits_(std::move(limits)),
+        pool_(threads) {}
 
   uint32_t count() const override { return static_cast<uint32_t>(communicators_.size()); }
   absl::StatusOr<std::string> Invite() override {
@@ -286,31 +290,24 @@ class CpuRanks : public LocalRanks {
  private:
   const std::vector<std::unique_ptr<Communicator>> communicators_;
   const int threads_;
+  const std::function<std::vector<MemoryLimit>()> limits_;
   WorkPool pool_;
 };
-
-uint64_t MachineMemoryBytes() {
-  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-}
 
 absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const RunSpec& run,
                                                                        const Layout& layout,
                                                                        const Buckets& buckets,
                                                                        const GroupPlace& place) {
   if (place.ranks != count()) return Invite().status();
-  // Masters, momentum, scratch for one bucket, the optimizer's vectors.
-  const uint64_t elements =
-      layout.length() * static_cast<uint64_t>(2 + OptimizerStateVectors(run.optimizer)) +
-      buckets.bucket_length();
-  const uint64_t bytes = elements * sizeof(float) + layout.constants_bytes();
-  const auto exhausted = [&] {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the state of ", layout.length(), " elements needs ", bytes,
-                     " bytes, of a machine that has ", MachineMemoryBytes()));
-  };
-  // Memory is handed out on paper and missed only when touched; ask before that.
-  if (bytes > MachineMemoryBytes()) return exhausted();
+  // The job was admitted by what was known of the run then, perhaps nothing. Its buffers are there
+  // by now and partly touched: what others use can no longer be told from them.
+  HostNeed need = StateNeed(run.optimizer, layout, /*on_host=*/true);
+  const HostNeed buffers = BuffersNeed(layout, count(), JobMemory::kHost);
+  need.buffers_bytes = buffers.buffers_bytes;
+  need.largest_buffer_bytes = buffers.largest_buffer_bytes;
+  std::vector<MemoryLimit> limits = limits_();
+  for (MemoryLimit& limit : limits) limit.others_bytes = 0;
+  ISTHMUS_RETURN_IF_ERROR(CheckHostMemory(layout, count(), need, limits));
   std::vector<std::unique_ptr<RankState>> ranks;
   try {
     for (uint32_t rank = 0; rank < count(); ++rank) {
@@ -323,7 +320,9 @@ absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const Run
                                                 communicators_[rank].get()));
     }
   } catch (const std::bad_alloc&) {
-    return exhausted();
+    return absl::ResourceExhaustedError(absl::StrCat("the state of ", layout.length(),
+                                                     " elements: the system has no room for its ",
+                                                     need.state_bytes, " bytes"));
   }
   return ranks;
 }
@@ -337,8 +336,9 @@ bool AllUsable(std::span<const float> gradient) {
   return usable;
 }
 
-std::unique_ptr<LocalRanks> MakeCpuRanks(uint32_t count, int threads) {
-  return std::make_unique<CpuRanks>(count, threads);
+std::unique_ptr<LocalRanks> MakeCpuRanks(uint32_t count, int threads,
+                                         std::function<std::vector<MemoryLimit>()> limits) {
+  return std::make_unique<CpuRanks>(count, threads, std::move(limits));
 }
 
 }  // namespace isthmus

@@ -3,9 +3,12 @@
 #define ISTHMUS_WORKER_STEP_CPU_RANKS_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
+#include "common/base/memory_limit.h"
 #include "worker/step/rank_state.h"
 
 namespace isthmus {
@@ -13,8 +16,11 @@ namespace isthmus {
 // True if every |g| <= kMaxGradient.
 bool AllUsable(std::span<const float> gradient);
 
-// `threads` may work on one rank's bucket.
-std::unique_ptr<LocalRanks> MakeCpuRanks(uint32_t count, int threads);
+// `threads` may work on one rank's bucket. Make() refuses what would not fit the limits even if
+// this process had them to itself, buffers and a snapshot counted.
+std::unique_ptr<LocalRanks> MakeCpuRanks(
+    uint32_t count, int threads,
+    std::function<std::vector<MemoryLimit>()> limits = [] { return ReadMemoryLimits(); });
 
 }  // namespace isthmus
 

@@ -50,7 +50,11 @@ class SessionCoreTest : public testing::Test {
     options.ranks = ranks;
     options.name = "group 3";
     options.max_pending = 2;
-    options.max_session_bytes = 1 << 20;
+    options.admit = [](const Layout& layout, JobMemory) {
+      return layout.length() <= 1 << 17
+                 ? absl::OkStatus()
+                 : absl::ResourceExhaustedError(absl::StrCat("too long: ", layout.length()));
+    };
     core_.emplace(options);
   }
   using Lines = std::vector<std::string>;
@@ -239,8 +243,7 @@ TEST_F(SessionCoreTest, OtherVersionsAndOversizeTablesAreRefused) {
   Connect(5);
   Say(5, HelloPacket(0));
   EXPECT_THAT(Say(5, EntryPacket(0, "w", 1 << 20)),
-              ElementsAre(HasSubstr("RESOURCE_EXHAUSTED: group 3, rank 0: shared buffers of 2 "
-                                    "ranks: expected at most 1048576 bytes, got 16777216")));
+              ElementsAre("hang up on 5: RESOURCE_EXHAUSTED: group 3, rank 0: too long: 1048576"));
 }
 
 Packet DeviceHello(int rank, uint32_t memory = ISTHMUS_DEVICE_MEMORY, uint32_t entries = 1) {

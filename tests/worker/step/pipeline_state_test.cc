@@ -223,13 +223,14 @@ TEST(PipelineStateTest, DestructionDoesNotWaitForTheQueue) {
 
 TEST(PipelineStateTest, ConfigureRefusesMoreThanTheMachineHas) {
   RecordedEvents events;
-  LocalPipeline pipeline({.ranks = MakeTestRanks(2), .run = DemoRun()}, &events);
+  RunSpec run = DemoRun();
+  run.bucket_length = 0;  // few buckets: what each takes is another matter
+  LocalPipeline pipeline({.ranks = MakeTestRanks(2), .run = run}, &events);
   const Layout huge = *Layout::Create({{.name = "w", .shape = {int64_t{1} << 38}}}, {});
   const absl::Status status = pipeline.Configure(huge);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_NE(std::string(status.message()).find("the state of 274877906944 elements needs "),
-            std::string::npos)
-      << status;
+  EXPECT_NE(std::string(status.message()).find(" of 274877906944 "), std::string::npos) << status;
+  EXPECT_NE(std::string(status.message()).find(" needs "), std::string::npos) << status;
   EXPECT_TRUE(pipeline.Configure(TinyLayout()).ok());
   EXPECT_EQ(pipeline.state_bytes(), kUnitLength * sizeof(float));
 }

@@ -1,0 +1,31 @@
+// What a group's state takes of the host it is on, for worker/jobs/host_memory.h. Pure.
+#ifndef ISTHMUS_WORKER_STEP_STATE_NEED_H_
+#define ISTHMUS_WORKER_STEP_STATE_NEED_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "common/optimizer/optimizer.h"
+#include "common/tensor/layout.h"
+#include "worker/jobs/job_server.h"
+
+namespace isthmus {
+
+// State and one image of it; no buffers. `on_host`: the ranks are CPUs; GPUs keep their state, and
+// refuse for themselves what does not fit them (gpu_rank_memory.h).
+inline HostNeed StateNeed(const OptimizerSpec& optimizer, const Layout& layout, bool on_host) {
+  constexpr uint64_t kLongestBucket = uint64_t{4} << 20;  // unless the run asks for more
+  const uint64_t vector_bytes = layout.length() * sizeof(float);
+  const auto vectors = static_cast<uint64_t>(1 + OptimizerStateVectors(optimizer));  // masters
+  HostNeed need;
+  need.snapshot_bytes = vectors * vector_bytes + layout.constants_bytes();
+  if (!on_host) return need;
+  // Beside them momentum, and a direction or gradient of one bucket.
+  need.state_bytes = (vectors + 1) * vector_bytes + layout.constants_bytes() +
+                     std::min(layout.length(), kLongestBucket) * sizeof(float);
+  return need;
+}
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_STEP_STATE_NEED_H_
