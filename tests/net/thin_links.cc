@@ -1,0 +1,163 @@
+#include "tests/net/thin_links.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <iterator>
+#include <utility>
+
+#include "common/base/clock.h"
+#include "common/base/status_macros.h"
+
+namespace isthmus::net {
+namespace {
+
+constexpr int kPort = 29750;
+constexpr absl::Duration kStartPatience = absl::Minutes(2);
+
+std::string Address(int site, int host) { return absl::StrCat("10.77.", site + 1, ".", host); }
+
+[[noreturn]] void GiveUp(const std::string& what, const std::string& log) {
+  std::cerr << "gave up: " << what << "\n" << log << std::endl;
+  std::exit(1);
+}
+
+// Looks every few milliseconds; false after `patience`.
+bool Within(absl::Duration patience, const std::function<bool()>& condition) {
+  const absl::Time deadline = Clock::Real().Now() + patience;
+  while (!condition()) {
+    if (Clock::Real().Now() > deadline) return false;
+    ::usleep(2000);
+  }
+  return true;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ThinLinks>> ThinLinks::Create(const Options& options) {
+  ISTHMUS_ASSIGN_OR_RETURN(NetNamespace hub, NetNamespace::Create());
+  std::unique_ptr<ThinLinks> links(new ThinLinks(std::move(hub)));
+  for (int site = 0; site < options.sites; ++site) {
+    ISTHMUS_ASSIGN_OR_RETURN(NetNamespace space, NetNamespace::Create());
+    ISTHMUS_ASSIGN_OR_RETURN(UniqueFd hub_end,
+                             links->hub_.OpenTun(absl::StrCat("wan", site), HubAddress(site)));
+    ISTHMUS_ASSIGN_OR_RETURN(UniqueFd site_end, space.OpenTun("wan", Address(site, 2)));
+    const uint64_t seed = options.seed + 2 * static_cast<uint64_t>(site);
+    const auto lane = [&](double rate, uint64_t lane_seed) {
+      return RelayLane::Options{.bits_per_second = rate,
+                                .delay = options.link.delay,
+                                .queue_bytes = options.queue_bytes,
+                                .loss = options.loss,
+                                .seed = lane_seed};
+    };
+    links->sites_.push_back(
+        {std::move(space),
+         std::make_unique<Relay>(std::move(hub_end), std::move(site_end),
+                                 lane(options.link.up_bits_per_second, seed),
+                                 lane(options.link.down_bits_per_second, seed + 1))});
+  }
+  return links;
+}
+
+std::string ThinLinks::HubAddress(int site) { return Address(site, 1); }
+
+NetProgram::NetProgram(const NetNamespace& space, const std::vector<std::string>& argv,
+                       std::string log_path)
+    : name_(argv[0]), log_path_(std::move(log_path)) {
+  const auto pid = space.Spawn(argv, log_path_);
+  if (!pid.ok()) GiveUp(std::string(pid.status().message()), "");
+  pid_ = *pid;
+}
+
+NetProgram::~NetProgram() {
+  Signal(SIGKILL);
+  if (!ended_) ::waitpid(pid_, &status_, 0);
+}
+
+void NetProgram::Signal(int signal) {
+  if (!ended_) ::kill(pid_, signal);
+}
+
+bool NetProgram::Ended() {
+  ended_ = ended_ || ::waitpid(pid_, &status_, WNOHANG) == pid_;
+  return ended_;
+}
+
+int NetProgram::Await(absl::Duration patience) {
+  if (!Within(patience, [&] { return Ended(); })) GiveUp(name_ + " has not ended", Output());
+  return WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_);
+}
+
+std::string NetProgram::Output() const {
+  std::ifstream file(log_path_);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::vector<std::string> NetProgram::AwaitLines(size_t lines, absl::Duration patience) {
+  std::vector<std::string> read;
+  const auto enough = [&] {
+    read = absl::StrSplit(Output(), '\n');
+    read.pop_back();  // what has no line end yet
+    return read.size() >= lines;
+  };
+  if (!Within(patience, [&] { return enough() || Ended(); }) || !enough()) {
+    GiveUp(absl::StrCat(name_, " has not written line ", lines), Output());
+  }
+  return read;
+}
+
+Deployment::Deployment(const ThinLinks& links, const std::string& folder, int sites,
+                       uint64_t parameters, uint64_t steps,
+                       const std::vector<std::string>& coordinator_flags) {
+  const auto start = [&](const NetNamespace& space, const std::vector<std::string>& argv,
+                         const std::string& name) {
+    programs_.push_back(
+        std::make_unique<NetProgram>(space, argv, absl::StrCat(folder, "/", name, ".log")));
+    return programs_.back().get();
+  };
+  std::vector<std::string> coordinator = {
+      ISTHMUS_COORDINATOR, "--listen",         absl::StrCat("0.0.0.0:", kPort),
+      "--insecure",        "--start-groups",   absl::StrCat(sites),
+      "--rounds",          absl::StrCat(steps)};
+  coordinator.insert(coordinator.end(), coordinator_flags.begin(), coordinator_flags.end());
+  start(links.hub(), coordinator, "coordinator");
+  for (int site = 0; site < sites; ++site) {
+    const std::string socket = absl::StrCat(folder, "/", site, ".sock");
+    NetProgram* const worker =
+        start(links.site(site),
+              {ISTHMUS_WORKER, "--coordinator",
+               absl::StrCat(ThinLinks::HubAddress(site), ":", kPort), "--group",
+               absl::StrCat(site + 1), "--ranks", "cpu:1", "--threads", "1", "--socket", socket},
+              absl::StrCat("worker-", site));
+    if (!Within(kStartPatience, [&] { return std::filesystem::exists(socket); })) {
+      GiveUp("a worker does not listen", worker->Output());
+    }
+    jobs_.push_back(start(links.site(site),
+                          {LINK_JOB, socket, absl::StrCat(site + 1), absl::StrCat(parameters)},
+                          absl::StrCat("job-", site)));
+  }
+}
+
+std::vector<std::string> Deployment::AwaitLine(size_t line, absl::Duration patience) {
+  std::vector<std::string> said;
+  for (NetProgram* job : jobs_) said.push_back(job->AwaitLines(line, patience)[line - 1]);
+  return said;
+}
+
+std::vector<std::string> Deployment::AwaitAttached(absl::Duration patience) {
+  return AwaitLine(1, patience);
+}
+
+std::vector<std::string> Deployment::AwaitDone(absl::Duration patience) {
+  return AwaitLine(2, patience);
+}
+
+}  // namespace isthmus::net
