@@ -1,7 +1,6 @@
 #include "common/device/host_grid.h"
 
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -12,6 +11,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mix64.h"
+#include "common/device/fiber.h"
 
 // (Clang has its own way to say so.)
 #if defined(__has_feature)
@@ -20,6 +20,7 @@
 #endif
 #endif
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #define ISTHMUS_FIBERS_WATCHED 1
 #endif
@@ -46,24 +47,45 @@ const char* NameOf(Place place) {
   return "";
 }
 
-// Stacks of fibers, kept from block to block.
+// Stacks of a thread's fibers, kept from grid to grid: making them anew for each would cost more
+// than most kernels. Only what has been touched is there.
 class Stacks {
  public:
-  explicit Stacks(uint32_t count) : bytes_(count * kStackBytes) {
-    void* memory = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
+  Stacks() {
+    void* memory = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     ISTHMUS_CHECK(memory != MAP_FAILED);
     memory_ = static_cast<char*>(memory);
+    Forget(memory_, kBytes);
   }
-  ~Stacks() { ::munmap(memory_, bytes_); }
+  ~Stacks() {
+    Forget(memory_, kBytes);  // whoever has these addresses next
+    ::munmap(memory_, kBytes);
+  }
   Stacks(const Stacks&) = delete;
   Stacks& operator=(const Stacks&) = delete;
   char* of(uint32_t thread) { return memory_ + thread * kStackBytes; }
+  // Of a fiber that is not running and begins anew: what a sanitizer knows of the frames at its
+  // bottom, which were never left.
+  void ForgetBottom(uint32_t thread) {
+    Forget(of(thread) + kStackBytes - kBottomBytes, kBottomBytes);
+  }
 
  private:
-  const size_t bytes_;
+  static constexpr size_t kBytes = kMaxThreads * kStackBytes;
+  static constexpr size_t kBottomBytes = 4 << 10;
+  static void Forget([[maybe_unused]] char* memory, [[maybe_unused]] size_t bytes) {
+#if defined(ISTHMUS_FIBERS_WATCHED)
+    __asan_unpoison_memory_region(memory, bytes);
+#endif
+  }
   char* memory_ = nullptr;
 };
+
+Stacks& StacksOfThisThread() {
+  static thread_local Stacks stacks;
+  return stacks;
+}
 
 }  // namespace
 
@@ -73,7 +95,7 @@ class HostBlock {
   HostBlock(const GridShape& shape, uint64_t seed, const std::function<void(HostThread&)>& body)
       : shape_(shape),
         body_(body),
-        stacks_(shape.threads),
+        stacks_(StacksOfThisThread()),
         fibers_(shape.threads),
         values_(shape.threads),
         order_(shape.threads) {
@@ -113,15 +135,12 @@ class HostBlock {
 
  private:
   struct Fiber {
-    ucontext_t context;
+    FiberContext context;
     Place place = Place::kReturned;
     void* fake_stack = nullptr;
   };
 
-  static void Entry(unsigned low, unsigned high) {
-    auto* self = reinterpret_cast<HostBlock*>(uintptr_t{low} | uintptr_t{high} << 32);
-    self->Body();
-  }
+  static void Entry() { entering_->Body(); }
 
   void Body() {
 #if defined(ISTHMUS_FIBERS_WATCHED)
@@ -137,25 +156,19 @@ class HostBlock {
   }
 
   void Start(uint32_t i) {
-    Fiber& fiber = fibers_[i];
-    ISTHMUS_CHECK(::getcontext(&fiber.context) == 0);
-    fiber.context.uc_stack.ss_sp = stacks_.of(i);
-    fiber.context.uc_stack.ss_size = kStackBytes;
-    fiber.context.uc_link = nullptr;
-    const auto self = reinterpret_cast<uintptr_t>(this);
-    // makecontext() passes ints.
-    ::makecontext(&fiber.context, reinterpret_cast<void (*)()>(&HostBlock::Entry), 2,
-                  static_cast<unsigned>(self), static_cast<unsigned>(self >> 32));
-    fiber.place = Place::kRunning;
+    stacks_.ForgetBottom(i);
+    PrepareFiber(&fibers_[i].context, stacks_.of(i), kStackBytes, &HostBlock::Entry);
+    fibers_[i].place = Place::kRunning;
   }
 
   void Resume(uint32_t i) {
     running_ = i;
+    entering_ = this;
 #if defined(ISTHMUS_FIBERS_WATCHED)
     void* fake_stack = nullptr;
     __sanitizer_start_switch_fiber(&fake_stack, stacks_.of(i), kStackBytes);
 #endif
-    ISTHMUS_CHECK(::swapcontext(&main_, &fibers_[i].context) == 0);
+    SwitchFiber(&main_, &fibers_[i].context);
 #if defined(ISTHMUS_FIBERS_WATCHED)
     __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
@@ -166,7 +179,7 @@ class HostBlock {
     __sanitizer_start_switch_fiber(for_good ? nullptr : &fiber.fake_stack, main_stack_,
                                    main_stack_bytes_);
 #endif
-    ISTHMUS_CHECK(::swapcontext(&fiber.context, &main_) == 0);
+    SwitchFiber(&fiber.context, &main_);
 #if defined(ISTHMUS_FIBERS_WATCHED)
     __sanitizer_finish_switch_fiber(fiber.fake_stack, nullptr, nullptr);
 #endif
@@ -202,15 +215,18 @@ class HostBlock {
   const std::function<void(HostThread&)>& body_;
   uint32_t block_ = 0;
   uint32_t running_ = 0;
-  ucontext_t main_ = {};
+  FiberContext main_;
   [[maybe_unused]] const void* main_stack_ = nullptr;
   [[maybe_unused]] size_t main_stack_bytes_ = 0;
-  Stacks stacks_;
+  Stacks& stacks_;
+  static thread_local HostBlock* entering_;  // what Entry() is to run
   std::vector<Fiber> fibers_;
   std::vector<uint32_t> values_;  // what threads show each other at a barrier
   std::vector<uint32_t> order_;
   std::unique_ptr<unsigned char[]> shared_;
 };
+
+thread_local HostBlock* HostBlock::entering_ = nullptr;
 
 uint32_t HostThread::block() const { return block_->block(); }
 uint32_t HostThread::blocks() const { return block_->shape().blocks; }
