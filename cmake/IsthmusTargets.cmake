@@ -14,8 +14,8 @@ function(isthmus_program name)
   target_link_libraries(${name} PRIVATE isthmus_flags ${ARG_LIBS})
 endfunction()
 
-# A test that takes this long hangs: the slowest takes a tenth of it under AddressSanitizer, on a machine
-# that is busy with something else.
+# A test that takes this long hangs: far more than the slowest takes under AddressSanitizer, beside other
+# work.
 set(ISTHMUS_HUNG_SECONDS 900)
 
 # isthmus_test(NAME SOURCES ... [LIBS libs ...] [LABELS labels ...] [TIMEOUT seconds])

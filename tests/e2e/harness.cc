@@ -27,7 +27,7 @@
 namespace isthmus::e2e {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Seconds(30);
+constexpr absl::Duration kPatience = absl::Minutes(2);
 constexpr size_t kTableBytes = 100;
 
 // The coordinators that are up, for GiveUp() to tell of.

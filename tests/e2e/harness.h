@@ -25,8 +25,8 @@
 
 namespace isthmus::e2e {
 
-// Waits until `condition` holds; ends the program, saying `what`, when it does not within 30 s:
-// threads of the test wait for what will not come. Looks every few milliseconds.
+// Waits until `condition` holds; ends the program, saying `what`, when it does not within 2
+// minutes: threads of the test wait for what will not come. Looks every few milliseconds.
 void Eventually(const std::string& what, const std::function<bool()>& condition);
 
 // A directory that goes with its owner, for sockets.
@@ -126,7 +126,7 @@ struct JobOptions {
   // Device memory is addressed as the host's: with the GPU that tests/support/fake_cuda.cc plays.
   isthmus_memory memory = ISTHMUS_HOST_MEMORY;
   isthmus_dtype dtype = ISTHMUS_FLOAT32;
-  absl::Duration attach_timeout = absl::Seconds(30);
+  absl::Duration attach_timeout = absl::Minutes(2);
   // Brings the initial values of this group instead; 0: of its own.
   uint32_t initial_values_of = 0;
 };

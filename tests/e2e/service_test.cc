@@ -21,7 +21,7 @@ std::string FirstAnswer(const std::string& address, const std::string& method,
                         const std::string& request) {
   grpc::GenericStub stub(MakeChannel(address, Credentials::Insecure()));
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(120));
   grpc::CompletionQueue queue;
   void* tag = nullptr;
   bool ok = false;
