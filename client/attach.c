@@ -66,8 +66,8 @@ static isthmus_code send_table(isthmus_session* session, const isthmus_tensor* t
     slot->constant = tensor.constant != 0;
     slot->size_bytes = tensor.size_bytes;
     if (!slot->constant) {
-      /* The daemon refuses any other type, and types that differ, before it makes buffers; and a shape
-       * that overflows. */
+      /* The daemon refuses any other type, and types that differ, before it makes buffers; and a
+       * shape that overflows. */
       session->element_bytes = tensor.dtype == ISTHMUS_BFLOAT16 ? 2 : 4;
       slot->size_bytes = session->element_bytes;
       for (int32_t d = 0; d < tensor.ndim; ++d) slot->size_bytes *= (uint64_t)tensor.shape[d];
@@ -149,8 +149,7 @@ static isthmus_code map_buffers(isthmus_session* session, const isthmus_packet* 
     return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED,
                         "expected %d buffers (is there a limit on open files?) for %zu tensors, "
                         "got %d for %u",
-                        flat_fds + 2, session->slot_count, packet->fd_count,
-                        said->entry_count);
+                        flat_fds + 2, session->slot_count, packet->fd_count, said->entry_count);
   }
   session->flat_length = (size_t)said->flat_length;
   session->constants_bytes = (size_t)said->constants_bytes;
@@ -262,15 +261,32 @@ isthmus_code isthmus_open(isthmus_session* session, const isthmus_attach_options
   return code;
 }
 
+bool isthmus_is_owner(const isthmus_session* session) { return session->owner == getpid(); }
+
+isthmus_code isthmus_check_owner(isthmus_session* session, const char* call) {
+  if (isthmus_is_owner(session)) return ISTHMUS_OK;
+  return isthmus_fail(&session->channel, ISTHMUS_FAILED_PRECONDITION,
+                      "%s: expected the process that attached, %ld, got its forked child %ld, "
+                      "which may read and detach; attach there for a session of its own",
+                      call, (long)session->owner, (long)getpid());
+}
+
 void isthmus_free(isthmus_session* session) {
   const size_t flat_bytes = session->flat_length * session->element_bytes;
-  if (session->gpu != NULL) {
-    isthmus_gpu_close(session->gpu); /* before the daemon hears of it and frees the memory */
-  } else {
+  const bool owner = isthmus_is_owner(session);
+  if (session->gpu == NULL) {
     if (session->parameters != NULL) munmap(session->parameters, flat_bytes);
     if (session->gradients != NULL) munmap(session->gradients, flat_bytes);
+  } else if (owner) {
+    isthmus_gpu_close(session->gpu); /* before the daemon hears of it and frees the memory */
+  } else {
+    isthmus_gpu_abandon(session->gpu);
   }
-  isthmus_disconnect(&session->channel);
+  if (owner) {
+    isthmus_disconnect(&session->channel);
+  } else {
+    isthmus_drop(&session->channel);
+  }
   if (session->constants != NULL) munmap(session->constants, session->constants_bytes);
   free(session->slots);
   free(session);

@@ -236,6 +236,11 @@ void isthmus_leave(isthmus_channel* channel) {
 void isthmus_disconnect(isthmus_channel* channel) {
   if (channel->fd < 0) return;
   shutdown(channel->fd, SHUT_RDWR);
+  isthmus_drop(channel);
+}
+
+void isthmus_drop(isthmus_channel* channel) {
+  if (channel->fd < 0) return;
   close(channel->fd);
   channel->fd = -1;
 }

@@ -50,5 +50,7 @@ isthmus_code isthmus_receive(isthmus_channel* channel, isthmus_wire_type type, s
 void isthmus_leave(isthmus_channel* channel);
 /* Hangs up, also for copies of the descriptor that a fork left in other processes. */
 void isthmus_disconnect(isthmus_channel* channel);
+/* Closes this process' descriptor; the connection stays that of the others that have one. */
+void isthmus_drop(isthmus_channel* channel);
 
 #endif /* ISTHMUS_CLIENT_CHANNEL_H_ */

@@ -161,10 +161,11 @@ static isthmus_code map_handles(isthmus_channel* channel, isthmus_gpu* gpu,
     if (code != ISTHMUS_OK) {
       char said[256];
       snprintf(said, sizeof(said), "%.200s", channel->error);
-      return isthmus_fail(channel, ISTHMUS_FAILED_PRECONDITION,
-                          "memory: %s (in containers, job and daemon need one IPC namespace, a shared "
-                          "/dev/shm, and process ids that differ)",
-                          said);
+      return isthmus_fail(
+          channel, ISTHMUS_FAILED_PRECONDITION,
+          "memory: %s (in containers, job and daemon need one IPC namespace, a shared "
+          "/dev/shm, and process ids that differ)",
+          said);
     }
   }
   return ISTHMUS_OK;
@@ -219,6 +220,8 @@ void isthmus_gpu_close(isthmus_gpu* gpu) {
   /* The driver stays loaded: the program may use it, too. */
   free(gpu);
 }
+
+void isthmus_gpu_abandon(isthmus_gpu* gpu) { free(gpu); }
 
 void* isthmus_gpu_parameters(const isthmus_gpu* gpu) { return (void*)(uintptr_t)gpu->parameters; }
 void* isthmus_gpu_gradients(const isthmus_gpu* gpu) { return (void*)(uintptr_t)gpu->gradients; }

@@ -17,6 +17,9 @@ isthmus_code isthmus_gpu_open(isthmus_channel* channel, const isthmus_wire_buffe
                               size_t flat_bytes, isthmus_gpu** gpu);
 /* Waits for the device before it lets go; NULL is fine. */
 void isthmus_gpu_close(isthmus_gpu* gpu);
+/* Of a forked child's copy: frees it without a call to the driver, which does not survive a fork.
+ */
+void isthmus_gpu_abandon(isthmus_gpu* gpu);
 
 void* isthmus_gpu_parameters(const isthmus_gpu* gpu);
 void* isthmus_gpu_gradients(const isthmus_gpu* gpu);

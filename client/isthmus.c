@@ -2,9 +2,9 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/session.h"
 
@@ -92,6 +92,7 @@ isthmus_code isthmus_attach(const isthmus_attach_options* options, const isthmus
     return ISTHMUS_RESOURCE_EXHAUSTED;
   }
   made->channel.fd = -1;
+  made->owner = getpid();
   isthmus_attach_options complete;
   isthmus_code code = complete_options(&made->channel, options, &complete);
   if (code == ISTHMUS_OK) code = isthmus_open(made, &complete, tensors, tensor_count);
@@ -147,126 +148,9 @@ isthmus_code isthmus_get_info(isthmus_session* session, isthmus_info* info) {
   return ISTHMUS_OK;
 }
 
-/* Remembers what broke the session: each later call repeats it, in the same words. The daemon hears of it at
- * once; but while a device's memory is mapped, the connection stays (job_wire.h). */
-static isthmus_code lose(isthmus_session* session, isthmus_code code) {
-  if (session->gpu == NULL) {
-    isthmus_disconnect(&session->channel);
-  } else {
-    isthmus_leave(&session->channel);
-  }
-  session->stepping = false;
-  session->broken = code;
-  return code;
-}
-
-static isthmus_code check_rates(isthmus_channel* channel, const char* what, const float* rates,
-                                uint32_t count) {
-  for (uint32_t i = 0; rates != NULL && i < count; ++i) {
-    if (!isfinite(rates[i])) {
-      return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
-                          "%s[%u]: expected a finite number, got %g", what, i, (double)rates[i]);
-    }
-  }
-  return ISTHMUS_OK;
-}
-
-/* Mistakes are found here, where they cost the other ranks nothing. */
-static isthmus_code check_step(isthmus_session* session, const isthmus_step_args* given,
-                               isthmus_step_args* args) {
-  isthmus_channel* channel = &session->channel;
-  if (given == NULL ||
-      !isthmus_copy_in(args, sizeof(*args), given, given->struct_size,
-                       offsetof(isthmus_step_args, stream)) ||
-      args->lr == NULL) {
-    return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
-                        "step args: expected struct_size %zu or more, and lr",
-                        offsetof(isthmus_step_args, stream));
-  }
-  if (args->parameter_groups != session->parameter_groups) {
-    return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
-                        "parameter_groups: expected the layout's %u, got %u",
-                        session->parameter_groups, args->parameter_groups);
-  }
-  const isthmus_code code = check_rates(channel, "lr", args->lr, args->parameter_groups);
-  if (code != ISTHMUS_OK) return code;
-  return check_rates(channel, "weight_decay", args->weight_decay, args->parameter_groups);
-}
-
-isthmus_code isthmus_step_begin(isthmus_session* session, const isthmus_step_args* given) {
-  if (session == NULL) return ISTHMUS_INVALID_ARGUMENT;
-  if (session->broken != ISTHMUS_OK) return session->broken;
-  if (session->ended) return ISTHMUS_END;
-  if (session->stepping) {
-    return isthmus_fail(&session->channel, ISTHMUS_FAILED_PRECONDITION,
-                        "step_begin: rank %u has begun a step already; step_wait comes first",
-                        session->info.rank);
-  }
-  isthmus_step_args args;
-  isthmus_code code = check_step(session, given, &args);
-  if (code != ISTHMUS_OK) return code;
-  isthmus_wire_step_begin message = {.samples = args.samples,
-                                     .loss = args.loss,
-                                     .skip = args.skip != 0,
-                                     .parameter_groups = args.parameter_groups};
-  const size_t bytes = args.parameter_groups * sizeof(float);
-  memcpy(message.lr, args.lr, bytes);
-  if (args.weight_decay != NULL) memcpy(message.weight_decay, args.weight_decay, bytes);
-  if (session->gpu != NULL) {
-    session->stream = args.stream;
-    code = isthmus_gpu_hand_over(&session->channel, session->gpu, args.stream);
-    if (code != ISTHMUS_OK) return lose(session, code);
-  }
-  code = isthmus_send(&session->channel, ISTHMUS_WIRE_STEP_BEGIN, &message, sizeof(message));
-  if (code != ISTHMUS_OK) return lose(session, code);
-  session->stepping = true;
-  return ISTHMUS_OK;
-}
-
-isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* result) {
-  if (session == NULL) return ISTHMUS_INVALID_ARGUMENT;
-  if (session->broken != ISTHMUS_OK) return session->broken;
-  if (!session->stepping) {
-    return isthmus_fail(&session->channel, ISTHMUS_FAILED_PRECONDITION,
-                        "step_wait: rank %u has begun no step", session->info.rank);
-  }
-  isthmus_packet packet;
-  const isthmus_code code = isthmus_receive(&session->channel, ISTHMUS_WIRE_STEP_DONE,
-                                            sizeof(isthmus_wire_step_done), &packet);
-  if (code != ISTHMUS_OK) return lose(session, code);
-  if (session->gpu != NULL) {
-    const isthmus_code taken =
-        isthmus_gpu_take_back(&session->channel, session->gpu, session->stream);
-    if (taken != ISTHMUS_OK) return lose(session, taken);
-  }
-  const isthmus_wire_step_done* done = &packet.as.step_done;
-  session->stepping = false;
-  session->ended = done->end != 0;
-  session->info.round = done->round;
-  const isthmus_step_result said = {
-      .round = done->round,
-      .contributors = done->contributors,
-      .merged_here = done->merged_here,
-      .buckets = done->buckets,
-      .loss = done->loss,
-      .blocked_seconds = done->blocked_seconds,
-      .local_seconds = done->local_seconds,
-      .peer_wait_seconds = done->peer_wait_seconds,
-      .link_wait_seconds = done->link_wait_seconds,
-  };
-  if (result != NULL) isthmus_copy_out(result, result->struct_size, &said, sizeof(said));
-  return session->ended ? ISTHMUS_END : ISTHMUS_OK;
-}
-
-isthmus_code isthmus_step(isthmus_session* session, const isthmus_step_args* args,
-                          isthmus_step_result* result) {
-  const isthmus_code code = isthmus_step_begin(session, args);
-  return code == ISTHMUS_OK ? isthmus_step_wait(session, result) : code;
-}
-
 void isthmus_detach(isthmus_session* session) {
   if (session == NULL) return;
-  if (session->broken == ISTHMUS_OK) isthmus_leave(&session->channel);
+  if (session->broken == ISTHMUS_OK && isthmus_is_owner(session)) isthmus_leave(&session->channel);
   isthmus_free(session);
 }
 

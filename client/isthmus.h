@@ -19,6 +19,12 @@
  * job queues there after step_wait. Use other streams only in an order that this one follows.
  *
  * Threads: a session is used by one thread at a time; different sessions are independent.
+ * Forks: a session belongs to the process that attached. In a forked child (a data loader's, say)
+ * it may be read: parameters and constants outside of the parent's step calls, isthmus_get_info();
+ * what the child writes into the buffers the parent has, too, so it writes nothing. Device pointers
+ * mean nothing there. Steps are refused there with FAILED_PRECONDITION, and isthmus_detach() frees
+ * what the child has of the session; neither is noticed by the parent or the daemon, nor is the
+ * child's end. The child may attach a session of its own.
  * Errors: every call returns a code; isthmus_error_message() says what happened in words, with
  * ids, expected and actual. After ISTHMUS_ABORTED, detach and attach again: the daemon's masters
  * win. The library depends on libc alone and exports only isthmus_*.
@@ -165,7 +171,8 @@ ISTHMUS_API isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_ste
 ISTHMUS_API isthmus_code isthmus_step(isthmus_session* session, const isthmus_step_args* args,
                                       isthmus_step_result* result);
 
-/* Leaves and frees the session; NULL is fine. The daemon keeps masters and momentum. */
+/* Leaves and frees the session; NULL is fine. The daemon keeps masters and momentum. In a forked
+ * child it frees only, and the parent's session goes on. */
 ISTHMUS_API void isthmus_detach(isthmus_session* session);
 
 /* The last error of this session, or of this thread's last attach for NULL. Never NULL; valid

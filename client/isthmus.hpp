@@ -91,14 +91,15 @@ struct StepArgs {
   void* stream = nullptr;  // as in isthmus_step_args
 };
 
-// Move-only; detaches when it goes. Used by one thread at a time.
+// Move-only; detaches when it goes, but in a forked child, where it leaves its parent's session
+// alone (isthmus.h says what a child may do). Used by one thread at a time.
 class Session {
  public:
   static Result<Session> Attach(const AttachOptions& options, std::span<const Tensor> tensors);
 
   // Of tensor `index` in the attach list; empty when it is of the other kind. Valid until detach.
-  // T has the size of the attach list's dtype: float, or any 16-bit type for bfloat16. Device pointers
-  // with ISTHMUS_DEVICE_MEMORY.
+  // T has the size of the attach list's dtype: float, or any 16-bit type for bfloat16. Device
+  // pointers with ISTHMUS_DEVICE_MEMORY.
   template <typename T = float>
   std::span<T> Parameter(size_t index) {
     return {As<T>(isthmus_parameter(get(), index)), Of(index)};

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "client/channel.h"
 #include "client/gpu.h"
@@ -19,6 +20,7 @@ typedef struct isthmus_slot {
 
 struct isthmus_session {
   isthmus_channel channel;
+  pid_t owner; /* the process that attached; a forked child has a copy of all this */
   isthmus_slot* slots;
   size_t slot_count;
   unsigned char* parameters; /* [flat_length] elements, shared with the daemon like the next two */
@@ -45,7 +47,12 @@ void isthmus_copy_out(void* to, size_t size, const void* from, size_t known);
 /* The conversation of docs/protocol.md, P25, up to ATTACHED. */
 isthmus_code isthmus_open(isthmus_session* session, const isthmus_attach_options* options,
                           const isthmus_tensor* tensors, size_t count);
-/* Frees all that a session holds, itself included. */
+/* Whether this process is the one that attached. A copy of a session that fork() made shares its
+ * parent's socket: whatever it told the daemon would be said in the parent's name. */
+bool isthmus_is_owner(const isthmus_session* session);
+/* FAILED_PRECONDITION, with words, in any other process; the session stays as it is. */
+isthmus_code isthmus_check_owner(isthmus_session* session, const char* call);
+/* Frees all that a session holds, itself included; of a copy, what this process has of it. */
 void isthmus_free(isthmus_session* session);
 
 #endif /* ISTHMUS_CLIENT_SESSION_H_ */

@@ -4,11 +4,16 @@
  *   c_job SOCKET RANK steps N    N steps, then detaches; prints "done" and exits 0
  *   c_job SOCKET RANK hang       begins a step, prints "begun" and waits to be killed
  *   c_job SOCKET RANK fork       the same, with a child that keeps the socket open; it prints its
- *                                process id instead */
+ *                                process id instead
+ *   c_job SOCKET RANK loader N   a child that reads, tries to step, and exits as a data loader
+ * does: through the handlers that its parent has registered. Prints what the step said; then N
+ * steps as above */
 #define _GNU_SOURCE
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "client/isthmus.h"
@@ -23,6 +28,25 @@ static void say_and_wait(const char* what) {
   puts(what);
   fflush(stdout);
   for (;;) pause();
+}
+
+static isthmus_session* global;
+
+/* What the destructor of a global Session does. */
+static void detach_at_exit(void) { isthmus_detach(global); }
+
+/* Runs a child to its end; false unless that was well. */
+static bool run_loader(const isthmus_step_args* args) {
+  fflush(stdout);
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool readable = *(const float*)isthmus_parameter(global, 0) == 1;
+    const isthmus_code code = isthmus_step(global, args, NULL);
+    printf("%s: %s\n", isthmus_code_name(code), isthmus_error_message(global));
+    exit(readable ? 0 : 1);
+  }
+  int status = -1;
+  return waitpid(child, &status, 0) == child && status == 0;
 }
 
 int main(int argc, char** argv) {
@@ -45,6 +69,16 @@ int main(int argc, char** argv) {
   const float lr = 0.5f;
   const isthmus_step_args args = {
       .struct_size = sizeof(args), .lr = &lr, .parameter_groups = 1, .samples = 1};
+  if (strcmp(argv[3], "loader") == 0) {
+    global = session;
+    atexit(detach_at_exit);
+    if (!run_loader(&args)) return 1;
+    for (int left = argc > 4 ? atoi(argv[4]) : 1; left > 0 && code == ISTHMUS_OK; --left) {
+      code = isthmus_step(session, &args, NULL);
+    }
+    printf("%s: %s\n", isthmus_code_name(code), isthmus_error_message(session));
+    return 0;
+  }
   if (strcmp(argv[3], "steps") == 0) {
     for (int left = argc > 4 ? atoi(argv[4]) : 1; left > 0 && code == ISTHMUS_OK; --left) {
       for (int i = 0; i < 6; ++i) ((float*)isthmus_gradient(session, 0))[i] = 1;

@@ -17,6 +17,7 @@ extern char** environ;
 namespace isthmus {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 // tests/client/c_job.c; killed and reaped with its owner.
@@ -114,6 +115,24 @@ TEST_F(JobProcessTest, AForkedChildThatHoldsTheSocketDoesNotHideADeath) {
   EXPECT_THAT(survivor.ReadLine(), HasSubstr("ABORTED"));
   EXPECT_EQ(kill(child, SIGKILL), 0) << "the child was still there";
   TrainTwoRanks(1);
+}
+
+// As PyTorch's DataLoader forks its workers: with the job's global objects, whose destructors run.
+TEST_F(JobProcessTest, AForkedChildThatExitsLeavesItsParentsSessionAlone) {
+  Process parent({dir_.path(), "0", "loader", "2"});
+  Process other({dir_.path(), "1", "steps", "2"});
+  FinishAttach();
+  EXPECT_THAT(
+      parent.ReadLine(),
+      AllOf(HasSubstr("FAILED_PRECONDITION: step_begin: expected the process that attached"),
+            HasSubstr("got its forked child")));
+  for (size_t i = 0; i < 2; ++i) {
+    ASSERT_TRUE(engine_.StepBeforeLoss(i)) << engine_.AwaitLost().second;
+    server_->FinishStep(engine_.AwaitStep(i).first, StepReply());
+  }
+  EXPECT_EQ(parent.ReadLine(), "OK: ");
+  EXPECT_EQ(other.ReadLine(), "done");
+  EXPECT_THAT(engine_.AwaitLost().second, HasSubstr("detached"));
 }
 
 }  // namespace
