@@ -50,6 +50,12 @@ extern "C" {
 #define ISTHMUS_VERSION_MAJOR 0
 #define ISTHMUS_VERSION_MINOR 1
 
+/* What a step may say. The coordinator takes no more than this, so nothing on the way does either:
+ * a step that goes beyond is refused where it is made, and costs nobody else a round. */
+#define ISTHMUS_MAX_RATE 1e6f /* of learning rates and weight decays, from 0 */
+/* Of a group: one rank's are at most this, divided by isthmus_info.world_size. */
+#define ISTHMUS_MAX_SAMPLES (UINT64_C(1) << 53)
+
 typedef enum isthmus_code {
   ISTHMUS_OK = 0,
   ISTHMUS_END = 1,                 /* the run's last round has been applied; not an error */
@@ -109,12 +115,13 @@ typedef struct isthmus_info {
 
 typedef struct isthmus_step_args {
   size_t struct_size;
-  const float* lr;           /* [parameter_groups] */
-  const float* weight_decay; /* [parameter_groups], decoupled; NULL: 0 */
+  const float* lr;           /* [parameter_groups], each from 0 to ISTHMUS_MAX_RATE */
+  const float* weight_decay; /* the same, decoupled; NULL: 0 */
   uint32_t parameter_groups;
   uint32_t skip;    /* 1: this rank's gradient is unusable; the group sits the round out */
-  uint64_t samples; /* in this rank's batch: the weight of its gradient between groups */
-  float loss;       /* of this rank's batch; only reported */
+  uint64_t samples; /* in this rank's batch: the weight of its gradient between groups; at most
+                       ISTHMUS_MAX_SAMPLES / world_size */
+  float loss;       /* of this rank's batch; only reported. NaN or infinite: there is none */
   void* stream;     /* a cudaStream_t, with device memory: whose work so far made the
                        gradients; NULL: the default stream */
 } isthmus_step_args;
@@ -161,7 +168,7 @@ ISTHMUS_API isthmus_code isthmus_get_info(isthmus_session* session, isthmus_info
 
 /* Hands over the gradients. Until isthmus_step_wait() returns, touch neither buffer (with device
  * memory: queue nothing that does). Does not block on the network. ISTHMUS_END when the run is
- * over. */
+ * over. After INVALID_ARGUMENT no step has begun, and the session is as it was. */
 ISTHMUS_API isthmus_code isthmus_step_begin(isthmus_session* session,
                                             const isthmus_step_args* args);
 /* Blocks until the update is in the parameters; with device memory, until what is queued on the

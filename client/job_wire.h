@@ -33,6 +33,9 @@
  * Between BUFFERS and FILLED, and from STEP_DONE to STEP_BEGIN, the buffers are the job's; from
  * FILLED to ATTACHED and from STEP_BEGIN to STEP_DONE they are the daemon's.
  *
+ * A STEP_BEGIN says rates and samples within the bounds of isthmus.h (ISTHMUS_MAX_RATE,
+ * ISTHMUS_MAX_SAMPLES over the ranks of the group); a loss may be any float.
+ *
  * Versions: the header and isthmus_wire_error never change, so any two versions can refuse each
  * other in words. Anything else may change with ISTHMUS_WIRE_VERSION. */
 #ifndef ISTHMUS_CLIENT_JOB_WIRE_H_

@@ -1,5 +1,4 @@
 /* Steps: the job's gradients to the daemon, and the word that the parameters are new. */
-#include <math.h>
 #include <string.h>
 
 #include "client/session.h"
@@ -20,12 +19,24 @@ static isthmus_code lose(isthmus_session* session, isthmus_code code) {
 static isthmus_code check_rates(isthmus_channel* channel, const char* what, const float* rates,
                                 uint32_t count) {
   for (uint32_t i = 0; rates != NULL && i < count; ++i) {
-    if (!isfinite(rates[i])) {
+    if (!(rates[i] >= 0 && rates[i] <= ISTHMUS_MAX_RATE)) { /* NaN neither */
       return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
-                          "%s[%u]: expected a finite number, got %g", what, i, (double)rates[i]);
+                          "%s[%u]: expected a number from 0 to %g, got %g", what, i,
+                          (double)ISTHMUS_MAX_RATE, (double)rates[i]);
     }
   }
   return ISTHMUS_OK;
+}
+
+/* Each rank has an equal share of what its group may say, so that no sum has to be refused. */
+static isthmus_code check_samples(isthmus_session* session, uint64_t samples) {
+  const uint32_t ranks = session->info.world_size > 0 ? session->info.world_size : 1;
+  const uint64_t most = ISTHMUS_MAX_SAMPLES / ranks;
+  if (samples <= most) return ISTHMUS_OK;
+  return isthmus_fail(
+      &session->channel, ISTHMUS_INVALID_ARGUMENT,
+      "samples: expected at most %llu (2^53 for the %u ranks of the group), got %llu",
+      (unsigned long long)most, ranks, (unsigned long long)samples);
 }
 
 /* Mistakes are found here, where they cost the other ranks nothing. */
@@ -45,9 +56,11 @@ static isthmus_code check_step(isthmus_session* session, const isthmus_step_args
                         "parameter_groups: expected the layout's %u, got %u",
                         session->parameter_groups, args->parameter_groups);
   }
-  const isthmus_code code = check_rates(channel, "lr", args->lr, args->parameter_groups);
-  if (code != ISTHMUS_OK) return code;
-  return check_rates(channel, "weight_decay", args->weight_decay, args->parameter_groups);
+  isthmus_code code = check_rates(channel, "lr", args->lr, args->parameter_groups);
+  if (code == ISTHMUS_OK) {
+    code = check_rates(channel, "weight_decay", args->weight_decay, args->parameter_groups);
+  }
+  return code == ISTHMUS_OK ? check_samples(session, args->samples) : code;
 }
 
 isthmus_code isthmus_step_begin(isthmus_session* session, const isthmus_step_args* given) {

@@ -12,6 +12,10 @@ namespace isthmus {
 
 // What came with the gradients of a round.
 struct ContributionInfo {
+  // What a coordinator takes; a job's own bounds (worker/jobs/job_server.h) are the same.
+  static constexpr float kMaxRate = 1e6f;                     // of lr and weight_decay, from 0
+  static constexpr uint64_t kMaxSamples = uint64_t{1} << 53;  // exact in a double
+
   Round base_round;
   uint64_t samples = 0;
   float loss = 0;

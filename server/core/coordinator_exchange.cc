@@ -9,11 +9,6 @@
 #include "server/core/coordinator.h"
 
 namespace isthmus {
-namespace {
-
-constexpr uint64_t kMaxSamples = uint64_t{1} << 53;  // exact in a double
-
-}  // namespace
 
 void Coordinator::AbortTransfersOf(StreamId stream, GroupId group, const char* why, Actions& out) {
   std::vector<TransferId> broken;
@@ -111,7 +106,7 @@ absl::Status Coordinator::CheckInfo(const ContributionInfo& info, Round round) c
     return absl::InvalidArgumentError(absl::StrCat(
         "base_round: expected below round ", round.value(), ", got ", info.base_round.value()));
   }
-  if (info.samples > kMaxSamples) {
+  if (info.samples > ContributionInfo::kMaxSamples) {
     return absl::InvalidArgumentError(
         absl::StrCat("samples: expected at most 2^53, got ", info.samples));
   }
@@ -122,7 +117,7 @@ absl::Status Coordinator::CheckInfo(const ContributionInfo& info, Round round) c
                                                      values.size()));
     }
     for (float value : values) {
-      if (!(value >= 0.0f && value <= 1e6f)) {
+      if (!(value >= 0.0f && value <= ContributionInfo::kMaxRate)) {
         return absl::InvalidArgumentError(
             absl::StrCat(name, ": expected a number from 0 to 1e6, got ", value));
       }

@@ -269,6 +269,8 @@ TEST_F(CAbiTest, MistakesFoundByTheLibraryLeaveTheSessionUsable) {
   const float rates[] = {1, NAN};
   args.weight_decay = rates;
   EXPECT_EQ(isthmus_step_begin(s, &args), ISTHMUS_INVALID_ARGUMENT);
+  EXPECT_THAT(isthmus_error_message(s),
+              HasSubstr("weight_decay[1]: expected a number from 0 to 1e+06, got nan"));
   args = StepArgs();
   args.struct_size = 8;
   EXPECT_EQ(isthmus_step_begin(s, &args), ISTHMUS_INVALID_ARGUMENT);
@@ -276,6 +278,33 @@ TEST_F(CAbiTest, MistakesFoundByTheLibraryLeaveTheSessionUsable) {
   EXPECT_EQ(isthmus_step_begin(s, &args), ISTHMUS_OK);
   EXPECT_EQ(isthmus_step_begin(s, &args), ISTHMUS_FAILED_PRECONDITION);
   server_->FinishStep(engine_.AwaitStep().first, StepReply{});
+  EXPECT_EQ(isthmus_step_wait(s, nullptr), ISTHMUS_OK);
+  isthmus_detach(s);
+}
+
+// What the coordinator would refuse for good must not get that far: everybody would pay for it.
+TEST_F(CAbiTest, WhatACoordinatorWouldRefuseIsRefusedHere) {
+  Start(1);
+  isthmus_session* s = AttachAll(1)[0];
+  const auto begin = [&](float lr, float weight_decay, uint64_t samples) {
+    const float rates[] = {1, lr}, decays[] = {weight_decay, 0};
+    isthmus_step_args args = StepArgs();
+    args.lr = rates;
+    args.weight_decay = decays;
+    args.samples = samples;
+    const isthmus_code code = isthmus_step_begin(s, &args);
+    return code == ISTHMUS_OK ? "OK" : std::string(isthmus_error_message(s));
+  };
+  EXPECT_EQ(begin(-1e-9f, 0, 1), "lr[1]: expected a number from 0 to 1e+06, got -1e-09");
+  EXPECT_EQ(begin(INFINITY, 0, 1), "lr[1]: expected a number from 0 to 1e+06, got inf");
+  EXPECT_EQ(begin(1, 2e6f, 1), "weight_decay[0]: expected a number from 0 to 1e+06, got 2e+06");
+  // SomeReply() speaks of six ranks.
+  const uint64_t most = ISTHMUS_MAX_SAMPLES / 6;
+  EXPECT_THAT(begin(1, 0, most + 1),
+              HasSubstr("(2^53 for the 6 ranks of the group), got 15011998"));
+  EXPECT_EQ(begin(1e6f, 1e6f, most), "OK");
+  EXPECT_EQ(engine_.AwaitStep().second[0].samples, most);
+  server_->FinishStep(shared_->id(), StepReply{});
   EXPECT_EQ(isthmus_step_wait(s, nullptr), ISTHMUS_OK);
   isthmus_detach(s);
 }

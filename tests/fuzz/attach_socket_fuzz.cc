@@ -6,7 +6,6 @@
 //
 // scripts/fuzz: -max_len=512
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <map>
@@ -100,7 +99,9 @@ struct Encode {
     wire.skip = step.skip ? 1 : 0;
     wire.parameter_groups = static_cast<uint32_t>(step.lr.size());
     for (size_t i = 0; i < step.lr.size(); ++i) {
-      ISTHMUS_CHECK(std::isfinite(step.lr[i]) && std::isfinite(step.weight_decay[i]));
+      for (const float rate : {step.lr[i], step.weight_decay[i]}) {
+        ISTHMUS_CHECK(rate >= 0 && rate <= RankStep::kMaxRate);
+      }
       wire.lr[i] = step.lr[i];
       wire.weight_decay[i] = step.weight_decay[i];
     }

@@ -9,6 +9,13 @@
 #include "worker/step/state_need.h"
 
 namespace isthmus {
+namespace {
+
+// What a job may say is what a coordinator takes: no contribution is refused for what came with it.
+static_assert(RankStep::kMaxRate == ContributionInfo::kMaxRate);
+static_assert(RankStep::kMaxSamples == ContributionInfo::kMaxSamples);
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options, const Clock& clock) {
   auto daemon = std::make_unique<DaemonImpl>(std::move(options), clock);

@@ -3,7 +3,6 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <iterator>
 
@@ -24,6 +23,8 @@ static_assert(ISTHMUS_WIRE_MAX_ENTRIES == 2 * kMaxTensors);
 static_assert(ISTHMUS_WIRE_MAX_NAME == kMaxNameBytes);
 static_assert(ISTHMUS_WIRE_MAX_DIMS == kMaxDimensions);
 static_assert(ISTHMUS_WIRE_MAX_PARAMETER_GROUPS == kMaxParameterGroups);
+static_assert(ISTHMUS_MAX_RATE == RankStep::kMaxRate);
+static_assert(ISTHMUS_MAX_SAMPLES == RankStep::kMaxSamples);
 
 absl::Status Malformed(const char* what, uint64_t limit, uint64_t actual) {
   return absl::InvalidArgumentError(
@@ -81,6 +82,15 @@ absl::StatusOr<JobMessage> DecodeEntry(const isthmus_wire_entry& entry) {
   return JobEntry{entry.index, std::move(tensor)};
 }
 
+absl::Status CheckRates(const char* what, const std::vector<float>& rates) {
+  for (size_t i = 0; i < rates.size(); ++i) {
+    if (rates[i] >= 0 && rates[i] <= RankStep::kMaxRate) continue;
+    return absl::InvalidArgumentError(absl::StrCat(what, "[", i, "]: expected a number from 0 to ",
+                                                   RankStep::kMaxRate, ", got ", rates[i]));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<JobMessage> DecodeStepBegin(const isthmus_wire_step_begin& begin) {
   if (begin.skip > 1) return Malformed("skip", 1, begin.skip);
   if (begin.parameter_groups > kMaxParameterGroups) {
@@ -89,10 +99,8 @@ absl::StatusOr<JobMessage> DecodeStepBegin(const isthmus_wire_step_begin& begin)
   RankStep step;
   step.lr.assign(begin.lr, begin.lr + begin.parameter_groups);
   step.weight_decay.assign(begin.weight_decay, begin.weight_decay + begin.parameter_groups);
-  const auto finite = [](float rate) { return std::isfinite(rate); };
-  if (!std::ranges::all_of(step.lr, finite) || !std::ranges::all_of(step.weight_decay, finite)) {
-    return absl::InvalidArgumentError("lr and weight_decay: expected finite numbers");
-  }
+  ISTHMUS_RETURN_IF_ERROR(CheckRates("lr", step.lr));
+  ISTHMUS_RETURN_IF_ERROR(CheckRates("weight_decay", step.weight_decay));
   step.samples = begin.samples;
   step.loss = begin.loss;
   step.skip = begin.skip == 1;

@@ -32,13 +32,13 @@ struct JobEntry {
 };
 struct JobFilled {};
 struct JobStepBegin {
-  RankStep step;  // lr and weight_decay finite and equally long
+  RankStep step;  // lr and weight_decay within bounds and equally long
 };
 struct JobDetach {};
 using JobMessage = std::variant<JobHello, JobEntry, JobFilled, JobStepBegin, JobDetach>;
 
 // Errors: FAILED_PRECONDITION for another version; INVALID_ARGUMENT for anything that no
-// libisthmus would send: wrong magic, size, type, count or flag, rates that are not finite.
+// libisthmus would send: wrong magic, size, type, count or flag, rates out of bounds.
 absl::StatusOr<JobMessage> DecodeJobMessage(std::span<const std::byte> packet);
 
 // For messages: "STEP_BEGIN".

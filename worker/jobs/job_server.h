@@ -27,12 +27,16 @@
 
 namespace isthmus {
 
-// What one rank said with isthmus_step_begin().
+// What one rank said with isthmus_step_begin(): within the bounds of client/isthmus.h, whatever
+// library the job uses.
 struct RankStep {
-  std::vector<float> lr;            // [parameter_groups]
-  std::vector<float> weight_decay;  // [parameter_groups]
-  uint64_t samples = 0;
-  float loss = 0;
+  static constexpr float kMaxRate = 1e6f;
+  static constexpr uint64_t kMaxSamples = uint64_t{1} << 53;  // of all ranks of the group together
+
+  std::vector<float> lr;            // [parameter_groups], from 0 to kMaxRate
+  std::vector<float> weight_decay;  // the same
+  uint64_t samples = 0;             // at most kMaxSamples / ranks of the group
+  float loss = 0;                   // any float, NaN too
   bool skip = false;
 };
 

@@ -127,6 +127,7 @@ SessionCore::Actions SessionCore::FinishAttach(uint64_t session_id,
   ISTHMUS_CHECK(state_ == State::kAttaching);
   if (!reply.ok()) return EndSession(reply.status());
   state_ = State::kIdle;
+  group_ranks_ = std::max(options_.ranks, reply->world_size);
   Actions actions;
   for (uint32_t rank = 0; rank < options_.ranks; ++rank) {
     actions.push_back(SendAttached{*holders_[rank], rank, *reply});
@@ -247,6 +248,13 @@ absl::Status SessionCore::OnStepBegin(Connection& connection, RankStep step, Act
     return absl::InvalidArgumentError(absl::StrCat("parameter_groups: expected the layout's ",
                                                    layout_.parameter_groups(), ", got ",
                                                    step.lr.size()));
+  }
+  // An equal share for each, so that no sum over ranks or machines has to be refused.
+  const uint64_t most = RankStep::kMaxSamples / group_ranks_;
+  if (step.samples > most) {
+    return absl::InvalidArgumentError(absl::StrCat("samples: expected at most ", most,
+                                                   " (2^53 for the ", group_ranks_,
+                                                   " ranks of the group), got ", step.samples));
   }
   steps_[rank] = std::move(step);
   const bool all = std::ranges::all_of(steps_, [](const auto& s) { return s.has_value(); });

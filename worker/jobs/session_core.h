@@ -149,6 +149,7 @@ class SessionCore {
   uint64_t session_id_ = 1;  // of the session that forms or is whole
   Layout layout_;
   JobMemory memory_ = JobMemory::kHost;
+  uint32_t group_ranks_ = 1;                             // on all its machines; of a whole session
   std::vector<std::optional<JobConnectionId>> holders_;  // by rank
   std::vector<std::optional<RankStep>> steps_;           // by rank; of the step being begun
 };

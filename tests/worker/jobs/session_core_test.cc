@@ -14,6 +14,7 @@
 namespace isthmus {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -164,6 +165,8 @@ TEST_F(SessionCoreTest, WhoBreaksTheProtocolIsToldAndTheOthersAreAborted) {
       EntryPacket(),
       StepPacket(0.5f, 2),
       StepPacket(std::numeric_limits<float>::infinity()),
+      StepPacket(-1e-9f),
+      StepPacket(0.5f, 1, (uint64_t{1} << 52) + 1),
       StepPacket(0.5f, 65),
       BarePacket(ISTHMUS_WIRE_STEP_DONE),
       Packet(),
@@ -210,6 +213,29 @@ TEST_F(SessionCoreTest, RatesMustAgreeBetweenRanks) {
                           HasSubstr("hang up on 1: ABORTED: group 3, rank 0: the session ended: "
                                     "rank 1: lr[0]"),
                           HasSubstr("lost 1")));
+}
+
+// The daemon's own check, for jobs that do not use our library: a coordinator would refuse such a
+// contribution for good, and every site would wait for it.
+TEST_F(SessionCoreTest, RatesAndSamplesThatNoCoordinatorTakesAreRefusedInWords) {
+  AttachBoth();
+  EXPECT_THAT(Say(1, StepPacket(-1e-9f))[0],
+              "hang up on 1: INVALID_ARGUMENT: group 3, rank 0: lr[0]: expected a number from 0 to "
+              "1e+06, got -1e-09");
+  AttachAs(3, 0);
+  AttachAs(4, 1);
+  // Of six ranks on several machines: what they sum to must be within bounds, too.
+  core_->FinishAttach(2, AttachReply{.first_rank = 2, .world_size = 6});
+  const uint64_t most = (uint64_t{1} << 53) / 6;
+  Say(3, StepPacket(1e6f, 1, most));
+  EXPECT_THAT(Say(4, StepPacket(1e6f, 1, most + 1))[0],
+              AllOf(HasSubstr("hang up on 4: INVALID_ARGUMENT: group 3, rank 1: samples: expected"),
+                    HasSubstr(absl::StrCat("got ", most + 1))));
+  AttachAs(5, 0);
+  EXPECT_THAT(AttachAs(6, 1), ElementsAre("session 3"));
+  core_->FinishAttach(3, AttachReply{.world_size = 6});
+  Say(5, StepPacket(1e6f, 1, most));
+  EXPECT_THAT(Say(6, StepPacket(1e6f, 1, most)), ElementsAre("step of 3"));
 }
 
 TEST_F(SessionCoreTest, EngineErrorsAndEndSessionReachAllRanks) {
