@@ -59,7 +59,7 @@ static isthmus_code send_table(isthmus_session* session, const isthmus_tensor* t
     isthmus_wire_entry entry;
     isthmus_code code = to_entry(channel, i, &tensor, &entry);
     if (code == ISTHMUS_OK) {
-      code = isthmus_send(channel, ISTHMUS_WIRE_ENTRY, &entry, sizeof(entry));
+      code = isthmus_send(channel, ISTHMUS_WIRE_ENTRY, &entry, sizeof(entry), true);
     }
     if (code != ISTHMUS_OK) return code;
     isthmus_slot* slot = &session->slots[i];
@@ -242,6 +242,8 @@ isthmus_code isthmus_open(isthmus_session* session, const isthmus_attach_options
     return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED, "no memory for %zu tensors", count);
   }
   session->slot_count = count;
+  channel->keep_waiting = options->keep_waiting;
+  channel->waiting_context = options->waiting_context;
   isthmus_set_timeout(channel, options->timeout_seconds);
   isthmus_wire_hello hello = {.local_rank = options->local_rank,
                               .local_world_size = options->local_world_size,
@@ -249,13 +251,14 @@ isthmus_code isthmus_open(isthmus_session* session, const isthmus_attach_options
                               .memory = (uint32_t)options->memory};
   isthmus_wire_header filled;
   isthmus_code code = isthmus_connect(channel, options->socket_path);
-  if (code == ISTHMUS_OK) code = isthmus_send(channel, ISTHMUS_WIRE_HELLO, &hello, sizeof(hello));
+  if (code == ISTHMUS_OK)
+    code = isthmus_send(channel, ISTHMUS_WIRE_HELLO, &hello, sizeof(hello), true);
   if (code == ISTHMUS_OK) code = send_table(session, tensors);
   if (code == ISTHMUS_OK) code = receive_buffers(session);
   if (code != ISTHMUS_OK) return code;
   code = copy_initial_values(session, tensors);
   if (code != ISTHMUS_OK) return code;
-  code = isthmus_send(channel, ISTHMUS_WIRE_FILLED, &filled, sizeof(filled));
+  code = isthmus_send(channel, ISTHMUS_WIRE_FILLED, &filled, sizeof(filled), true);
   if (code == ISTHMUS_OK) code = wait_until_attached(session);
   isthmus_set_timeout(channel, 0);
   return code;

@@ -8,10 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+enum {
+  kAskEveryMs = 90, /* isthmus.h promises ten times a second */
+  kTryEveryMs = 50  /* to connect to a daemon that is not there */
+};
 
 isthmus_code isthmus_fail(isthmus_channel* channel, isthmus_code code, const char* format, ...) {
   va_list args;
@@ -33,8 +37,72 @@ void isthmus_set_timeout(isthmus_channel* channel, double seconds) {
 }
 
 static isthmus_code too_late(isthmus_channel* channel) {
+  if (channel->waiting[0] == '\0') {
+    return isthmus_fail(channel, ISTHMUS_DEADLINE_EXCEEDED,
+                        "the daemon did not answer within timeout_seconds");
+  }
+  /* As much as fits: the words may fill the buffer by themselves. */
   return isthmus_fail(channel, ISTHMUS_DEADLINE_EXCEEDED,
-                      "the daemon did not answer within timeout_seconds");
+                      "timeout_seconds are over, and the daemon was %.1900s", channel->waiting);
+}
+
+/* OK unless the caller has had enough. */
+static isthmus_code ask_caller(isthmus_channel* channel) {
+  if (channel->keep_waiting == NULL ||
+      channel->keep_waiting(channel->waiting_context, channel->waiting)) {
+    return ISTHMUS_OK;
+  }
+  return isthmus_fail(channel, ISTHMUS_INTERRUPTED, "keep_waiting ended the call%s%.1900s",
+                      channel->waiting[0] == '\0' ? "" : "; the daemon was ", channel->waiting);
+}
+
+/* How long a wait may take before somebody has to be asked, at most `longest`; 0: too late. */
+static int slice_ms(const isthmus_channel* channel, bool ask, int longest) {
+  double left_ms = longest;
+  if (channel->bounded) {
+    const double until_deadline_ms = 1e3 * (channel->deadline - now_seconds());
+    if (until_deadline_ms <= 0) return 0;
+    if (until_deadline_ms < left_ms) left_ms = until_deadline_ms;
+  }
+  if (ask && channel->keep_waiting != NULL && left_ms > kAskEveryMs) left_ms = kAskEveryMs;
+  return left_ms < INT_MAX - 1 ? (int)left_ms + 1 : INT_MAX;
+}
+
+/* Until the socket is ready for `events`, or broken; sends and receives then say how. `ask`: the
+ * caller may end it. A signal alone never does: its handler has run, and the wait goes on. */
+static isthmus_code wait_for(isthmus_channel* channel, short events, bool ask) {
+  struct pollfd entry = {.fd = channel->fd, .events = events};
+  int timeout_ms = 0; /* an answer that is there comes before any question */
+  for (;;) {
+    const int ready = poll(&entry, 1, timeout_ms);
+    if (ready > 0) return ISTHMUS_OK;
+    if (ready < 0 && errno != EINTR && errno != EAGAIN) {
+      return isthmus_fail(channel, ISTHMUS_INTERNAL, "poll: %s", strerror(errno));
+    }
+    const isthmus_code code = ask ? ask_caller(channel) : ISTHMUS_OK;
+    if (code != ISTHMUS_OK) return code;
+    timeout_ms = slice_ms(channel, ask, INT_MAX);
+    if (timeout_ms == 0) return too_late(channel);
+    if (!channel->bounded && (!ask || channel->keep_waiting == NULL)) timeout_ms = -1;
+  }
+}
+
+static isthmus_code no_daemon(isthmus_channel* channel, const char* path, int error) {
+  switch (error) {
+    case EACCES:
+    case EPERM:
+      return isthmus_fail(channel, ISTHMUS_FAILED_PRECONDITION,
+                          "socket '%s': %s: it is open to its daemon's user alone, unless "
+                          "isthmus-worker runs with --socket-mode or --socket-group",
+                          path, strerror(error));
+    case EPROTOTYPE:
+      return isthmus_fail(channel, ISTHMUS_FAILED_PRECONDITION,
+                          "socket '%s': what listens there is no Isthmus daemon: %s", path,
+                          strerror(error));
+    default:
+      return isthmus_fail(channel, ISTHMUS_UNAVAILABLE, "no daemon at '%s'%s: %s", path,
+                          channel->bounded ? " within timeout_seconds" : "", strerror(error));
+  }
 }
 
 isthmus_code isthmus_connect(isthmus_channel* channel, const char* path) {
@@ -45,47 +113,30 @@ isthmus_code isthmus_connect(isthmus_channel* channel, const char* path) {
                         sizeof(address.sun_path) - 1, strlen(path));
   }
   memcpy(address.sun_path, path, strlen(path));
-  channel->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  /* Non-blocking: behind a full backlog nothing could end a connect() that blocks. */
+  channel->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (channel->fd < 0) {
     return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED, "socket: %s", strerror(errno));
   }
   for (;;) {
-    if (channel->bounded) {
-      /* A full backlog blocks connect(); for Unix sockets this option bounds that wait. */
-      const double left = channel->deadline - now_seconds();
-      if (left <= 0) return too_late(channel);
-      struct timeval timeout = {.tv_sec = (time_t)left};
-      timeout.tv_usec = (suseconds_t)(1e6 * (left - (double)timeout.tv_sec)) + 1;
-      if (timeout.tv_usec > 999999) timeout.tv_usec = 999999;
-      setsockopt(channel->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-    }
-    if (connect(channel->fd, (const struct sockaddr*)&address, sizeof(address)) == 0) {
-      return ISTHMUS_OK;
-    }
-    if (errno == EINTR || errno == EAGAIN) continue;
-    const isthmus_code code = errno == EACCES || errno == EPERM || errno == EPROTOTYPE
-                                  ? ISTHMUS_FAILED_PRECONDITION
-                                  : ISTHMUS_UNAVAILABLE;
-    return isthmus_fail(channel, code, "no daemon at '%s': %s", path, strerror(errno));
+    if (connect(channel->fd, (const struct sockaddr*)&address, sizeof(address)) == 0) break;
+    const int error = errno;
+    if (error == EINTR) continue;
+    const bool busy = error == EAGAIN;
+    /* Not started yet, or killed and not started again yet. */
+    const bool absent = error == ENOENT || error == ECONNREFUSED;
+    if (!busy && !(absent && channel->bounded)) return no_daemon(channel, path, error);
+    snprintf(channel->waiting, sizeof(channel->waiting),
+             busy ? "busy with other jobs at '%s': %s" : "not there, at '%s': %s", path,
+             strerror(error));
+    const isthmus_code code = ask_caller(channel);
+    if (code != ISTHMUS_OK) return code;
+    const int pause_ms = slice_ms(channel, true, kTryEveryMs);
+    if (pause_ms == 0) return busy ? too_late(channel) : no_daemon(channel, path, error);
+    poll(NULL, 0, pause_ms);
   }
-}
-
-/* Until the socket is ready for `events`, or broken; sends and receives then say how. */
-static isthmus_code wait_for(isthmus_channel* channel, short events) {
-  struct pollfd entry = {.fd = channel->fd, .events = events};
-  for (;;) {
-    int timeout_ms = -1;
-    if (channel->bounded) {
-      const double left_ms = 1e3 * (channel->deadline - now_seconds());
-      if (left_ms <= 0) return too_late(channel);
-      timeout_ms = left_ms < INT_MAX - 1 ? (int)left_ms + 1 : INT_MAX;
-    }
-    const int ready = poll(&entry, 1, timeout_ms);
-    if (ready > 0) return ISTHMUS_OK;
-    if (ready < 0 && errno != EINTR && errno != EAGAIN) {
-      return isthmus_fail(channel, ISTHMUS_INTERNAL, "poll: %s", strerror(errno));
-    }
-  }
+  channel->waiting[0] = '\0';
+  return ISTHMUS_OK;
 }
 
 static void take_descriptors(struct msghdr* message, isthmus_packet* packet) {
@@ -114,7 +165,7 @@ static isthmus_code receive_any(isthmus_channel* channel, isthmus_packet* packet
   bool reset_seen = false;
   packet->fd_count = 0;
   for (;;) {
-    const isthmus_code waited = wait_for(channel, POLLIN);
+    const isthmus_code waited = wait_for(channel, POLLIN, true);
     if (waited != ISTHMUS_OK) return waited;
     struct iovec span = {.iov_base = &packet->as, .iov_len = sizeof(packet->as)};
     struct msghdr message = {.msg_iov = &span, .msg_iovlen = 1};
@@ -174,10 +225,54 @@ static isthmus_code check_packet(isthmus_channel* channel, isthmus_wire_type typ
   return ISTHMUS_OK;
 }
 
+/* Takes in what the daemon says about waiting. */
+static void take_waiting(isthmus_channel* channel, const isthmus_packet* packet, size_t size) {
+  const isthmus_wire_waiting* said = &packet->as.waiting;
+  if (size != sizeof(*said) || said->text_size > ISTHMUS_WIRE_MAX_TEXT) return;
+  memcpy(channel->waiting, said->text, said->text_size);
+  channel->waiting[said->text_size] = '\0';
+}
+
+static bool is_waiting(const isthmus_wire_header* header, size_t size) {
+  return size >= sizeof(*header) && header->magic == ISTHMUS_WIRE_MAGIC &&
+         header->version == ISTHMUS_WIRE_VERSION && header->type == ISTHMUS_WIRE_WAITING;
+}
+
+/* Until something other than words about waiting is there: a packet, the end or an error. */
+static isthmus_code await_answer(isthmus_channel* channel) {
+  for (;;) {
+    const isthmus_code waited = wait_for(channel, POLLIN, true);
+    if (waited != ISTHMUS_OK) return waited;
+    isthmus_wire_header header;
+    const ssize_t got =
+        recv(channel->fd, &header, sizeof(header), MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (got < 0 || !is_waiting(&header, (size_t)got)) return ISTHMUS_OK;
+    isthmus_packet packet;
+    size_t size = 0;
+    const isthmus_code code = receive_any(channel, &packet, &size);
+    if (code != ISTHMUS_OK) return code;
+    while (packet.fd_count > 0) close(packet.fds[--packet.fd_count]);
+    take_waiting(channel, &packet, size);
+  }
+}
+
+isthmus_code isthmus_await(isthmus_channel* channel, double seconds) {
+  const bool bounded = channel->bounded;
+  const double deadline = channel->deadline;
+  channel->bounded = true;
+  channel->deadline = now_seconds() + seconds;
+  const isthmus_code code = await_answer(channel);
+  channel->bounded = bounded;
+  channel->deadline = deadline;
+  return code;
+}
+
 isthmus_code isthmus_receive(isthmus_channel* channel, isthmus_wire_type type, size_t size,
                              isthmus_packet* packet) {
   size_t got = 0;
-  isthmus_code code = receive_any(channel, packet, &got);
+  isthmus_code code = await_answer(channel);
+  if (code == ISTHMUS_OK) code = receive_any(channel, packet, &got);
   if (code != ISTHMUS_OK) return code;
   code = check_packet(channel, type, size, packet, got);
   if (code != ISTHMUS_OK) {
@@ -202,7 +297,7 @@ static isthmus_code last_words(isthmus_channel* channel, int send_errno) {
 }
 
 isthmus_code isthmus_send(isthmus_channel* channel, isthmus_wire_type type, void* message,
-                          size_t size) {
+                          size_t size, bool interruptible) {
   isthmus_wire_header* header = message;
   *header = (isthmus_wire_header){.magic = ISTHMUS_WIRE_MAGIC,
                                   .version = ISTHMUS_WIRE_VERSION,
@@ -218,7 +313,7 @@ isthmus_code isthmus_send(isthmus_channel* channel, isthmus_wire_type type, void
     if (error != EAGAIN && error != EWOULDBLOCK) {
       return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED, "send: %s", strerror(error));
     }
-    const isthmus_code waited = wait_for(channel, POLLOUT);
+    const isthmus_code waited = wait_for(channel, POLLOUT, interruptible);
     if (waited != ISTHMUS_OK) return waited;
   }
 }

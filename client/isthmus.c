@@ -178,6 +178,8 @@ const char* isthmus_code_name(isthmus_code code) {
       return "RESOURCE_EXHAUSTED";
     case ISTHMUS_INTERNAL:
       return "INTERNAL";
+    case ISTHMUS_INTERRUPTED:
+      return "INTERRUPTED";
   }
   return "unknown code";
 }

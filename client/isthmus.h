@@ -19,6 +19,12 @@
  * job queues there after step_wait. Use other streams only in an order that this one follows.
  *
  * Threads: a session is used by one thread at a time; different sessions are independent.
+ * Signals: none ends a call by itself; when its handler returns, the call goes on. To stop a call
+ * that waits, from a handler or another thread, set a flag there that options.keep_waiting reads.
+ * An attach that was interrupted has not happened. A step that was is still under way:
+ * isthmus_step_wait() goes on waiting for it, isthmus_detach() gives it up, and the session with
+ * it, at all local ranks. Who would rather look in from time to time than be called has
+ * isthmus_step_poll().
  * Forks: a session belongs to the process that attached. In a forked child (a data loader's, say)
  * it may be read: parameters and constants outside of the parent's step calls, isthmus_get_info();
  * what the child writes into the buffers the parent has, too, so it writes nothing. Device pointers
@@ -63,9 +69,10 @@ typedef enum isthmus_code {
   ISTHMUS_UNAVAILABLE = 3,         /* no daemon at the socket, or it went away; retry later */
   ISTHMUS_ABORTED = 4,             /* another local rank or the daemon's run ended the session */
   ISTHMUS_FAILED_PRECONDITION = 5, /* refused: version, layout, run spec, rank taken, call order */
-  ISTHMUS_DEADLINE_EXCEEDED = 6,   /* options.timeout_seconds passed */
+  ISTHMUS_DEADLINE_EXCEEDED = 6,   /* options.timeout_seconds passed, or isthmus_step_poll's */
   ISTHMUS_RESOURCE_EXHAUSTED = 7,  /* a limit was hit, memory above all */
-  ISTHMUS_INTERNAL = 8             /* a bug in Isthmus */
+  ISTHMUS_INTERNAL = 8,            /* a bug in Isthmus */
+  ISTHMUS_INTERRUPTED = 9          /* options.keep_waiting ended the call */
 } isthmus_code;
 
 /* What the job holds; the daemon's masters are float32 either way. */
@@ -96,8 +103,15 @@ typedef struct isthmus_attach_options {
   const char* socket_path;  /* NULL: the environment's ISTHMUS_SOCKET */
   int32_t local_rank;       /* -1: LOCAL_RANK, or 0 where that is unset */
   int32_t local_world_size; /* -1 or 0: LOCAL_WORLD_SIZE, or the daemon's ranks where unset */
-  double timeout_seconds;   /* for attach, until training can start; 0: wait without limit */
+  double timeout_seconds;   /* for attach, until training can start; the daemon need not be there
+                               yet. 0: it has to be, and then wait without limit */
   int32_t memory;           /* isthmus_memory: where parameters and gradients are to be */
+  /* Asked in the thread that waits, in attach and in the session's steps: ten times a second and
+   * whenever a signal's handler has run in it. 0 ends the call with ISTHMUS_INTERRUPTED. `what`
+   * says what the daemon is doing: "waiting for rank 1 of 2 to attach"; "": it has not said. Calls
+   * nothing of Isthmus. NULL: wait. */
+  int (*keep_waiting)(void* context, const char* what);
+  void* waiting_context; /* its first argument */
 } isthmus_attach_options;
 
 /* Where this rank stands. */
@@ -145,7 +159,8 @@ typedef struct isthmus_session isthmus_session;
  * coordinator reached, the initial parameters agreed. Parameters and constants then hold the run's
  * state, whatever `data` said; gradients are zero. `tensors` is copied; the same list, in the same
  * order, at every rank and site.
- * On error *session is NULL and isthmus_error_message(NULL) tells this thread why. */
+ * On error *session is NULL, nothing is left behind, and isthmus_error_message(NULL) tells this
+ * thread why. */
 ISTHMUS_API isthmus_code isthmus_attach(const isthmus_attach_options* options,
                                         const isthmus_tensor* tensors, size_t tensor_count,
                                         isthmus_session** session);
@@ -171,10 +186,13 @@ ISTHMUS_API isthmus_code isthmus_get_info(isthmus_session* session, isthmus_info
  * over. After INVALID_ARGUMENT no step has begun, and the session is as it was. */
 ISTHMUS_API isthmus_code isthmus_step_begin(isthmus_session* session,
                                             const isthmus_step_args* args);
+/* Blocks for at most `seconds`, which may be 0: OK once isthmus_step_wait() would not block, or
+ * ISTHMUS_DEADLINE_EXCEEDED, and the step goes on. The buffers stay the daemon's either way. */
+ISTHMUS_API isthmus_code isthmus_step_poll(isthmus_session* session, double seconds);
 /* Blocks until the update is in the parameters; with device memory, until what is queued on the
  * step's stream from then on will find it there. ISTHMUS_END when the run ended instead. */
 ISTHMUS_API isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* result);
-/* Both in one. `result` may be NULL. */
+/* Both in one. `result` may be NULL. After ISTHMUS_INTERRUPTED go on with isthmus_step_wait(). */
 ISTHMUS_API isthmus_code isthmus_step(isthmus_session* session, const isthmus_step_args* args,
                                       isthmus_step_result* result);
 

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -80,6 +81,9 @@ struct AttachOptions {
   int32_t local_world_size = -1;
   double timeout_seconds = 0;
   isthmus_memory memory = ISTHMUS_HOST_MEMORY;
+  // As in isthmus_attach_options: false ends the call with ISTHMUS_INTERRUPTED. Does not throw;
+  // kept by the session.
+  std::function<bool(const char* what)> keep_waiting;
 };
 
 struct StepArgs {
@@ -129,6 +133,14 @@ class Session {
   }
 
   Status StepBegin(const StepArgs& args);
+  // Whether StepWait() would not block; waits for that at most so long.
+  Result<bool> StepPoll(double seconds) {
+    const isthmus_code code = isthmus_step_poll(get(), seconds);
+    if (code == ISTHMUS_DEADLINE_EXCEEDED) return false;
+    if (code != ISTHMUS_OK) return ToStatus(code);
+    return true;
+  }
+  // After ISTHMUS_INTERRUPTED it may be called again.
   Result<isthmus_step_result> StepWait();
   // Both. The status is end() once the run is over.
   Result<isthmus_step_result> Step(const StepArgs& args) {
@@ -155,6 +167,8 @@ class Session {
     return {code, code > ISTHMUS_END ? isthmus_error_message(get()) : ""};
   }
 
+  // On the heap: it stays where it is when the session moves.
+  std::unique_ptr<std::function<bool(const char*)>> keep_waiting_;
   std::unique_ptr<isthmus_session, Detach> session_;
   std::vector<size_t> sizes_;  // by entry: elements, or bytes of constants
 };
@@ -194,6 +208,13 @@ inline Result<Session> Session::Attach(const AttachOptions& options,
   given.local_world_size = options.local_world_size;
   given.timeout_seconds = options.timeout_seconds;
   given.memory = options.memory;
+  if (options.keep_waiting) {
+    made.keep_waiting_ = std::make_unique<std::function<bool(const char*)>>(options.keep_waiting);
+    given.waiting_context = made.keep_waiting_.get();
+    given.keep_waiting = [](void* context, const char* what) noexcept -> int {
+      return (*static_cast<std::function<bool(const char*)>*>(context))(what) ? 1 : 0;
+    };
+  }
   isthmus_session* session = nullptr;
   const isthmus_code code = isthmus_attach(&given, list.data(), list.size(), &session);
   if (code != ISTHMUS_OK) return Status(code, isthmus_error_message(nullptr));

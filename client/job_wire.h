@@ -4,11 +4,14 @@
  *
  * The legal order, J for the job rank and D for the daemon:
  *
- *   session  := J:HELLO  J:ENTRY{entry_count}  D:BUFFERS+fds  J:FILLED  D:ATTACHED  step*  J:DETACH
- *   step     := J:STEP_BEGIN  D:STEP_DONE
+ *   session  := J:HELLO  J:ENTRY{entry_count}  D:BUFFERS+fds
+ *               J:FILLED  D:WAITING*  D:ATTACHED  step*  J:DETACH
+ *   step     := J:STEP_BEGIN  D:WAITING*  D:STEP_DONE
  *
- * At any point the daemon may say ERROR and close; the job may close without DETACH, which the
- * daemon takes for its death. Anything else breaks the protocol and ends the session.
+ * WAITING says what the answer waits for, each time that this changes; a job that leaves such words
+ * unread misses some. At any point the daemon may say ERROR and close; the job may close without
+ * DETACH, which the daemon takes for its death. Anything else breaks the protocol and ends the
+ * session.
  *
  * BUFFERS carries four memfds, made by the daemon and sealed against resizing, so that neither end
  * can make the other's mapping fault:
@@ -46,7 +49,7 @@
 
 enum {
   ISTHMUS_WIRE_MAGIC = 0x4a485449, /* also tells a byte order that is not ours */
-  ISTHMUS_WIRE_VERSION = 3,
+  ISTHMUS_WIRE_VERSION = 4,
 
   ISTHMUS_WIRE_MAX_ENTRIES = 1 << 17, /* tensors and constants together */
   ISTHMUS_WIRE_MAX_NAME = 256,
@@ -67,7 +70,8 @@ typedef enum isthmus_wire_type {
   ISTHMUS_WIRE_STEP_BEGIN = 6,
   ISTHMUS_WIRE_STEP_DONE = 7,
   ISTHMUS_WIRE_DETACH = 8,
-  ISTHMUS_WIRE_ERROR = 9
+  ISTHMUS_WIRE_ERROR = 9,
+  ISTHMUS_WIRE_WAITING = 10
 } isthmus_wire_type;
 
 /* Starts every packet. FILLED and DETACH are nothing else. */
@@ -155,6 +159,14 @@ typedef struct isthmus_wire_step_done {
   uint32_t reserved;
 } isthmus_wire_step_done;
 
+typedef struct isthmus_wire_waiting {
+  isthmus_wire_header header;
+  uint32_t reserved;
+  uint32_t text_size;               /* 0: for nothing any more */
+  char text[ISTHMUS_WIRE_MAX_TEXT]; /* text_size bytes, no terminator: "waiting for rank 1 of 2 to
+                                       attach" */
+} isthmus_wire_waiting;
+
 /* The last packet of a refused or ended session. */
 typedef struct isthmus_wire_error {
   isthmus_wire_header header;
@@ -171,6 +183,7 @@ static_assert(sizeof(isthmus_wire_buffers) == 72 + 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_attached) == 56, "layout");
 static_assert(sizeof(isthmus_wire_step_begin) == 40 + 2 * 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_step_done) == 80, "layout");
+static_assert(sizeof(isthmus_wire_waiting) == 24 + 2048, "layout");
 static_assert(sizeof(isthmus_wire_error) == 24 + 2048, "layout");
 
 /* Either end needs no larger packet buffer. */

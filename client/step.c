@@ -89,24 +89,49 @@ isthmus_code isthmus_step_begin(isthmus_session* session, const isthmus_step_arg
     code = isthmus_gpu_hand_over(&session->channel, session->gpu, args.stream);
     if (code != ISTHMUS_OK) return lose(session, code);
   }
-  code = isthmus_send(&session->channel, ISTHMUS_WIRE_STEP_BEGIN, &message, sizeof(message));
+  session->channel.waiting[0] = '\0'; /* whatever it was, it is no reason any more */
+  code = isthmus_send(&session->channel, ISTHMUS_WIRE_STEP_BEGIN, &message, sizeof(message), false);
   if (code != ISTHMUS_OK) return lose(session, code);
   session->stepping = true;
   return ISTHMUS_OK;
 }
 
-isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* result) {
+/* OK where there is a step to wait for. */
+static isthmus_code check_stepping(isthmus_session* session, const char* call) {
   if (session == NULL) return ISTHMUS_INVALID_ARGUMENT;
-  isthmus_code code = isthmus_check_owner(session, "step_wait");
+  const isthmus_code code = isthmus_check_owner(session, call);
   if (code != ISTHMUS_OK) return code;
   if (session->broken != ISTHMUS_OK) return session->broken;
-  if (!session->stepping) {
-    return isthmus_fail(&session->channel, ISTHMUS_FAILED_PRECONDITION,
-                        "step_wait: rank %u has begun no step", session->info.rank);
+  if (session->stepping) return ISTHMUS_OK;
+  return isthmus_fail(&session->channel, ISTHMUS_FAILED_PRECONDITION,
+                      "%s: rank %u has begun no step", call, session->info.rank);
+}
+
+isthmus_code isthmus_step_poll(isthmus_session* session, double seconds) {
+  isthmus_code code = check_stepping(session, "step_poll");
+  if (code != ISTHMUS_OK) return code;
+  isthmus_channel* channel = &session->channel;
+  if (!(seconds >= 0)) {
+    return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
+                        "step_poll: expected 0 seconds or more, got %g", seconds);
   }
+  code = isthmus_await(channel, seconds);
+  if (code == ISTHMUS_DEADLINE_EXCEEDED) {
+    const bool said = channel->waiting[0] != '\0';
+    return isthmus_fail(channel, code, "the step is not done yet%s%.1900s",
+                        said ? "; the daemon is " : "", channel->waiting);
+  }
+  /* A connection that broke is for step_wait to report, which does not block on it. */
+  return code == ISTHMUS_INTERRUPTED ? code : ISTHMUS_OK;
+}
+
+isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* result) {
+  isthmus_code code = check_stepping(session, "step_wait");
+  if (code != ISTHMUS_OK) return code;
   isthmus_packet packet;
   code = isthmus_receive(&session->channel, ISTHMUS_WIRE_STEP_DONE, sizeof(isthmus_wire_step_done),
                          &packet);
+  if (code == ISTHMUS_INTERRUPTED) return code; /* the step is still under way */
   if (code != ISTHMUS_OK) return lose(session, code);
   if (session->gpu != NULL) {
     const isthmus_code taken =

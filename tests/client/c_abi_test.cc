@@ -4,8 +4,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <future>
@@ -430,6 +433,188 @@ TEST_F(CAbiTest, AttachKeepsItsTimeout) {
   const int listener = ListenWithoutDaemon(path_);
   for (int i = 0; i < 2; ++i) EXPECT_EQ(Attach(options).code, ISTHMUS_DEADLINE_EXCEEDED);
   close(listener);
+}
+
+TEST_F(CAbiTest, AnAttachThatIsTooLateSaysWhatTheDaemonWasDoing) {
+  Start(2);
+  isthmus_attach_options options = Options(path_, 0);
+  Attached late;
+  // However slow the machine: at some timeout the daemon has had the time to say it.
+  for (options.timeout_seconds = 0.02; options.timeout_seconds < 60; options.timeout_seconds *= 2) {
+    late = Attach(options);
+    ASSERT_EQ(late.code, ISTHMUS_DEADLINE_EXCEEDED) << late.error;
+    if (late.error.find("rank") != std::string::npos) break;
+  }
+  EXPECT_EQ(late.error,
+            "timeout_seconds are over, and the daemon was waiting for rank 1 of 2 to attach");
+}
+
+// A caller that waits until the daemon has said a thing, then stops.
+struct Patience {
+  std::string until;
+  std::atomic<bool> over = false;  // by somebody else
+  std::atomic<int> asked = 0;
+  std::promise<void> heard;
+
+  static int Ask(void* context, const char* what) {
+    auto* self = static_cast<Patience*>(context);
+    if (++self->asked == 1 && self->until.empty()) self->heard.set_value();
+    if (self->over) return 0;
+    return self->until.empty() || std::string(what).find(self->until) == std::string::npos;
+  }
+  isthmus_attach_options Options(const std::string& path, int rank) {
+    isthmus_attach_options options = isthmus::Options(path, rank);
+    options.keep_waiting = &Ask;
+    options.waiting_context = this;
+    return options;
+  }
+};
+
+TEST_F(CAbiTest, TheCallerMayEndAnAttachAndHearsWhatItWaitedFor) {
+  Start(2);
+  Patience patience;
+  patience.until = "waiting for rank 1 of 2";
+  const Attached stopped = Attach(patience.Options(path_, 0));
+  EXPECT_EQ(stopped.code, ISTHMUS_INTERRUPTED);
+  EXPECT_EQ(stopped.session, nullptr);
+  EXPECT_EQ(stopped.error,
+            "keep_waiting ended the call; the daemon was waiting for rank 1 of 2 to attach");
+  // Its place is free again.
+  for (isthmus_session* s : AttachAll(2)) isthmus_detach(s);
+}
+
+TEST_F(CAbiTest, AJobMayComeBeforeItsDaemon) {
+  Patience patience;
+  isthmus_attach_options options = patience.Options(path_, 0);
+  options.timeout_seconds = 600;
+  auto early = std::async(std::launch::async, [&] { return Attach(options); });
+  patience.heard.get_future().wait();  // it has looked once and found nobody
+  Start(1);
+  server_->FinishAttach(engine_.AwaitAttached()->id(), SomeReply());
+  const Attached attached = early.get();
+  EXPECT_EQ(attached.code, ISTHMUS_OK) << attached.error;
+  isthmus_detach(attached.session);
+
+  server_.reset();
+  Patience none;
+  none.until = "not there, at '" + path_ + "': No such file";
+  EXPECT_EQ(Attach([&] {
+              auto o = none.Options(path_, 0);
+              o.timeout_seconds = 600;
+              return o;
+            }())
+                .code,
+            ISTHMUS_INTERRUPTED);
+  options = Options(path_, 0);
+  options.timeout_seconds = 0.05;
+  const Attached never = Attach(options);
+  EXPECT_EQ(never.code, ISTHMUS_UNAVAILABLE);
+  EXPECT_EQ(never.error,
+            "no daemon at '" + path_ + "' within timeout_seconds: No such file or directory");
+}
+
+TEST_F(CAbiTest, AStepThatWasInterruptedGoesOnWithStepWait) {
+  Start(1);
+  Patience patience;
+  auto attaching =
+      std::async(std::launch::async, [&] { return Attach(patience.Options(path_, 0)); });
+  server_->FinishAttach(engine_.AwaitAttached()->id(), SomeReply());
+  isthmus_session* s = attaching.get().session;
+  ASSERT_NE(s, nullptr);
+  const isthmus_step_args args = StepArgs();
+  patience.over = true;
+  server_->SetWaiting("waiting for the coordinator");
+  EXPECT_EQ(isthmus_step(s, &args, nullptr), ISTHMUS_INTERRUPTED);
+  EXPECT_THAT(isthmus_error_message(s), HasSubstr("keep_waiting ended the call"));
+  EXPECT_EQ(isthmus_step_begin(s, &args), ISTHMUS_FAILED_PRECONDITION) << "it has begun";
+  EXPECT_EQ(isthmus_step_wait(s, nullptr), ISTHMUS_INTERRUPTED);
+  patience.over = false;
+  server_->FinishStep(engine_.AwaitStep().first, StepReply{});
+  EXPECT_EQ(isthmus_step_wait(s, nullptr), ISTHMUS_OK) << isthmus_error_message(s);
+  isthmus_detach(s);
+}
+
+std::atomic<bool> signalled = false;
+
+TEST_F(CAbiTest, ASignalsHandlerEndsAStepByWhatKeepWaitingReads) {
+  Start(1);
+  isthmus_attach_options options = Options(path_, 0);
+  options.keep_waiting = [](void*, const char*) { return signalled ? 0 : 1; };
+  auto attaching = std::async(std::launch::async, [&] { return Attach(options); });
+  server_->FinishAttach(engine_.AwaitAttached()->id(), SomeReply());
+  isthmus_session* s = attaching.get().session;
+  ASSERT_NE(s, nullptr);
+  struct sigaction action = {};
+  action.sa_handler = [](int) { signalled = true; };
+  action.sa_flags = SA_RESTART;
+  ASSERT_EQ(sigaction(SIGUSR2, &action, nullptr), 0);
+  const isthmus_step_args args = StepArgs();
+  isthmus_code code = ISTHMUS_INTERNAL;
+  std::thread stepping([&] { code = isthmus_step(s, &args, nullptr); });
+  engine_.AwaitStep();
+  pthread_kill(stepping.native_handle(), SIGUSR2);
+  stepping.join();
+  EXPECT_EQ(code, ISTHMUS_INTERRUPTED);
+  isthmus_detach(s);
+  EXPECT_THAT(engine_.AwaitLost().second, HasSubstr("detached"));
+}
+
+TEST_F(CAbiTest, PollLooksInWithoutTakingTheAnswer) {
+  Start(1);
+  isthmus_session* s = AttachAll(1)[0];
+  EXPECT_EQ(isthmus_step_poll(s, 0), ISTHMUS_FAILED_PRECONDITION);
+  const isthmus_step_args args = StepArgs();
+  ASSERT_EQ(isthmus_step_begin(s, &args), ISTHMUS_OK);
+  const uint64_t id = engine_.AwaitStep().first;
+  EXPECT_EQ(isthmus_step_poll(s, 0), ISTHMUS_DEADLINE_EXCEEDED);
+  EXPECT_STREQ(isthmus_error_message(s), "the step is not done yet");
+  EXPECT_EQ(isthmus_step_poll(s, NAN), ISTHMUS_INVALID_ARGUMENT);
+  server_->SetWaiting("waiting for the coordinator");
+  do {
+    EXPECT_EQ(isthmus_step_poll(s, 0.01), ISTHMUS_DEADLINE_EXCEEDED);
+  } while (std::string(isthmus_error_message(s)) !=
+           "the step is not done yet; the daemon is waiting for the coordinator");
+  server_->FinishStep(id, StepReply{.round = 7});
+  EXPECT_EQ(isthmus_step_poll(s, 60), ISTHMUS_OK);
+  EXPECT_EQ(isthmus_step_poll(s, 0), ISTHMUS_OK) << "as often as one likes";
+  isthmus_step_result result = {};
+  result.struct_size = sizeof(result);
+  EXPECT_EQ(isthmus_step_wait(s, &result), ISTHMUS_OK);
+  EXPECT_EQ(result.round, 7u);
+  // Nor does the end of a daemon block it.
+  ASSERT_EQ(isthmus_step_begin(s, &args), ISTHMUS_OK);
+  engine_.AwaitStep(1);
+  server_.reset();
+  EXPECT_EQ(isthmus_step_poll(s, 60), ISTHMUS_OK);
+  EXPECT_EQ(isthmus_step_wait(s, nullptr), ISTHMUS_UNAVAILABLE);
+  EXPECT_THAT(isthmus_error_message(s), HasSubstr("shutting down"));
+  isthmus_detach(s);
+}
+
+// What root may open, nobody may not.
+class AsNobody {
+ public:
+  AsNobody() {
+    if (geteuid() != 0) return;
+    EXPECT_EQ(seteuid(65534), 0);
+  }
+  ~AsNobody() {
+    if (getuid() != 0) return;
+    EXPECT_EQ(seteuid(0), 0);
+  }
+};
+
+TEST_F(CAbiTest, ASocketForOthersIsRefusedInWordsAndAtOnce) {
+  Start(1);
+  ASSERT_EQ(chmod(path_.substr(0, path_.rfind('/')).c_str(), 0755), 0);
+  ASSERT_EQ(chmod(path_.c_str(), 0), 0);  // should the test not run as root
+  isthmus_attach_options options = Options(path_, 0);
+  options.timeout_seconds = 600;
+  const AsNobody nobody;
+  const Attached refused = Attach(options);
+  EXPECT_EQ(refused.code, ISTHMUS_FAILED_PRECONDITION);
+  EXPECT_THAT(refused.error, HasSubstr("Permission denied: it is open to its daemon's user alone, "
+                                       "unless isthmus-worker runs with --socket-mode"));
 }
 
 TEST_F(CAbiTest, ADaemonThatDiesWithoutAWordIsUnavailable) {

@@ -170,6 +170,10 @@ class Model {
     holders_[drop.rank].reset();
   }
   void operator()(const SendAttached& send) { CheckHolder(send.to, send.rank); }
+  void operator()(const SendWaiting& send) {
+    ISTHMUS_CHECK(connected(send.to));
+    ISTHMUS_CHECK(std::find(holders_.begin(), holders_.end(), send.to) != holders_.end());
+  }
   void operator()(const SendStepDone& send) { ISTHMUS_CHECK(connected(send.to) && session_ != 0); }
   void operator()(const HangUp& hang_up) {
     ISTHMUS_CHECK(connected_.erase(hang_up.to) == 1);
@@ -278,6 +282,7 @@ class Server {
         return model_.Perform(core_.Failed(slot, absl::ResourceExhaustedError("no memfd")));
       case AttachOp::kTick:
         now_ += absl::Seconds(static_cast<int64_t>(input_.Number() % 100000));
+        model_.Perform(core_.SetWaiting(absl::ToUnixSeconds(now_) % 2 == 1 ? "for more" : ""));
         return model_.Perform(core_.Tick(now_));
       case AttachOp::kAnswer:
         return Answer(input_.Byte() % 2 == 1);

@@ -233,6 +233,14 @@ isthmus_wire_step_done MakeStepDonePacket(const StepReply& reply) {
   return packet;
 }
 
+isthmus_wire_waiting MakeWaitingPacket(const std::string& what) {
+  auto packet = NewPacket<isthmus_wire_waiting>(ISTHMUS_WIRE_WAITING);
+  const size_t size = std::min<size_t>(what.size(), ISTHMUS_WIRE_MAX_TEXT);
+  packet.text_size = static_cast<uint32_t>(size);
+  std::memcpy(packet.text, what.data(), size);
+  return packet;
+}
+
 isthmus_wire_error MakeErrorPacket(const absl::Status& status) {
   ISTHMUS_CHECK(!status.ok());
   auto packet = NewPacket<isthmus_wire_error>(ISTHMUS_WIRE_ERROR);

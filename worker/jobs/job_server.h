@@ -152,6 +152,10 @@ class JobServer {
   virtual void FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) = 0;
   virtual void FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) = 0;
 
+  // What the engine's answers wait for from now on: "waiting for the coordinator at ...". Ranks
+  // that wait hear of it; empty: nothing worth saying, as again after FinishAttach.
+  virtual void SetWaiting(const std::string& what) = 0;
+
   // Ends the session (if any) at every rank with `status`, keeps listening.
   virtual void EndSession(const absl::Status& status) = 0;
   // The same of this one; nothing once it is over.

@@ -58,6 +58,10 @@ void ServerThread::FinishStep(uint64_t session_id, absl::StatusOr<StepReply> rep
   });
 }
 
+void ServerThread::SetWaiting(const std::string& what) {
+  Post([what](SessionCore& core) { return core.SetWaiting(what); });
+}
+
 void ServerThread::EndSession(const absl::Status& status) {
   Post([status](SessionCore& core) { return core.EndSession(status); });
 }
@@ -262,6 +266,15 @@ ServerThread::Actions ServerThread::Perform(DropBuffers&& action) {
 
 ServerThread::Actions ServerThread::Perform(SendAttached&& action) {
   return Send(action.to, PacketBytes(MakeAttachedPacket(action.reply, action.rank)));
+}
+
+ServerThread::Actions ServerThread::Perform(SendWaiting&& action) {
+  const auto at = connections_.find(action.to);
+  // A job that reads nothing, stopped in a debugger perhaps, misses these words and no more.
+  if (at != connections_.end()) {
+    SendPacket(at->second.socket.get(), PacketBytes(MakeWaitingPacket(action.what))).IgnoreError();
+  }
+  return {};
 }
 
 ServerThread::Actions ServerThread::Perform(SendStepDone&& action) {

@@ -39,6 +39,7 @@ class ServerThread final : public JobServer {
 
   void FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) override;
   void FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) override;
+  void SetWaiting(const std::string& what) override;
   void EndSession(const absl::Status& status) override;
   void EndSession(uint64_t session_id, const absl::Status& status) override;
   void Stop() override;
@@ -80,6 +81,7 @@ class ServerThread final : public JobServer {
   Actions Perform(SendBuffers&& action);
   Actions Perform(DropBuffers&& action);
   Actions Perform(SendAttached&& action);
+  Actions Perform(SendWaiting&& action);
   Actions Perform(SendStepDone&& action);
   Actions Perform(HangUp&& action);
   Actions Perform(ReportAttached&& action);

@@ -127,9 +127,11 @@ SessionCore::Actions SessionCore::FinishAttach(uint64_t session_id,
   ISTHMUS_CHECK(state_ == State::kAttaching);
   if (!reply.ok()) return EndSession(reply.status());
   state_ = State::kIdle;
+  engine_waits_for_.clear();
   group_ranks_ = std::max(options_.ranks, reply->world_size);
   Actions actions;
   for (uint32_t rank = 0; rank < options_.ranks; ++rank) {
+    connections_.at(*holders_[rank]).told.clear();
     actions.push_back(SendAttached{*holders_[rank], rank, *reply});
   }
   return actions;
@@ -143,7 +145,17 @@ SessionCore::Actions SessionCore::FinishStep(uint64_t session_id,
   state_ = State::kIdle;
   std::ranges::fill(steps_, std::nullopt);
   Actions actions;
-  for (const auto& holder : holders_) actions.push_back(SendStepDone{*holder, *reply});
+  for (const auto& holder : holders_) {
+    connections_.at(*holder).told.clear();
+    actions.push_back(SendStepDone{*holder, *reply});
+  }
+  return actions;
+}
+
+SessionCore::Actions SessionCore::SetWaiting(std::string what) {
+  engine_waits_for_ = std::move(what);
+  Actions actions;
+  TellWaiting(actions);
   return actions;
 }
 
@@ -228,11 +240,14 @@ absl::Status SessionCore::Claim(JobConnectionId id, Connection& connection, absl
 absl::Status SessionCore::OnFilled(Connection& connection, Actions& actions) {
   connection.phase = Phase::kWaiting;
   for (const auto& holder : holders_) {
-    if (!holder || connections_.at(*holder).phase != Phase::kWaiting) return absl::OkStatus();
+    if (holder && connections_.at(*holder).phase == Phase::kWaiting) continue;
+    TellWaiting(actions);
+    return absl::OkStatus();
   }
   for (const auto& holder : holders_) connections_.at(*holder).phase = Phase::kAttached;
   state_ = State::kAttaching;
   actions.push_back(ReportAttached{session_id_});
+  TellWaiting(actions);
   return absl::OkStatus();
 }
 
@@ -258,6 +273,7 @@ absl::Status SessionCore::OnStepBegin(Connection& connection, RankStep step, Act
   }
   steps_[rank] = std::move(step);
   const bool all = std::ranges::all_of(steps_, [](const auto& s) { return s.has_value(); });
+  if (!engine_waits_for_.empty()) TellWaiting(actions);
   if (all) CompleteStep(actions);
   return absl::OkStatus();
 }
@@ -276,6 +292,40 @@ void SessionCore::CompleteStep(Actions& actions) {
   actions.push_back(std::move(report));
 }
 
+std::string SessionCore::WaitingFor() const {
+  if (state_ != State::kForming) {
+    // A step's answer comes soon, unless the engine says otherwise.
+    if (state_ != State::kAttaching || !engine_waits_for_.empty()) return engine_waits_for_;
+    return "waiting for the run to start";
+  }
+  constexpr size_t kNamed = 8;
+  std::vector<uint32_t> missing;
+  for (uint32_t rank = 0; rank < options_.ranks; ++rank) {
+    const auto& holder = holders_[rank];
+    if (!holder || connections_.at(*holder).phase != Phase::kWaiting) missing.push_back(rank);
+  }
+  const size_t named = std::min(missing.size(), kNamed);
+  std::string text = missing.size() == 1 ? "waiting for rank " : "waiting for ranks ";
+  for (size_t i = 0; i < named; ++i) absl::StrAppend(&text, i == 0 ? "" : ", ", missing[i]);
+  if (missing.size() > named) absl::StrAppend(&text, " and ", missing.size() - named, " more");
+  absl::StrAppend(&text, " of ", options_.ranks, " to attach");
+  // That will be next, and may be why those are late.
+  if (!engine_waits_for_.empty()) absl::StrAppend(&text, "; ", engine_waits_for_);
+  return text;
+}
+
+void SessionCore::TellWaiting(Actions& actions) {
+  const std::string what = WaitingFor();
+  for (auto& [id, connection] : connections_) {
+    const bool waits = connection.phase == Phase::kWaiting ||
+                       (connection.phase == Phase::kAttached &&
+                        (state_ == State::kAttaching || steps_[*connection.rank].has_value()));
+    if (!waits || connection.told == what) continue;
+    connection.told = what;
+    actions.push_back(SendWaiting{id, what});
+  }
+}
+
 void SessionCore::Remove(ConnectionMap::iterator at, const std::string& why, Actions& actions) {
   const Connection connection = std::move(at->second);
   connections_.erase(at);
@@ -284,6 +334,7 @@ void SessionCore::Remove(ConnectionMap::iterator at, const std::string& why, Act
   holders_[rank].reset();
   if (state_ == State::kForming) {
     actions.push_back(DropBuffers{rank});
+    TellWaiting(actions);
   } else {
     Lose(absl::AbortedError(absl::StrCat("the session ended: rank ", rank, ": ", why)), actions);
   }

@@ -51,6 +51,11 @@ struct SendAttached {
   uint32_t rank = 0;
   AttachReply reply;
 };
+// Best effort: nothing depends on it.
+struct SendWaiting {
+  JobConnectionId to;
+  std::string what;
+};
 struct SendStepDone {
   JobConnectionId to;
   StepReply reply;
@@ -72,8 +77,8 @@ struct ReportLost {
   uint64_t session_id = 0;
   std::string reason;
 };
-using JobAction = std::variant<SendBuffers, DropBuffers, SendAttached, SendStepDone, HangUp,
-                               ReportAttached, ReportStep, ReportLost>;
+using JobAction = std::variant<SendBuffers, DropBuffers, SendAttached, SendWaiting, SendStepDone,
+                               HangUp, ReportAttached, ReportStep, ReportLost>;
 
 // Single-threaded.
 class SessionCore {
@@ -105,6 +110,8 @@ class SessionCore {
   // The engine's answers; nothing for a session that is over.
   Actions FinishAttach(uint64_t session_id, const absl::StatusOr<AttachReply>& reply);
   Actions FinishStep(uint64_t session_id, const absl::StatusOr<StepReply>& reply);
+  // What the engine's answers wait for, in words; empty: nothing.
+  Actions SetWaiting(std::string what);
   // Ends the session, whole or forming, at every rank with `status`, an error.
   Actions EndSession(const absl::Status& status);
   // The same of one that is whole; nothing once it is over.
@@ -123,6 +130,7 @@ class SessionCore {
     std::optional<uint32_t> rank;  // as it says; it holds that rank from kFilling on
     JobMemory memory = JobMemory::kHost;
     AttachTable table;
+    std::string told;  // what it waits for, as it knows
   };
   using ConnectionMap = std::map<JobConnectionId, Connection>;
 
@@ -136,6 +144,10 @@ class SessionCore {
   absl::Status Claim(JobConnectionId id, Connection& connection, absl::Time now, Actions& actions);
   absl::Status CheckRankFree(uint32_t rank) const;
   void CompleteStep(Actions& actions);
+
+  std::string WaitingFor() const;
+  // Says so to those that wait and know otherwise. For whoever has changed it.
+  void TellWaiting(Actions& actions);
 
   // Takes the connection out: a forming session loses a rank, a whole one ends because `why`.
   void Remove(ConnectionMap::iterator at, const std::string& why, Actions& actions);
@@ -152,6 +164,7 @@ class SessionCore {
   uint32_t group_ranks_ = 1;                             // on all its machines; of a whole session
   std::vector<std::optional<JobConnectionId>> holders_;  // by rank
   std::vector<std::optional<RankStep>> steps_;           // by rank; of the step being begun
+  std::string engine_waits_for_;
 };
 
 }  // namespace isthmus

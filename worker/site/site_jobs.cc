@@ -88,6 +88,8 @@ void SiteJobs::FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) 
   Step([&](SiteCore& core) { return core.FinishStep(session_id, reply); });
 }
 
+void SiteJobs::SetWaiting(const std::string& what) { server_->SetWaiting(what); }
+
 void SiteJobs::EndSession(const absl::Status& status) {
   Step([&](SiteCore& core) { return core.EndSession(status); });
   server_->EndSession(status);  // what is forming, too

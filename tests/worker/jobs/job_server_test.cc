@@ -39,8 +39,14 @@ class RawJob {
   bool Send(const Packet& packet) {
     return send(fd_.get(), packet.data(), packet.size(), MSG_NOSIGNAL) >= 0;
   }
-  // The next packet, or nothing at the end. Descriptors are kept in fds.
+  // The next packet but words about waiting, or nothing at the end. Descriptors are kept in fds.
   std::optional<Packet> Receive() {
+    for (;;) {
+      std::optional<Packet> packet = ReceiveAny();
+      if (!packet || TypeOf(*packet) != ISTHMUS_WIRE_WAITING) return packet;
+    }
+  }
+  std::optional<Packet> ReceiveAny() {
     for (int attempt = 0; attempt < 2; ++attempt) {
       Packet packet(ISTHMUS_WIRE_MAX_PACKET);
       alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
@@ -65,10 +71,7 @@ class RawJob {
   }
   uint16_t ReceiveType() {
     const auto packet = Receive();
-    if (!packet || packet->size() < sizeof(isthmus_wire_header)) return 0;
-    isthmus_wire_header header;
-    std::memcpy(&header, packet->data(), sizeof(header));
-    return header.type;
+    return packet ? TypeOf(*packet) : 0;
   }
   // The daemon's last words: "code: text", then the end.
   std::string ReceiveError() {
@@ -92,6 +95,11 @@ class RawJob {
   std::vector<UniqueFd> fds;
 
  private:
+  static uint16_t TypeOf(const Packet& packet) {
+    isthmus_wire_header header = {};
+    if (packet.size() >= sizeof(header)) std::memcpy(&header, packet.data(), sizeof(header));
+    return header.type;
+  }
   UniqueFd fd_;
 };
 

@@ -7,6 +7,7 @@
 
 #include <limits>
 #include <random>
+#include <utility>
 
 #include "client/isthmus.h"
 #include "tests/worker/jobs/packets.h"
@@ -28,6 +29,9 @@ std::string Describe(const JobAction& action) {
     std::string operator()(const DropBuffers& a) { return absl::StrCat("drop rank ", a.rank); }
     std::string operator()(const SendAttached& a) {
       return absl::StrCat("attached to ", a.to.value());
+    }
+    std::string operator()(const SendWaiting& a) {
+      return absl::StrCat("tell ", a.to.value(), ": ", a.what);
     }
     std::string operator()(const SendStepDone& a) { return absl::StrCat("done to ", a.to.value()); }
     std::string operator()(const HangUp& a) {
@@ -59,11 +63,16 @@ class SessionCoreTest : public testing::Test {
     core_.emplace(options);
   }
   using Lines = std::vector<std::string>;
-  static Lines ToLines(const SessionCore::Actions& actions) {
+  // But for words to those that wait, which are kept apart in told_.
+  Lines ToLines(const SessionCore::Actions& actions) {
     Lines lines;
-    for (const JobAction& action : actions) lines.push_back(Describe(action));
+    for (const JobAction& action : actions) {
+      auto& to = std::holds_alternative<SendWaiting>(action) ? told_ : lines;
+      to.push_back(Describe(action));
+    }
     return lines;
   }
+  Lines TakeTold() { return std::exchange(told_, {}); }
   Lines Connect(uint64_t id) { return ToLines(core_->Connected(JobConnectionId(id), now_)); }
   Lines Say(uint64_t id, const Packet& packet) {
     return ToLines(core_->Received(JobConnectionId(id), packet, now_));
@@ -86,6 +95,7 @@ class SessionCoreTest : public testing::Test {
 
   std::optional<SessionCore> core_;
   absl::Time now_ = absl::UnixEpoch();
+  Lines told_;
 };
 
 TEST_F(SessionCoreTest, ASessionIsWholeOnceEveryRankHasFilledItsBuffers) {
@@ -238,6 +248,37 @@ TEST_F(SessionCoreTest, RatesAndSamplesThatNoCoordinatorTakesAreRefusedInWords) 
   EXPECT_THAT(Say(6, StepPacket(1e6f, 1, most)), ElementsAre("step of 3"));
 }
 
+TEST_F(SessionCoreTest, WhoWaitsIsToldWhatForAndOnlyOnce) {
+  AttachAs(1, 0);
+  EXPECT_THAT(TakeTold(), ElementsAre("tell 1: waiting for rank 1 of 2 to attach"));
+  ToLines(core_->SetWaiting("waiting for the coordinator"));
+  EXPECT_THAT(TakeTold(), ElementsAre("tell 1: waiting for rank 1 of 2 to attach; waiting for the "
+                                      "coordinator"));
+  ToLines(core_->SetWaiting("waiting for the coordinator"));
+  EXPECT_THAT(TakeTold(), IsEmpty());
+  AttachAs(2, 1);
+  EXPECT_THAT(TakeTold(), ElementsAre("tell 1: waiting for the coordinator",
+                                      "tell 2: waiting for the coordinator"));
+  ToLines(core_->SetWaiting(""));
+  EXPECT_THAT(TakeTold(), ElementsAre("tell 1: waiting for the run to start",
+                                      "tell 2: waiting for the run to start"));
+  ToLines(core_->SetWaiting("waiting for groups: 1 of 2"));
+  TakeTold();
+  ToLines(core_->FinishAttach(1, AttachReply()));
+  // A step is not worth words, unless something holds it up.
+  Say(1, StepPacket());
+  Say(2, StepPacket());
+  EXPECT_THAT(TakeTold(), IsEmpty());
+  ToLines(core_->SetWaiting("waiting for the coordinator"));
+  EXPECT_THAT(TakeTold(), ElementsAre("tell 1: waiting for the coordinator",
+                                      "tell 2: waiting for the coordinator"));
+  ToLines(core_->FinishStep(1, StepReply()));
+  Say(2, StepPacket());
+  EXPECT_THAT(TakeTold(), ElementsAre("tell 2: waiting for the coordinator"));
+  ToLines(core_->SetWaiting(""));
+  EXPECT_THAT(TakeTold(), ElementsAre("tell 2: "));
+}
+
 TEST_F(SessionCoreTest, EngineErrorsAndEndSessionReachAllRanks) {
   AttachAs(1, 0);
   EXPECT_THAT(
@@ -256,7 +297,7 @@ TEST_F(SessionCoreTest, OtherVersionsAndOversizeTablesAreRefused) {
   Connect(1);
   EXPECT_THAT(Say(1, ToPacket(hello)),
               ElementsAre("hang up on 1: FAILED_PRECONDITION: group 3: job protocol: expected "
-                          "version 3, got 9"));
+                          "version 4, got 9"));
   Connect(2);
   EXPECT_THAT(
       Say(2, HelloPacket(0, ISTHMUS_WIRE_MAX_ENTRIES + 1)),
