@@ -43,7 +43,7 @@ ALLOWED = {
     "worker/rpc": EDGE,
     "worker/site": EDGE | {"worker/jobs", "worker/rpc", "worker/step"},
     "worker/daemon": EDGE | {"worker/core", "worker/jobs", "worker/rpc", "worker/site", "worker/step"},
-    "worker": PROGRAM | {"worker/daemon", "worker/site", "worker/step"},
+    "worker": PROGRAM | {"worker/daemon", "worker/jobs", "worker/site", "worker/step"},
     "client": set(),
     "cli": PROGRAM | {"cli/base", "cli/bench", "cli/link", "cli/rehearse", "cli/status"},
     "cli/base": {"common/base"},

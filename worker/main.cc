@@ -22,6 +22,7 @@
 #include "common/telemetry/log.h"
 #include "common/transport/endpoints.h"
 #include "worker/daemon/daemon.h"
+#include "worker/jobs/socket_access.h"
 #include "worker/site/follower.h"
 #include "worker/site/site_leader.h"
 #include "worker/step/cpu_ranks.h"
@@ -71,6 +72,8 @@ struct Flags {
   std::string ranks = "cpu:1";
   int threads = 0;
   std::string socket;
+  std::string socket_mode;
+  std::string socket_group;
   std::vector<std::string> expect;
   std::string give_up_after = "10m";
   uint64_t flip_bit_at = 0;
@@ -130,6 +133,11 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
   app.add_option("--socket", flags->socket, "Unix socket where the job's ranks attach")
       ->envname("ISTHMUS_SOCKET")
       ->required();
+  app.add_option("--socket-mode", flags->socket_mode,
+                 "Who may attach, in octal: 0600, this user alone, or 0660 with --socket-group, "
+                 "unless it says otherwise. Whoever may attach reads and trains the model");
+  app.add_option("--socket-group", flags->socket_group,
+                 "Group of the socket, by name or number: its members may attach");
   CLI::Option* expect = app.add_option(
       "--expect", flags->expect,
       "Refuse to take part unless the run has this setting: field=value, repeatable");
@@ -233,7 +241,13 @@ int AwaitEnd(const std::function<std::optional<int>()>& ended) {
   }
 }
 
-int RunDaemon(const Flags& flags, const Ranks& ranks) {
+// Why a daemon could not start; the socket is the usual reason.
+int FailToStart(const absl::Status& status) {
+  return Fail(status,
+              status.code() == absl::StatusCode::kResourceExhausted ? kExitFailure : kExitSocket);
+}
+
+int RunDaemon(const Flags& flags, const SocketAccess& access, const Ranks& ranks) {
   Daemon::Options options;
   options.coordinator = flags.coordinator;
   options.group = GroupId(flags.group);
@@ -244,12 +258,13 @@ int RunDaemon(const Flags& flags, const Ranks& ranks) {
   options.threads = ranks.threads;
   options.site = {flags.machines, flags.listen, flags.insecure};
   options.socket_path = flags.socket;
+  options.socket_access = access;
   options.expect = flags.expect;
   options.nonce = RandomNonce();
   options.flip_bit_at = Round(flags.flip_bit_at);
   options.give_up_after = ParsePatience(flags.give_up_after);
   auto daemon = Daemon::Start(options, Clock::Real());
-  if (!daemon.ok()) return Fail(daemon.status(), kExitSocket);
+  if (!daemon.ok()) return FailToStart(daemon.status());
   const int code = AwaitEnd([&]() -> std::optional<int> {
     if (!(*daemon)->Ended()) return std::nullopt;
     const Daemon::Ending ending = (*daemon)->ending();
@@ -264,16 +279,17 @@ int RunDaemon(const Flags& flags, const Ranks& ranks) {
   return code;
 }
 
-int RunFollower(const Flags& flags, const Ranks& ranks) {
+int RunFollower(const Flags& flags, const SocketAccess& access, const Ranks& ranks) {
   auto follower = Follower::Start({.leader = flags.leader,
                                    .machine = flags.machine,
                                    .ranks = ranks.count,
                                    .make_ranks = ranks.make,
                                    .jobs = {.socket_path = flags.socket,
+                                            .socket_access = access,
                                             .ranks = ranks.count,
                                             .name = absl::StrCat("machine ", flags.machine),
                                             .devices = ranks.devices}});
-  if (!follower.ok()) return Fail(follower.status(), kExitSocket);
+  if (!follower.ok()) return FailToStart(follower.status());
   const int code = AwaitEnd([&]() -> std::optional<int> {
     const std::optional<absl::Status> ended = (*follower)->Ended();
     if (!ended) return std::nullopt;
@@ -291,13 +307,15 @@ int Main(int argc, char** argv) {
   Flags flags;
   if (const std::optional<int> code = ParseFlags(argc, argv, &flags)) return *code;
   if (absl::Status s = SetLogLevel(flags.log_level); !s.ok()) return Fail(s, kExitUsage);
+  const auto access = ParseSocketAccess(flags.socket_mode, flags.socket_group);
+  if (!access.ok()) return Fail(access.status(), kExitUsage);
   const std::variant<Ranks, int> ranks = OpenRanks(flags);
   if (const int* code = std::get_if<int>(&ranks)) return *code;
   if (absl::Status s = CheckThreadsFor(flags, std::get<Ranks>(ranks)); !s.ok()) {
     ExitAtOnce(Fail(s, kExitFailure));
   }
-  return flags.leader.empty() ? RunDaemon(flags, std::get<Ranks>(ranks))
-                              : RunFollower(flags, std::get<Ranks>(ranks));
+  return flags.leader.empty() ? RunDaemon(flags, *access, std::get<Ranks>(ranks))
+                              : RunFollower(flags, *access, std::get<Ranks>(ranks));
 }
 
 }  // namespace

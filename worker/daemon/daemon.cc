@@ -38,6 +38,7 @@ DaemonImpl::DaemonImpl(Options options, const Clock& clock)
 absl::Status DaemonImpl::Listen() {
   JobServer::Options jobs;
   jobs.socket_path = options_.socket_path;
+  jobs.socket_access = options_.socket_access;
   jobs.ranks = options_.ranks;
   jobs.name = name_;
   jobs.devices = options_.devices;

@@ -17,6 +17,7 @@
 #include "common/base/ids.h"
 #include "common/transport/credentials.h"
 #include "worker/core/daemon_exit.h"
+#include "worker/jobs/socket_access.h"
 
 namespace isthmus {
 
@@ -47,6 +48,7 @@ class Daemon {
     // By rank: where jobs may have their buffers; none with CPU ranks.
     std::vector<std::shared_ptr<Device>> devices;
     std::string socket_path;                           // where jobs attach
+    SocketAccess socket_access;                        // by whom
     std::vector<std::string> expect;                   // assertions on the run spec: "field=value"
     uint64_t nonce = 0;                                // random, non-zero
     absl::Duration give_up_after = absl::Minutes(10);  // without the coordinator

@@ -40,7 +40,8 @@ absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Start(Options options, Job
         absl::StrCat(options.name, ": devices: expected one for each of ", options.ranks,
                      " ranks, got ", options.devices.size()));
   }
-  ISTHMUS_ASSIGN_OR_RETURN(UnixListener listener, UnixListener::Listen(options.socket_path));
+  ISTHMUS_ASSIGN_OR_RETURN(UnixListener listener,
+                           UnixListener::Listen(options.socket_path, options.socket_access));
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return absl::ErrnoToStatus(errno, "eventfd");
   SessionCore::Options core;
@@ -50,8 +51,11 @@ absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Start(Options options, Job
   core.max_pending = options.max_pending;
   core.device_memory = !options.devices.empty();
   core.admit = AdmitWhatFits(options);
-  return std::make_unique<ServerThread>(std::move(core), options.clock, std::move(options.devices),
-                                        std::move(listener), std::move(wake), events);
+  auto server =
+      std::make_unique<ServerThread>(std::move(core), options.clock, std::move(options.devices),
+                                     std::move(listener), std::move(wake), events);
+  ISTHMUS_RETURN_IF_ERROR(server->Start());
+  return server;
 }
 
 }  // namespace isthmus

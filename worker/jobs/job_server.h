@@ -24,6 +24,7 @@
 #include "common/device/device.h"
 #include "common/tensor/elements.h"
 #include "common/tensor/layout.h"
+#include "worker/jobs/socket_access.h"
 
 namespace isthmus {
 
@@ -123,7 +124,8 @@ struct HostNeed {
 class JobServer {
  public:
   struct Options {
-    std::string socket_path;  // created with mode 0600, a stale one replaced, unlinked at the end
+    std::string socket_path;     // a stale one is replaced; unlinked at the end
+    SocketAccess socket_access;  // its user's alone, unless this says otherwise
     uint32_t ranks = 1;
     std::string name;  // of this daemon's group, for messages: "group 3"
     // How long a rank may take to say who it is and what it trains.
@@ -143,7 +145,7 @@ class JobServer {
 
   // Listens and starts the thread. `events` must outlive the server. Errors: ALREADY_EXISTS when a
   // live daemon has the socket; INVALID_ARGUMENT for a path too long or ranks outside [1, 1024];
-  // else what the system said.
+  // RESOURCE_EXHAUSTED when the system gives no thread; else what the system said.
   static absl::StatusOr<std::unique_ptr<JobServer>> Start(Options options, JobEvents* events);
   virtual ~JobServer() = default;
 

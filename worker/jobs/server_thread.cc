@@ -8,6 +8,7 @@
 #include <deque>
 #include <iterator>
 #include <limits>
+#include <system_error>
 #include <utility>
 
 #include "worker/jobs/job_messages.h"
@@ -33,8 +34,19 @@ ServerThread::ServerThread(SessionCore::Options options, const Clock* clock,
       events_(*events),
       listener_(std::move(listener)),
       core_(std::move(options)),
-      forming_(ranks_),
-      thread_([this] { Run(); }) {}
+      forming_(ranks_) {}
+
+absl::Status ServerThread::Start() {
+  try {
+    thread_ = std::thread([this] { Run(); });
+  } catch (const std::system_error& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no thread for the job socket: ", error.code().message(),
+                     " (is there a limit: ulimit -u, or "
+                     "pids of a container?)"));
+  }
+  return absl::OkStatus();
+}
 
 void ServerThread::Stop() {
   if (!thread_.joinable()) return;

@@ -36,6 +36,8 @@ class ServerThread final : public JobServer {
                std::vector<std::shared_ptr<Device>> devices, UnixListener listener, UniqueFd wake,
                JobEvents* events);
   ~ServerThread() override { Stop(); }
+  // Once. RESOURCE_EXHAUSTED when the system has no thread left.
+  absl::Status Start();
 
   void FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) override;
   void FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) override;

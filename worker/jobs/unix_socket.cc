@@ -53,8 +53,21 @@ absl::Status RemoveStale(const std::string& path, const sockaddr_un& address) {
   }
   const UniqueFd probe = NewSocket();
   if (!probe.valid()) return SystemError("socket");
-  if (Connect(probe.get(), address) == 0 || errno != ECONNREFUSED) {
-    return absl::AlreadyExistsError(absl::StrCat("'", path, "': another daemon listens there"));
+  const int error = Connect(probe.get(), address) == 0 ? 0 : errno;
+  switch (error) {
+    case ECONNREFUSED:
+    case ENOENT:  // its owner has removed it since
+      break;
+    case 0:
+    case EAGAIN:  // its backlog is full
+      return absl::AlreadyExistsError(absl::StrCat("'", path, "': another daemon listens there"));
+    case EPROTOTYPE:
+      return absl::AlreadyExistsError(
+          absl::StrCat("'", path, "': another program listens there, and no Isthmus daemon"));
+    default:
+      return absl::ErrnoToStatus(
+          error, absl::StrCat("'", path, "': a socket of user ", status.st_uid,
+                              " is there, and whether anybody listens cannot be told"));
   }
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return SystemError(path);
   return absl::OkStatus();
@@ -62,12 +75,13 @@ absl::Status RemoveStale(const std::string& path, const sockaddr_un& address) {
 
 }  // namespace
 
-absl::StatusOr<UnixListener> UnixListener::Listen(std::string path) {
+absl::StatusOr<UnixListener> UnixListener::Listen(std::string path, const SocketAccess& access) {
   ISTHMUS_ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
   ISTHMUS_RETURN_IF_ERROR(RemoveStale(path, address));
   UniqueFd fd = NewSocket();
   if (!fd.valid()) return SystemError("socket");
-  // Before bind, so that the file never has a wider mode.
+  // Before bind, so that the file never has a wider mode than it is to have. (What is wider than
+  // the owner's comes once the group is right.)
   if (::fchmod(fd.get(), 0600) != 0) return SystemError("fchmod of the socket");
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     if (errno == EADDRINUSE) {
@@ -76,11 +90,16 @@ absl::StatusOr<UnixListener> UnixListener::Listen(std::string path) {
     return SystemError(absl::StrCat("bind to '", path, "'"));
   }
   struct stat status;
-  if (::chmod(path.c_str(), 0600) != 0 || ::lstat(path.c_str(), &status) != 0 ||
-      ::listen(fd.get(), kBacklog) != 0) {
-    const absl::Status error = SystemError(absl::StrCat("listen at '", path, "'"));
+  absl::Status set;
+  if (access.group && ::chown(path.c_str(), static_cast<uid_t>(-1), *access.group) != 0) {
+    set = SystemError(absl::StrCat("give '", path, "' to group ", *access.group));
+  } else if (::chmod(path.c_str(), access.mode) != 0 || ::lstat(path.c_str(), &status) != 0 ||
+             ::listen(fd.get(), kBacklog) != 0) {
+    set = SystemError(absl::StrCat("listen at '", path, "'"));
+  }
+  if (!set.ok()) {
     ::unlink(path.c_str());
-    return error;
+    return set;
   }
   return UnixListener(std::move(fd), std::move(path), status.st_dev, status.st_ino);
 }

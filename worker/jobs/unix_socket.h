@@ -11,18 +11,20 @@
 #include <span>
 #include <string>
 
+#include "worker/jobs/socket_access.h"
 #include "worker/jobs/unique_fd.h"
 
 namespace isthmus {
 
-// Owns the socket file: mode 0600, unlinked at the end unless another daemon has replaced it.
+// Owns the socket file: unlinked at the end unless another daemon has replaced it.
 // Single-threaded.
 class UnixListener {
  public:
   // Errors: INVALID_ARGUMENT for a path that no socket can have; ALREADY_EXISTS when somebody
-  // listens there; FAILED_PRECONDITION when the path is something other than a socket; else what
-  // the system said.
-  static absl::StatusOr<UnixListener> Listen(std::string path);
+  // listens there; PERMISSION_DENIED when a socket is there that this user may not try, or the
+  // path, mode or group is not for it to have; FAILED_PRECONDITION when the path is something other
+  // than a socket; else what the system said.
+  static absl::StatusOr<UnixListener> Listen(std::string path, const SocketAccess& access = {});
   UnixListener(UnixListener&& other) noexcept = default;
   ~UnixListener();
 

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -19,6 +21,8 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+
+constexpr uid_t kNobody = 65534;
 
 // tests/client/c_job.c; killed and reaped with its owner.
 class Process {
@@ -133,6 +137,33 @@ TEST_F(JobProcessTest, AForkedChildThatExitsLeavesItsParentsSessionAlone) {
   EXPECT_EQ(parent.ReadLine(), "OK: ");
   EXPECT_EQ(other.ReadLine(), "done");
   EXPECT_THAT(engine_.AwaitLost().second, HasSubstr("detached"));
+}
+
+// 0 if a server that gets no thread says so. In a process of its own, whose user may have no second
+// thread from here on.
+int StartWithoutThreads() {
+  SocketDir dir;
+  FakeEngine engine;
+  JobServer::Options options;
+  options.socket_path = dir.path();
+  const std::string folder = dir.path().substr(0, dir.path().rfind('/'));
+  if (getuid() == 0) {  // whom no limit holds
+    if (chown(folder.c_str(), kNobody, 0) != 0 || setuid(kNobody) != 0) return 10;
+  }
+  const rlimit none = {1, 1};
+  if (setrlimit(RLIMIT_NPROC, &none) != 0) return 11;
+  const absl::Status status = JobServer::Start(options, &engine).status();
+  const bool said = std::string(status.message()).find("no thread for the job socket") == 0;
+  return status.code() == absl::StatusCode::kResourceExhausted && said ? 0 : 12;
+}
+
+TEST(JobServerLimitTest, WithoutAThreadTheServerSaysSo) {
+  const pid_t child = fork();
+  if (child == 0) _exit(StartWithoutThreads());
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 }  // namespace

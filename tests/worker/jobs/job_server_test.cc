@@ -325,6 +325,65 @@ TEST(JobServerHandshakeTest, LateAndSurplusHandshakesAreEndedAndBlockNobody) {
   engine.AwaitAttached();
 }
 
+// Linux lets root do what it is to be refused.
+class AsNobody {
+ public:
+  AsNobody() {
+    if (geteuid() != 0) return;
+    EXPECT_EQ(seteuid(65534), 0);
+  }
+  ~AsNobody() {
+    if (getuid() != 0) return;
+    EXPECT_EQ(seteuid(0), 0);
+  }
+};
+
+TEST(JobServerStartTest, AModeAndAGroupOpenTheSocketToOthers) {
+  SocketDir dir;
+  FakeEngine engine;
+  JobServer::Options options;
+  options.socket_path = dir.path();
+  const gid_t group = getuid() == 0 ? 4711 : getgid();
+  options.socket_access = ParseSocketAccess("", std::to_string(group)).value();
+  const mode_t old_mask = umask(0077);
+  auto server = JobServer::Start(options, &engine);
+  umask(old_mask);
+  ASSERT_TRUE(server.ok()) << server.status();
+  struct stat status;
+  ASSERT_EQ(stat(dir.path().c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0660u);
+  EXPECT_EQ(status.st_gid, group);
+}
+
+TEST(JobServerStartTest, SocketsOfOthersAreNotTakenForDaemons) {
+  SocketDir dir;
+  FakeEngine engine;
+  auto server = StartServer(dir.path(), 1, &engine);
+  ASSERT_EQ(chmod(dir.path().substr(0, dir.path().rfind('/')).c_str(), 0755), 0);
+  ASSERT_EQ(chmod(dir.path().c_str(), 0), 0);  // should the test not run as root
+  JobServer::Options options;
+  options.socket_path = dir.path();
+  const AsNobody nobody;
+  const absl::Status refused = JobServer::Start(options, &engine).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("is there, and whether anybody listens cannot be told: Permission denied"));
+}
+
+TEST(SocketAccessTest, IsReadFromFlags) {
+  EXPECT_EQ(ParseSocketAccess("", "")->mode, 0600u);
+  EXPECT_FALSE(ParseSocketAccess("", "")->group.has_value());
+  EXPECT_EQ(ParseSocketAccess("0666", "")->mode, 0666u);
+  EXPECT_EQ(ParseSocketAccess("", "root")->group, 0u);
+  EXPECT_EQ(ParseSocketAccess("", "root")->mode, 0660u);
+  EXPECT_EQ(ParseSocketAccess("620", "7")->mode, 0620u);
+  for (const char* mode : {"0060", "0400", "1777", "rw", "0x1ff", "-600", "0680", "777777777777"}) {
+    EXPECT_EQ(ParseSocketAccess(mode, "").status().code(), absl::StatusCode::kInvalidArgument)
+        << mode;
+  }
+  EXPECT_EQ(ParseSocketAccess("", "no-such-group").status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST(JobServerStartTest, TheSocketIsPrivateExclusiveAndReplacedWhenStale) {
   SocketDir dir;
   FakeEngine engine;
