@@ -1,8 +1,11 @@
 #include "examples/lm/isthmus_service.h"
 
+#include <cstdio>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "examples/lm/stop_signal.h"
 
 namespace isthmus::lm {
 namespace {
@@ -26,6 +29,8 @@ absl::Status ToStatus(isthmus_code code, isthmus_session* session) {
       return absl::DeadlineExceededError(message);
     case ISTHMUS_RESOURCE_EXHAUSTED:
       return absl::ResourceExhaustedError(message);
+    case ISTHMUS_INTERRUPTED:
+      return absl::CancelledError("stopped by a signal");
     case ISTHMUS_INTERNAL:
       break;
   }
@@ -55,6 +60,22 @@ IsthmusService::IsthmusService(IsthmusOptions options) : options_(std::move(opti
 
 IsthmusService::~IsthmusService() { Detach(); }
 
+int IsthmusService::KeepWaiting(void* self, const char* what) {
+  return static_cast<IsthmusService*>(self)->KeepWaiting(std::string(what)) ? 1 : 0;
+}
+
+bool IsthmusService::KeepWaiting(const std::string& what) {
+  const absl::Time now = absl::Now();
+  if (what != said_ && !what.empty() && now >= waiting_since_ + options_.say_waiting_after) {
+    said_ = what;
+    std::fprintf(stderr, "isthmus-lm: the daemon is %s\n", what.c_str());
+  }
+  if (StopSignal() == 0) return true;
+  if (session_ == nullptr) return false;  // nothing has begun
+  if (stop_seen_ == absl::InfiniteFuture()) stop_seen_ = now;
+  return now < stop_seen_ + options_.stop_grace;
+}
+
 absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
                                     const ParameterSet<float>& initial) {
   isthmus_attach_options options = {};
@@ -63,6 +84,10 @@ absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
   options.local_rank = options_.local_rank;
   options.local_world_size = -1;
   options.timeout_seconds = options_.attach_timeout_seconds;
+  options.keep_waiting = &KeepWaiting;
+  options.waiting_context = this;
+  waiting_since_ = absl::Now();
+  said_.clear();
   const std::vector<isthmus_tensor> declared = Declare(tensors, initial);
   const isthmus_code code = isthmus_attach(&options, declared.data(), declared.size(), &session_);
   if (code == ISTHMUS_END) return absl::FailedPreconditionError("the run is already over");
@@ -99,6 +124,8 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
   args.loss = input.loss;
   isthmus_step_result result = {};
   result.struct_size = sizeof(result);
+  waiting_since_ = absl::Now();
+  stop_seen_ = absl::InfiniteFuture();
   const isthmus_code code = isthmus_step(session_, &args, &result);
   if (code != ISTHMUS_OK && code != ISTHMUS_END) return ToStatus(code, session_);
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "client/isthmus.h"
 #include "examples/lm/parameter_service.h"
 
@@ -13,9 +14,15 @@ namespace isthmus::lm {
 struct IsthmusOptions {
   std::string socket_path;            // empty: $ISTHMUS_SOCKET
   int local_rank = -1;                // -1: $LOCAL_RANK, or 0
-  double attach_timeout_seconds = 0;  // 0: no limit
+  double attach_timeout_seconds = 0;  // 0: the daemon has to be there; then no limit
+  // How long a step under way may still take once a stop signal has come.
+  absl::Duration stop_grace = absl::Seconds(2);
+  // What the daemon waits for goes to stderr after so long.
+  absl::Duration say_waiting_after = absl::Seconds(2);
 };
 
+// While a ScopedStopSignals lives, a signal ends Attach() with CANCELLED at once, and Step() after
+// options.stop_grace; the parameters may be half updated then.
 class IsthmusService : public ParameterService {
  public:
   explicit IsthmusService(IsthmusOptions options);
@@ -33,9 +40,16 @@ class IsthmusService : public ParameterService {
   absl::StatusOr<StepOutput> Step(const StepInput& input) override;
 
  private:
+  // isthmus_attach_options.keep_waiting.
+  static int KeepWaiting(void* self, const char* what);
+  bool KeepWaiting(const std::string& what);
+
   const IsthmusOptions options_;
   isthmus_session* session_ = nullptr;
-  uint64_t round_ = 0;  // last one applied
+  absl::Time waiting_since_ = absl::InfinitePast();  // for attach or step
+  absl::Time stop_seen_ = absl::InfiniteFuture();    // in this wait
+  std::string said_;                                 // of what it waits for
+  uint64_t round_ = 0;                               // last one applied
   std::vector<float*> parameters_;
   std::vector<float*> gradients_;
 };

@@ -109,7 +109,9 @@ int RunTraining(const Options& options) {
   const std::unique_ptr<ParameterService> service = MakeService(options);
   Trainer trainer(options.trainer, *text, service.get());
   const absl::Status status = trainer.Run();
-  if (!status.ok() && !absl::IsCancelled(status)) return Explain(status, ExitCodeFor(status));
+  // Stopped before the first step: there is nothing to report, nor a rank to report it as.
+  const bool stopped = absl::IsCancelled(status) && !trainer.steps().empty();
+  if (!status.ok() && !stopped) return Explain(status, ExitCodeFor(status));
 
   Report report = MakeReport(options, *text, trainer);
   if (status.ok() && report.standing.rank == 0) {

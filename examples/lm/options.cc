@@ -11,7 +11,9 @@ constexpr char kDescription[] =
     "Trains a byte-level language model as one rank of an Isthmus run, or alone.";
 constexpr char kFooter[] =
     "Exit codes: 0 done, 2 usage, 3 daemon unreachable, 4 aborted, 5 refused by the daemon,\n"
-    "130 or 143 stopped by SIGINT or SIGTERM after the step under way, 1 anything else.\n"
+    "130 or 143 stopped by SIGINT or SIGTERM: at once while attaching, else after the step under "
+    "way\n"
+    "or two seconds of waiting for it; a second signal ends it at once. 1 anything else.\n"
     "{rank} in the paths of --report and --curve becomes the rank, and every rank writes its own;\n"
     "without it rank 0 alone writes.";
 
@@ -75,8 +77,10 @@ void AddSessionFlags(CLI::App* app, Options* options) {
   app->add_option("--local-rank", options->isthmus.local_rank, "Default $LOCAL_RANK, or 0")
       ->check(CLI::NonNegativeNumber)
       ->group(group);
-  app->add_option("--attach-timeout", options->isthmus.attach_timeout_seconds,
-                  "Seconds until training must be able to start (0: wait without limit)")
+  app->add_option(
+         "--attach-timeout", options->isthmus.attach_timeout_seconds,
+         "Seconds until training must be able to start; the daemon may come later than this "
+         "program (0: it has to be there, then wait without limit)")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group(group);

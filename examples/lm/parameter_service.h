@@ -50,7 +50,8 @@ class ParameterService {
   virtual ~ParameterService() = default;
 
   // Blocks until training can start; parameters() then holds the state to start from, `initial` or
-  // later. Errors: UNAVAILABLE and ABORTED, attach again; FAILED_PRECONDITION, refused.
+  // later. Errors: UNAVAILABLE and ABORTED, attach again; FAILED_PRECONDITION, refused; CANCELLED,
+  // a stop signal came.
   virtual absl::Status Attach(const std::vector<TensorSpec>& tensors,
                               const ParameterSet<float>& initial) = 0;
   // Detached already is fine.

@@ -1,28 +1,58 @@
 #include "examples/lm/stop_signal.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "absl/time/clock.h"
+
 namespace isthmus::lm {
 namespace {
 
 volatile std::sig_atomic_t caught = 0;
+volatile std::sig_atomic_t catching = 0;  // a ScopedStopSignals lives
 
-void Catch(int signal) { caught = signal; }
+void Handle(int signal) {
+  // What a shell says of a process that the signal killed. No destructors: they may take their
+  // time.
+  if (catching == 0 || caught != 0) _exit(128 + signal);
+  caught = signal;
+}
+
+void Install(struct sigaction* old_terminate, struct sigaction* old_interrupt) {
+  struct sigaction action = {};
+  action.sa_handler = Handle;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGTERM, &action, old_terminate);
+  sigaction(SIGINT, &action, old_interrupt);
+}
 
 }  // namespace
+
+void ObeyStopSignals() { Install(nullptr, nullptr); }
 
 int StopSignal() { return caught; }
 
 ScopedStopSignals::ScopedStopSignals() {
   caught = 0;
-  struct sigaction action = {};
-  action.sa_handler = Catch;
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-  sigaction(SIGTERM, &action, &old_terminate_);
-  sigaction(SIGINT, &action, &old_interrupt_);
+  catching = 1;
+  Install(&old_terminate_, &old_interrupt_);
 }
 
 ScopedStopSignals::~ScopedStopSignals() {
   sigaction(SIGTERM, &old_terminate_, nullptr);
   sigaction(SIGINT, &old_interrupt_, nullptr);
+  catching = 0;
+}
+
+bool SleepUnlessStopped(absl::Duration duration) {
+  const absl::Time until = absl::Now() + duration;
+  while (StopSignal() == 0) {
+    const absl::Duration left = until - absl::Now();
+    if (left <= absl::ZeroDuration()) return true;
+    absl::SleepFor(std::min(left, absl::Milliseconds(50)));
+  }
+  return false;
 }
 
 }  // namespace isthmus::lm

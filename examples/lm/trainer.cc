@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <string>
 
-#include "absl/time/clock.h"
 #include "examples/lm/stop_signal.h"
 #include "examples/lm/stopwatch.h"
 #include "examples/lm/vector_math.h"
@@ -65,6 +64,7 @@ Trainer::Trainer(const TrainerOptions& options, const Text& text, ParameterServi
 }
 
 absl::Status Trainer::Run() {
+  const ScopedStopSignals stop_signals;
   int failures = 0;
   while (true) {
     absl::Status status = RunSession(&failures);
@@ -74,15 +74,18 @@ absl::Status Trainer::Run() {
     ++failures;
     std::fprintf(stderr, "isthmus-lm: %s; attaching again, attempt %d of %d\n",
                  std::string(status.message()).c_str(), failures, options_.reattach);
-    absl::SleepFor(Backoff(options_.reattach_delay, failures));
+    if (!SleepUnlessStopped(Backoff(options_.reattach_delay, failures))) {
+      return absl::CancelledError("stopped by a signal");
+    }
   }
 }
 
 absl::Status Trainer::RunSession(int* failures) {
+  whole_ = false;
   absl::Status status = Attach();
   if (status.ok()) status = Train(failures);
-  // A session that broke may leave the parameters half updated: those are not kept.
-  if (status.ok() || absl::IsCancelled(status)) {
+  // A session that broke within a step may leave the parameters half updated: those are not kept.
+  if (whole_) {
     for (size_t i = 0; i < tensors_.size(); ++i) {
       std::copy_n(service_->parameters()[i], tensors_[i].size(), parameters_.pointers()[i]);
     }
@@ -97,6 +100,7 @@ absl::Status Trainer::Attach() {
   if (!status.ok()) return status;
   standing_ = service_->standing();
   last_round_ = options_.steps != 0 ? options_.steps : standing_.rounds;
+  whole_ = true;
   model_.Bind(service_->parameters(), service_->gradients());
   return absl::OkStatus();
 }
@@ -106,8 +110,6 @@ bool Trainer::Done() const {
 }
 
 absl::Status Trainer::Train(int* failures) {
-  // Only from here on: a signal during Attach(), which may wait for hours, ends the process.
-  const ScopedStopSignals stop_signals;
   while (!Done()) {
     if (StopSignal() != 0) return absl::CancelledError("stopped by a signal");
     StepRecord record;
@@ -148,8 +150,10 @@ absl::StatusOr<StepOutput> Trainer::Step(StepRecord* record) {
                !ClipGradients(tensors_, service_->gradients(), options_.clip);
   input.samples = batch_.inputs.size();
   input.loss = record->loss;
+  whole_ = false;
   absl::StatusOr<StepOutput> output = service_->Step(input);
   if (!output.ok()) return output;
+  whole_ = true;
   record->blocked_seconds = output->blocked_seconds;
   record->local_seconds = output->local_seconds;
   record->peer_wait_seconds = output->peer_wait_seconds;

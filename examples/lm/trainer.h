@@ -50,15 +50,16 @@ class Trainer {
   // `text` and `service` outlive it; both parts of the text are longer than the model's context.
   Trainer(const TrainerOptions& options, const Text& text, ParameterService* service);
 
-  // Trains until the end, a stop signal or an error, and detaches. On SIGTERM or SIGINT it finishes
-  // the step under way and returns CANCELLED. Other errors: those of ParameterService.
+  // Trains until the end, a stop signal or an error, and detaches. On SIGTERM or SIGINT it returns
+  // CANCELLED: at once while it attaches, else after the step under way, if that does not take
+  // longer than the service allows. Other errors: those of ParameterService.
   absl::Status Run();
 
   // After Run(): where it stopped.
   const Standing& standing() const { return standing_; }
   const std::vector<StepRecord>& steps() const { return steps_; }
-  // The parameters at the end or stop (after an error the initial ones), and the model, bound to
-  // them.
+  // The parameters at the end or stop (after an error, or a stop within a step, the initial ones),
+  // and the model, bound to them.
   const ParameterSet<float>& parameters() const { return parameters_; }
   Model<float>* model() { return &model_; }
 
@@ -82,6 +83,7 @@ class Trainer {
   Standing standing_;
   uint64_t last_round_ = 0;  // to be reached; 0: none
   bool ended_ = false;
+  bool whole_ = false;  // the service's parameters are those of one round
   std::vector<StepRecord> steps_;
 };
 

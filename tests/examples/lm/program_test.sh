@@ -40,4 +40,30 @@ mv "$dir/out" "$dir/sampled"
 expect 0 "$lm" --load "$dir/model" --sample 40
 cmp "$dir/out" "$dir/sampled"
 expect 1 "$lm" --load "$dir/text" --sample 40
+
+# It waits for its daemon, says so, and obeys SIGTERM meanwhile: also as the first process of a
+# container, which the kernel spares every signal that it does not ask for.
+waits="--text $dir/text --socket $dir/no-daemon --attach-timeout 600"
+stop() {  # stop PID, once it has said that it waits
+  until grep -q "the daemon is not there" "$dir/err"; do sleep 0.1; done
+  kill -TERM "$1"
+}
+# shellcheck disable=SC2086
+"$lm" $waits 2>"$dir/err" &
+stop $!
+code=0
+wait $! || code=$?
+test "$code" = 143
+if unshare --pid --fork true 2>"$dir/err"; then
+  # shellcheck disable=SC2086
+  unshare --pid --fork --kill-child "$lm" $waits 2>"$dir/err" &
+  unshared=$!
+  until grep -q "the daemon is not there" "$dir/err"; do sleep 0.1; done
+  stop "$(cat "/proc/$unshared/task/$unshared/children")"
+  code=0
+  wait $unshared || code=$?
+  test "$code" = 143
+else
+  echo "skipped: SIGTERM as process 1: $(cat "$dir/err")"
+fi
 test "$(find "$dir" -name '*.tmp' | wc -l)" = 0

@@ -1,0 +1,104 @@
+// A rank of the example against a real job server, with an engine that keeps it waiting.
+#include "examples/lm/isthmus_service.h"
+
+#include <csignal>
+#include <future>
+
+#include "examples/lm/model.h"
+#include "examples/lm/stop_signal.h"
+#include "examples/lm/trainer.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/worker/jobs/fake_engine.h"
+
+namespace isthmus::lm {
+namespace {
+
+using ::testing::HasSubstr;
+
+Text SmallText() {
+  std::string file;
+  while (file.size() < 2000) file += "abcdefgh ijklmnop, ";
+  Text text;
+  text.Append(file);
+  return text;
+}
+
+class IsthmusServiceTest : public testing::Test {
+ protected:
+  void Start(uint32_t ranks) { server_ = StartServer(dir_.path(), ranks, &engine_); }
+  IsthmusOptions Options() {
+    IsthmusOptions options;
+    options.socket_path = dir_.path();
+    options.local_rank = 0;
+    options.stop_grace = absl::ZeroDuration();
+    return options;
+  }
+  // Trains until something ends it.
+  std::future<absl::Status> TrainAsync(IsthmusService* service) {
+    return std::async(std::launch::async, [this, service] {
+      TrainerOptions options;
+      options.model = {.width = 16, .layers = 1, .heads = 2, .context = 16};
+      options.batch = 1;
+      options.log_every = 0;
+      Trainer trainer(options, text_, service);
+      const absl::Status status = trainer.Run();
+      const auto initial =
+          InitialParameters<float>(options.model, options.seed, options.initial_deviation);
+      kept_initial_ = trainer.parameters().flat() == initial.flat();
+      round_ = trainer.standing().round;
+      return status;
+    });
+  }
+
+  const Text text_ = SmallText();
+  SocketDir dir_;
+  FakeEngine engine_;
+  std::unique_ptr<JobServer> server_;
+  bool kept_initial_ = false;
+  uint64_t round_ = 0;
+};
+
+TEST_F(IsthmusServiceTest, AStopSignalEndsAnAttachThatWaitsForOthers) {
+  Start(2);
+  IsthmusService service(Options());
+  const ScopedStopSignals stop_signals;
+  auto attaching = std::async(std::launch::async, [&] {
+    const ModelConfig model = {.width = 16, .layers = 1, .heads = 2, .context = 16};
+    return service.Attach(ModelTensors(model), InitialParameters<float>(model, 1, 0.02));
+  });
+  std::raise(SIGTERM);
+  EXPECT_TRUE(absl::IsCancelled(attaching.get()));
+}
+
+TEST_F(IsthmusServiceTest, AStopSignalEndsAStepThatIsStuck) {
+  Start(1);
+  IsthmusService service(Options());
+  std::future<absl::Status> training = TrainAsync(&service);
+  auto session = engine_.AwaitAttached();
+  server_->FinishAttach(session->id(), AttachReply{.group_count = 1, .rounds = 5});
+  engine_.AwaitStep();
+  // As a daemon does that is killed in the middle of it.
+  for (float& value : session->parameters(0).floats()) value = 1;
+  std::raise(SIGTERM);
+  EXPECT_TRUE(absl::IsCancelled(training.get()));
+  EXPECT_TRUE(kept_initial_) << "parameters of half a step are nobody's";
+  EXPECT_THAT(engine_.AwaitLost().second, HasSubstr("detached"));
+}
+
+TEST_F(IsthmusServiceTest, AStepThatEndsInTimeIsFinished) {
+  Start(1);
+  IsthmusOptions options = Options();
+  options.stop_grace = absl::InfiniteDuration();
+  IsthmusService service(options);
+  std::future<absl::Status> training = TrainAsync(&service);
+  server_->FinishAttach(engine_.AwaitAttached()->id(), AttachReply{.group_count = 1, .rounds = 5});
+  const uint64_t id = engine_.AwaitStep().first;
+  std::raise(SIGTERM);
+  server_->FinishStep(id, StepReply{.round = 1});
+  EXPECT_TRUE(absl::IsCancelled(training.get()));
+  EXPECT_EQ(round_, 1u);
+}
+
+}  // namespace
+}  // namespace isthmus::lm
