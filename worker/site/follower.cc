@@ -98,6 +98,7 @@ bool Follower::LeaveLeader(const absl::Status& status) {
   const std::string why =
       absl::StrCat("the leader at ", options_.leader,
                    was_accepted ? " is gone: " : " is awaited: ", status.message());
+  jobs_->SetWaiting(absl::StrCat("waiting for the site's leader: ", why));
   const absl::Time now = options_.clock->Now();
   if (was_accepted || now >= said_waiting_ + kSayAgain) {
     said_waiting_ = now;
