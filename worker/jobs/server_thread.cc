@@ -102,17 +102,18 @@ void ServerThread::Run() {
     // Old connections before young ones, and these before the backlog: a job that died and was
     // started again has closed its old socket before it opens the new one, so it never finds its
     // rank taken by its own ghost.
-    for (size_t i = 0; i < set.ids.size(); ++i) {
-      const JobConnectionId id = set.ids[i];
-      const bool died = set.entries[2 * i + 1].revents != 0;
-      if (!died && set.entries[2 * i].revents == 0) continue;
+    for (const PollSet::Place& place : set.places) {
+      const JobConnectionId id = place.id;
+      const bool died = set.died(place);
+      if (!died && !set.ready(place)) continue;
       ReadFrom(id);
       if (died && connections_.erase(id) > 0) PerformAll(core_.Closed(id));
       const auto leaving = leaving_.find(id);
       if (leaving != leaving_.end() && (died || HasLeft(leaving->second))) leaving_.erase(leaving);
     }
+    const bool had_pause = accept_paused_;
     accept_paused_ = false;
-    if (set.entries.back().revents != 0) AcceptWaiting();
+    if (!had_pause && set.entries.back().revents != 0) AcceptWaiting();
     PerformAll(core_.Tick(clock_.Now()));
   }
   HangUpOnAll();
@@ -123,14 +124,14 @@ ServerThread::PollSet ServerThread::MakePollSet() const {
   PollSet set;
   for (const auto* connections : {&leaving_, &connections_}) {
     for (const auto& [id, connection] : *connections) {
-      set.ids.push_back(id);
-      // poll() passes over negative descriptors.
+      const bool has_process = connection.process.valid();
+      set.places.push_back({id, set.entries.size(), has_process});
       set.entries.push_back({connection.socket.get(), POLLIN, 0});
-      set.entries.push_back({connection.process.get(), POLLIN, 0});
+      if (has_process) set.entries.push_back({connection.process.get(), POLLIN, 0});
     }
   }
   set.entries.push_back({wake_.get(), POLLIN, 0});
-  set.entries.push_back({accept_paused_ ? -1 : listener_->fd(), POLLIN, 0});
+  if (!accept_paused_) set.entries.push_back({listener_->fd(), POLLIN, 0});
   return set;
 }
 
@@ -210,7 +211,13 @@ void ServerThread::AcceptWaiting() {
     if (!socket->has_value()) return;
     const JobConnectionId id = next_id_;
     ++next_id_;
-    UniqueFd process = OpenPeerProcess((*socket)->get());
+    absl::StatusOr<UniqueFd> opened = OpenPeerProcess((*socket)->get());
+    if (!opened.ok()) {
+      // A rank whose death might go unseen would hold up the others for ever.
+      SendPacket((*socket)->get(), PacketBytes(MakeErrorPacket(opened.status()))).IgnoreError();
+      continue;
+    }
+    UniqueFd process = *std::move(opened);
     connections_.emplace(id, Connection{*std::move(*socket), std::move(process), nullptr});
     PerformAll(core_.Connected(id, clock_.Now()));
   }

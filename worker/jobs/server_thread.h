@@ -58,11 +58,22 @@ class ServerThread final : public JobServer {
 
   void Post(Command command);
 
-  // What to poll: two entries (socket, process) per connection in `ids`, some of them leaving, then
-  // `wake`, then the listener.
+  // What to poll: of each connection, some of them leaving, its socket, and its process where that
+  // can be watched; then `wake`, then the listener. No entry without a descriptor: poll() refuses
+  // more entries than the process may have descriptors.
   struct PollSet {
-    std::vector<JobConnectionId> ids;
+    struct Place {
+      JobConnectionId id;
+      size_t socket = 0;  // in `entries`
+      bool has_process = false;
+    };
+    std::vector<Place> places;
     std::vector<pollfd> entries;
+
+    bool ready(const Place& place) const { return entries[place.socket].revents != 0; }
+    bool died(const Place& place) const {
+      return place.has_process && entries[place.socket + 1].revents != 0;
+    }
   };
 
   // The rest runs in the thread alone.

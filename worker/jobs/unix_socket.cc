@@ -122,14 +122,20 @@ absl::StatusOr<std::optional<UniqueFd>> UnixListener::Accept() {
   }
 }
 
-UniqueFd OpenPeerProcess(int socket) {
+absl::StatusOr<UniqueFd> OpenPeerProcess(int socket) {
   ucred peer = {};
   socklen_t size = sizeof(peer);
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) {
     return UniqueFd();
   }
 #ifdef SYS_pidfd_open
-  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, peer.pid, 0)));
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, peer.pid, 0)));
+  if (!process.valid() && (errno == EMFILE || errno == ENFILE)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no descriptor to watch the job's process with: ", std::strerror(errno),
+                     "; raise the daemon's limit (ulimit -n)"));
+  }
+  return process;
 #else
   return UniqueFd();
 #endif

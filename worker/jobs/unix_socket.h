@@ -44,8 +44,9 @@ class UnixListener {
 };
 
 // The process at the other end, as a descriptor that polls readable once it has died: a socket
-// alone says nothing while a forked child still holds it. Invalid where the kernel cannot tell.
-UniqueFd OpenPeerProcess(int socket);
+// alone says nothing while a forked child still holds it. Invalid where the kernel cannot tell;
+// RESOURCE_EXHAUSTED where only a descriptor is missing.
+absl::StatusOr<UniqueFd> OpenPeerProcess(int socket);
 
 // Sends one packet, with descriptors or none. UNAVAILABLE when the peer is gone;
 // RESOURCE_EXHAUSTED when it has left so much unread that it cannot be following the protocol, or

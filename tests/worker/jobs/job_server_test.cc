@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -323,6 +324,27 @@ TEST(JobServerHandshakeTest, LateAndSurplusHandshakesAreEndedAndBlockNobody) {
   RawJob good(dir.path());
   good.Attach(0);
   engine.AwaitAttached();
+}
+
+// A rank whose process cannot be watched could die unseen, behind a forked child.
+TEST_F(JobServerTest, WithoutADescriptorForItsProcessAJobIsRefused) {
+  rlimit old = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+  const rlimit few = {64, old.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  std::vector<UniqueFd> taken;
+  for (UniqueFd fd(dup(0)); fd.valid(); fd = UniqueFd(dup(0))) taken.push_back(std::move(fd));
+  // One for the job's socket and one for the daemon's end of it.
+  ASSERT_GE(taken.size(), 2u);
+  taken.resize(taken.size() - 2);
+  {
+    RawJob job(dir_.path());
+    EXPECT_THAT(job.ReceiveError(), HasSubstr("RESOURCE_EXHAUSTED: no descriptor to watch"));
+  }
+  taken.clear();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+  RawJob job(dir_.path());
+  job.Attach(0);  // the next one is welcome
 }
 
 // Linux lets root do what it is to be refused.
