@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
+#include <utility>
 #include <vector>
 
 #include "client/isthmus.hpp"
@@ -55,6 +57,35 @@ TEST(CppClientTest, TrainsThroughSpansAndDetachesWhenItGoes) {
   server->FinishStep(id, reply);
   job.get();
   EXPECT_THAT(engine.AwaitLost().second, HasSubstr("detached"));
+}
+
+TEST(CppClientTest, ACallersPatienceMovesWithItsSession) {
+  SocketDir dir;
+  FakeEngine engine;
+  auto server = StartServer(dir.path(), 1, &engine);
+  std::atomic<bool> patient = true;
+  auto job = std::async(std::launch::async, [&] {
+    const std::vector<Tensor> tensors = {Tensor::Trained("w", {4})};
+    auto attached = Session::Attach({.socket_path = dir.path(),
+                                     .local_rank = 0,
+                                     .keep_waiting = [&](const char*) { return patient.load(); }},
+                                    tensors);
+    ASSERT_TRUE(attached.ok()) << attached.status().ToString();
+    Session session = std::move(*attached);
+    patient = false;
+    const std::vector<float> lr = {0.5f};
+    EXPECT_EQ(session.Step({.lr = lr}).status().code(), ISTHMUS_INTERRUPTED);
+    patient = true;
+    auto ready = session.StepPoll(0);
+    ASSERT_TRUE(ready.ok()) << ready.status().ToString();
+    EXPECT_FALSE(*ready);
+    server->FinishStep(engine.AwaitStep().first, StepReply{.round = 1});
+    ready = session.StepPoll(60);
+    EXPECT_TRUE(ready.ok() && *ready);
+    EXPECT_TRUE(session.StepWait().ok());
+  });
+  server->FinishAttach(engine.AwaitAttached()->id(), AttachReply());
+  job.get();
 }
 
 TEST(CppClientTest, FailuresAreResults) {
