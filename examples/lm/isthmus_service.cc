@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "examples/lm/stop_signal.h"
 
 namespace isthmus::lm {
@@ -65,15 +64,15 @@ int IsthmusService::KeepWaiting(void* self, const char* what) {
 }
 
 bool IsthmusService::KeepWaiting(const std::string& what) {
-  const absl::Time now = absl::Now();
-  if (what != said_ && !what.empty() && now >= waiting_since_ + options_.say_waiting_after) {
+  const absl::Duration waited = absl::Seconds(waiting_.Seconds());
+  if (what != said_ && !what.empty() && waited >= options_.say_waiting_after) {
     said_ = what;
     std::fprintf(stderr, "isthmus-lm: the daemon is %s\n", what.c_str());
   }
   if (StopSignal() == 0) return true;
   if (session_ == nullptr) return false;  // nothing has begun
-  if (stop_seen_ == absl::InfiniteFuture()) stop_seen_ = now;
-  return now < stop_seen_ + options_.stop_grace;
+  if (!stop_seen_) stop_seen_ = waited;
+  return waited < *stop_seen_ + options_.stop_grace;
 }
 
 absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
@@ -86,7 +85,7 @@ absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
   options.timeout_seconds = options_.attach_timeout_seconds;
   options.keep_waiting = &KeepWaiting;
   options.waiting_context = this;
-  waiting_since_ = absl::Now();
+  waiting_ = Stopwatch();
   said_.clear();
   const std::vector<isthmus_tensor> declared = Declare(tensors, initial);
   const isthmus_code code = isthmus_attach(&options, declared.data(), declared.size(), &session_);
@@ -124,8 +123,8 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
   args.loss = input.loss;
   isthmus_step_result result = {};
   result.struct_size = sizeof(result);
-  waiting_since_ = absl::Now();
-  stop_seen_ = absl::InfiniteFuture();
+  waiting_ = Stopwatch();
+  stop_seen_.reset();
   const isthmus_code code = isthmus_step(session_, &args, &result);
   if (code != ISTHMUS_OK && code != ISTHMUS_END) return ToStatus(code, session_);
 

@@ -2,12 +2,14 @@
 #ifndef ISTHMUS_EXAMPLES_LM_ISTHMUS_SERVICE_H_
 #define ISTHMUS_EXAMPLES_LM_ISTHMUS_SERVICE_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "client/isthmus.h"
 #include "examples/lm/parameter_service.h"
+#include "examples/lm/stopwatch.h"
 
 namespace isthmus::lm {
 
@@ -46,10 +48,10 @@ class IsthmusService : public ParameterService {
 
   const IsthmusOptions options_;
   isthmus_session* session_ = nullptr;
-  absl::Time waiting_since_ = absl::InfinitePast();  // for attach or step
-  absl::Time stop_seen_ = absl::InfiniteFuture();    // in this wait
-  std::string said_;                                 // of what it waits for
-  uint64_t round_ = 0;                               // last one applied
+  Stopwatch waiting_;                        // for attach or step
+  std::optional<absl::Duration> stop_seen_;  // a stop signal, that long into the wait
+  std::string said_;                         // of what it waits for
+  uint64_t round_ = 0;                       // last one applied
   std::vector<float*> parameters_;
   std::vector<float*> gradients_;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "absl/time/clock.h"
+#include "examples/lm/stopwatch.h"
 
 namespace isthmus::lm {
 namespace {
@@ -46,9 +47,9 @@ ScopedStopSignals::~ScopedStopSignals() {
 }
 
 bool SleepUnlessStopped(absl::Duration duration) {
-  const absl::Time until = absl::Now() + duration;
+  const Stopwatch watch;
   while (StopSignal() == 0) {
-    const absl::Duration left = until - absl::Now();
+    const absl::Duration left = duration - absl::Seconds(watch.Seconds());
     if (left <= absl::ZeroDuration()) return true;
     absl::SleepFor(std::min(left, absl::Milliseconds(50)));
   }

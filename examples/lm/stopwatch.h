@@ -5,7 +5,8 @@
 
 namespace isthmus::lm {
 
-// Seconds since its construction. What it measures is reported and decides nothing.
+// Seconds since its construction. What it measures is reported, and decides nothing but how long a
+// stop may take.
 class Stopwatch {
  public:
   double Seconds() const {
