@@ -6,17 +6,16 @@ if(ISTHMUS_GRPC)
   find_package(Protobuf REQUIRED)
   find_package(gRPC CONFIG REQUIRED)
   find_package(CLI11 CONFIG REQUIRED)
-
-  # Header-only asio, without Boost. It decides by what was included before it whether to allocate with
-  # aligned_alloc, so that two sources could disagree and free what the other allocated: never, then.
-  find_path(ISTHMUS_ASIO_INCLUDE_DIR asio.hpp REQUIRED)
-  add_library(isthmus_asio INTERFACE)
-  add_library(isthmus::asio ALIAS isthmus_asio)
-  target_include_directories(isthmus_asio SYSTEM INTERFACE ${ISTHMUS_ASIO_INCLUDE_DIR})
-  target_compile_definitions(isthmus_asio INTERFACE
-    ASIO_STANDALONE ASIO_NO_DEPRECATED ASIO_DISABLE_STD_ALIGNED_ALLOC)
-
 endif()
+# Header-only asio, without Boost. It decides by what was included before it whether to allocate with
+# aligned_alloc, so that two sources could disagree and free what the other allocated: never, then.
+find_path(ISTHMUS_ASIO_INCLUDE_DIR asio.hpp REQUIRED)
+add_library(isthmus_asio INTERFACE)
+add_library(isthmus::asio ALIAS isthmus_asio)
+target_include_directories(isthmus_asio SYSTEM INTERFACE ${ISTHMUS_ASIO_INCLUDE_DIR})
+target_compile_definitions(isthmus_asio INTERFACE
+  ASIO_STANDALONE ASIO_NO_DEPRECATED ASIO_DISABLE_STD_ALIGNED_ALLOC)
+
 find_package(nlohmann_json CONFIG REQUIRED)
 if(BUILD_TESTING OR NOT DEFINED BUILD_TESTING)
   find_package(GTest REQUIRED)

@@ -13,6 +13,7 @@
 
 #include "common/base/ids.h"
 #include "common/run/update.h"
+#include "server/core/event.h"
 
 namespace isthmus {
 
@@ -73,13 +74,13 @@ struct DropContribution {
   Round round;
   BucketIndex bucket;
 };
-// One line for the operator.
-struct Note {
-  std::string text;
+// For the operator, status and metrics.
+struct Happened {
+  Event event;
 };
 
 using Action = std::variant<MergeBucket, Append, Publish, SendUpdates, SendStart, SendClosed,
-                            StartTransfer, AbortTransfer, CloseStream, DropContribution, Note>;
+                            StartTransfer, AbortTransfer, CloseStream, DropContribution, Happened>;
 using Actions = std::vector<Action>;
 
 }  // namespace isthmus

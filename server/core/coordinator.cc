@@ -70,8 +70,7 @@ absl::Time Coordinator::NextWakeup() const {
 void Coordinator::StopAwaiting(GroupState& group, const std::string& why, Actions& out) {
   if (!round_.StopAwaiting(group.id)) return;
   membership_.Touch();
-  out.push_back(Note{absl::StrCat("round ", round_.round().value(), " no longer waits for group ",
-                                  group.id.value(), ": ", why)});
+  out.push_back(Happened{NotAwaited{round_.round(), group.id, why}});
 }
 
 void Coordinator::Advance(absl::Time now, Actions& out) {
@@ -112,8 +111,7 @@ void Coordinator::AgreeOnStart(absl::Time now, Actions& out) {
   }
   donor->in_sync = true;
   out.push_back(SendUpdates{*donor->stream, Sequence(1)});
-  out.push_back(
-      Note{absl::StrCat("all groups start from the parameters of group ", donor->id.value())});
+  out.push_back(Happened{ChosenDonor{donor->id}});
   AgreeOnStart(now, out);
 }
 
@@ -173,6 +171,8 @@ void Coordinator::CommitIfDue(BucketIndex index, absl::Time now, Actions& out) {
 
 void Coordinator::JudgePending(BucketIndex index, absl::Time now, Actions& out) {
   const std::set<GroupId> pending = round_.bucket(index).pending();  // StopAwaiting() changes it
+  out.push_back(
+      Happened{CommittedWithout{round_.round(), index, {pending.begin(), pending.end()}}});
   for (GroupId id : pending) {
     GroupState& group = membership_.groups().at(id);
     if (group.active()) ++counters_.contributions_late;
@@ -181,7 +181,7 @@ void Coordinator::JudgePending(BucketIndex index, absl::Time now, Actions& out) 
         ++counters_.groups_too_slow;
         group.last_event = absl::StrCat("too slow: late in round ", round_.round().value(),
                                         " though it sends: it should send less");
-        out.push_back(Note{absl::StrCat(GroupText(group), ": ", group.last_event)});
+        out.push_back(Happened{FoundTooSlow{MemberOf(group), round_.round()}});
       }
       group.too_slow = round_.round();
       continue;
@@ -192,7 +192,9 @@ void Coordinator::JudgePending(BucketIndex index, absl::Time now, Actions& out) 
     group.silent = true;
     group.last_event =
         absl::StrCat("silent: sent nothing within the deadline of round ", round_.round().value());
-    StopAwaiting(group, group.last_event, out);
+    round_.StopAwaiting(id);
+    membership_.Touch();
+    out.push_back(Happened{FoundSilent{MemberOf(group), round_.round()}});
   }
 }
 
@@ -202,7 +204,7 @@ void Coordinator::NoteWhoIsInTime(Actions& out) {
     if (round_.CompleteBuckets(id) < round_.bucket_count()) continue;
     group.too_slow.reset();
     group.last_event = absl::StrCat("in time again, in round ", round_.round().value());
-    out.push_back(Note{absl::StrCat(GroupText(group), ": ", group.last_event)});
+    out.push_back(Happened{InTimeAgain{MemberOf(group), round_.round()}});
   }
 }
 
@@ -210,7 +212,7 @@ void Coordinator::Heard(GroupState& group, Actions& out) {
   if (!group.silent) return;
   group.silent = false;
   group.last_event = "sends again";
-  out.push_back(Note{absl::StrCat(GroupText(group), ": ", group.last_event)});
+  out.push_back(Happened{SendsAgain{MemberOf(group)}});
 }
 
 UpdateHeader Coordinator::MakeUpdate(BucketIndex index, Actions& out) {
@@ -229,9 +231,7 @@ UpdateHeader Coordinator::MakeUpdate(BucketIndex index, Actions& out) {
     } else if (info.lr != first->info().lr || info.weight_decay != first->info().weight_decay) {
       ++counters_.scalar_mismatches;
       out.push_back(
-          Note{absl::StrCat("round ", round_.round().value(), " bucket ", index.value(), ": group ",
-                            group.value(), " has another learning rate or weight decay than group ",
-                            update.contributors.front().group.value(), ", whose count")});
+          Happened{RatesDiffer{round_.round(), index, group, update.contributors.front().group}});
     }
   }
   if (first == nullptr) return update;

@@ -187,7 +187,8 @@ class Coordinator {
   static bool StillHolds(const Audit& audit, const GroupState& group);
   void Judge(Round round, const Audit& audit, GroupId id, absl::Time now, Actions& out);
   bool SomebodyAgreed(Round round, absl::Time now) const;
-  void Resync(GroupState& group, Round round, Actions& out);
+  // `source`: who differs; itself, or whom it has its state from.
+  void Resync(GroupState& group, Round round, GroupId source, Actions& out);
   // And of those who got their state from there, and have not been found to agree since.
   void ResyncCopies(Member source, Round round, Actions& out);
   // A state that differs is better than none: once nobody else is left, it is the run's.

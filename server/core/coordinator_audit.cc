@@ -119,11 +119,10 @@ void Coordinator::Judge(Round round, const Audit& audit, GroupId id, absl::Time 
     return;
   }
   ++counters_.audit_mismatches;
-  out.push_back(Note{absl::StrCat("audit of round ", round.value(), ": group ", id.value(),
-                                  " incarnation ", report.incarnation.value(), " differs in ",
-                                  DifferenceText(audit.right(), report.hashes))});
+  out.push_back(Happened{AuditDiffered{
+      round, {id, report.incarnation}, DifferenceText(audit.right(), report.hashes)}});
   if (!SomebodyAgreed(round, now)) return;
-  if (StillHolds(audit, group)) Resync(group, round, out);
+  if (StillHolds(audit, group)) Resync(group, round, id, out);
   ResyncCopies({id, report.incarnation}, round, out);
 }
 
@@ -135,7 +134,8 @@ bool Coordinator::SomebodyAgreed(Round round, absl::Time now) const {
                      });
 }
 
-void Coordinator::Resync(GroupState& group, Round round, Actions& out) {
+void Coordinator::Resync(GroupState& group, Round round, GroupId source, Actions& out) {
+  out.push_back(Happened{Resynced{MemberOf(group), round, source}});
   group.in_sync = false;
   group.resync = round;
   group.applied_at_most = last_published_;
@@ -154,9 +154,7 @@ void Coordinator::Resync(GroupState& group, Round round, Actions& out) {
 void Coordinator::ResyncCopies(Member source, Round round, Actions& out) {
   for (auto& [id, copy] : membership_.groups()) {
     if (!copy.in_sync || copy.source != source || copy.agreed >= round) continue;
-    out.push_back(
-        Note{absl::StrCat(GroupText(copy), " has its state from group ", source.group.value())});
-    Resync(copy, round, out);
+    Resync(copy, round, source.group, out);
     ResyncCopies({id, copy.incarnation}, round, out);
   }
 }
@@ -172,7 +170,7 @@ void Coordinator::Reinstate(absl::Time now, Actions& out) {
     group.in_sync = true;
     group.resync.reset();
     group.last_event = "nobody who agreed is left: it goes on with the state that it has";
-    out.push_back(Note{absl::StrCat(GroupText(group), ": ", group.last_event)});
+    out.push_back(Happened{Reinstated{MemberOf(group)}});
     // What it has applied only it can tell: the Hello of its next stream does.
     const StreamId stream = *group.stream;
     DetachStream(group, now, out);

@@ -34,11 +34,14 @@ absl::StatusOr<Coordinator::Registered> Coordinator::Register(const RegisterArgs
   ISTHMUS_ASSIGN_OR_RETURN(const Membership::Registration registration,
                            membership_.Register(args.group, args.nonce, args.label, args.ranks));
   GroupState& group = *registration.group;
+  if (registration.new_incarnation) {
+    out.push_back(
+        Happened{Joined{MemberOf(group), group.label, group.incarnation > Incarnation(1)}});
+  }
   if (registration.new_incarnation && group.incarnation > Incarnation(1)) {
     ++counters_.fenced;
     group.last_event = absl::StrCat("incarnation ", group.incarnation.value(),
                                     " replaced incarnation ", group.incarnation.value() - 1);
-    out.push_back(Note{absl::StrCat("group ", group.id.value(), ": ", group.last_event)});
     StopAwaiting(group, "a newer process registered", out);
     for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
       if (!round_.bucket(BucketIndex(b)).DropIncomplete(group.id)) continue;
@@ -90,6 +93,7 @@ absl::Status Coordinator::Ready(Member member, uint64_t change, const Layout& la
   group->started = false;
   group->left = false;
   group->last_event = "ready";
+  out.push_back(Happened{JobReady{member}});
   Advance(now, out);
   return absl::OkStatus();
 }
@@ -110,6 +114,7 @@ absl::Status Coordinator::NotReady(Member member, uint64_t change, const std::st
     }
   }
   group->last_event = reason;
+  out.push_back(Happened{JobGone{member, reason}});
   StopAwaiting(*group, reason, out);
   Advance(now, out);
   return absl::OkStatus();
@@ -122,6 +127,7 @@ absl::Status Coordinator::Leave(Member member, const std::string& reason, absl::
   group->ready = false;
   group->left = true;
   group->last_event = absl::StrCat("left: ", reason);
+  out.push_back(Happened{Left{member, reason}});
   StopAwaiting(*group, group->last_event, out);
   Advance(now, out);
   return absl::OkStatus();

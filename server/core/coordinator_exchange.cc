@@ -221,7 +221,7 @@ void Coordinator::Appended(Sequence sequence, absl::Time now, Actions& out) {
   OpenAudit(now, out);
   if (config_.run.rounds != 0 && round_.round() == Round(config_.run.rounds)) {
     ended_ = true;
-    out.push_back(Note{absl::StrCat("the run ended with round ", round_.round().value())});
+    out.push_back(Happened{RunEnded{round_.round()}});
   } else {
     OpenNextRound(now, out);
   }
@@ -237,8 +237,7 @@ void Coordinator::TransferFailed(TransferId transfer, const std::string& reason,
   const Transfer* t = transfers_.Find(transfer);
   if (t == nullptr) return;
   out.push_back(AbortTransfer{transfer, t->donor_stream, t->joiner_stream, reason});
-  out.push_back(Note{absl::StrCat("snapshot ", transfer.value(), " from group ", t->donor.value(),
-                                  " to group ", t->joiner.value(), ": ", reason)});
+  out.push_back(Happened{SnapshotFailed{transfer, t->donor, t->joiner, reason}});
   transfers_.Erase(transfer);
   Advance(now, out);
 }

@@ -61,6 +61,8 @@ struct GroupState {
   }
 };
 
+inline Member MemberOf(const GroupState& group) { return {group.id, group.incarnation}; }
+
 // "group 3 incarnation 2", for messages.
 std::string GroupText(const GroupState& group);
 

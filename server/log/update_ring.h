@@ -1,61 +1,30 @@
-// The recent updates, in memory, for those who are sent them now or resume later. The seam for the
-// durable log: records are appended in sequence and read by sequence, and nothing is handed out
-// that was not appended.
+// The recent updates, in memory. Who resumes from further back gets a snapshot instead (P15).
 #ifndef ISTHMUS_SERVER_LOG_UPDATE_RING_H_
 #define ISTHMUS_SERVER_LOG_UPDATE_RING_H_
 
-#include <absl/time/time.h>
-
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "common/base/ids.h"
 #include "common/base/mutex.h"
+#include "server/log/update_log.h"
 
 namespace isthmus {
 
-// A serialized isthmus.v1.Update in pieces: a message may be cut between its fields, and a
-// contributor is not sent its own contribution. Immutable once in the ring.
-struct UpdateRecord {
-  struct Contribution {
-    GroupId group;
-    Incarnation incarnation;
-    std::string bytes;
-  };
-  std::string bytes;                        // all but the contributions
-  std::vector<Contribution> contributions;  // in the contributors' order; often none
-  // Per contributor: how long it waited for the others (P26). Not part of the update.
-  std::vector<std::pair<GroupId, absl::Duration>> waited;
-
-  // Bytes of all of it.
-  uint64_t TotalBytes() const;
-  // Bytes that this process of the group is to be sent, and a copy of `size` of them from `offset`
-  // on, which are there.
-  uint64_t BytesFor(GroupId group, Incarnation incarnation) const;
-  std::string CopyFor(GroupId group, Incarnation incarnation, uint64_t offset, uint64_t size) const;
-};
-
 // Holds at most `capacity_bytes` of records, but always the newest KeepAtLeast(), dropping the
-// oldest.
-// Thread-safe.
-class UpdateRing {
+// oldest. Whatever it holds is in memory: it appends at once, and finds nothing kLater.
+class UpdateRing : public UpdateLog {
  public:
   explicit UpdateRing(uint64_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
 
-  // CHECKs that `sequence` follows the last one (the first is 1).
-  void Append(Sequence sequence, std::shared_ptr<const UpdateRecord> record);
-  // At first 1. One round's worth keeps every group that is awaited able to resume: it has applied
-  // the round before, or it could not have answered.
-  void KeepAtLeast(size_t records);
-  // Null if it was dropped or is not there yet.
-  std::shared_ptr<const UpdateRecord> Get(Sequence sequence) const;
-  // The oldest sequence still held; the one after the last if none is.
-  Sequence first_available() const;
-  uint64_t bytes() const;
+  void Append(Sequence sequence, std::shared_ptr<const UpdateRecord> record,
+              std::function<void()> appended) override;
+  ReadResult Read(Sequence sequence, const std::function<void()>& ready) const override;
+  void KeepAtLeast(size_t records) override;
+  Sequence first_available() const override;
+  uint64_t bytes() const override;
 
  private:
   const uint64_t capacity_bytes_;

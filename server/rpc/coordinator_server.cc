@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/transport/endpoints.h"
 #include "common/transport/rpc_server.h"
+#include "server/rpc/engine_messages.h"
 #include "server/rpc/services.h"
 
 namespace isthmus {
@@ -31,7 +32,7 @@ class Server : public CoordinatorServer {
  public:
   Server(Options options, const Clock& clock)
       : options_(std::move(options)),
-        engine_(options_.engine, clock),
+        engine_(options_.engine, encoder_, clock),
         control_(&engine_, [this] { return rpc_->connections(); }),
         exchange_(&engine_) {}
   ~Server() override { Shutdown(absl::ZeroDuration()); }
@@ -61,6 +62,7 @@ class Server : public CoordinatorServer {
 
  private:
   const Options options_;
+  const ProtoUpdateEncoder encoder_;
   Engine engine_;
   ControlService control_;
   ExchangeService exchange_;

@@ -10,7 +10,7 @@
 
 #include "common/base/host_port.h"
 #include "common/transport/credentials.h"
-#include "server/rpc/engine.h"
+#include "server/engine/engine.h"
 
 namespace isthmus {
 

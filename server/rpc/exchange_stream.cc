@@ -5,9 +5,11 @@
 #include <algorithm>
 
 #include "common/base/status_macros.h"
+#include "common/exchange/state_image.h"
 #include "common/telemetry/log.h"
 #include "common/transport/snapshot_frame.h"
 #include "common/transport/status.h"
+#include "server/rpc/engine_messages.h"
 
 namespace isthmus {
 
@@ -28,9 +30,11 @@ absl::StatusOr<bool> UpdateLane::Next(uint64_t most_bytes, bool ask,
   if (update_ == nullptr) {
     if (next_ == Sequence(0) || next_ > engine_->published()) return false;
     ISTHMUS_RETURN_IF_ERROR(Wait());
-    update_ = engine_->ring().Get(next_);
+    const UpdateLog::ReadResult read = engine_->log().Read(next_, poke_);
+    if (read.found == UpdateLog::Found::kLater) return false;
+    if (read.found == UpdateLog::Found::kDropped) return TooSlow(next_);  // between the two
+    update_ = read.record;
     offset_ = 0;
-    if (update_ == nullptr) return TooSlow(next_);  // dropped between the two
   }
   v1::UpdateFrame* frame = message->mutable_update();
   frame->set_sequence(next_.value());
@@ -57,7 +61,7 @@ absl::StatusOr<bool> UpdateLane::Next(uint64_t most_bytes, bool ask,
 // Who has stopped reading is told so here, not when it reads again.
 absl::Status UpdateLane::Wait() {
   const Sequence needed = update_ == nullptr ? next_ : next_.next();
-  if (next_ == Sequence(0) || needed >= engine_->ring().first_available()) return absl::OkStatus();
+  if (next_ == Sequence(0) || needed >= engine_->log().first_available()) return absl::OkStatus();
   return TooSlow(needed);
 }
 
@@ -94,6 +98,9 @@ absl::StatusOr<bool> RelayLane::Next(uint64_t most_bytes, bool ask,
 ExchangeStream* ExchangeStream::Start(Engine* engine) {
   auto stream = std::shared_ptr<ExchangeStream>(new ExchangeStream(engine));
   stream->self_ = stream;
+  stream->updates_.SetPoke([weak = std::weak_ptr<ExchangeStream>(stream)] {
+    if (const auto still = weak.lock()) still->Poke();
+  });
   stream->StartRead(&stream->reading_);
   return stream.get();
 }
@@ -131,20 +138,21 @@ void ExchangeStream::Handle() {
       AckReceived(bytes, reading_.part().ack());
       return HandlePart(reading_.part());
     case v1::WorkerMessage::kAbstain:
-      return FinishHandling(engine_->Abstain(id_, reading_.abstain()));
+      return FinishHandling(HandleAbstain(reading_.abstain()));
     case v1::WorkerMessage::kAck:
       pump_.Acked(reading_.ack().bytes(),
                   absl::Microseconds(static_cast<int64_t>(reading_.ack().elapsed_micros())));
       return FinishHandling(absl::OkStatus());
     case v1::WorkerMessage::kSnapshot:
       AckReceived(bytes, reading_.snapshot().ack());
-      return FinishHandling(engine_->Relay(id_, std::move(*reading_.mutable_snapshot())));
+      return FinishHandling(HandleSnapshot(std::move(*reading_.mutable_snapshot())));
     case v1::WorkerMessage::kSnapshotHeld:
-      return FinishHandling(engine_->Held(id_, std::move(*reading_.mutable_snapshot_held())));
+      return FinishHandling(HandleHeld(std::move(*reading_.mutable_snapshot_held())));
     case v1::WorkerMessage::kCaughtUp:
-      return FinishHandling(engine_->CaughtUp(id_, reading_.caught_up()));
+      return FinishHandling(engine_->CaughtUp(id_, TransferId(reading_.caught_up().transfer()),
+                                              Sequence(reading_.caught_up().sequence())));
     case v1::WorkerMessage::kAudit:
-      return FinishHandling(engine_->Audit(id_, reading_.audit()));
+      return FinishHandling(HandleAudit(reading_.audit()));
     case v1::WorkerMessage::MESSAGE_NOT_SET:
       return FinishHandling(absl::InvalidArgumentError("exchange stream: an empty message"));
   }
@@ -162,6 +170,46 @@ absl::Status ExchangeStream::HandleHello(const v1::Hello& hello) {
   write_meter_ = meter_;
   hello_done_ = true;
   return absl::OkStatus();
+}
+
+absl::Status ExchangeStream::HandleAbstain(const v1::Abstain& abstain) {
+  if (abstain.reason() == v1::Abstain::REASON_UNSPECIFIED ||
+      !v1::Abstain::Reason_IsValid(abstain.reason())) {
+    engine_->CountRejected();
+    return absl::InvalidArgumentError(
+        absl::StrCat("abstain reason: expected 1 to 3, got ", static_cast<int>(abstain.reason())));
+  }
+  return engine_->Abstain(id_, Round(abstain.round()), BucketIndex(abstain.bucket()),
+                          static_cast<AbstainReason>(abstain.reason()));
+}
+
+absl::Status ExchangeStream::HandleHeld(v1::SnapshotHeld held) {
+  if (held.block_hashes_size() > static_cast<int>(kMaxStateBlocks)) {
+    engine_->CountRejected();
+    return absl::InvalidArgumentError(absl::StrCat("snapshot ", held.transfer(), ": hashes of ",
+                                                   held.block_hashes_size(),
+                                                   " blocks, expected at most ", kMaxStateBlocks));
+  }
+  const TransferId transfer(held.transfer());
+  v1::CoordinatorMessage message;
+  *message.mutable_snapshot_held() = std::move(held);
+  engine_->Held(id_, transfer, std::make_unique<RelayedProto>(std::move(message)));
+  return absl::OkStatus();
+}
+
+absl::Status ExchangeStream::HandleSnapshot(v1::SnapshotFrame frame) {
+  const TransferId transfer(frame.transfer());
+  const uint64_t offset = frame.offset(), size = frame.data().size();
+  const bool last = frame.last();
+  v1::CoordinatorMessage message;
+  *message.mutable_snapshot() = std::move(frame);
+  return engine_->Relay(id_, transfer, offset, size, last,
+                        std::make_unique<RelayedProto>(std::move(message)));
+}
+
+absl::Status ExchangeStream::HandleAudit(const v1::AuditReport& report) {
+  const BucketHashes hashes(report.bucket_hashes().begin(), report.bucket_hashes().end());
+  return engine_->Audit(id_, Round(report.round()), hashes);
 }
 
 void ExchangeStream::HandlePart(const v1::PartFrame& frame) {
@@ -190,14 +238,17 @@ void ExchangeStream::AckReceived(uint64_t bytes, bool asked) {
   if (!ack) return;
   v1::CoordinatorMessage message;
   *message.mutable_ack() = *std::move(ack);
-  Send(std::move(message));
+  pump_.Send(std::move(message));
 }
 
 // --- writing -----------------------------------------------------------------------------------
 
-void ExchangeStream::Send(v1::CoordinatorMessage message) {
-  if (!message.has_snapshot()) return pump_.Send(std::move(message));
-  pump_.Change([&] { relayed_.Put(std::move(*message.mutable_snapshot())); });
+void ExchangeStream::Say(const ToWorker& what) { pump_.Send(ToMessage(what)); }
+
+void ExchangeStream::Relay(std::unique_ptr<RelayedMessage> message) {
+  v1::CoordinatorMessage& said = static_cast<RelayedProto&>(*message).message;  // there is no other
+  if (!said.has_snapshot()) return pump_.Send(std::move(said));
+  pump_.Change([&] { relayed_.Put(std::move(*said.mutable_snapshot())); });
 }
 
 void ExchangeStream::SendUpdates(Sequence from) {

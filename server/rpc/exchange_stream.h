@@ -5,6 +5,7 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -12,7 +13,7 @@
 #include "common/exchange/pump.h"
 #include "common/transport/ack_meter.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
-#include "server/rpc/engine.h"
+#include "server/engine/engine.h"
 #include "server/rpc/part_assembler.h"
 
 namespace isthmus {
@@ -21,6 +22,8 @@ namespace isthmus {
 class UpdateLane : public FrameLane<v1::CoordinatorMessage> {
  public:
   explicit UpdateLane(Engine* engine) : engine_(engine) {}
+  // What the log calls when it has fetched something; before the first frame.
+  void SetPoke(std::function<void()> poke) { poke_ = std::move(poke); }
   // Before the first frame: whose stream it is.
   void SetReceiver(GroupId group, Incarnation incarnation) {
     group_ = group;
@@ -37,6 +40,7 @@ class UpdateLane : public FrameLane<v1::CoordinatorMessage> {
 
  private:
   Engine* const engine_;
+  std::function<void()> poke_;
   GroupId group_;
   Incarnation incarnation_;
   Sequence next_;  // 0: none yet
@@ -72,7 +76,8 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   void OnCancel() override;
   void OnDone() override;
 
-  void Send(v1::CoordinatorMessage message) override;
+  void Say(const ToWorker& what) override;
+  void Relay(std::unique_ptr<RelayedMessage> message) override;
   void SendUpdates(Sequence from) override;
   void Poke() override;
   void Close(const absl::Status& status) override;
@@ -82,6 +87,10 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
 
   void Handle();
   absl::Status HandleHello(const v1::Hello& hello);
+  absl::Status HandleAbstain(const v1::Abstain& abstain);
+  absl::Status HandleHeld(v1::SnapshotHeld held);
+  absl::Status HandleSnapshot(v1::SnapshotFrame frame);
+  absl::Status HandleAudit(const v1::AuditReport& report);
   void HandlePart(const v1::PartFrame& frame);
   void FinishHandling(const absl::Status& status);  // asks for the next message, or ends
   void AckReceived(uint64_t bytes, bool asked);

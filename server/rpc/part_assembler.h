@@ -12,8 +12,6 @@
 #include "common/compression/payload.h"
 #include "common/exchange/messages.h"
 #include "common/exchange/reassembler.h"
-#include "common/run/run_spec.h"
-#include "common/run/update.h"
 #include "isthmus/v1/exchange.pb.h"
 
 namespace isthmus {

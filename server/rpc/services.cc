@@ -4,6 +4,7 @@
 
 #include "common/transport/convert.h"
 #include "common/transport/status.h"
+#include "server/rpc/engine_messages.h"
 #include "server/rpc/exchange_stream.h"
 #include "server/rpc/ready_request.h"
 
@@ -65,9 +66,11 @@ grpc::ServerUnaryReactor* ControlService::NotReady(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* ControlService::Heartbeat(grpc::CallbackServerContext* context,
                                                     const v1::HeartbeatRequest* request,
                                                     v1::HeartbeatReply* reply) {
-  auto answer = engine_->Heartbeat(*request);
-  if (answer.ok()) *reply = *std::move(answer);
-  return Answer(context, answer.status());
+  const auto answer = engine_->Heartbeat(MemberOf(request->identity()), FromProto(*request));
+  if (!answer.ok()) return Answer(context, answer.status());
+  reply->set_epoch(answer->epoch.value());
+  reply->set_running(answer->running);
+  return Answer(context, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* ControlService::Leave(grpc::CallbackServerContext* context,
@@ -79,7 +82,7 @@ grpc::ServerUnaryReactor* ControlService::Leave(grpc::CallbackServerContext* con
 grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext* context,
                                                     const v1::GetStatusRequest*,
                                                     v1::GetStatusReply* reply) {
-  *reply = engine_->Status();
+  ToProto(engine_->Status(), reply);
   const AcceptorCounts counts = connections_();
   v1::ConnectionStatus* connections = reply->mutable_connections();
   connections->set_taken(counts.taken);

@@ -8,7 +8,7 @@
 #include "common/transport/acceptor.h"
 #include "isthmus/v1/control.grpc.pb.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
-#include "server/rpc/engine.h"
+#include "server/engine/engine.h"
 
 namespace isthmus {
 

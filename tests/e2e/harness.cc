@@ -38,7 +38,9 @@ std::vector<CoordinatorServer*> up ABSL_GUARDED_BY(up_mu);
   std::cerr << "waited in vain: " << what << std::endl;
   MutexLock lock(&up_mu);
   for (CoordinatorServer* server : up) {
-    std::cerr << server->engine().Status().ShortDebugString() << std::endl;
+    v1::GetStatusReply status;
+    ToProto(server->engine().Status(), &status);
+    std::cerr << status.ShortDebugString() << std::endl;
   }
   abort();
 }

@@ -21,6 +21,7 @@
 #include "common/base/mutex.h"
 #include "common/run/run_spec.h"
 #include "server/rpc/coordinator_server.h"
+#include "server/rpc/engine_messages.h"
 #include "worker/daemon/daemon.h"
 
 namespace isthmus::e2e {
@@ -56,7 +57,11 @@ class TestCoordinator {
   ~TestCoordinator() { Shutdown(); }
 
   std::string address() const;
-  v1::GetStatusReply Status() const { return server_->engine().Status(); }
+  v1::GetStatusReply Status() const {
+    v1::GetStatusReply status;
+    ToProto(server_->engine().Status(), &status);
+    return status;
+  }
   // Of a group that has registered; an empty one otherwise.
   v1::GroupStatus Group(uint32_t id) const;
   void AwaitRound(uint64_t committed) const;

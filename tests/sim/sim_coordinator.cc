@@ -227,8 +227,8 @@ void SimCoordinator::PerformOne(const Action& action) {
     EndStream(close->stream, close->status);
   } else if (const auto* drop = std::get_if<DropContribution>(&action)) {
     stored_.erase({drop->round, drop->bucket, drop->group});
-  } else if (const auto* note = std::get_if<Note>(&action)) {
-    world_->Trace(note->text);
+  } else if (const auto* note = std::get_if<Happened>(&action)) {
+    world_->Trace(EventText(note->event));
   }
 }
 

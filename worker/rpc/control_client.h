@@ -13,6 +13,7 @@
 #include "common/base/ids.h"
 #include "common/run/run_spec.h"
 #include "common/run/update.h"
+#include "common/run/worker_report.h"
 #include "common/tensor/layout.h"
 
 namespace grpc {
@@ -20,23 +21,6 @@ class Channel;
 }
 
 namespace isthmus {
-
-// How the work goes, for status.
-struct WorkerReport {
-  Round applied_round;
-  Round hash_round;
-  uint64_t state_hash = 0;
-  double step_seconds = 0;
-  double compute_seconds = 0;
-  double link_wait_seconds = 0;
-  double peer_wait_seconds = 0;
-  double communication_ratio = 0;
-  uint64_t steps = 0;
-  uint64_t nonfinite_buckets = 0;
-  uint64_t nonfinite_losses = 0;
-  uint64_t returned_contributions = 0;
-  std::string waiting;
-};
 
 // Errors are the coordinator's, as in control.proto. Thread-safe.
 class ControlClient {

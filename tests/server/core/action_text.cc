@@ -66,7 +66,9 @@ struct Text {
   std::string operator()(const DropContribution& a) const {
     return absl::StrCat("drop group ", a.group.value(), " ", PlaceText(a.round, a.bucket));
   }
-  std::string operator()(const Note& a) const { return absl::StrCat("note: ", a.text); }
+  std::string operator()(const Happened& a) const {
+    return absl::StrCat(EventKind(a.event), ": ", EventText(a.event));
+  }
 };
 
 }  // namespace

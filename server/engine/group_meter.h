@@ -1,7 +1,7 @@
 // What crosses a group's streams, counted by whoever reads and writes them: without a lock, because
 // every frame is counted.
-#ifndef ISTHMUS_SERVER_RPC_GROUP_METER_H_
-#define ISTHMUS_SERVER_RPC_GROUP_METER_H_
+#ifndef ISTHMUS_SERVER_ENGINE_GROUP_METER_H_
+#define ISTHMUS_SERVER_ENGINE_GROUP_METER_H_
 
 #include <absl/time/time.h>
 
@@ -50,4 +50,4 @@ class GroupMeter {
 
 }  // namespace isthmus
 
-#endif  // ISTHMUS_SERVER_RPC_GROUP_METER_H_
+#endif  // ISTHMUS_SERVER_ENGINE_GROUP_METER_H_

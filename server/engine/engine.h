@@ -1,17 +1,23 @@
-// The coordinator's core at work: turns what the services hear into events, and performs what the
-// core decides, in order. Owns the core, the stored parts, the ring of updates and the merge
-// threads.
-#ifndef ISTHMUS_SERVER_RPC_ENGINE_H_
-#define ISTHMUS_SERVER_RPC_ENGINE_H_
+// The coordinator's core at work: turns what the edge hears into events of the core, and performs
+// what the core decides, in order. Owns the core, the stored parts, the log of updates and the
+// merge threads. Knows no gRPC and no generated message: server/rpc translates.
+//
+// One lock guards the core and what belongs to it. Actions leave it in a queue (in_order.h) and are
+// performed outside, one at a time: two threads that step the core may not overtake each other on
+// their way to a stream, or a Closed could come before the Start that it follows.
+#ifndef ISTHMUS_SERVER_ENGINE_ENGINE_H_
+#define ISTHMUS_SERVER_ENGINE_ENGINE_H_
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -22,29 +28,31 @@
 #include "common/base/in_order.h"
 #include "common/base/mutex.h"
 #include "common/exchange/messages.h"
-#include "isthmus/v1/control.pb.h"
-#include "isthmus/v1/exchange.pb.h"
+#include "common/run/round_format.h"
+#include "common/run/worker_report.h"
 #include "server/core/coordinator.h"
-#include "server/log/update_ring.h"
+#include "server/engine/group_meter.h"
+#include "server/engine/status_view.h"
+#include "server/engine/update_stream.h"
+#include "server/log/update_log.h"
 #include "server/merge/contribution_store.h"
-#include "server/rpc/group_meter.h"
 
 namespace isthmus {
 
-// A worker's exchange stream as the engine uses it. Thread-safe; calls return at once, and do
-// nothing once the stream has ended.
-class UpdateStream {
+// How updates are written in bytes: the wire's messages, which the engine does not know.
+// Thread-safe.
+class UpdateEncoder {
  public:
-  virtual ~UpdateStream() = default;
-  virtual void Send(v1::CoordinatorMessage message) = 0;
-  // Sends updates from `from` on, up to what has been published (0: none); Poke() says there is
-  // more.
-  virtual void SendUpdates(Sequence from) = 0;
-  virtual void Poke() = 0;
-  virtual void Close(const absl::Status& status) = 0;
+  virtual ~UpdateEncoder() = default;
+  // An update without contributions; `payload` may be empty.
+  virtual std::string Update(const UpdateHeader& header, std::string payload) const = 0;
+  // What the `contributor`-th of the update's contributors sent: bytes that may follow Update().
+  virtual std::string Contribution(uint32_t contributor,
+                                   const std::vector<StoredPart>& parts) const = 0;
 };
 
-// Thread-safe.
+// Thread-safe. Calls return at once, but for the arithmetic of Part(), which threads of the
+// engine's own do.
 class Engine {
  public:
   struct Options {
@@ -55,7 +63,8 @@ class Engine {
     // link holds.
     uint64_t snapshot_window_bytes = 16 << 20;
   };
-  Engine(Options options, const Clock& clock);
+  // `encoder` outlives it.
+  Engine(Options options, const UpdateEncoder& encoder, const Clock& clock);
   ~Engine();  // streams must have ended
 
   const CoordinatorConfig& config() const { return options_.core; }
@@ -67,12 +76,17 @@ class Engine {
   absl::Status Ready(Member member, uint64_t change, const Layout& layout);
   absl::Status NotReady(Member member, uint64_t change, const std::string& reason);
   absl::Status Leave(Member member, const std::string& reason);
-  absl::StatusOr<v1::HeartbeatReply> Heartbeat(const v1::HeartbeatRequest& request);
-  v1::GetStatusReply Status();
+  struct HeartbeatAnswer {
+    Epoch epoch;
+    bool running = false;
+  };
+  absl::StatusOr<HeartbeatAnswer> Heartbeat(Member member, const WorkerReport& report);
+  // A copy of what is needed is taken under the lock, and made into words outside.
+  StatusView Status();
 
   // --- data ------------------------------------------------------------------------------------
   StreamId NewStreamId() { return StreamId(++last_stream_); }
-  // On success Welcome has been sent. Returns where the stream counts what crosses it.
+  // On success Welcome has been said. Returns where the stream counts what crosses it.
   absl::StatusOr<std::shared_ptr<GroupMeter>> Opened(StreamId id,
                                                      std::shared_ptr<UpdateStream> stream,
                                                      const Coordinator::Hello& hello);
@@ -80,24 +94,26 @@ class Engine {
   // Asked for every part: does not take the core's lock.
   absl::StatusOr<ChunkRun> BucketChunks(BucketIndex bucket);
   // Decodes on a merge thread; `done` is called there with the verdict. A part that is never to be
-  // taken is answered with Refused, its group abstains, and `done` gets OK. Errors end the stream:
-  // FAILED_PRECONDITION and ABORTED for who may not speak of that round now, DATA_LOSS for a wrong
-  // checksum.
+  // taken is answered with SayRefused, its group abstains, and `done` gets OK. Errors end the
+  // stream: FAILED_PRECONDITION and ABORTED for who may not speak of that round now, DATA_LOSS for
+  // a wrong checksum.
   void Part(StreamId id, GroupId group, WholePart part, std::function<void(absl::Status)> done);
-  absl::Status Abstain(StreamId id, const v1::Abstain& abstain);
-  absl::Status CaughtUp(StreamId id, const v1::CaughtUp& caught_up);
-  absl::Status Audit(StreamId id, const v1::AuditReport& report);
-  // Passes on to the donor what the joiner holds. Errors end the joiner's stream.
-  absl::Status Held(StreamId joiner, v1::SnapshotHeld held);
-  // Passes a donor's frame on to the joiner. Errors end the donor's stream.
-  absl::Status Relay(StreamId donor, v1::SnapshotFrame frame);
+  absl::Status Abstain(StreamId id, Round round, BucketIndex bucket, AbstainReason reason);
+  absl::Status CaughtUp(StreamId id, TransferId transfer, Sequence sequence);
+  absl::Status Audit(StreamId id, Round round, const BucketHashes& hashes);
+  // Passes on to the donor what the joiner holds.
+  void Held(StreamId joiner, TransferId transfer, std::unique_ptr<RelayedMessage> message);
+  // Passes on to the joiner what the donor says: `size` bytes at `offset` of the snapshot; `last`:
+  // nothing follows. Errors end the donor's stream.
+  absl::Status Relay(StreamId donor, TransferId transfer, uint64_t offset, uint64_t size, bool last,
+                     std::unique_ptr<RelayedMessage> message);
   // The joiner's stream has taken `bytes` more of what was relayed.
   void Relayed(TransferId transfer, uint64_t bytes);
   void CountRejected();  // a malformed message that did not come so far as Part() or Abstain()
 
   // For streams.
   Sequence published() const { return Sequence(published_.load()); }
-  const UpdateRing& ring() const { return ring_; }
+  const UpdateLog& log() const { return *log_; }
 
  private:
   struct Relaying {
@@ -119,24 +135,45 @@ class Engine {
   // thread is at it.
   template <typename F>
   auto Step(F step);
-  // Of a contribution that will not be taken, `why` being INVALID_ARGUMENT.
+  // Of a contribution that will not be taken.
   absl::Status Refuse(StreamId id, Round round, BucketIndex bucket, const absl::Status& why,
                       Coordinator& core, absl::Time now, Actions& out)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Answers to actions.
+  void Merged(Sequence sequence, std::shared_ptr<const UpdateRecord> record);
+  void Appended(Sequence sequence);
   void Drain();
-  void Perform(const Action& action);
-  void PerformMerge(const MergeBucket& merge);
-  void PerformAppend(Sequence sequence);
+  // One for each kind of action.
+  void Perform(const MergeBucket& merge);
+  void Perform(const Append& append);
+  void Perform(const Publish& publish);
+  void Perform(const SendUpdates& updates);
+  void Perform(const SendStart& start);
+  void Perform(const SendClosed& closed);
+  void Perform(const StartTransfer& transfer);
+  void Perform(const AbortTransfer& abort);
+  void Perform(const CloseStream& close);
+  void Perform(const DropContribution& drop);
+  void Perform(const Happened& happened);
+
+  void Say(StreamId stream, const ToWorker& what);
+  std::shared_ptr<const UpdateRecord> Merge(
+      const MergeBucket& merge, ChunkRun chunks,
+      const std::vector<std::vector<StoredPart>>& parts) const;
   std::shared_ptr<UpdateStream> Find(StreamId id);
   std::shared_ptr<GroupMeter> MeterOf(GroupId group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StreamsChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void TellFrames(Coordinator& core, absl::Time now, Actions& out)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void TickLoop();
+  void Tell(Event event);
 
   const Options options_;
+  const UpdateEncoder& encoder_;
   const Clock& clock_;
   const absl::Time started_;
   const RoundFormats formats_;
-  UpdateRing ring_;
+  const std::unique_ptr<UpdateLog> log_;
   std::atomic<uint64_t> last_stream_{0};
   std::atomic<uint64_t> published_{0};
 
@@ -152,14 +189,15 @@ class Engine {
       std::make_shared<const Streams>();
   std::map<Sequence, std::shared_ptr<const UpdateRecord>> merged_ ABSL_GUARDED_BY(mu_);
   std::map<TransferId, Relaying> relays_ ABSL_GUARDED_BY(mu_);
-  std::map<GroupId, v1::HeartbeatRequest> heartbeats_ ABSL_GUARDED_BY(mu_);
+  std::map<GroupId, WorkerReport> reports_ ABSL_GUARDED_BY(mu_);  // of the last heartbeats
   std::map<GroupId, std::shared_ptr<GroupMeter>> meters_ ABSL_GUARDED_BY(mu_);
   uint64_t rejected_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time training_began_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   uint64_t samples_merged_ ABSL_GUARDED_BY(mu_) = 0;  // of first buckets
-
+  std::deque<PastEvent> events_ ABSL_GUARDED_BY(mu_);
+  uint64_t event_count_ ABSL_GUARDED_BY(mu_) = 0;
   // Where the buckets' chunks lie, once a layout is known. Apart from the core's lock, because
-  // every part asks.
+  // every part asks; taken inside of it where both are.
   Mutex grid_mu_;
   std::shared_ptr<const std::vector<ChunkRun>> grid_ ABSL_GUARDED_BY(grid_mu_);
 
@@ -170,4 +208,4 @@ class Engine {
 
 }  // namespace isthmus
 
-#endif  // ISTHMUS_SERVER_RPC_ENGINE_H_
+#endif  // ISTHMUS_SERVER_ENGINE_ENGINE_H_

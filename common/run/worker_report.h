@@ -1,0 +1,31 @@
+// How a worker's work goes, as it says with its heartbeats: for status and metrics.
+#ifndef ISTHMUS_COMMON_RUN_WORKER_REPORT_H_
+#define ISTHMUS_COMMON_RUN_WORKER_REPORT_H_
+
+#include <cstdint>
+#include <string>
+
+#include "common/base/ids.h"
+
+namespace isthmus {
+
+struct WorkerReport {
+  Round applied_round;
+  Round hash_round;         // 0: no hash yet
+  uint64_t state_hash = 0;  // of the masters at hash_round (P22)
+  // Medians over the last steps, seconds.
+  double step_seconds = 0;
+  double compute_seconds = 0;
+  double link_wait_seconds = 0;
+  double peer_wait_seconds = 0;
+  double communication_ratio = 0;  // link wait / step time (P26)
+  uint64_t steps = 0;              // of this process
+  uint64_t nonfinite_buckets = 0;  // abstained because of NaN or Inf
+  uint64_t nonfinite_losses = 0;   // left out of means (loss.h)
+  uint64_t returned_contributions = 0;
+  std::string waiting;  // what it waits for, in words; empty: nothing
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_RUN_WORKER_REPORT_H_
