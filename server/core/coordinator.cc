@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/run/loss.h"
+
 namespace isthmus {
 namespace {
 
@@ -175,7 +177,6 @@ void Coordinator::JudgePending(BucketIndex index, absl::Time now, Actions& out) 
       Happened{CommittedWithout{round_.round(), index, {pending.begin(), pending.end()}}});
   for (GroupId id : pending) {
     GroupState& group = membership_.groups().at(id);
-    if (group.active()) ++counters_.contributions_late;
     if (round_.Sends(id, now, config_.deadline)) {
       if (!group.too_slow) {
         ++counters_.groups_too_slow;
@@ -256,19 +257,21 @@ void Coordinator::Commit(BucketIndex index, absl::Time now, Actions& out) {
   bucket.Commit(last_sequence_);
   in_log_queue_[last_sequence_] = index;
   MergeBucket merge{MakeUpdate(index, out), {}};
-  double loss = 0;
+  WeightedLoss loss;
   for (const Contributor& c : merge.update.contributors) {
     merge.waited.push_back(round_.WaitedBy(c.group, now));
-    loss += c.loss / static_cast<double>(merge.update.contributors.size());
+    loss.Add(c.loss, c.samples);
   }
   counters_.contributions_merged += merge.update.contributors.size();
-  if (!merge.update.contributors.empty()) last_loss_ = static_cast<float>(loss);
+  counters_.losses_left_out += index == BucketIndex(0) ? loss.left_out() : 0;
+  if (loss.left_out() < merge.update.contributors.size()) last_loss_ = loss.Mean();
   for (GroupId dropped : bucket.DropAllIncomplete()) {
     out.push_back(DropContribution{dropped, round_.round(), index});
   }
   out.push_back(std::move(merge));
   for (const auto& [id, group] : membership_.groups()) {
     if (!group.active() || bucket.Answered(id)) continue;
+    if (round_.awaited().contains(id) || group.silent) ++counters_.contributions_late;
     out.push_back(SendClosed{*group.stream, round_.round(), index});
   }
 }
