@@ -177,9 +177,11 @@ absl::StatusOr<Engine::HeartbeatAnswer> Engine::Heartbeat(Member member,
   MutexLock lock(&mu_);
   ISTHMUS_RETURN_IF_ERROR(core_.CheckMember(member));
   reports_[member.group] = report;
-  MeterOf(member.group)->Heard(clock_.Now());
-  return HeartbeatAnswer{core_.membership().epoch(),
-                         core_.state(clock_.Now()) != Coordinator::State::kEnded};
+  const absl::Time now = clock_.Now();
+  MeterOf(member.group)->Heard(now);
+  const Coordinator::State state = core_.state(now);
+  return HeartbeatAnswer{core_.membership().epoch(), state != Coordinator::State::kEnded,
+                         state == Coordinator::State::kTraining ? "" : core_.WaitingReason(now)};
 }
 
 // --- data --------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ class Engine {
   struct HeartbeatAnswer {
     Epoch epoch;
     bool running = false;
+    std::string waiting;  // what the run waits for, while it does not train; empty: nothing
   };
   absl::StatusOr<HeartbeatAnswer> Heartbeat(Member member, const WorkerReport& report);
   // A copy of what is needed is taken under the lock, and made into words outside.

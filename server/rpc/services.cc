@@ -70,6 +70,7 @@ grpc::ServerUnaryReactor* ControlService::Heartbeat(grpc::CallbackServerContext*
   if (!answer.ok()) return Answer(context, answer.status());
   reply->set_epoch(answer->epoch.value());
   reply->set_running(answer->running);
+  reply->set_waiting(answer->waiting);
   return Answer(context, absl::OkStatus());
 }
 

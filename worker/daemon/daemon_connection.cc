@@ -91,12 +91,17 @@ void DaemonImpl::Do(const CallHeartbeat&) {
     MutexLock lock(&mu_);
     report = MakeReport();
   }
-  const absl::Status status = control_->Heartbeat(self(), report);
-  if (status.ok()) {
-    MutexLock lock(&mu_);
-    reported_round_ = report.hash_round;
+  const absl::StatusOr<std::string> run_waits_for = control_->Heartbeat(self(), report);
+  if (run_waits_for.ok()) {
+    std::string job_waits_for;
+    {
+      MutexLock lock(&mu_);
+      reported_round_ = report.hash_round;
+      job_waits_for = JobWaitsFor(*run_waits_for);
+    }
+    jobs_->SetWaiting(job_waits_for);
   }
-  CallAnswered(status);
+  CallAnswered(run_waits_for.status());
 }
 
 void DaemonImpl::Do(const CallLeave& call) { (void)control_->Leave(self(), call.reason); }
@@ -108,6 +113,13 @@ void DaemonImpl::CallAnswered(const absl::Status& status) {
                          return;  // Stop() gave the call up: that is no news of the coordinator
                        connection.CallAnswered(status, now, out);
                      });
+}
+
+std::string DaemonImpl::JobWaitsFor(const std::string& run_waits_for) {
+  if (!core_->job_attached()) return "";  // the job server knows better: some of its ranks
+  if (!run_waits_for.empty()) return run_waits_for;
+  if (!core_->in_step()) return core_->WaitingFor();
+  return core_->in_sync() ? "" : "waiting for the coordinator";
 }
 
 WorkerReport DaemonImpl::MakeReport() {
@@ -172,12 +184,20 @@ void DaemonImpl::TellJob(const Ending& ending) {
 // --- words -------------------------------------------------------------------------------------
 
 void DaemonImpl::Do(const SayWaitingForSite&) {
-  LogInfo(absl::StrCat(name_, ": waiting for the other machines: ", site_->here(), " of ",
-                       options_.site.machines, " are here"));
+  const std::string text = absl::StrCat("waiting for the other machines: ", site_->here(), " of ",
+                                        options_.site.machines, " are here");
+  LogInfo(absl::StrCat(name_, ": ", text));
+  jobs_->SetWaiting(text);
 }
 
-void DaemonImpl::Do(const SayTrouble& say) { LogWarning(absl::StrCat(name_, ": ", say.text)); }
+void DaemonImpl::Do(const SayTrouble& say) {
+  LogWarning(absl::StrCat(name_, ": ", say.text));
+  jobs_->SetWaiting(say.text);
+}
 
-void DaemonImpl::Do(const SayBetter& say) { LogInfo(absl::StrCat(name_, ": ", say.text)); }
+void DaemonImpl::Do(const SayBetter& say) {
+  LogInfo(absl::StrCat(name_, ": ", say.text));
+  jobs_->SetWaiting("");
+}
 
 }  // namespace isthmus

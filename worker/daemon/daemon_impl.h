@@ -142,6 +142,8 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void TellJob(const Ending& ending);
   bool RunIsOver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   WorkerReport MakeReport() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // In words, for its ranks; `run_waits_for` is what the coordinator says. Empty: nothing.
+  std::string JobWaitsFor(const std::string& run_waits_for) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ControlClient::Self self();
 
   const Options options_;

@@ -64,7 +64,7 @@ class Client : public ControlClient {
     return Call(&v1::Control::Stub::NotReady, request, &reply);
   }
 
-  absl::Status Heartbeat(Self self, const WorkerReport& report) override {
+  absl::StatusOr<std::string> Heartbeat(Self self, const WorkerReport& report) override {
     v1::HeartbeatRequest request;
     SetIdentity(self, request.mutable_identity());
     request.set_applied_round(report.applied_round.value());
@@ -81,7 +81,8 @@ class Client : public ControlClient {
     request.set_returned_contributions(report.returned_contributions);
     request.set_waiting(report.waiting);
     v1::HeartbeatReply reply;
-    return Call(&v1::Control::Stub::Heartbeat, request, &reply);
+    ISTHMUS_RETURN_IF_ERROR(Call(&v1::Control::Stub::Heartbeat, request, &reply));
+    return reply.waiting();
   }
 
   absl::Status Leave(Self self, const std::string& reason) override {

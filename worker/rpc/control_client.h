@@ -43,7 +43,8 @@ class ControlClient {
                                                 const std::vector<std::string>& expect) = 0;
   virtual absl::Status Ready(Self self, uint64_t change, const Layout& layout) = 0;
   virtual absl::Status NotReady(Self self, uint64_t change, const std::string& reason) = 0;
-  virtual absl::Status Heartbeat(Self self, const WorkerReport& report) = 0;
+  // What the run waits for before it trains, in words; empty: nothing.
+  virtual absl::StatusOr<std::string> Heartbeat(Self self, const WorkerReport& report) = 0;
   // Waits a second at most: who leaves does not wait for a coordinator that is silent.
   virtual absl::Status Leave(Self self, const std::string& reason) = 0;
   // Ends the call under way, and every later one but Leave, with CANCELLED.
