@@ -6,6 +6,7 @@
 
 #include <deque>
 
+#include "common/compression/direction.h"
 #include "common/gpu/update_image.h"
 #include "common/kernels/simd.h"
 #include "common/tensor/layout.h"

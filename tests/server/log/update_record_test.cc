@@ -107,7 +107,7 @@ TEST(UpdateRecordTest, AnEncodedUpdateIsTheSameForAll) {
 TEST(UpdateRecordTest, TheRingCountsContributionsToo) {
   const Example example(3);
   UpdateRing ring(1 << 20);
-  ring.Append(Sequence(1), std::make_shared<UpdateRecord>(example.record));
+  ring.Append(Sequence(1), std::make_shared<UpdateRecord>(example.record), [] {});
   EXPECT_EQ(ring.bytes(), example.whole.SerializeAsString().size());
 }
 
