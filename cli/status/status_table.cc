@@ -69,6 +69,7 @@ std::vector<std::string> GroupRow(const v1::GroupStatus& group, uint32_t buckets
           group.connected() ? "yes" : "no",
           group.awaited() ? "yes" : "no",
           absl::StrCat(group.buckets_received(), "/", buckets),
+          absl::StrCat(group.contributions_late()),
           FormatBytes(static_cast<double>(group.bytes_up())),
           FormatBytes(static_cast<double>(group.bytes_down())),
           beat.steps() > 0 ? FormatPercent(beat.communication_ratio()) : "-",
@@ -114,8 +115,8 @@ std::string FormatStatusTable(const v1::GetStatusReply& status) {
       {"connections", DescribeConnections(status.connections())},
   });
   std::vector<std::vector<std::string>> rows = {{"group", "label", "state", "connected", "awaited",
-                                                 "buckets", "up", "down", "communication", "step",
-                                                 "heard", "last event"}};
+                                                 "buckets", "late", "up", "down", "communication",
+                                                 "step", "heard", "last event"}};
   for (const v1::GroupStatus& group : status.groups()) {
     rows.push_back(GroupRow(group, status.buckets()));
   }

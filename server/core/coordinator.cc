@@ -261,6 +261,9 @@ void Coordinator::Commit(BucketIndex index, absl::Time now, Actions& out) {
   for (const Contributor& c : merge.update.contributors) {
     merge.waited.push_back(round_.WaitedBy(c.group, now));
     loss.Add(c.loss, c.samples);
+    GroupState& group = membership_.groups().at(c.group);
+    ++group.contributions_merged;
+    if (std::isfinite(c.loss)) group.last_loss = c.loss;
   }
   counters_.contributions_merged += merge.update.contributors.size();
   counters_.losses_left_out += index == BucketIndex(0) ? loss.left_out() : 0;
@@ -269,9 +272,12 @@ void Coordinator::Commit(BucketIndex index, absl::Time now, Actions& out) {
     out.push_back(DropContribution{dropped, round_.round(), index});
   }
   out.push_back(std::move(merge));
-  for (const auto& [id, group] : membership_.groups()) {
+  for (auto& [id, group] : membership_.groups()) {
     if (!group.active() || bucket.Answered(id)) continue;
-    if (round_.awaited().contains(id) || group.silent) ++counters_.contributions_late;
+    if (round_.awaited().contains(id) || group.silent) {
+      ++counters_.contributions_late;
+      ++group.contributions_late;
+    }
     out.push_back(SendClosed{*group.stream, round_.round(), index});
   }
 }

@@ -48,6 +48,11 @@ struct GroupState {
   // The last round in which it was sending when the others could wait no longer, until it has
   // answered a whole round in time: it should send less.
   std::optional<Round> too_slow;
+  // (bucket) of this group's, over all its incarnations: merged; committed without it, though it
+  // was awaited or silent. The loss of the last one merged that was a number.
+  uint64_t contributions_merged = 0;
+  uint64_t contributions_late = 0;
+  float last_loss = 0;
 
   // Takes part in rounds.
   bool active() const { return ready && in_sync && stream.has_value(); }

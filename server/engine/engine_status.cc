@@ -69,6 +69,9 @@ StatusView Engine::Status() {
     g.state = StateOf(group);
     g.connected = group.stream.has_value();
     g.ranks = group.ranks;
+    g.contributions_merged = group.contributions_merged;
+    g.contributions_late = group.contributions_late;
+    g.loss = group.last_loss;
     g.last_event = std::move(group.last_event);
     if (const auto meter = meters.find(id); meter != meters.end()) {
       g.bytes_up = meter->second->bytes_up();

@@ -39,6 +39,9 @@ struct GroupView {
   uint32_t ranks = 0;
   uint64_t bytes_up = 0;  // message bytes of its streams
   uint64_t bytes_down = 0;
+  uint64_t contributions_merged = 0;  // (bucket)
+  uint64_t contributions_late = 0;
+  float loss = 0;                             // of the last one merged
   std::optional<absl::Duration> since_heard;  // of anything
   std::string last_event;
   std::optional<WorkerReport> report;  // of its last heartbeat

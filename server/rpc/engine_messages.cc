@@ -93,6 +93,9 @@ void ToProto(const GroupView& view, v1::GroupStatus* out) {
   out->set_ranks(view.ranks);
   out->set_bytes_up(view.bytes_up);
   out->set_bytes_down(view.bytes_down);
+  out->set_contributions_merged(view.contributions_merged);
+  out->set_contributions_late(view.contributions_late);
+  out->set_loss(view.loss);
   out->set_last_event(view.last_event);
   if (view.since_heard) out->set_seconds_since_heard(absl::ToDoubleSeconds(*view.since_heard));
   if (view.report) ToProto(view, *view.report, out->mutable_heartbeat());
@@ -164,7 +167,7 @@ std::string ProtoUpdateEncoder::Update(const UpdateHeader& header, std::string p
 }
 
 std::string ProtoUpdateEncoder::Contribution(uint32_t contributor,
-                                            const std::vector<StoredPart>& parts) const {
+                                             const std::vector<StoredPart>& parts) const {
   v1::Update piece;  // a message with this field alone
   v1::EncodedContribution* contribution = piece.add_contributions();
   contribution->set_contributor(contributor);

@@ -27,6 +27,7 @@ v1::GetStatusReply Example() {
   group->set_label("site-2");
   group->set_state("gone");
   group->set_bytes_up(1'234'567);
+  group->set_contributions_late(987);
   group->set_last_event("stream broken");
   group->mutable_heartbeat()->set_steps(11);
   group->mutable_heartbeat()->set_step_seconds(0.25);
@@ -56,7 +57,7 @@ TEST(StatusTableTest, SaysWhatTheAuditFound) {
 TEST(StatusTableTest, HasARowPerGroup) {
   const std::string table = FormatStatusTable(Example());
   for (const char* cell :
-       {"site-2", "gone", "0/8", "1.2 MB", "12.5 %", "250.0 ms", "stream broken"}) {
+       {"site-2", "gone", "0/8", "987", "1.2 MB", "12.5 %", "250.0 ms", "stream broken"}) {
     EXPECT_THAT(table, HasSubstr(cell));
   }
   EXPECT_THAT(FormatStatusTable({}), HasSubstr("no group has registered yet"));

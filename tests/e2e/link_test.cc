@@ -120,6 +120,8 @@ TEST_F(LinkTest, P12_LateContributionsAreReturnedAndHashesStayEqual) {
   ExpectEqual();
   const v1::GetStatusReply status = coordinator_->Status();
   EXPECT_GE(status.contributions_late(), 5u * 4);
+  EXPECT_EQ(coordinator_->Group(1).contributions_late(), 0u);
+  EXPECT_EQ(coordinator_->Group(2).contributions_late(), status.contributions_late());
   EXPECT_EQ(status.rounds_committed(), kRounds);
 }
 
