@@ -70,10 +70,11 @@ enum class AbstainReason : uint8_t {
   kRefused = 3,  // the coordinator would not take the contribution
 };
 
-// Protocol versions that this build speaks, inclusive.
+// Protocol versions that this build speaks, inclusive (P28). 2: windows and acknowledgements on
+// request, what a joiner holds, refused contributions, formats per group.
 struct VersionRange {
-  uint32_t min = 1;
-  uint32_t max = 1;
+  uint32_t min = 2;
+  uint32_t max = 2;
 };
 inline constexpr VersionRange kProtocolVersions;
 

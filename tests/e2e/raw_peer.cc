@@ -33,8 +33,8 @@ RawPeer::~RawPeer() {
 
 v1::RegisterRequest RawPeer::MakeRegister() const {
   v1::RegisterRequest request;
-  request.mutable_versions()->set_min(1);
-  request.mutable_versions()->set_max(1);
+  request.mutable_versions()->set_min(kProtocolVersions.min);
+  request.mutable_versions()->set_max(kProtocolVersions.max);
   request.set_group_id(group_);
   request.set_nonce(0x1234567);
   request.set_ranks(1);

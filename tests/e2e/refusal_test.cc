@@ -17,15 +17,15 @@ TEST(RefusalTest, ProtocolVersionsThatDoNotMeet) {
   TestCoordinator coordinator(SmallRun(1, kRounds));
   RawPeer peer(coordinator.address(), 7);
   v1::RegisterRequest request = peer.MakeRegister();
-  request.mutable_versions()->set_min(2);
-  request.mutable_versions()->set_max(3);
+  request.mutable_versions()->set_min(3);
+  request.mutable_versions()->set_max(4);
   const absl::Status status = peer.Register(request);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(),
-            "protocol versions: the coordinator speaks 1 to 1, group 7 speaks 2 to 3");
-  request.mutable_versions()->set_min(1);
+            "protocol versions: the coordinator speaks 2 to 2, group 7 speaks 3 to 4");
+  request.mutable_versions()->set_min(2);
   EXPECT_TRUE(peer.Register(request).ok());
-  EXPECT_EQ(peer.registration().version(), 1u);
+  EXPECT_EQ(peer.registration().version(), 2u);
 }
 
 TEST(RefusalTest, ADaemonWithoutASocketDoesNotStart) {

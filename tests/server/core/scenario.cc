@@ -173,7 +173,8 @@ void Scenario::Register(EventWords& words) {
   args.group = GroupId(static_cast<uint32_t>(group));
   args.nonce = words.TakeNumber("nonce", 1);
   args.instance = words.TakeNumber("instance", 0);
-  args.versions.min = args.versions.max = static_cast<uint32_t>(words.TakeNumber("version", 1));
+  args.versions.min = args.versions.max =
+      static_cast<uint32_t>(words.TakeNumber("version", kProtocolVersions.max));
   args.ranks = static_cast<uint32_t>(words.TakeNumber("ranks", 1));
   const std::string expect = words.Take("expect", "");
   // key=value would be taken apart, so the file says key:value.
