@@ -2,15 +2,21 @@
 
 #include <absl/status/statusor.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_replace.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdint>
-#include <optional>
+#include <iterator>
+#include <map>
 #include <ostream>
+#include <string>
+#include <string_view>
 
 #include "common/base/status_macros.h"
 #include "common/program/flags.h"
 #include "common/run/run_spec.h"
+#include "common/run/spec_fields.h"
 #include "common/tensor/layout.h"
 #include "common/transport/endpoints.h"
 #include "server/exit_codes.h"
@@ -24,7 +30,8 @@ constexpr char kAbout[] =
     "Example: a run of two sites, 10,000 rounds:\n"
     "  isthmus-coordinator --listen 127.0.0.1:29750 --start-groups 2 --rounds 10000\n";
 constexpr char kFooter[] =
-    "The run's settings (scheme, chunk, k ...) live here and are sent to the workers.\n"
+    "The run's settings (scheme, chunk, k ...) live here and are sent to the workers. The\n"
+    "defaults shown are those of flexdemo; another scheme has its own.\n"
     "Durations are written as 500ms, 5s, 2m or off.\n"
     "Exit codes: 0 stopped by SIGINT or SIGTERM; 1 the system gives too little: threads,\n"
     "descriptors, room for the port file; 2 wrong flags; 3 the address cannot be used.";
@@ -36,15 +43,9 @@ constexpr uint64_t kMaxGroups = 1 << 16;
 constexpr uint64_t kMaxAuditRounds = 1'000'000;
 constexpr uint64_t kMinChunk = 16, kMaxChunk = 4096;
 
-// Of the run, as given. What is not given follows from the scheme.
-struct RunFlags {
-  std::string scheme = "flexdemo";
-  std::optional<uint32_t> chunk, k, audit_rounds, initial_donor;
-  std::optional<float> decay, alpha;
-  std::optional<std::string> values, merge, optimizer;
-  bool sign = false, no_sign = false;
-  RunSpec fixed;  // those whose defaults are the same for every scheme
-};
+// The run's fields that were given, by name, as they were written. What is not given follows from
+// the scheme.
+using GivenFields = std::map<std::string, std::string>;
 
 struct LimitFlags {
   std::string deadline = "60s";
@@ -65,64 +66,64 @@ void AddProgramFlags(CLI::App* app, CoordinatorFlags* flags) {
       ->capture_default_str();
 }
 
-// What is exchanged, and how.
-void AddSchemeFlags(CLI::Option_group* run, RunFlags* flags) {
-  run->add_option("--scheme", flags->scheme,
-                  "flexdemo (compressed momentum), random, striding or slicing (parts of the "
-                  "momentum, without indices), full (gradients) or none (groups train apart)")
-      ->capture_default_str();
-  run->add_option("--chunk", flags->chunk, "Elements of one DCT block, 16 to 4096")
-      ->check(WholeNumber(kMinChunk, kMaxChunk));
-  run->add_option("--k", flags->k, "Coefficients kept per chunk")->check(WholeNumber(1, kMaxChunk));
-  run->add_option("--decay", flags->decay, "Momentum decay per step")->check(FiniteNumber());
-  run->add_option("--alpha", flags->alpha,
-                  "The share of what is sent that leaves the momentum, up to 1")
-      ->check(FiniteNumber());
-  run->add_option("--values", flags->values, "Values on the wire: f32, bf16, 4bit, 1bit or sign");
-  run->add_option("--seed", flags->fixed.seed, "Of the positions of scheme random")
-      ->check(WholeNumber(0, kMaxUint64))
-      ->capture_default_str();
-  CLI::Option* sign = run->add_flag(
-      "--sign", flags->sign, "Step by the sign of the merged direction (flexdemo's default)");
-  run->add_flag("--no-sign", flags->no_sign, "Step by the merged direction itself")->excludes(sign);
-  run->add_flag("--lr-in-momentum", flags->fixed.lr_in_momentum,
-                "Multiply gradients by the learning rate on their way into the momentum");
-  run->add_option("--merge", flags->merge, "sender-mean, mean or sum");
+// Whole numbers that a flag takes: fewer than the field's type holds.
+struct Range {
+  const char* field;
+  uint64_t min, max;
+};
+constexpr Range kRanges[] = {
+    {"chunk_size", kMinChunk, kMaxChunk},
+    {"k", 1, kMaxChunk},
+    {"bucket_length", 0, kMaxFlatLength},
+    {"rounds", 0, kMaxRounds},
+    {"start_groups", 1, kMaxGroups},
+    {"min_groups", 1, kMaxGroups},
+    {"seed", 0, kMaxUint64},
+    {"audit_rounds", 0, kMaxAuditRounds},
+};
+
+// What the field itself reads: "--decay: expected a number, got 'x'".
+CLI::Validator Readable(const SpecField& field) {
+  return CLI::Validator(
+      [&field](std::string& text) {
+        RunSpec spec;
+        const std::string error(field.parse(text, &spec).message());
+        const std::string name = absl::StrCat(field.name, ": ");
+        return error.rfind(name, 0) == 0 ? error.substr(name.size()) : error;
+      },
+      "");
 }
 
-void AddOptimizerFlags(CLI::Option_group* run, RunFlags* flags) {
-  OptimizerSpec& optimizer = flags->fixed.optimizer;
-  run->add_option("--optimizer", flags->optimizer, "sgd or adamw");
-  for (const auto& [name, value, help] :
-       {std::tuple{"--sgd-momentum", &optimizer.momentum, "Momentum of sgd"},
-        {"--adam-beta1", &optimizer.beta1, ""},
-        {"--adam-beta2", &optimizer.beta2, ""},
-        {"--adam-epsilon", &optimizer.epsilon, ""}}) {
-    run->add_option(name, *value, help)->check(FiniteNumber())->capture_default_str();
+void AddSwitch(CLI::Option_group* run, const SpecField& field, const std::string& name,
+               GivenFields* given) {
+  CLI::Option* const on = run->add_flag_callback(
+      absl::StrCat("--", name), [=, &field] { (*given)[field.name] = "true"; }, field.help);
+  run->add_flag_callback(
+         absl::StrCat("--no-", name), [=, &field] { (*given)[field.name] = "false"; },
+         absl::StrCat("The opposite of --", name))
+      ->excludes(on);
+}
+
+// One flag per field of the table, with flexdemo's defaults.
+void AddRunFlags(CLI::Option_group* run, GivenFields* given) {
+  const RunSpec defaults = DefaultRunSpec(Scheme::kFlexDemo);
+  for (const SpecField& field : SpecFields()) {
+    const std::string name = absl::StrReplaceAll(field.name, {{"_", "-"}});
+    if (field.is_switch) {
+      AddSwitch(run, field, name, given);
+      continue;
+    }
+    // The chunk size has the short name that everybody says, too.
+    const bool chunk = field.name == std::string_view("chunk_size");
+    CLI::Option* const option = run->add_option_function<std::string>(
+        absl::StrCat(chunk ? "--chunk," : "", "--", name),
+        [=, &field](const std::string& text) { (*given)[field.name] = text; }, field.help);
+    option->default_str(field.text(defaults));
+    const Range* const range =
+        std::ranges::find(kRanges, std::string_view(field.name), &Range::field);
+    if (range != std::end(kRanges)) option->check(WholeNumber(range->min, range->max));
+    option->check(Readable(field));
   }
-}
-
-void AddCourseFlags(CLI::Option_group* run, RunFlags* flags) {
-  RunSpec& fixed = flags->fixed;
-  run->add_option("--bucket-length", fixed.bucket_length, "Elements of a bucket; 0: an eighth")
-      ->check(WholeNumber(0, kMaxFlatLength));
-  run->add_option("--rounds", fixed.rounds, "The run ends with this round; 0: no end")
-      ->check(WholeNumber(0, kMaxRounds))
-      ->capture_default_str();
-  run->add_option("--start-groups", fixed.start_groups, "Groups that must be ready before round 1")
-      ->check(WholeNumber(1, kMaxGroups))
-      ->capture_default_str();
-  run->add_option("--min-groups", fixed.min_groups, "Answers needed to commit")
-      ->check(WholeNumber(1, kMaxGroups))
-      ->capture_default_str();
-  run->add_option("--initial-donor", flags->initial_donor,
-                  "Group whose parameters all start from; default: the lowest id")
-      ->check(WholeNumber(0, kMaxUint32));
-  run->add_option("--audit-rounds", flags->audit_rounds,
-                  absl::StrCat("Rounds from one comparison of all groups' states to the next; 0: "
-                               "none; default: ",
-                               fixed.audit_rounds))
-      ->check(WholeNumber(0, kMaxAuditRounds));
 }
 
 void AddLimitFlags(CLI::Option_group* limits, LimitFlags* flags) {
@@ -145,32 +146,18 @@ void AddLimitFlags(CLI::Option_group* limits, LimitFlags* flags) {
 }
 
 // Errors: INVALID_ARGUMENT, naming the choices or the field.
-absl::StatusOr<RunSpec> SpecOf(const RunFlags& flags) {
-  ISTHMUS_ASSIGN_OR_RETURN(const Scheme scheme, ParseScheme(flags.scheme));
-  const RunSpec defaults = DefaultRunSpec(scheme);
-  RunSpec spec = flags.fixed;
-  spec.scheme = scheme;
-  spec.format = defaults.format;
-  spec.format.chunk_size = flags.chunk.value_or(defaults.format.chunk_size);
+absl::StatusOr<RunSpec> SpecOf(const GivenFields& given) {
+  RunSpec spec;
+  if (const auto scheme = given.find("scheme"); scheme != given.end()) {
+    ISTHMUS_RETURN_IF_ERROR(FindSpecField("scheme")->parse(scheme->second, &spec));
+  }
+  spec = DefaultRunSpec(spec.scheme);
   // A scheme that sends whole chunks does so of any size.
-  const bool whole = defaults.format.all.k == defaults.format.chunk_size;
-  spec.format.all.k = flags.k.value_or(whole ? spec.format.chunk_size : defaults.format.all.k);
-  spec.decay = flags.decay.value_or(defaults.decay);
-  spec.alpha = flags.alpha.value_or(defaults.alpha);
-  spec.audit_rounds = flags.audit_rounds.value_or(defaults.audit_rounds);
-  spec.sign = flags.sign || (defaults.sign && !flags.no_sign);
-  spec.merge = defaults.merge;
-  spec.optimizer.kind = defaults.optimizer.kind;
-  if (flags.values) {
-    ISTHMUS_ASSIGN_OR_RETURN(spec.format.all.values, ParseValueFormat(*flags.values));
+  const bool whole = spec.format.all.k == spec.format.chunk_size;
+  for (const auto& [name, text] : given) {
+    ISTHMUS_RETURN_IF_ERROR(FindSpecField(name)->parse(text, &spec));
   }
-  if (flags.merge) {
-    ISTHMUS_ASSIGN_OR_RETURN(spec.merge, ParseMergeRule(*flags.merge));
-  }
-  if (flags.optimizer) {
-    ISTHMUS_ASSIGN_OR_RETURN(spec.optimizer.kind, ParseOptimizerKind(*flags.optimizer));
-  }
-  if (flags.initial_donor) spec.initial_donor = GroupId(*flags.initial_donor);
+  if (whole && !given.contains("k")) spec.format.all.k = spec.format.chunk_size;
   ISTHMUS_RETURN_IF_ERROR(Validate(spec));
   return spec;
 }
@@ -186,7 +173,7 @@ absl::Status CheckTogether(const RunSpec& spec, const LimitFlags& limits,
   return CheckListenAddress(server.listen, server.insecure || server.credentials.authenticates());
 }
 
-absl::Status Apply(const RunFlags& run, const LimitFlags& limits, CoordinatorFlags* flags) {
+absl::Status Apply(const GivenFields& run, const LimitFlags& limits, CoordinatorFlags* flags) {
   ISTHMUS_ASSIGN_OR_RETURN(const RunSpec spec, SpecOf(run));
   ISTHMUS_RETURN_IF_ERROR(CheckTogether(spec, limits, flags->server));
   Engine::Options& engine = flags->server.engine;
@@ -205,15 +192,12 @@ std::variant<CoordinatorFlags, int> ParseCoordinatorFlags(int argc, const char* 
   CoordinatorFlags flags;
   flags.server.listen = kDefaultCoordinator;
   flags.log_level = "info";
-  RunFlags run;
+  GivenFields run;
   LimitFlags limits;
   CLI::App app(kAbout, "isthmus-coordinator");
   app.footer(kFooter);
   AddProgramFlags(&app, &flags);
-  CLI::Option_group* const of_run = app.add_option_group("The run");
-  AddSchemeFlags(of_run, &run);
-  AddOptimizerFlags(of_run, &run);
-  AddCourseFlags(of_run, &run);
+  AddRunFlags(app.add_option_group("The run"), &run);
   AddLimitFlags(app.add_option_group("Patience and limits"), &limits);
   try {
     app.parse(argc, argv);

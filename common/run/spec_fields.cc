@@ -7,6 +7,7 @@
 #include <absl/strings/str_split.h>
 
 #include <array>
+#include <cmath>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -49,7 +50,7 @@ std::string Text(const std::map<GroupId, GroupFormat>& own) {
 }
 
 absl::Status Parse(const char* field, const std::string& text, float* to) {
-  if (absl::SimpleAtof(text, to)) return absl::OkStatus();
+  if (absl::SimpleAtof(text, to) && std::isfinite(*to)) return absl::OkStatus();
   return Expected(field, "a number", text);
 }
 absl::Status Parse(const char* field, const std::string& text, bool* to) {

@@ -97,7 +97,7 @@ TEST(ServiceTest, StatusTellsWhatIsGoingOn) {
   EXPECT_EQ(status.parameters(), 15716u);
   EXPECT_EQ(status.buckets(), 4u);
   EXPECT_EQ(status.contributions_merged(), 24u);
-  EXPECT_FLOAT_EQ(status.loss(), 1.5f);
+  EXPECT_FLOAT_EQ(status.loss(), 1.75f);  // 1 of one rank, 2 of three
   EXPECT_GT(status.samples_per_second(), 0.0);
   EXPECT_GT(status.ring_bytes(), 0u);
   ASSERT_EQ(status.groups_size(), 2);

@@ -1,12 +1,16 @@
 // Flags of the coordinator: what they become, and what is refused before anything begins.
 #include "server/flags.h"
 
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_replace.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include "common/run/spec_fields.h"
 
 namespace isthmus {
 namespace {
@@ -112,6 +116,32 @@ TEST_F(CoordinatorFlagsTest, WhatIsGivenIsTaken) {
   EXPECT_EQ(options.engine.core.reconnect_grace, absl::Milliseconds(500));
   EXPECT_EQ(options.engine.ring_bytes, 1u << 20);
   EXPECT_EQ(Take({"--scheme", "full", "--chunk", "256"}).engine.core.run.format.all.k, 256u);
+}
+
+TEST_F(CoordinatorFlagsTest, EveryFieldOfARunHasAFlag) {
+  const RunSpec defaults = DefaultRunSpec(Scheme::kFlexDemo);
+  ASSERT_EQ(Code({"--help"}), 0);
+  const std::string help = out_.str();
+  for (const SpecField& field : SpecFields()) {
+    std::string flag = absl::StrCat("--", absl::StrReplaceAll(field.name, {{"_", "-"}}));
+    EXPECT_THAT(help, HasSubstr(flag));
+    const std::string text = field.text(defaults);
+    std::vector<const char*> arguments = {flag.c_str(), text.c_str()};
+    if (field.is_switch) {
+      if (text == "false") flag.insert(2, "no-");
+      arguments = {flag.c_str()};
+    }
+    if (text.empty()) continue;  // no group has a format of its own
+    EXPECT_EQ(Take(arguments).engine.core.run, defaults) << flag;
+  }
+}
+
+TEST_F(CoordinatorFlagsTest, AGroupCanKeepLess) {
+  const RunSpec run = Take({"--group-formats", "3=1/1bit,5=2/4bit"}).engine.core.run;
+  EXPECT_EQ(run.format.own.at(GroupId(3)), (GroupFormat{1, ValueFormat::kOneBit}));
+  EXPECT_EQ(run.format.own.at(GroupId(5)), (GroupFormat{2, ValueFormat::kInt4}));
+  EXPECT_EQ(Code({"--group-formats", "3=1"}), 2);
+  EXPECT_THAT(errors_.str(), HasSubstr("--group-formats: expected GROUP=K/VALUES"));
 }
 
 TEST_F(CoordinatorFlagsTest, HelpIsNoFailure) {

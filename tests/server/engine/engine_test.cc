@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <future>
 #include <set>
 #include <string>
 #include <thread>
@@ -84,14 +85,31 @@ TEST(EngineTest, AContributionThatIsNeverToBeTakenIsAnsweredAndWaitedForNoLonger
   std::atomic<int> verdicts{0};
   const auto count = [&](const absl::Status& status) { verdicts += status.ok() ? 1 : 100; };
   at.Send(0, 1, 0, at.Payload(1, 0), count);
-  std::string damaged = at.Payload(1, 0);
-  damaged.resize(damaged.size() - 1);
-  at.Send(1, 1, 0, damaged, count);
+  PayloadFormat other = RoundFormats(GroupsAtEngine::Run(2)).FormatAt(Round(1), GroupId(2));
+  ++other.k;
+  at.Send(1, 1, 0, at.Payload(1, 0, other), count);
   while (at.stream(0).updates() < 1) std::this_thread::yield();
   while (verdicts < 2) std::this_thread::yield();
   EXPECT_EQ(verdicts, 2);  // the stream of who was refused goes on
   EXPECT_EQ(at.engine().Status().counters.abstentions, 1u);
   EXPECT_EQ(at.engine().Status().rejected, 1u);
+  ASSERT_TRUE(at.stream(1).refused().has_value());
+  EXPECT_THAT(*at.stream(1).refused(), HasSubstr("k"));
+  EXPECT_FALSE(at.stream(0).refused().has_value());
+}
+
+TEST(EngineTest, ADamagedContributionEndsItsStreamAndIsStillWaitedFor) {
+  GroupsAtEngine at(2, 1);
+  std::string damaged = at.Payload(1, 0);
+  damaged.back() = static_cast<char>(damaged.back() ^ 1);
+  std::promise<absl::Status> verdict;
+  at.Send(1, 1, 0, damaged, [&](const absl::Status& status) { verdict.set_value(status); });
+  const absl::Status status = verdict.get_future().get();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("group 2 round 1 bucket 0"));
+  const StatusView view = at.engine().Status();
+  EXPECT_EQ(view.counters.abstentions, 0u);
+  EXPECT_TRUE(view.groups[1].awaited);
 }
 
 }  // namespace

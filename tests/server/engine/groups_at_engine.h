@@ -41,6 +41,10 @@ class PlainStream : public UpdateStream {
 
   void Say(const ToWorker& what) override {
     if (std::holds_alternative<SayStart>(what)) started_ = true;
+    if (const auto* refused = std::get_if<SayRefused>(&what)) {
+      MutexLock lock(&mu_);
+      refused_ = refused->reason;
+    }
     if (const auto* ask = std::get_if<AskForSnapshot>(&what)) asked_(ask->transfer);
   }
   void Relay(std::unique_ptr<RelayedMessage>) override {}
@@ -89,6 +93,11 @@ class PlainStream : public UpdateStream {
     MutexLock lock(&mu_);
     return closed_;
   }
+  // Why the last contribution was refused for good.
+  std::optional<std::string> refused() {
+    MutexLock lock(&mu_);
+    return refused_;
+  }
 
  private:
   Engine* const engine_;
@@ -102,6 +111,7 @@ class PlainStream : public UpdateStream {
   uint64_t frames_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mu_);
+  std::optional<std::string> refused_ ABSL_GUARDED_BY(mu_);
 };
 
 // `groups` groups, ready and in sync; buckets of one unit each.
@@ -136,9 +146,11 @@ class GroupsAtEngine {
 
   // What a group sends for (round, bucket); the same for all groups.
   std::string Payload(uint64_t round, uint32_t bucket) const {
+    return Payload(round, bucket, formats_.FormatAt(Round(round), GroupId(1)));
+  }
+  std::string Payload(uint64_t round, uint32_t bucket, const PayloadFormat& format) const {
     const ChunkRun chunks =
         ChunksOf({bucket * kUnitLength, (bucket + 1) * kUnitLength}, run_.format.chunk_size);
-    const PayloadFormat format = formats_.FormatAt(Round(round), GroupId(1));
     Selection selection{chunks.first, chunks.count, {}, {}};
     for (uint64_t i = 0; i < chunks.count * format.k; ++i) {
       selection.indices.push_back(static_cast<uint16_t>(i % format.k * 7 + i / format.k % 5));
