@@ -57,7 +57,7 @@ Examples:
 
 constexpr const char* kBenchHelp =
     R"(Times are ratios within this process, so a busy machine disturbs them less than seconds. ISTHMUS_SIMD
-(scalar, sse2, avx2, avx512) chooses the instruction set.
+(scalar, sse2, avx2, avx512; neon) chooses the instruction set.
 Examples:
   isthmus bench
   ISTHMUS_SIMD=scalar isthmus bench --parameters 4 --json figures.json)";

@@ -125,6 +125,12 @@ void ToProto(const StatusView& view, v1::GetStatusReply* out) {
   out->set_contributions_rejected(view.rejected);
   out->set_abstentions(view.counters.abstentions);
   out->set_scalar_mismatches(view.counters.scalar_mismatches);
+  out->set_contributions_repeated(view.counters.contributions_repeated);
+  out->set_groups_silent(view.counters.groups_silent);
+  out->set_groups_too_slow(view.counters.groups_too_slow);
+  out->set_nonfinite_losses(view.counters.losses_left_out);
+  out->set_fenced(view.counters.fenced);
+  out->set_snapshots(view.counters.snapshots);
   out->set_audits(view.counters.audits);
   out->set_audit_mismatches(view.counters.audit_mismatches);
   out->set_uptime_seconds(absl::ToDoubleSeconds(view.uptime));

@@ -149,7 +149,7 @@ TEST_F(CoordinatorTest, SamplesAndLossTravelPerContributor) {
   const UpdateHeader update = Update();
   EXPECT_EQ(update.contributors[0], (Contributor{GroupId(1), Incarnation(1), 32, 4.0f}));
   EXPECT_EQ(update.contributors[1], (Contributor{GroupId(2), Incarnation(1), 16, 2.0f}));
-  EXPECT_EQ(core_->last_loss(), 3.0f);
+  EXPECT_FLOAT_EQ(core_->last_loss(), 10.0f / 3);  // weighed by samples
 }
 
 TEST_F(CoordinatorTest, OneLearningRatePerParameterGroup) {
