@@ -17,6 +17,7 @@
 
 #include "client/isthmus.h"
 #include "client/job_wire.h"
+#include "tests/worker/jobs/as_nobody.h"
 #include "tests/worker/jobs/fake_engine.h"
 
 namespace isthmus {
@@ -590,19 +591,6 @@ TEST_F(CAbiTest, PollLooksInWithoutTakingTheAnswer) {
   EXPECT_THAT(isthmus_error_message(s), HasSubstr("shutting down"));
   isthmus_detach(s);
 }
-
-// What root may open, nobody may not.
-class AsNobody {
- public:
-  AsNobody() {
-    if (geteuid() != 0) return;
-    EXPECT_EQ(seteuid(65534), 0);
-  }
-  ~AsNobody() {
-    if (getuid() != 0) return;
-    EXPECT_EQ(seteuid(0), 0);
-  }
-};
 
 TEST_F(CAbiTest, ASocketForOthersIsRefusedInWordsAndAtOnce) {
   Start(1);

@@ -16,6 +16,7 @@
 
 #include "client/isthmus.h"
 #include "common/device/host_device.h"
+#include "tests/worker/jobs/as_nobody.h"
 #include "tests/worker/jobs/fake_engine.h"
 #include "tests/worker/jobs/packets.h"
 #include "worker/jobs/unique_fd.h"
@@ -346,19 +347,6 @@ TEST_F(JobServerTest, WithoutADescriptorForItsProcessAJobIsRefused) {
   RawJob job(dir_.path());
   job.Attach(0);  // the next one is welcome
 }
-
-// Linux lets root do what it is to be refused.
-class AsNobody {
- public:
-  AsNobody() {
-    if (geteuid() != 0) return;
-    EXPECT_EQ(seteuid(65534), 0);
-  }
-  ~AsNobody() {
-    if (getuid() != 0) return;
-    EXPECT_EQ(seteuid(0), 0);
-  }
-};
 
 TEST(JobServerStartTest, AModeAndAGroupOpenTheSocketToOthers) {
   SocketDir dir;
