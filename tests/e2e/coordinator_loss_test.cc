@@ -6,6 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <string>
+#include <string_view>
+#include <utility>
+
 #include "common/telemetry/log.h"
 #include "tests/e2e/harness.h"
 
@@ -26,22 +31,42 @@ std::unique_ptr<TestCoordinator> StartAt(const std::string& address,
   return std::make_unique<TestCoordinator>(options);
 }
 
+// A job that is told, while it attaches, what its daemon waits for. Outlives the job.
+class ToldWhileAttaching {
+ public:
+  explicit ToldWhileAttaching(std::string words) : words_(std::move(words)) {}
+  JobOptions options() {
+    JobOptions options;
+    options.keep_waiting = [this](const char* what) {
+      if (std::string_view(what).find(words_) != std::string_view::npos) told_ = true;
+      return true;
+    };
+    return options;
+  }
+  void Await() const {
+    Eventually("a job is told: " + words_, [this] { return told_.load(); });
+  }
+
+ private:
+  const std::string words_;
+  std::atomic<bool> told_{false};
+};
+
 TEST(CoordinatorLossTest, WorkersAndJobsWaitForACoordinatorThatIsNotUpYetAndSaySo) {
   const std::string address = FreeAddress();
   ::testing::internal::CaptureStderr();
   ASSERT_TRUE(SetLogLevel("warning").ok());
   Site one(address, 1, 1);
   Site two(address, 2, 2);
-  Job a(one, {});
-  Job b(two, {});
-  std::string said;
-  Eventually("both daemons say that they wait", [&] {
-    said += ::testing::internal::GetCapturedStderr();
-    ::testing::internal::CaptureStderr();
-    return said.find("group 1: waiting for the coordinator at " + address) != said.npos &&
-           said.find("group 2: waiting for the coordinator at " + address) != said.npos;
-  });
-  ::testing::internal::GetCapturedStderr();
+  const std::string words = "waiting for the coordinator at " + address;
+  ToldWhileAttaching a_is_told(words), b_is_told(words);
+  Job a(one, a_is_told.options());
+  Job b(two, b_is_told.options());
+  a_is_told.Await();
+  b_is_told.Await();
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said, HasSubstr("group 1: " + words));
+  EXPECT_THAT(said, HasSubstr("group 2: " + words));
   ASSERT_TRUE(SetLogLevel("off").ok());
   const auto coordinator = StartAt(address, ServerOptions(SmallRun(2, kRounds)));
   ExpectEqualEnds({&a.Await(), &b.Await()}, coordinator->ExpectEqualHashes(2));
@@ -164,17 +189,9 @@ TEST(CoordinatorLossTest, StoppingDoesNotWaitForASilentCoordinatorAndTellsTheJob
   const SilentListener silent;
   Site site(silent.address(), 1, 1,
             [](Daemon::Options& options) { options.call_deadline = absl::Seconds(60); });
-  ::testing::internal::CaptureStderr();
-  ASSERT_TRUE(SetLogLevel("info").ok());
-  Job job(site);
-  std::string said;
-  Eventually("the job is there", [&] {
-    said += ::testing::internal::GetCapturedStderr();
-    ::testing::internal::CaptureStderr();
-    return said.find("1 ranks attached") != said.npos;
-  });
-  ::testing::internal::GetCapturedStderr();
-  ASSERT_TRUE(SetLogLevel("off").ok());
+  ToldWhileAttaching told("waiting for the coordinator");
+  Job job(site, told.options());
+  told.Await();
   const absl::Time began = Clock::Real().Now();
   site.daemon().Stop();
   EXPECT_LT(Clock::Real().Now() - began, absl::Seconds(20));  // two, and a machine that is busy

@@ -280,7 +280,8 @@ RankOutcome Job::Train(uint32_t local_rank) {
                                .local_rank = static_cast<int32_t>(local_rank),
                                .local_world_size = 0,
                                .timeout_seconds = absl::ToDoubleSeconds(options_.attach_timeout),
-                               .memory = options_.memory},
+                               .memory = options_.memory,
+                               .keep_waiting = options_.keep_waiting},
                               tensors);
   outcome.status = session.status();
   if (!session.ok()) return outcome;

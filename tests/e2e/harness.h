@@ -132,6 +132,7 @@ struct JobOptions {
   isthmus_memory memory = ISTHMUS_HOST_MEMORY;
   isthmus_dtype dtype = ISTHMUS_FLOAT32;
   absl::Duration attach_timeout = absl::Minutes(2);
+  std::function<bool(const char* what)> keep_waiting;  // of every rank, while it attaches
   // Brings the initial values of this group instead; 0: of its own.
   uint32_t initial_values_of = 0;
 };
