@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "absl/time/clock.h"
 #include "examples/lm/stopwatch.h"
@@ -10,13 +11,15 @@
 namespace isthmus::lm {
 namespace {
 
-volatile std::sig_atomic_t caught = 0;
-volatile std::sig_atomic_t catching = 0;  // a ScopedStopSignals lives
+// Lock-free: a handler may touch them, whichever thread the signal comes to.
+std::atomic<int> caught{0};
+std::atomic<bool> catching{false};  // a ScopedStopSignals lives
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
 void Handle(int signal) {
   // What a shell says of a process that the signal killed. No destructors: they may take their
   // time.
-  if (catching == 0 || caught != 0) _exit(128 + signal);
+  if (!catching || caught != 0) _exit(128 + signal);
   caught = signal;
 }
 
@@ -36,14 +39,14 @@ int StopSignal() { return caught; }
 
 ScopedStopSignals::ScopedStopSignals() {
   caught = 0;
-  catching = 1;
+  catching = true;
   Install(&old_terminate_, &old_interrupt_);
 }
 
 ScopedStopSignals::~ScopedStopSignals() {
   sigaction(SIGTERM, &old_terminate_, nullptr);
   sigaction(SIGINT, &old_interrupt_, nullptr);
-  catching = 0;
+  catching = false;
 }
 
 bool SleepUnlessStopped(absl::Duration duration) {
