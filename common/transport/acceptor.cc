@@ -114,8 +114,7 @@ class SocketAcceptor : public Acceptor {
     for (int i = 0; i < kBatch; ++i) {
       const int fd = accept4(socket->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= options_.descriptor_bound) {
-        close(fd);
-        TurnedAway();
+        TurnAway(fd);
       } else if (fd >= 0) {
         ++taken_;
         take_(fd, socket->fd());
@@ -156,15 +155,16 @@ class SocketAcceptor : public Acceptor {
     if (spare_ < 0) return false;
     close(spare_);
     const int fd = accept4(socket->fd(), nullptr, nullptr, SOCK_CLOEXEC);
-    if (fd >= 0) close(fd);
+    if (fd >= 0) TurnAway(fd);
     // Another thread may have been quicker: then there is none until one comes back.
     spare_ = OpenSpare();
-    if (fd >= 0) TurnedAway();
     return fd >= 0;
   }
 
-  void TurnedAway() {
+  // Counted first: whoever sees the connection closed may ask at once.
+  void TurnAway(int fd) {
     const uint64_t count = ++turned_away_;
+    close(fd);
     if (!WorthSaying(count)) return;
     LogWarning(absl::StrCat("turned a connection away, ", count,
                             " so far: as many descriptors are in use as connections may have"));
