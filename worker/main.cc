@@ -25,6 +25,7 @@
 #include "worker/jobs/socket_access.h"
 #include "worker/site/follower.h"
 #include "worker/site/site_leader.h"
+#include "worker/step/bit_flip.h"
 #include "worker/step/cpu_ranks.h"
 #include "worker/step/rank_choice.h"
 
@@ -219,6 +220,17 @@ std::variant<Ranks, int> OpenRanks(const Flags& flags) {
   return ranks;
 }
 
+// `make`, but that a bit flips where that is asked for.
+std::function<std::unique_ptr<LocalRanks>()> WithFlip(
+    const Flags& flags, std::function<std::unique_ptr<LocalRanks>()> make) {
+  if (flags.flip_bit_at == 0) return make;
+  LogWarning(absl::StrCat("--flip-bit-at: one bit of one master will flip after round ",
+                          flags.flip_bit_at));
+  return [make = std::move(make), after = Round(flags.flip_bit_at)] {
+    return FlipBitAfter(after, make());
+  };
+}
+
 // What the daemon and the libraries below it will start, ranks and their helpers included: asked
 // for before anything has begun, since gRPC aborts when it is refused one.
 absl::Status CheckThreadsFor(const Flags& flags, const Ranks& ranks) {
@@ -253,7 +265,7 @@ int RunDaemon(const Flags& flags, const SocketAccess& access, const Ranks& ranks
   options.group = GroupId(flags.group);
   options.label = flags.label.empty() ? absl::StrCat("site-", flags.group) : flags.label;
   options.ranks = ranks.count;
-  options.make_ranks = ranks.make;
+  options.make_ranks = WithFlip(flags, ranks.make);
   options.devices = ranks.devices;
   options.threads = ranks.threads;
   options.site = {flags.machines, flags.listen, flags.insecure};
@@ -261,7 +273,6 @@ int RunDaemon(const Flags& flags, const SocketAccess& access, const Ranks& ranks
   options.socket_access = access;
   options.expect = flags.expect;
   options.nonce = RandomNonce();
-  options.flip_bit_at = Round(flags.flip_bit_at);
   options.give_up_after = ParsePatience(flags.give_up_after);
   auto daemon = Daemon::Start(options, Clock::Real());
   if (!daemon.ok()) return FailToStart(daemon.status());

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "common/tensor/elements.h"
+#include "common/tensor/partition.h"
 
 namespace isthmus {
 
@@ -22,15 +23,17 @@ class Communicator {
   virtual uint32_t rank() const = 0;
   virtual uint32_t size() const = 0;
 
-  // `input` has the same length at every rank; `offset` and `output.size()` say which part of it
-  // this rank receives: the mean over ranks, summed in rank order, divided once. Parts may be
-  // unequal or empty. Sums are float32 whatever `input` holds.
-  virtual absl::Status ReduceScatterMean(const Elements& input, uint64_t offset,
+  // `whole` is the partition's vector, the same at every rank, and stays there until the call
+  // returns.
+  //
+  // `output` receives, packed, what this rank has of the mean over ranks of their `input`s: summed
+  // in rank order, divided once. Sums are float32 whatever `input` holds.
+  virtual absl::Status ReduceScatterMean(const Elements& input, const Partition& whole,
                                          std::span<float> output) = 0;
 
-  // Every rank contributes `input` at `offset` of the whole; `output` (the whole) receives all
-  // parts, rounded to what it holds. Parts are disjoint and cover it.
-  virtual absl::Status AllGather(std::span<const float> input, uint64_t offset,
+  // `input` is what this rank has, packed; `output` receives what all have, rounded to what it
+  // holds.
+  virtual absl::Status AllGather(std::span<const float> input, const Partition& whole,
                                  const Elements& output) = 0;
 
   // True if `value` is true at every rank.

@@ -23,21 +23,20 @@ namespace isthmus {
 // results undefined.
 class DeviceCommunicator {
  public:
-  // [size() + 1], ascending from 0: part r of a whole vector is the elements from parts[r] to
-  // parts[r + 1]. The same at every rank; parts may be unequal or empty.
-  using Parts = std::span<const uint64_t>;
-
   virtual ~DeviceCommunicator() = default;
   virtual uint32_t rank() const = 0;
   virtual uint32_t size() const = 0;
 
-  // This rank's part of the mean of all ranks' `input` (the whole). In which order it is summed,
+  // `whole` is the partition's vector, the same at every rank; what a rank has of it is packed.
+  //
+  // What this rank has of the mean of all ranks' `input` (the whole). In which order it is summed,
   // and how it is rounded, is the communicator's affair, and the same from run to run.
-  virtual absl::Status ReduceScatterMean(DeviceStream& stream, const float* input, Parts parts,
-                                         float* output) = 0;
+  virtual absl::Status ReduceScatterMean(DeviceStream& stream, const float* input,
+                                         const Partition& whole, float* output) = 0;
 
-  // `output` (the whole) receives every rank's part. `input` may be where it goes in `output`.
-  virtual absl::Status AllGather(DeviceStream& stream, const void* input, Parts parts,
+  // `output` (the whole) receives what every rank has. `input` may be where it goes in `output`, if
+  // that is one run.
+  virtual absl::Status AllGather(DeviceStream& stream, const void* input, const Partition& whole,
                                  size_t element_bytes, void* output) = 0;
 
   // *word becomes the largest of all ranks'.

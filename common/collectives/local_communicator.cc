@@ -18,7 +18,6 @@ namespace {
 struct Shown {
   Elements whole;                // to be reduced
   std::span<const float> input;  // to be gathered
-  uint64_t offset = 0;
   bool value = false;
 };
 
@@ -105,21 +104,30 @@ class LocalCommunicator : public Communicator {
   uint32_t rank() const override { return rank_; }
   uint32_t size() const override { return meeting_->size(); }
 
-  absl::Status ReduceScatterMean(const Elements& input, uint64_t offset,
+  absl::Status ReduceScatterMean(const Elements& input, const Partition& whole,
                                  std::span<float> output) override {
-    ISTHMUS_CHECK(offset <= input.size() && output.size() <= input.size() - offset);
+    ISTHMUS_CHECK(whole.ranks() == size() && output.size() == whole.size(rank_));
     ISTHMUS_RETURN_IF_ERROR(meeting_->Enter(rank_, {.whole = input}, all_));
-    for (const Shown& shown : all_) ISTHMUS_CHECK(shown.whole.size() == input.size());
-    MeanOf(all_, offset, output);
+    for (const Shown& shown : all_) ISTHMUS_CHECK(shown.whole.size() == whole.length());
+    for (const Extent& extent : whole.extents(rank_)) {
+      MeanOf(all_, extent.begin, output.first(extent.size()));
+      output = output.subspan(extent.size());
+    }
     meeting_->Leave();
     return absl::OkStatus();
   }
 
-  absl::Status AllGather(std::span<const float> input, uint64_t offset,
+  absl::Status AllGather(std::span<const float> input, const Partition& whole,
                          const Elements& output) override {
-    ISTHMUS_RETURN_IF_ERROR(meeting_->Enter(rank_, {.input = input, .offset = offset}, all_));
-    for (const Shown& shown : all_) {
-      CopyFromFloats(shown.input, output.subspan(shown.offset, shown.input.size()));
+    ISTHMUS_CHECK(whole.ranks() == size() && output.size() == whole.length());
+    ISTHMUS_RETURN_IF_ERROR(meeting_->Enter(rank_, {.input = input}, all_));
+    for (uint32_t rank = 0; rank < size(); ++rank) {
+      std::span<const float> from = all_[rank].input;
+      ISTHMUS_CHECK(from.size() == whole.size(rank));
+      for (const Extent& extent : whole.extents(rank)) {
+        CopyFromFloats(from.first(extent.size()), output.subspan(extent.begin, extent.size()));
+        from = from.subspan(extent.size());
+      }
     }
     meeting_->Leave();
     return absl::OkStatus();

@@ -185,30 +185,31 @@ class NcclCommunicator : public DeviceCommunicator {
   uint32_t rank() const override { return rank_; }
   uint32_t size() const override { return size_; }
 
-  absl::Status ReduceScatterMean(DeviceStream& stream, const float* input, Parts parts,
+  absl::Status ReduceScatterMean(DeviceStream& stream, const float* input, const Partition& whole,
                                  float* output) override {
     return ends_->Call(index_, [&](Nccl& nccl, Nccl::Comm* comm) -> absl::Status {
-      if (Equal(parts)) return nccl.ReduceScatter(comm, stream, input, output, parts[1]);
-      return Together(nccl, [&](uint32_t root) {
-        const uint64_t length = parts[root + 1] - parts[root];
-        if (length == 0) return absl::OkStatus();
-        return nccl.Reduce(comm, stream, input + parts[root], output, length, root);
+      if (whole.is_equal()) {
+        return nccl.ReduceScatter(comm, stream, input, output, whole.size(rank_));
+      }
+      return ForEachRun(nccl, whole, [&](uint32_t root, const Extent& extent, uint64_t packed) {
+        return nccl.Reduce(comm, stream, input + extent.begin, output + packed, extent.size(),
+                           root);
       });
     });
   }
 
-  absl::Status AllGather(DeviceStream& stream, const void* input, Parts parts, size_t element_bytes,
-                         void* output) override {
+  absl::Status AllGather(DeviceStream& stream, const void* input, const Partition& whole,
+                         size_t element_bytes, void* output) override {
     return ends_->Call(index_, [&](Nccl& nccl, Nccl::Comm* comm) -> absl::Status {
-      if (Equal(parts)) {
-        return nccl.AllGather(comm, stream, input, output, parts[1] * element_bytes);
+      if (whole.is_equal()) {
+        return nccl.AllGather(comm, stream, input, output, whole.size(rank_) * element_bytes);
       }
-      return Together(nccl, [&](uint32_t root) {
-        const uint64_t length = parts[root + 1] - parts[root];
-        if (length == 0) return absl::OkStatus();
-        return nccl.Broadcast(comm, stream, input,
-                              static_cast<std::byte*>(output) + parts[root] * element_bytes,
-                              length * element_bytes, root);
+      const auto* const from = static_cast<const std::byte*>(input);
+      auto* const to = static_cast<std::byte*>(output);
+      return ForEachRun(nccl, whole, [&](uint32_t root, const Extent& extent, uint64_t packed) {
+        return nccl.Broadcast(comm, stream, from + packed * element_bytes,
+                              to + extent.begin * element_bytes, extent.size() * element_bytes,
+                              root);
       });
     });
   }
@@ -234,19 +235,19 @@ class NcclCommunicator : public DeviceCommunicator {
   void Abort(const absl::Status& reason) override { ends_->Abort(reason); }
 
  private:
-  bool Equal(Parts parts) const {
-    for (uint32_t r = 0; r < size_; ++r) {
-      if (parts[r] != r * parts[1]) return false;
-    }
-    return parts[size_] == size_ * parts[1] && parts[1] > 0;
-  }
-
-  // One call for each rank's part, as one.
+  // One call for each run of each rank, as one: call(rank, extent, where it is packed), of which
+  // only that rank's own packed memory is looked at.
   template <typename F>
-  absl::Status Together(Nccl& nccl, F part) {
+  absl::Status ForEachRun(Nccl& nccl, const Partition& whole, F call) {
     nccl.BeginGroup();
     absl::Status status;
-    for (uint32_t root = 0; status.ok() && root < size_; ++root) status = part(root);
+    for (uint32_t root = 0; root < size_; ++root) {
+      uint64_t packed = 0;
+      for (const Extent& extent : whole.extents(root)) {
+        if (status.ok()) status = call(root, extent, root == rank_ ? packed : 0);
+        packed += extent.size();
+      }
+    }
     const absl::Status ended = nccl.EndGroup();
     return status.ok() ? ended : status;
   }

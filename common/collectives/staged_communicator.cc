@@ -2,6 +2,7 @@
 #include <bit>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
@@ -9,6 +10,21 @@
 
 namespace isthmus {
 namespace {
+
+// The same bytes, as 4-byte words. CHECKs that they are whole words.
+Partition InWords(const Partition& whole, size_t element_bytes) {
+  const auto words = [&](uint64_t elements) {
+    ISTHMUS_CHECK(elements * element_bytes % sizeof(float) == 0);
+    return elements * element_bytes / sizeof(float);
+  };
+  std::vector<std::vector<Extent>> extents(whole.ranks());
+  for (uint32_t rank = 0; rank < whole.ranks(); ++rank) {
+    for (const Extent& extent : whole.extents(rank)) {
+      extents[rank].push_back({words(extent.begin), words(extent.end)});
+    }
+  }
+  return Partition(words(whole.length()), extents);
+}
 
 class StagedCommunicator : public DeviceCommunicator {
  public:
@@ -18,46 +34,44 @@ class StagedCommunicator : public DeviceCommunicator {
   uint32_t rank() const override { return host_->rank(); }
   uint32_t size() const override { return host_->size(); }
 
-  absl::Status ReduceScatterMean(DeviceStream& stream, const float* input, Parts parts,
+  absl::Status ReduceScatterMean(DeviceStream& stream, const float* input, const Partition& whole,
                                  float* output) override {
-    const uint64_t begin = parts[rank()], length = parts[rank() + 1] - begin;
-    ISTHMUS_RETURN_IF_ERROR(Reserve((parts.back() + length) * sizeof(float)));
-    const std::span<float> whole(pinned_.as<float>(), parts.back());
-    const std::span<float> mean(pinned_.as<float>() + parts.back(), length);
-    stream.CopyOut(whole.data(), input, whole.size_bytes());
+    const uint64_t length = whole.size(rank());
+    ISTHMUS_RETURN_IF_ERROR(Reserve((whole.length() + length) * sizeof(float)));
+    const std::span<float> all(pinned_.as<float>(), whole.length());
+    const std::span<float> mean(pinned_.as<float>() + whole.length(), length);
+    stream.CopyOut(all.data(), input, all.size_bytes());
     ISTHMUS_RETURN_IF_ERROR(stream.Synchronize());
-    ISTHMUS_RETURN_IF_ERROR(host_->ReduceScatterMean(whole, begin, mean));
+    ISTHMUS_RETURN_IF_ERROR(host_->ReduceScatterMean(all, whole, mean));
     stream.CopyIn(output, mean.data(), mean.size_bytes());
     return stream.Synchronize();  // the next collective uses the same memory
   }
 
-  absl::Status AllGather(DeviceStream& stream, const void* input, Parts parts, size_t element_bytes,
-                         void* output) override {
-    // In the host's words: bytes that travel as floats or halves, whichever they are.
+  absl::Status AllGather(DeviceStream& stream, const void* input, const Partition& whole,
+                         size_t element_bytes, void* output) override {
+    // Bytes travel in the host's floats, whatever they are.
     ISTHMUS_CHECK(element_bytes == 4 || element_bytes == 2);
-    const uint64_t begin = parts[rank()] * element_bytes;
-    const uint64_t size = parts[rank() + 1] * element_bytes - begin;
-    const uint64_t whole = parts.back() * element_bytes;
-    ISTHMUS_CHECK(begin % 4 == 0 && size % 4 == 0 && whole % 4 == 0);
-    ISTHMUS_RETURN_IF_ERROR(Reserve(whole + size));
-    float* const all = pinned_.as<float>();
-    float* const mine = all + whole / 4;
-    stream.CopyOut(mine, input, size);
+    const Partition words = InWords(whole, element_bytes);
+    const uint64_t own = words.size(rank());
+    ISTHMUS_RETURN_IF_ERROR(Reserve((words.length() + own) * sizeof(float)));
+    const std::span<float> all(pinned_.as<float>(), words.length());
+    const std::span<float> mine(pinned_.as<float>() + words.length(), own);
+    stream.CopyOut(mine.data(), input, mine.size_bytes());
     ISTHMUS_RETURN_IF_ERROR(stream.Synchronize());
-    ISTHMUS_RETURN_IF_ERROR(
-        host_->AllGather(std::span(mine, size / 4), begin / 4, std::span(all, whole / 4)));
-    stream.CopyIn(output, all, whole);
+    ISTHMUS_RETURN_IF_ERROR(host_->AllGather(mine, words, all));
+    stream.CopyIn(output, all.data(), all.size_bytes());
     return stream.Synchronize();
   }
 
   absl::Status Max(DeviceStream& stream, uint32_t* word) override {
     ISTHMUS_RETURN_IF_ERROR(Reserve(sizeof(float) * (size() + 1)));
     // A word per rank, as bytes of a gather.
+    const Partition words = Partition::InOrder(std::vector<uint64_t>(size(), 1));
     float* const mine = pinned_.as<float>();
     const std::span<float> all(mine + 1, size());
     stream.CopyOut(mine, word, sizeof(uint32_t));
     ISTHMUS_RETURN_IF_ERROR(stream.Synchronize());
-    ISTHMUS_RETURN_IF_ERROR(host_->AllGather(std::span(mine, 1), rank(), all));
+    ISTHMUS_RETURN_IF_ERROR(host_->AllGather(std::span(mine, 1), words, all));
     uint32_t largest = 0;
     for (const float& said : all) largest = std::max(largest, std::bit_cast<uint32_t>(said));
     *pinned_.as<uint32_t>() = largest;

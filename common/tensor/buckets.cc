@@ -50,17 +50,4 @@ Extent Buckets::bucket(BucketIndex bucket) const {
   return {begin, std::min(begin + bucket_length_, length_)};
 }
 
-Extent Buckets::part(BucketIndex bucket, uint32_t rank, uint32_t ranks) const {
-  ISTHMUS_CHECK(rank < ranks);
-  const Extent whole = this->bucket(bucket);
-  const uint64_t units = whole.size() / kUnitLength;
-  const auto cut = [&](uint64_t r) { return whole.begin + units * r / ranks * kUnitLength; };
-  return {cut(rank), cut(rank + 1)};
-}
-
-uint64_t Buckets::max_part_length(BucketIndex bucket, uint32_t ranks) const {
-  const uint64_t units = this->bucket(bucket).size() / kUnitLength;
-  return (units + ranks - 1) / ranks * kUnitLength;
-}
-
 }  // namespace isthmus

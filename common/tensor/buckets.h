@@ -1,4 +1,4 @@
-// Buckets and the extents that ranks own of them (docs/protocol.md, P2 and P3).
+// The buckets of the flat vector (docs/protocol.md, P2 and P3). Who owns what of them: ownership.h.
 #ifndef ISTHMUS_COMMON_TENSOR_BUCKETS_H_
 #define ISTHMUS_COMMON_TENSOR_BUCKETS_H_
 
@@ -7,18 +7,10 @@
 #include <cstdint>
 
 #include "common/base/ids.h"
+#include "common/tensor/extent.h"
 #include "common/tensor/layout.h"
 
 namespace isthmus {
-
-// A half-open run of elements of the flat vector.
-struct Extent {
-  uint64_t begin = 0;
-  uint64_t end = 0;
-  uint64_t size() const { return end - begin; }
-  bool empty() const { return begin == end; }
-  friend bool operator==(const Extent&, const Extent&) = default;
-};
 
 // The flat vector cut into buckets of whole 4096-element units: the same cut for every group.
 // A value; thread-safe when const.
@@ -34,11 +26,6 @@ class Buckets {
   uint32_t count() const { return count_; }
   // The elements of `bucket`; the last bucket may be shorter.
   Extent bucket(BucketIndex bucket) const;
-  // The part of `bucket` that rank `rank` of `ranks` owns: the rank-th of `ranks` nearly equal
-  // runs of units. May be empty.
-  Extent part(BucketIndex bucket, uint32_t rank, uint32_t ranks) const;
-  // Upper bound of part().size() over the ranks of `bucket`, for collectives with equal counts.
-  uint64_t max_part_length(BucketIndex bucket, uint32_t ranks) const;
 
  private:
   uint64_t length_ = 0;

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "common/base/check.h"
-#include "common/tensor/buckets.h"
+#include "common/tensor/extent.h"
 
 namespace isthmus {
 

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/e2e/harness.h"
+#include "worker/step/bit_flip.h"
+#include "worker/step/cpu_ranks.h"
 
 namespace isthmus::e2e {
 namespace {
@@ -16,7 +18,11 @@ RunSpec AuditedRun(uint32_t groups, Scheme scheme) {
 }
 
 std::function<void(Daemon::Options&)> FlipAfter(uint64_t round) {
-  return [round](Daemon::Options& options) { options.flip_bit_at = Round(round); };
+  return [round](Daemon::Options& options) {
+    options.make_ranks = [round, ranks = options.ranks, threads = options.threads] {
+      return FlipBitAfter(Round(round), MakeCpuRanks(ranks, threads));
+    };
+  };
 }
 
 // Until the audit of round 8 has found one group to differ and that one is back.

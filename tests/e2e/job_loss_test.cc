@@ -124,10 +124,10 @@ class AskingRanks : public LocalRanks {
   absl::StatusOr<std::string> Invite() override { return ranks_->Invite(); }
   absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
                                                                const Layout& layout,
-                                                               const Buckets& buckets,
+                                                               const Ownership& ownership,
                                                                const GroupPlace& place) override {
     if (absl::Status status = ask_(); !status.ok()) return status;
-    return ranks_->Make(run, layout, buckets, place);
+    return ranks_->Make(run, layout, ownership, place);
   }
   void Abort(const absl::Status& reason) override { ranks_->Abort(reason); }
 

@@ -49,9 +49,9 @@ struct Side {
 };
 
 // Every rank gathers what each has of the mean.
-absl::Status ReduceAndGather(Side& side, const std::vector<uint64_t>& cuts) {
+absl::Status ReduceAndGather(Side& side, const Partition& whole) {
   const uint32_t rank = side.ranks->rank();
-  const uint64_t length = cuts.back();
+  const uint64_t length = whole.length();
   const DeviceMemory input = side.device->Allocate(length * sizeof(float)).value();
   const DeviceMemory part = side.device->Allocate(length * sizeof(float)).value();
   const DeviceMemory output = side.device->Allocate(length * sizeof(float)).value();
@@ -59,9 +59,9 @@ absl::Status ReduceAndGather(Side& side, const std::vector<uint64_t>& cuts) {
   std::iota(values.begin(), values.end(), static_cast<float>(rank));
   side.stream->CopyIn(input.data(), values.data(), length * sizeof(float));
   absl::Status status =
-      side.ranks->ReduceScatterMean(*side.stream, input.as<float>(), cuts, part.as<float>());
+      side.ranks->ReduceScatterMean(*side.stream, input.as<float>(), whole, part.as<float>());
   if (status.ok()) {
-    status = side.ranks->AllGather(*side.stream, part.data(), cuts, sizeof(float), output.data());
+    status = side.ranks->AllGather(*side.stream, part.data(), whole, sizeof(float), output.data());
   }
   if (status.ok()) status = side.ranks->Synchronize(*side.stream);  // watched; the copy is not
   side.stream->CopyOut(values.data(), output.data(), length * sizeof(float));
@@ -84,8 +84,11 @@ int BeOneOfTwo(uint32_t rank, const Nccl::Id& id, const std::string& what) {
   }
   side.ranks = std::move((*made)[0]);
   absl::Status status;
-  for (const auto& cuts : {std::vector<uint64_t>{0, 4096, 8192}, {0, 4096, 12288}, {0, 0, 4096}}) {
-    if (status.ok()) status = ReduceAndGather(side, cuts);
+  for (const Partition& whole :
+       {Partition(8192, {{{0, 4096}}, {{4096, 8192}}}),
+        Partition(12288, {{{0, 4096}}, {{4096, 12288}}}), Partition::AllOf(1, 2, 4096),
+        Partition(16384, {{{0, 4096}, {8192, 12288}}, {{4096, 8192}, {12288, 16384}}})}) {
+    if (status.ok()) status = ReduceAndGather(side, whole);
   }
   if (status.ok() && what == "leave") {
     char done = 1;

@@ -168,7 +168,7 @@ void SimWorker::Register(uint64_t instance) {
 void SimWorker::BeginRun() {
   world_->Check(!core_, "the run was set up twice");
   core_.emplace(WorkerCoreConfig{options_.group, incarnation_, options_.last_round,
-                                 options_.audit_rounds, Round(0)});
+                                 options_.audit_rounds});
   connection_.RunSetUp(world_->now);
   AttachJob();
   Wake();

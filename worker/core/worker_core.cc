@@ -93,7 +93,6 @@ absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duratio
 void WorkerCore::FinishRound(Round round, WorkerActions& out) {
   const bool audit = config_.audit_rounds != 0 && round.value() % config_.audit_rounds == 0;
   if (audit || ended()) out.push_back(ReportHash{round, audit});
-  if (config_.flip_bit_at == round) out.push_back(FlipBit{});
 }
 
 void WorkerCore::ClosedArrived(Round round, BucketIndex bucket, WorkerActions& out) {

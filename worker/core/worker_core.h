@@ -107,8 +107,6 @@ struct ReportHash {
   Round round;
   bool audit = false;
 };
-// For rehearsals of the audit: one bit of one master changes.
-struct FlipBit {};
 
 // The job. After what was emitted before them has been done.
 struct FinishAttach {
@@ -132,8 +130,8 @@ struct FailStep {
 using WorkerAction =
     std::variant<AnnounceReady, AnnounceNotReady, SendHello, SendAbstain, StopSending, ForgetAnswer,
                  ResendAnswers, SendCaughtUp, AdoptJobParameters, LoadJob, ProcessBucket,
-                 ApplyUpdate, GatherBucket, GiveSnapshot, InstallSnapshot, ReportHash, FlipBit,
-                 FinishAttach, FinishStep, FailStep>;
+                 ApplyUpdate, GatherBucket, GiveSnapshot, InstallSnapshot, ReportHash, FinishAttach,
+                 FinishStep, FailStep>;
 using WorkerActions = std::vector<WorkerAction>;
 
 // --- the machine -------------------------------------------------------------------------------
@@ -143,7 +141,6 @@ struct WorkerCoreConfig {
   Incarnation incarnation;
   Round last_round;           // the run ends with it; 0: no end
   uint32_t audit_rounds = 0;  // the state is audited after every multiple of it; 0: never
-  Round flip_bit_at;          // one bit flips after this round; 0: none does
 };
 
 // Single-threaded. Errors are the coordinator's: the stream should be ended and opened again.

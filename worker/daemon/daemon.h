@@ -54,7 +54,6 @@ class Daemon {
     absl::Duration give_up_after = absl::Minutes(10);  // without the coordinator
     absl::Duration heartbeat_interval = absl::Seconds(1);
     absl::Duration call_deadline = absl::Seconds(5);  // of a control call
-    Round flip_bit_at;  // for rehearsals of the audit: one bit flips after this round; 0: none
   };
 
   // Listens for jobs and starts looking for the coordinator. Errors: what the socket says.

@@ -42,8 +42,7 @@ void DaemonImpl::MakeRun(const ControlClient::Registration& registration) {
   {
     MutexLock lock(&mu_);
     core_.emplace(WorkerCoreConfig{options_.group, registration.incarnation,
-                                   Round(registration.run.rounds), registration.run.audit_rounds,
-                                   options_.flip_bit_at});
+                                   Round(registration.run.rounds), registration.run.audit_rounds});
     ++run_;
     layout_.reset();
     outbox_ = Outbox();
@@ -264,11 +263,6 @@ void DaemonImpl::Hashed(const ReportHash& report, std::vector<uint64_t> bucket_h
   if (!report.audit) return;
   if (stream_ != nullptr && core_->in_sync()) stream_->SendAudit(report.round, bucket_hashes);
   outbox_.PutAudit(report.round, std::move(bucket_hashes));
-}
-
-void DaemonImpl::Do(const FlipBit&, const Job&) {
-  LogWarning(absl::StrCat(name_, ": flips a bit of a master, as --flip-bit-at asks"));
-  pipeline_->FlipBit();
 }
 
 // --- answers to the job ------------------------------------------------------------------------

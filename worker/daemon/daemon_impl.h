@@ -105,7 +105,6 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void Do(const GiveSnapshot& give, const Job& job);
   void Do(const InstallSnapshot& install, const Job& job);
   void Do(const ReportHash& report, const Job& job);
-  void Do(const FlipBit&, const Job& job);
   void Do(const FinishAttach& attach, const Job& job);
   void Do(const FinishStep& finish, const Job& job);
   void Do(const FailStep& fail, const Job& job);

@@ -14,12 +14,12 @@ bool SendsWholeChunks(const RunSpec& run) {
 
 }  // namespace
 
-std::unique_ptr<Replicator> MakeReplicator(const RunSpec& run, const Buckets& buckets,
+std::unique_ptr<Replicator> MakeReplicator(const RunSpec& spec, const Shard& shard,
                                            const ReplicatorPlace& place) {
-  if (run.scheme == Scheme::kFlexDemo && !SendsWholeChunks(run)) {
-    return MakeTileReplicator(run, buckets, place);
+  if (spec.scheme == Scheme::kFlexDemo && !SendsWholeChunks(spec)) {
+    return MakeTileReplicator(spec, shard, place);
   }
-  return MakeRowReplicator(run, buckets, place);
+  return MakeRowReplicator(spec, shard, place);
 }
 
 }  // namespace isthmus

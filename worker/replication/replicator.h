@@ -15,11 +15,11 @@
 #include "common/compression/tile_codec.h"
 #include "common/run/exchange_policy.h"
 #include "common/run/round_format.h"
-#include "common/tensor/buckets.h"
+#include "common/tensor/ownership.h"
 
 namespace isthmus {
 
-// What was taken out of the momentum for one part of a contribution.
+// What was taken out of the momentum of one run, for a part of a contribution.
 struct Extraction {
   PayloadFormat format;  // of the round, for this group
   // What is sent, and kept until its fate is known.
@@ -33,22 +33,22 @@ struct Extraction {
   const std::string& applied() const { return own != nullptr ? *own : *payload; }
 };
 
-// Single-threaded: the rank's step thread alone calls it. Parts are the rank's extents of buckets,
-// whole 4096-element units; `bucket` is the index that the rank uses for that part.
+// Single-threaded: the rank's step thread alone calls it. `run` counts those of the rank's shard,
+// each of whole 4096-element units.
 class Replicator {
  public:
   virtual ~Replicator() = default;
 
-  // Adds a reduced gradient (finite, |g| <= 1e30) to the momentum of the rank's part of `bucket`.
+  // Adds a reduced gradient (finite, |g| <= 1e30) to the momentum of `run`.
   // `lr` is used only by runs with lr inside the momentum.
-  virtual void Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr) = 0;
+  virtual void Accumulate(size_t run, std::span<const float> gradient, float lr) = 0;
 
   // The same; then chooses what to send in `round`, and takes that out of the momentum.
-  virtual Extraction AccumulateAndExtract(Round round, BucketIndex bucket,
+  virtual Extraction AccumulateAndExtract(Round round, size_t run,
                                           std::span<const float> gradient, float lr) = 0;
 
   // Adds back exactly what was subtracted: the contribution missed its round.
-  virtual void Return(Round round, BucketIndex bucket, const Extraction& taken) = 0;
+  virtual void Return(Round round, size_t run, const Extraction& taken) = 0;
 
   // Forgets the momentum (a joiner starts from zero).
   virtual void Reset() = 0;
@@ -57,24 +57,22 @@ class Replicator {
 // Whose momentum it is, and the threads that may help.
 struct ReplicatorPlace {
   GroupId group;
-  uint32_t rank = 0;  // of the group
-  uint32_t ranks = 1;
   int threads = 1;
   ParallelFor parallel = nullptr;
 };
 
-// The run's replicator, of a run that Validate() accepts. `rank` of `ranks` fixes the extents.
-std::unique_ptr<Replicator> MakeReplicator(const RunSpec& run, const Buckets& buckets,
+// The replicator of a run that Validate() accepts.
+std::unique_ptr<Replicator> MakeReplicator(const RunSpec& spec, const Shard& shard,
                                            const ReplicatorPlace& place);
 
 // One for each way in which the momentum lies in memory:
 //
 // In tiles of 16 chunks side by side, in the frequency domain: FlexDeMo, the top k of each chunk.
-std::unique_ptr<Replicator> MakeTileReplicator(const RunSpec& run, const Buckets& buckets,
+std::unique_ptr<Replicator> MakeTileReplicator(const RunSpec& spec, const Shard& shard,
                                                const ReplicatorPlace& place);
 // In rows, one chunk after the other, transformed or not: the elements whose turn it is
 // (common/kernels/positions.h), or all. Without an exchange it sends payloads that say nothing.
-std::unique_ptr<Replicator> MakeRowReplicator(const RunSpec& run, const Buckets& buckets,
+std::unique_ptr<Replicator> MakeRowReplicator(const RunSpec& spec, const Shard& shard,
                                               const ReplicatorPlace& place);
 
 }  // namespace isthmus

@@ -3,42 +3,42 @@
 
 #include "common/base/check.h"
 #include "common/kernels/simd.h"
-#include "worker/replication/part_momentum.h"
 #include "worker/replication/replicator.h"
+#include "worker/replication/shard_momentum.h"
 
 namespace isthmus {
 namespace {
 
 class TileReplicator : public Replicator {
  public:
-  TileReplicator(const RunSpec& run, const Buckets& buckets, const ReplicatorPlace& place)
+  TileReplicator(const RunSpec& spec, const Shard& shard, const ReplicatorPlace& place)
       : place_(place),
-        policy_(PolicyOf(run)),
-        formats_(run),
-        momentum_(MomentumLayout::kTiles, buckets, place, run.format.chunk_size) {
+        policy_(PolicyOf(spec)),
+        formats_(spec),
+        momentum_(MomentumLayout::kTiles, shard, spec.format.chunk_size) {
     CodecFor(formats_.FormatAt(Round(1), place.group));
   }
 
-  void Accumulate(BucketIndex bucket, std::span<const float> gradient, float lr) override {
-    codec_->Accumulate(policy_.Scale(lr), gradient, momentum_.of(bucket));
+  void Accumulate(size_t run, std::span<const float> gradient, float lr) override {
+    codec_->Accumulate(policy_.Scale(lr), gradient, momentum_.of(run));
   }
 
-  Extraction AccumulateAndExtract(Round round, BucketIndex bucket, std::span<const float> gradient,
+  Extraction AccumulateAndExtract(Round round, size_t run, std::span<const float> gradient,
                                   float lr) override {
     Extraction taken{.format = formats_.FormatAt(round, place_.group)};
     std::string payload;
     CodecFor(taken.format)
-        .AccumulateAndExtract(momentum_.place(round, bucket), policy_.Scale(lr), gradient,
-                              momentum_.of(bucket), &payload, &taken.exact);
+        .AccumulateAndExtract(momentum_.place(round, run), policy_.Scale(lr), gradient,
+                              momentum_.of(run), &payload, &taken.exact);
     taken.payload = std::make_shared<const std::string>(std::move(payload));
     return taken;
   }
 
-  void Return(Round round, BucketIndex bucket, const Extraction& taken) override {
+  void Return(Round round, size_t run, const Extraction& taken) override {
     const auto view = PayloadView::ParseTrusted(std::as_bytes(std::span(*taken.payload)),
-                                                taken.format, momentum_.place(round, bucket));
+                                                taken.format, momentum_.place(round, run));
     ISTHMUS_CHECK(view.ok());  // our own
-    CodecFor(taken.format).Return(*view, taken.exact, momentum_.of(bucket));
+    CodecFor(taken.format).Return(*view, taken.exact, momentum_.of(run));
   }
 
   void Reset() override { momentum_.Reset(); }
@@ -59,14 +59,14 @@ class TileReplicator : public Replicator {
   const RoundFormats formats_;
   PayloadFormat format_;  // of codec_
   std::optional<TileCodec> codec_;
-  PartMomentum momentum_;
+  ShardMomentum momentum_;
 };
 
 }  // namespace
 
-std::unique_ptr<Replicator> MakeTileReplicator(const RunSpec& run, const Buckets& buckets,
+std::unique_ptr<Replicator> MakeTileReplicator(const RunSpec& spec, const Shard& shard,
                                                const ReplicatorPlace& place) {
-  return std::make_unique<TileReplicator>(run, buckets, place);
+  return std::make_unique<TileReplicator>(spec, shard, place);
 }
 
 }  // namespace isthmus

@@ -413,9 +413,6 @@ absl::Status Follower::HandleOperation(v1::LeaderMessage& message) {
             });
           });
       return absl::OkStatus();
-    case v1::LeaderMessage::kFlipBit:
-      pipeline_->FlipBit();
-      return absl::OkStatus();
     default:
       return absl::InternalError("a message that this version does not know");
   }
@@ -437,7 +434,7 @@ absl::Status Follower::InstallState(const v1::InstallState& message) {
 absl::Status Follower::GiveSnapshot(uint64_t request, uint64_t set_up) {
   const auto vectors = static_cast<uint32_t>(1 + OptimizerStateVectors(run_.optimizer));
   std::vector<ImageRun> runs =
-      RunsOf(pipeline_->buckets(), vectors, first_rank_, options_.ranks, group_ranks_);
+      RunsOf(pipeline_->ownership(), vectors, first_rank_, options_.ranks);
   if (runs.empty()) runs.push_back({});  // nothing is an answer, too
   pipeline_->Snapshot([this, request, set_up, runs = std::move(runs)](StateImage image) {
     const auto shared = std::make_shared<const StateImage>(std::move(image));

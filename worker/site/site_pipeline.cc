@@ -221,8 +221,8 @@ void SitePipeline::Release() {
 }
 
 std::vector<ImageRun> SitePipeline::RunsOfMachine(uint32_t machine) const {
-  return RunsOf(buckets(), vectors(), followers_->first_rank(machine), followers_->ranks()[machine],
-                followers_->first_rank(followers_->machines()));
+  return RunsOf(local_.ownership(), vectors(), followers_->first_rank(machine),
+                followers_->ranks()[machine]);
 }
 
 void SitePipeline::Snapshot(std::function<void(StateImage)> done) {
@@ -280,11 +280,6 @@ void SitePipeline::Hash(std::function<void(std::vector<uint64_t>)> done) {
       return absl::OkStatus();
     });
   });
-}
-
-void SitePipeline::FlipBit() {
-  followers_->SendAll([](v1::LeaderMessage* message) { message->mutable_flip_bit(); });
-  local_.FlipBit();
 }
 
 void SitePipeline::Then(std::function<void()> done) {

@@ -52,7 +52,6 @@ class SitePipeline : public Pipeline {
   void Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
                std::vector<Round> applied_rounds) override;
   void Hash(std::function<void(std::vector<uint64_t>)> done) override;
-  void FlipBit() override;
   void Then(std::function<void()> done) override;
   double TakeBusySeconds() override { return local_.TakeBusySeconds(); }
 

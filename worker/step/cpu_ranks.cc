@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstring>
 #include <new>
-#include <optional>
 #include <utility>
 
 #include "common/base/check.h"
@@ -35,7 +34,7 @@ constexpr uint64_t kBlockLength = kUnitLength;
 class CpuRank : public RankState {
  public:
   // `communicator` outlives it. Throws std::bad_alloc.
-  CpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
+  CpuRank(const RunSpec& run, const Layout& layout, const Ownership& ownership,
           const ReplicatorPlace& place, Communicator* communicator);
 
   absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) override;
@@ -54,112 +53,124 @@ class CpuRank : public RankState {
   absl::Status Load(std::span<const std::byte> image, bool reset_momentum,
                     std::span<const Round> applied_rounds) override;
   absl::StatusOr<uint64_t> Hash(BucketIndex bucket) override;
-  absl::Status FlipBit() override;
 
  private:
-  // What this group remembers having sent for the update, if the update leaves it to the receiver.
-  // Of a run that exchanges nothing: what it applies.
-  absl::StatusOr<std::optional<PayloadView>> Own(const UpdateHeader& header, const ChunkRun& chunks,
-                                                 bool needed) const;
-  // The part's elements of one of the contiguous vectors below.
-  std::span<float> PartOf(std::vector<float>& vector, BucketIndex bucket) const;
-  std::span<const float> Gradient(BucketIndex bucket) const;
+  // What this group remembers having sent of the bucket's `i`-th run, for an update that leaves it
+  // to the receiver. Of a run that exchanges nothing: what it applies.
+  absl::StatusOr<PayloadView> Own(const UpdateHeader& header, size_t i) const;
+  // What is owned of the bucket, of one of the packed vectors below.
+  std::span<float> OwnedOf(std::vector<float>& vector, BucketIndex bucket) const {
+    return std::span(vector).subspan(shard_.start(bucket), shard_.length(bucket));
+  }
+  // Calls f(i, run, its gradient) for the bucket's runs; `i` counts the shard's.
+  template <typename F>
+  void ForEachGradient(BucketIndex bucket, F f) const;
+  void ApplyRun(const UpdateHeader& header, const UpdateView& update, const Shard::Run& run,
+                const PayloadView* own);
   void ApplyBlock(const UpdateHeader& header, const Extent& block, std::span<const float> direction,
                   uint64_t first);
+  // Calls f(packed vector, where it begins in an image, in elements) for masters and optimizer state.
+  template <typename F>
+  void ForEachVector(F f);
 
   const ExchangePolicy policy_;
   const RoundFormats formats_;
   const Layout& layout_;
   Communicator* const communicator_;
-  std::vector<uint64_t> starts_;  // per bucket: where its part begins in the vectors below
-  std::vector<float> masters_;    // the parts, one after the other
+  std::vector<float> masters_;                 // packed as the shard is
   std::vector<std::vector<float>> optimizer_;  // OptimizerStateVectors() of them, as masters_
-  std::vector<float> scratch_;  // as long as the largest part: its gradient, or a direction
+  std::vector<float> scratch_;  // what is owned of a bucket: its gradient; or a direction
   std::unique_ptr<Replicator> replicator_;
   DirectionScratch direction_scratch_;
-  InFlight<Extraction> taken_;
+  InFlight<std::vector<Extraction>> taken_;  // one for each of the bucket's runs
 };
 
-CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
+CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Ownership& ownership,
                  const ReplicatorPlace& place, Communicator* communicator)
-    : RankState(buckets, place.rank, place.ranks),
+    : RankState(ownership, communicator->rank()),
       policy_(PolicyOf(run)),
       formats_(run),
       layout_(layout),
       communicator_(communicator),
       direction_scratch_(formats_.MergedAt(Round(1)), ActiveKernels()) {
-  uint64_t length = 0;
-  uint64_t longest = 0;
-  for (uint32_t b = 0; b < buckets.count(); ++b) {
-    const uint64_t size = part(BucketIndex(b)).size();
-    starts_.push_back(length);
-    length += size;
-    longest = std::max(longest, size);
-  }
-  masters_.resize(length);
+  masters_.resize(shard_.length());
   optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(policy_.optimizer)));
-  for (std::vector<float>& vector : optimizer_) vector.resize(length);
-  scratch_.resize(longest);
-  replicator_ = MakeReplicator(run, buckets, place);
-}
-
-std::span<float> CpuRank::PartOf(std::vector<float>& vector, BucketIndex bucket) const {
-  return std::span(vector).subspan(starts_[bucket.value()], part(bucket).size());
-}
-
-std::span<const float> CpuRank::Gradient(BucketIndex bucket) const {
-  return std::span(scratch_).first(part(bucket).size());
+  for (std::vector<float>& vector : optimizer_) vector.resize(shard_.length());
+  scratch_.resize(shard_.longest());
+  replicator_ = MakeReplicator(run, shard_, place);
 }
 
 absl::StatusOr<bool> CpuRank::Reduce(JobSession& job, BucketIndex bucket) {
-  const Extent whole = buckets_.bucket(bucket);
-  const std::span<float> mean = std::span(scratch_).first(part(bucket).size());
+  const Extent whole = buckets().bucket(bucket);
+  const std::span<float> mean = std::span(scratch_).first(shard_.length(bucket));
   ISTHMUS_RETURN_IF_ERROR(
       communicator_->ReduceScatterMean(job.gradients(rank_).subspan(whole.begin, whole.size()),
-                                       part(bucket).begin - whole.begin, mean));
+                                       ownership_.of(bucket), mean));
   return communicator_->AllTrue(AllUsable(mean));
 }
 
 absl::Status CpuRank::Gather(JobSession& job, BucketIndex bucket) {
-  const Extent whole = buckets_.bucket(bucket);
-  return communicator_->AllGather(PartOf(masters_, bucket), part(bucket).begin - whole.begin,
+  const Extent whole = buckets().bucket(bucket);
+  return communicator_->AllGather(OwnedOf(masters_, bucket), ownership_.of(bucket),
                                   job.parameters(rank_).subspan(whole.begin, whole.size()));
 }
 
+template <typename F>
+void CpuRank::ForEachGradient(BucketIndex bucket, F f) const {
+  size_t i = shard_.first_run(bucket);
+  for (const Shard::Run& run : shard_.runs(bucket)) {
+    const std::span<const float> gradients = scratch_;
+    f(i++, run, gradients.subspan(run.start - shard_.start(bucket), run.extent.size()));
+  }
+}
+
 absl::Status CpuRank::Accumulate(BucketIndex bucket, float lr) {
-  replicator_->Accumulate(bucket, Gradient(bucket), lr);
+  ForEachGradient(bucket, [&](size_t i, const Shard::Run&, std::span<const float> gradient) {
+    replicator_->Accumulate(i, gradient, lr);
+  });
   return absl::OkStatus();
 }
 
 absl::Status CpuRank::Extract(Round round, BucketIndex bucket, float lr, Extracted done) {
-  const Extraction& taken = taken_.Put(
-      round, bucket, replicator_->AccumulateAndExtract(round, bucket, Gradient(bucket), lr));
-  done(taken.payload);
+  std::vector<Extraction>& taken = taken_.Put(round, bucket, {});
+  ForEachGradient(bucket, [&](size_t i, const Shard::Run& run, std::span<const float> gradient) {
+    taken.push_back(replicator_->AccumulateAndExtract(round, i, gradient, lr));
+    done(formats_.ChunksAt(round, run.extent), taken.back().payload);
+  });
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<PayloadView>> CpuRank::Own(const UpdateHeader& header,
-                                                        const ChunkRun& chunks, bool needed) const {
-  if (!needed || chunks.count == 0) return std::optional<PayloadView>();
-  const Extraction* const taken = taken_.Find(header.round, header.bucket);
+absl::StatusOr<PayloadView> CpuRank::Own(const UpdateHeader& header, size_t i) const {
+  const std::vector<Extraction>* const taken = taken_.Find(header.round, header.bucket);
   if (taken == nullptr) {
     return absl::InternalError(absl::StrCat("update ", header.sequence.value(), " of round ",
                                             header.round.value(), " bucket ", header.bucket.value(),
                                             ": this group's own contribution is not remembered"));
   }
-  ISTHMUS_ASSIGN_OR_RETURN(
-      PayloadView view,
-      PayloadView::ParseTrusted(std::as_bytes(std::span(taken->applied())), taken->format,
-                                {header.round.value(), chunks.first, chunks.count}));
-  return std::optional<PayloadView>(std::move(view));
+  const ChunkRun chunks =
+      formats_.ChunksAt(header.round, shard_.runs(header.bucket)[i].extent);
+  return PayloadView::ParseTrusted(std::as_bytes(std::span((*taken)[i].applied())),
+                                   (*taken)[i].format,
+                                   {header.round.value(), chunks.first, chunks.count});
 }
 
 absl::Status CpuRank::Apply(const UpdateHeader& header, const UpdateView& update) {
-  const Extent whole = part(header.bucket);
+  const std::span<const Shard::Run> runs = shard_.runs(header.bucket);
+  for (size_t i = 0; i < runs.size(); ++i) {
+    PayloadView own;
+    if (update.needs_own()) {
+      ISTHMUS_ASSIGN_OR_RETURN(own, Own(header, i));
+    }
+    ApplyRun(header, update, runs[i], update.needs_own() ? &own : nullptr);
+  }
+  return absl::OkStatus();
+}
+
+void CpuRank::ApplyRun(const UpdateHeader& header, const UpdateView& update, const Shard::Run& run,
+                       const PayloadView* own) {
+  const Extent whole = run.extent;
   const uint32_t chunk_size = formats_.At(header.round).chunk_size;
-  ISTHMUS_ASSIGN_OR_RETURN(const std::optional<PayloadView> own,
-                           Own(header, ChunksOf(whole, chunk_size), update.needs_own()));
-  const std::span<float> masters = PartOf(masters_, header.bucket);
+  const std::span<float> masters = std::span(masters_).subspan(run.start, whole.size());
   // A tile of chunks at a time, as far as it fits a block.
   const uint64_t length = std::min(kBlockLength, uint64_t{chunk_size} * kTileChunks);
   for (uint64_t begin = whole.begin; begin < whole.end; begin += length) {
@@ -167,11 +178,9 @@ absl::Status CpuRank::Apply(const UpdateHeader& header, const UpdateView& update
     const std::span<float> direction = std::span(scratch_).first(block.size());
     direction_scratch_.ahead = Prefetcher(
         masters.subspan(block.end - whole.begin, std::min(length, whole.end - block.end)));
-    update.Direction(block.begin / chunk_size, direction, own ? &*own : nullptr,
-                     direction_scratch_);
-    ApplyBlock(header, block, direction, starts_[header.bucket.value()] + begin - whole.begin);
+    update.Direction(block.begin / chunk_size, direction, own, direction_scratch_);
+    ApplyBlock(header, block, direction, run.start + begin - whole.begin);
   }
-  return absl::OkStatus();
 }
 
 // `first` is where `block` begins in masters_.
@@ -201,16 +210,19 @@ void CpuRank::ApplyBlock(const UpdateHeader& header, const Extent& block,
 
 void CpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
   if (credit == Credit::kNone) return;
-  taken_.Settle(round, bucket, [&](const Extraction& taken) {
-    if (credit == Credit::kReturn) replicator_->Return(round, bucket, taken);
+  taken_.Settle(round, bucket, [&](const std::vector<Extraction>& taken) {
+    if (credit != Credit::kReturn) return;
+    for (size_t i = 0; i < taken.size(); ++i) {
+      replicator_->Return(round, shard_.first_run(bucket) + i, taken[i]);
+    }
   });
 }
 
 absl::Status CpuRank::Adopt(JobSession& job) {
   const Elements parameters = job.parameters(0);
-  for (uint32_t b = 0; b < buckets_.count(); ++b) {
-    const Extent extent = part(BucketIndex(b));
-    CopyToFloats(parameters.subspan(extent.begin, extent.size()), PartOf(masters_, BucketIndex(b)));
+  for (const Shard::Run& run : shard_.runs()) {
+    CopyToFloats(parameters.subspan(run.extent.begin, run.extent.size()),
+                 std::span(masters_).subspan(run.start, run.extent.size()));
   }
   return absl::OkStatus();
 }
@@ -221,49 +233,47 @@ absl::Status CpuRank::ClearGradients(JobSession& job) {
   return absl::OkStatus();
 }
 
+template <typename F>
+void CpuRank::ForEachVector(F f) {
+  f(masters_, uint64_t{0});
+  for (size_t i = 0; i < optimizer_.size(); ++i) f(optimizer_[i], (i + 1) * layout_.length());
+}
+
 absl::Status CpuRank::Save(std::span<std::byte> image) {
-  const auto save = [&](const std::vector<float>& vector, uint64_t base) {
-    for (uint32_t b = 0; b < buckets_.count(); ++b) {
-      const Extent extent = part(BucketIndex(b));
+  ForEachVector([&](const std::vector<float>& vector, uint64_t base) {
+    for (const Shard::Run& run : shard_.runs()) {
       const std::span<const std::byte> from =
-          std::as_bytes(std::span(vector).subspan(starts_[b], extent.size()));
-      std::copy(from.begin(), from.end(), image.begin() + (base + extent.begin) * sizeof(float));
+          std::as_bytes(std::span(vector).subspan(run.start, run.extent.size()));
+      std::ranges::copy(from, image.subspan((base + run.extent.begin) * sizeof(float)).begin());
     }
-  };
-  save(masters_, 0);
-  for (size_t i = 0; i < optimizer_.size(); ++i) save(optimizer_[i], (i + 1) * layout_.length());
+  });
   return absl::OkStatus();
 }
 
 absl::Status CpuRank::Load(std::span<const std::byte> image, bool reset_momentum,
                            std::span<const Round> applied_rounds) {
-  const auto load = [&](std::vector<float>& vector, uint64_t base) {
-    for (uint32_t b = 0; b < buckets_.count(); ++b) {
-      const std::span<std::byte> to = std::as_writable_bytes(PartOf(vector, BucketIndex(b)));
-      const uint64_t begin = (base + part(BucketIndex(b)).begin) * sizeof(float);
-      const std::span<const std::byte> from = image.subspan(begin, to.size());
-      std::copy(from.begin(), from.end(), to.begin());
+  ForEachVector([&](std::vector<float>& vector, uint64_t base) {
+    for (const Shard::Run& run : shard_.runs()) {
+      const std::span<std::byte> to =
+          std::as_writable_bytes(std::span(vector).subspan(run.start, run.extent.size()));
+      std::ranges::copy(image.subspan((base + run.extent.begin) * sizeof(float), to.size()),
+                        to.begin());
     }
-  };
-  load(masters_, 0);
-  for (size_t i = 0; i < optimizer_.size(); ++i) load(optimizer_[i], (i + 1) * layout_.length());
-  taken_.Forget(applied_rounds, reset_momentum, [](BucketIndex, Extraction) {});
+  });
+  taken_.Forget(applied_rounds, reset_momentum, [](BucketIndex, const std::vector<Extraction>&) {});
   if (reset_momentum) replicator_->Reset();
   return absl::OkStatus();
 }
 
 absl::StatusOr<uint64_t> CpuRank::Hash(BucketIndex bucket) {
   uint64_t hash = 0;
-  for (const Extent& run : LogicalRuns(layout_, part(bucket))) {
-    hash += StateHash(run.begin,
-                      PartOf(masters_, bucket).subspan(run.begin - part(bucket).begin, run.size()));
+  for (const Shard::Run& run : shard_.runs(bucket)) {
+    for (const Extent& logical : LogicalRuns(layout_, run.extent)) {
+      const uint64_t start = run.start + logical.begin - run.extent.begin;
+      hash += StateHash(logical.begin, std::span(masters_).subspan(start, logical.size()));
+    }
   }
   return hash;
-}
-
-absl::Status CpuRank::FlipBit() {
-  FlipOf(layout_, masters_);
-  return absl::OkStatus();
 }
 
 class CpuRanks : public LocalRanks {
@@ -281,7 +291,7 @@ class CpuRanks : public LocalRanks {
   }
   absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
                                                                const Layout& layout,
-                                                               const Buckets& buckets,
+                                                               const Ownership& ownership,
                                                                const GroupPlace& place) override;
   void Abort(const absl::Status& reason) override {
     for (const auto& communicator : communicators_) communicator->Abort(reason);
@@ -296,7 +306,7 @@ class CpuRanks : public LocalRanks {
 
 absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const RunSpec& run,
                                                                        const Layout& layout,
-                                                                       const Buckets& buckets,
+                                                                       const Ownership& ownership,
                                                                        const GroupPlace& place) {
   if (place.ranks != count()) return Invite().status();
   // The job was admitted by what was known of the run then, perhaps nothing. Its buffers are there
@@ -311,10 +321,8 @@ absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const Run
   std::vector<std::unique_ptr<RankState>> ranks;
   try {
     for (uint32_t rank = 0; rank < count(); ++rank) {
-      ranks.push_back(std::make_unique<CpuRank>(run, layout, buckets,
+      ranks.push_back(std::make_unique<CpuRank>(run, layout, ownership,
                                                 ReplicatorPlace{.group = place.group,
-                                                                .rank = rank,
-                                                                .ranks = count(),
                                                                 .threads = threads_,
                                                                 .parallel = pool_.parallel_for()},
                                                 communicators_[rank].get()));

@@ -11,7 +11,7 @@ namespace isthmus {
 
 absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
                                                                 const Extent& bucket,
-                                                                DeviceCommunicator::Parts parts) {
+                                                                const Partition& owners) {
   const Elements gradients = job.gradients(job_rank_).subspan(bucket.begin, bucket.size());
   const bool on_device = job.memory() == JobMemory::kDevice;
   const bool floats = gradients.type() == DType::kFloat32;
@@ -44,7 +44,7 @@ absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
   }
   if (!alone()) {
     ISTHMUS_RETURN_IF_ERROR(communicator_.ReduceScatterMean(loading_, static_cast<const float*>(at),
-                                                            parts, slot.memory.as<float>()));
+                                                            owners, slot.memory.as<float>()));
   }
   mean.data = slot.memory.as<float>();
   mean.used = &slot.used;
@@ -52,11 +52,11 @@ absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceMean(JobSession& job,
 }
 
 absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const Extent& bucket,
-                                    DeviceCommunicator::Parts parts) {
+                                    const Partition& owners) {
   const Elements parameters = job.parameters(job_rank_).subspan(bucket.begin, bucket.size());
   const bool on_device = job.memory() == JobMemory::kDevice;
   const size_t element_bytes = SizeOf(parameters.type());
-  const uint64_t part = parts[rank() + 1] - parts[rank()];
+  const uint64_t owned = owners.size(rank());
   ISTHMUS_RETURN_IF_ERROR(Prepare(job.memory(), parameters.type()));
   if (on_device) {
     ISTHMUS_RETURN_IF_ERROR(Hold(job));
@@ -71,15 +71,15 @@ absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const
   const void* mine = masters;
   if (parameters.type() == DType::kBFloat16) {
     auto* const to = static_cast<uint16_t*>(alone() ? whole : narrow_.data());
-    if (part > 0) kernels_.Narrow(stream_, {.from = masters, .fours = part / 4, .to = to});
+    if (owned > 0) kernels_.Narrow(stream_, {.from = masters, .fours = owned / 4, .to = to});
     mine = to;
   } else if (alone() && !on_device) {
     whole = const_cast<float*>(masters);  // no need to go anywhere else first
   } else if (alone()) {
-    stream_.Copy(whole, masters, part * element_bytes);
+    stream_.Copy(whole, masters, owned * element_bytes);
   }
   if (!alone()) {
-    ISTHMUS_RETURN_IF_ERROR(communicator_.AllGather(stream_, mine, parts, element_bytes, whole));
+    ISTHMUS_RETURN_IF_ERROR(communicator_.AllGather(stream_, mine, owners, element_bytes, whole));
   }
   if (on_device) {
     job.parameters_ready(job_rank_).Record(stream_);
@@ -92,7 +92,7 @@ absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const
 }
 
 absl::Status GpuJobTransfer::Adopt(JobSession& job, const Extent& bucket,
-                                   DeviceCommunicator::Parts parts, float* masters) {
+                                   const Partition& owners, float* masters) {
   const Elements whole = job.parameters(job_rank_).subspan(bucket.begin, bucket.size());
   const size_t element_bytes = SizeOf(whole.type());
   ISTHMUS_RETURN_IF_ERROR(Prepare(job.memory(), whole.type()));
@@ -104,23 +104,21 @@ absl::Status GpuJobTransfer::Adopt(JobSession& job, const Extent& bucket,
     }
   }
   if (!alone()) {
-    // Of the whole, all is rank 0's part.
-    std::vector<uint64_t> all_of_first(parts.size(), bucket.size());
-    all_of_first[0] = 0;
-    ISTHMUS_RETURN_IF_ERROR(communicator_.AllGather(stream_, incoming_.data(), all_of_first,
-                                                    element_bytes, incoming_.data()));
+    // A broadcast: rank 0 has all of it.
+    ISTHMUS_RETURN_IF_ERROR(communicator_.AllGather(
+        stream_, incoming_.data(), Partition::AllOf(0, communicator_.size(), bucket.size()),
+        element_bytes, incoming_.data()));
   }
-  const uint64_t begin = parts[rank()];
-  const uint64_t length = parts[rank() + 1] - begin;
-  const std::byte* const mine = incoming_.as<std::byte>() + begin * element_bytes;
-  if (length == 0) {
-    // Nothing of this bucket is this rank's.
-  } else if (whole.type() == DType::kBFloat16) {
-    kernels_.Widen(
-        stream_,
-        {.from = reinterpret_cast<const uint16_t*>(mine), .fours = length / 4, .to = masters});
-  } else {
-    stream_.Copy(masters, mine, length * element_bytes);
+  for (const Extent& extent : owners.extents(rank())) {
+    const std::byte* const mine = incoming_.as<std::byte>() + extent.begin * element_bytes;
+    if (whole.type() == DType::kBFloat16) {
+      kernels_.Widen(stream_, {.from = reinterpret_cast<const uint16_t*>(mine),
+                               .fours = extent.size() / 4,
+                               .to = masters});
+    } else {
+      stream_.Copy(masters, mine, extent.size() * element_bytes);
+    }
+    masters += extent.size();
   }
   return communicator_.Synchronize(stream_);
 }
@@ -163,11 +161,11 @@ absl::Status GpuJobTransfer::Prepare(JobMemory memory, DType type) {
   if (!on_device) ISTHMUS_RETURN_IF_ERROR(outgoing_.Reserve(device_, bucket_bytes));
   if (!floats && !alone()) {
     ISTHMUS_RETURN_IF_ERROR(wide_.Reserve(device_, longest_bucket_ * sizeof(float)));
-    ISTHMUS_RETURN_IF_ERROR(narrow_.Reserve(device_, longest_part_ * SizeOf(type)));
+    ISTHMUS_RETURN_IF_ERROR(narrow_.Reserve(device_, longest_owned_ * SizeOf(type)));
   }
   if (!on_device || !floats || !alone()) {
     for (Slot& slot : slots_) {
-      ISTHMUS_RETURN_IF_ERROR(slot.memory.Reserve(device_, longest_part_ * sizeof(float)));
+      ISTHMUS_RETURN_IF_ERROR(slot.memory.Reserve(device_, longest_owned_ * sizeof(float)));
     }
   }
   prepared_ = {memory, type};

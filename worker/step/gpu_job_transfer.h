@@ -16,7 +16,7 @@
 #include "common/device/device.h"
 #include "common/device/growing_memory.h"
 #include "common/gpu/gpu_kernels.h"
-#include "common/tensor/buckets.h"
+#include "common/tensor/partition.h"
 #include "worker/jobs/job_server.h"
 
 namespace isthmus {
@@ -26,21 +26,23 @@ namespace isthmus {
 class GpuJobTransfer {
  public:
   // All outlive it. What comes in is queued on `loading`, what goes out on `stream`. The job knows
-  // the rank as `job_rank`: it counts those of its machine. No bucket, and none of this rank's
-  // parts, has more elements than the longest.
-  GpuJobTransfer(uint32_t job_rank, uint64_t longest_bucket, uint64_t longest_part, Device& device,
+  // the rank as `job_rank`: it counts those of its machine. No bucket, and nothing that this rank
+  // owns of one, has more elements than the longest.
+  GpuJobTransfer(uint32_t job_rank, uint64_t longest_bucket, uint64_t longest_owned, Device& device,
                  const GpuKernels& kernels, DeviceCommunicator& communicator, DeviceStream& loading,
                  DeviceStream& stream)
       : job_rank_(job_rank),
         longest_bucket_(longest_bucket),
-        longest_part_(longest_part),
+        longest_owned_(longest_owned),
         device_(device),
         kernels_(kernels),
         communicator_(communicator),
         loading_(loading),
         stream_(stream) {}
 
-  // The mean over ranks of the job's gradients of `bucket`, this rank's part of it, queued on
+  // `owners`: of `bucket`; what a rank owns of it is packed.
+  //
+  // What this rank owns of the mean over ranks of the job's gradients of `bucket`, queued on
   // `loading`. It will be in the memory of the return value, which is the job's own where nothing
   // has to be done, else one of two in turn: until the call after next, and `used` if the caller
   // has recorded that.
@@ -54,18 +56,17 @@ class GpuJobTransfer {
     const uint32_t* mark = nullptr;
     uint32_t expected = 0;
   };
-  absl::StatusOr<Mean> ReduceMean(JobSession& job, const Extent& bucket,
-                                  DeviceCommunicator::Parts parts);
+  absl::StatusOr<Mean> ReduceMean(JobSession& job, const Extent& bucket, const Partition& owners);
 
-  // All ranks' masters of `bucket`, of which `masters` is this one's part, become the job's
-  // parameters. Of the host's memory: blocks until they are there; of the device's: queued, and
+  // All ranks' masters of `bucket`, of which `masters` are this one's, become the job's parameters.
+  // Of the host's memory: blocks until they are there; of the device's: queued, and
   // told by the job's event.
   absl::Status Gather(const float* masters, JobSession& job, const Extent& bucket,
-                      DeviceCommunicator::Parts parts);
+                      const Partition& owners);
 
-  // `masters`, this rank's part of `bucket`, become what the group's rank 0 has in its job's
-  // parameters there. Blocks.
-  absl::Status Adopt(JobSession& job, const Extent& bucket, DeviceCommunicator::Parts parts,
+  // `masters`, this rank's of `bucket`, become what the group's rank 0 has in its job's parameters
+  // there. Blocks.
+  absl::Status Adopt(JobSession& job, const Extent& bucket, const Partition& owners,
                      float* masters);
 
   // Queued, for the device's memory.
@@ -92,7 +93,7 @@ class GpuJobTransfer {
 
   const uint32_t job_rank_;
   const uint64_t longest_bucket_;
-  const uint64_t longest_part_;
+  const uint64_t longest_owned_;
   Device& device_;
   const GpuKernels& kernels_;
   DeviceCommunicator& communicator_;
@@ -103,7 +104,7 @@ class GpuJobTransfer {
   GrowingMemory incoming_;  // a bucket as the job holds it
   GrowingMemory wide_;      // the same as floats
   GrowingMemory outgoing_;  // a bucket as the job holds it
-  GrowingMemory narrow_;    // a part in the job's type
+  GrowingMemory narrow_;    // what is owned of a bucket, in the job's type
   std::shared_ptr<JobSession> held_;
   std::optional<std::pair<JobMemory, DType>> prepared_;
 };

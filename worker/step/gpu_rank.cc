@@ -24,17 +24,18 @@ uint64_t LongestBucket(const Buckets& buckets) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, const Layout& layout,
-                                                         const Buckets& buckets,
+                                                         const Ownership& ownership,
                                                          const GpuRankPlace& place, GroupId group,
                                                          uint32_t job_rank,
                                                          DeviceCommunicator* communicator) {
   Device& device = *place.device;
-  Parts made;
+  Resources made;
   ISTHMUS_ASSIGN_OR_RETURN(made.loading, device.MakeStream());
   ISTHMUS_ASSIGN_OR_RETURN(made.stream, device.MakeStream());
   ISTHMUS_ASSIGN_OR_RETURN(made.memory,
-                           GpuRankMemory::Create(run, group, layout, buckets, communicator->rank(),
-                                                 communicator->size(), device, *made.stream));
+                           GpuRankMemory::Create(run, group, layout,
+                                                 Shard(ownership, communicator->rank()),
+                                                 communicator->rank(), device, *made.stream));
   ISTHMUS_ASSIGN_OR_RETURN(made.word, device.Allocate(sizeof(uint64_t)));
   ISTHMUS_ASSIGN_OR_RETURN(made.pinned_word, device.AllocatePinned(sizeof(uint64_t)));
   for (DeviceMemory& outgoing : made.outgoing) {
@@ -42,20 +43,18 @@ absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, con
                              device.AllocatePinned(made.memory.longest_records * sizeof(uint32_t)));
   }
   std::unique_ptr<GpuRank> rank(
-      new GpuRank(run, layout, buckets, place, group, job_rank, communicator, std::move(made)));
+      new GpuRank(run, layout, ownership, place, group, job_rank, communicator, std::move(made)));
   // What every round takes, now: allocating may wait for every device's work.
-  for (uint32_t b = 0; b < buckets.count(); ++b) {
-    const BucketIndex bucket(b);
-    if (rank->part(bucket).empty()) continue;
-    ISTHMUS_ASSIGN_OR_RETURN(rank->free_[bucket].emplace_back(), rank->MakeRoom(bucket));
+  for (size_t i = 0; i < rank->shard_.runs().size(); ++i) {
+    ISTHMUS_ASSIGN_OR_RETURN(rank->free_.emplace_back().emplace_back(), rank->MakeRoom(i));
   }
   return rank;
 }
 
-GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
+GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Ownership& ownership,
                  const GpuRankPlace& place, GroupId group, uint32_t job_rank,
-                 DeviceCommunicator* communicator, Parts parts)
-    : RankState(buckets, communicator->rank(), communicator->size()),
+                 DeviceCommunicator* communicator, Resources made)
+    : RankState(ownership, communicator->rank()),
       group_(group),
       policy_(PolicyOf(run)),
       formats_(run),
@@ -64,14 +63,14 @@ GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Buckets& bucket
       device_(place.device),
       kernels_(place.kernels),
       communicator_(communicator),
-      memory_(std::move(parts.memory)),
-      word_(std::move(parts.word)),
-      pinned_word_(std::move(parts.pinned_word)),
-      outgoing_{std::move(parts.outgoing[0]), std::move(parts.outgoing[1])},
-      loading_(std::move(parts.loading)),
-      stream_(std::move(parts.stream)),
-      transfer_(job_rank, LongestBucket(buckets), memory_.longest, *device_, *kernels_,
-                *communicator_, *loading_, *stream_) {}
+      memory_(std::move(made.memory)),
+      word_(std::move(made.word)),
+      pinned_word_(std::move(made.pinned_word)),
+      outgoing_{std::move(made.outgoing[0]), std::move(made.outgoing[1])},
+      loading_(std::move(made.loading)),
+      stream_(std::move(made.stream)),
+      transfer_(job_rank, LongestBucket(ownership.buckets()), shard_.longest(), *device_,
+                *kernels_, *communicator_, *loading_, *stream_) {}
 
 GpuRank::~GpuRank() {
   // Before anything that it uses goes.
@@ -79,28 +78,20 @@ GpuRank::~GpuRank() {
   stream_->Synchronize().IgnoreError();
 }
 
-std::vector<uint64_t> GpuRank::PartsOf(BucketIndex bucket) const {
-  std::vector<uint64_t> cuts{0};
-  for (uint32_t rank = 0; rank < ranks_; ++rank) {
-    cuts.push_back(buckets_.part(bucket, rank, ranks_).end - buckets_.bucket(bucket).begin);
-  }
-  return cuts;
-}
-
 absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket) {
-  ISTHMUS_ASSIGN_OR_RETURN(gradient_,
-                           transfer_.ReduceMean(job, buckets_.bucket(bucket), PartsOf(bucket)));
+  ISTHMUS_ASSIGN_OR_RETURN(
+      gradient_, transfer_.ReduceMean(job, buckets().bucket(bucket), ownership_.of(bucket)));
   *pinned_word_.as<uint64_t>() = gradient_.whole ? 0 : 1;
   loading_->CopyIn(word_.data(), pinned_word_.data(), sizeof(uint64_t));
-  if (!part(bucket).empty() || gradient_.mark != nullptr) {
+  if (shard_.length(bucket) > 0 || gradient_.mark != nullptr) {
     kernels_->FindUnusable(*loading_, {.gradient = gradient_.data,
-                                       .fours = part(bucket).size() / 4,
+                                       .fours = shard_.length(bucket) / 4,
                                        .most = kMaxGradient,
                                        .unusable = word_.as<uint32_t>(),
                                        .mark = gradient_.mark,
                                        .expected = gradient_.expected});
   }
-  if (ranks_ > 1) {
+  if (ownership_.ranks() > 1) {
     ISTHMUS_RETURN_IF_ERROR(communicator_->Max(*loading_, word_.as<uint32_t>()));
   }
   loading_->CopyOut(pinned_word_.data(), word_.data(), sizeof(uint64_t));
@@ -109,19 +100,20 @@ absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket) {
 }
 
 absl::Status GpuRank::Gather(JobSession& job, BucketIndex bucket) {
-  return transfer_.Gather(memory_.MastersOf(bucket), job, buckets_.bucket(bucket), PartsOf(bucket));
+  return transfer_.Gather(MastersOf(bucket), job, buckets().bucket(bucket), ownership_.of(bucket));
 }
 
 void GpuRank::GradientUsed() {
   if (gradient_.used != nullptr) *gradient_.used = stream_->Record();
 }
 
-ExtractParams GpuRank::ParamsFor(BucketIndex bucket, float lr) const {
+ExtractParams GpuRank::ParamsFor(BucketIndex bucket, size_t i, float lr) const {
+  const Shard::Run& run = shard_.runs()[i];
   ExtractParams params;
   params.format = memory_.format;
-  params.chunks = ChunksOf(part(bucket), memory_.format.payload.chunk_size).count;
-  params.gradient = gradient_.data;
-  params.momentum = memory_.MomentumOf(bucket);
+  params.chunks = ChunksOf(run.extent, memory_.format.payload.chunk_size).count;
+  params.gradient = gradient_.data + (run.start - shard_.start(bucket));
+  params.momentum = memory_.MomentumOf(i);
   params.decay = policy_.decay;
   params.scale = policy_.Scale(lr);
   params.alpha = policy_.alpha;
@@ -129,27 +121,30 @@ ExtractParams GpuRank::ParamsFor(BucketIndex bucket, float lr) const {
 }
 
 absl::Status GpuRank::Accumulate(BucketIndex bucket, float lr) {
-  ExtractParams params = ParamsFor(bucket, lr);
-  params.extract = false;
-  kernels_->Extract(*stream_, params);
+  const size_t first = shard_.first_run(bucket);
+  for (size_t i = first; i < first + shard_.runs(bucket).size(); ++i) {
+    ExtractParams params = ParamsFor(bucket, i, lr);
+    params.extract = false;
+    kernels_->Extract(*stream_, params);
+  }
   GradientUsed();
   return absl::OkStatus();
 }
 
-absl::StatusOr<GpuRank::Taken> GpuRank::TakeRoom(BucketIndex bucket) {
-  std::vector<Taken>& free = free_[bucket];
+absl::StatusOr<GpuRank::Taken> GpuRank::TakeRoom(size_t i) {
+  std::vector<Taken>& free = free_[i];
   if (!free.empty()) {
     Taken taken = std::move(free.back());
     free.pop_back();
     return taken;
   }
   ISTHMUS_RETURN_IF_ERROR(Synchronize());  // as Apply() does
-  return MakeRoom(bucket);
+  return MakeRoom(i);
 }
 
-absl::StatusOr<GpuRank::Taken> GpuRank::MakeRoom(BucketIndex bucket) {
+absl::StatusOr<GpuRank::Taken> GpuRank::MakeRoom(size_t i) {
   const PayloadFormat& format = memory_.format.payload;
-  const uint64_t chunks = ChunksOf(part(bucket), format.chunk_size).count;
+  const uint64_t chunks = ChunksOf(shard_.runs()[i].extent, format.chunk_size).count;
   Taken taken{.format = format};
   ISTHMUS_ASSIGN_OR_RETURN(
       taken.records, device_->Allocate(RecordWords(memory_.format, chunks) * sizeof(uint32_t)));
@@ -161,24 +156,42 @@ absl::StatusOr<GpuRank::Taken> GpuRank::MakeRoom(BucketIndex bucket) {
   return taken;
 }
 
+void GpuRank::GiveRooms(BucketIndex bucket, std::vector<Taken> taken) {
+  for (size_t i = 0; i < taken.size(); ++i) {
+    taken[i].payload = nullptr;
+    free_[shard_.first_run(bucket) + i].push_back(std::move(taken[i]));
+  }
+}
+
 absl::Status GpuRank::Extract(Round round, BucketIndex bucket, float lr, Extracted done) {
+  std::vector<Taken>& taken = taken_.Put(round, bucket, {});
+  const size_t first = shard_.first_run(bucket);
+  for (size_t i = first; i < first + shard_.runs(bucket).size(); ++i) {
+    ISTHMUS_RETURN_IF_ERROR(ExtractRun(round, bucket, i, lr, done, &taken));
+  }
+  GradientUsed();
+  return absl::OkStatus();
+}
+
+absl::Status GpuRank::ExtractRun(Round round, BucketIndex bucket, size_t i, float lr,
+                                 const Extracted& done, std::vector<Taken>* all_taken) {
   if (pending_.size() == kSlots) ISTHMUS_RETURN_IF_ERROR(Deliver());
-  ISTHMUS_ASSIGN_OR_RETURN(Taken room, TakeRoom(bucket));
-  const Taken& taken = taken_.Put(round, bucket, std::move(room));
+  ISTHMUS_ASSIGN_OR_RETURN(Taken room, TakeRoom(i));
+  const Taken& taken = all_taken->emplace_back(std::move(room));
   for (const DeviceMemory* memory : {&taken.records, &taken.presence, &taken.exact}) {
     if (memory->size_bytes() > 0) stream_->Zero(memory->data(), memory->size_bytes());
   }
-  const PayloadPlace place = PlaceOf(round, bucket);
-  ExtractParams params = ParamsFor(bucket, lr);
+  const PayloadPlace place = PlaceOf(round, shard_.runs()[i]);
+  ExtractParams params = ParamsFor(bucket, i, lr);
   params.round = round.value();
   params.first_chunk = place.first_chunk;
   params.records = taken.records.as<uint32_t>();
   params.presence = taken.presence.as<uint32_t>();
   params.exact = taken.exact.as<float>();
   kernels_->Extract(*stream_, params);
-  GradientUsed();
   if (!policy_.exchanges) {
-    done(std::make_shared<const std::string>(EncodeNothing(taken.format, place)));
+    done({place.first_chunk, place.chunk_count},
+         std::make_shared<const std::string>(EncodeNothing(taken.format, place)));
     return absl::OkStatus();
   }
   const size_t slot = pending_.empty() ? 0 : (pending_.back().slot + 1) % kSlots;
@@ -186,7 +199,8 @@ absl::Status GpuRank::Extract(Round round, BucketIndex bucket, float lr, Extract
   stream_->CopyOut(out, taken.records.data(), taken.records.size_bytes());
   stream_->CopyOut(out + taken.records.size_bytes(), taken.presence.data(),
                    taken.presence.size_bytes());
-  pending_.push_back({bucket, place, stream_->Record(), slot, std::move(done)});
+  pending_.push_back(
+      {bucket, i - shard_.first_run(bucket), place, stream_->Record(), slot, done});
   return absl::OkStatus();
 }
 
@@ -201,10 +215,10 @@ absl::Status GpuRank::Deliver() {
       AssemblePayload(memory_.format.payload, pending.place, std::span(words, record_words),
                       std::span(words + record_words, PresenceWords(pending.place.chunk_count))));
   if (!merged_.uniform) {
-    Taken* const taken = taken_.Find(Round(pending.place.round), pending.bucket);
-    if (taken != nullptr) taken->payload = payload;
+    std::vector<Taken>* const taken = taken_.Find(Round(pending.place.round), pending.bucket);
+    if (taken != nullptr) (*taken)[pending.run].payload = payload;
   }
-  pending.done(std::move(payload));
+  pending.done({pending.place.first_chunk, pending.place.chunk_count}, std::move(payload));
   return absl::OkStatus();
 }
 
@@ -220,38 +234,45 @@ absl::Status GpuRank::Complete() {
 }
 
 absl::Status GpuRank::Apply(const UpdateHeader& header, const UpdateView& update) {
-  if (part(header.bucket).empty()) return absl::OkStatus();
-  const PayloadPlace place = PlaceOf(header.round, header.bucket);
+  for (size_t i = 0; i < shard_.runs(header.bucket).size(); ++i) {
+    ISTHMUS_RETURN_IF_ERROR(ApplyRun(header, update, i));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GpuRank::ApplyRun(const UpdateHeader& header, const UpdateView& update, size_t i) {
+  const Shard::Run& run = shard_.runs(header.bucket)[i];
+  const PayloadPlace place = PlaceOf(header.round, run);
   if (!merged_.uniform && update.encoding() == UpdateEncoding::kContributions) {
-    ISTHMUS_ASSIGN_OR_RETURN(const std::string merged, MergeOnHost(header, update, place));
+    ISTHMUS_ASSIGN_OR_RETURN(const std::string merged, MergeOnHost(header, update, i));
     ISTHMUS_ASSIGN_OR_RETURN(const UpdateView view,
                              UpdateView::Parse(std::as_bytes(std::span(merged)), merged_, place));
-    return ApplyEncoded(header, view, {});
+    return ApplyEncoded(header, view, run, {});
   }
   PartRecords own;
   if (update.needs_own()) {
-    ISTHMUS_ASSIGN_OR_RETURN(const Taken* taken, Own(header));
+    ISTHMUS_ASSIGN_OR_RETURN(const Taken* taken, Own(header, i));
     own = {.first_chunk = place.first_chunk,
            .chunks = place.chunk_count,
            .records = taken->records.as<uint32_t>(),
            .presence = {taken->presence.as<uint32_t>(), nullptr}};
   }
-  return ApplyEncoded(header, update, own);
+  return ApplyEncoded(header, update, run, own);
 }
 
-absl::StatusOr<const GpuRank::Taken*> GpuRank::Own(const UpdateHeader& header) {
-  if (const Taken* taken = taken_.Find(header.round, header.bucket)) return taken;
+absl::StatusOr<const GpuRank::Taken*> GpuRank::Own(const UpdateHeader& header, size_t i) {
+  if (const auto* taken = taken_.Find(header.round, header.bucket)) return &(*taken)[i];
   return absl::InternalError(absl::StrCat("update ", header.sequence.value(), " of round ",
                                           header.round.value(), " bucket ", header.bucket.value(),
                                           ": this group's own contribution is not remembered"));
 }
 
 absl::StatusOr<std::string> GpuRank::MergeOnHost(const UpdateHeader& header,
-                                                 const UpdateView& update,
-                                                 const PayloadPlace& place) {
+                                                 const UpdateView& update, size_t i) {
+  const PayloadPlace place = PlaceOf(header.round, shard_.runs(header.bucket)[i]);
   PayloadView own;
   if (update.needs_own()) {
-    ISTHMUS_ASSIGN_OR_RETURN(const Taken* taken, Own(header));
+    ISTHMUS_ASSIGN_OR_RETURN(const Taken* taken, Own(header, i));
     ISTHMUS_RETURN_IF_ERROR(Finish());  // it may be on its way to the host
     ISTHMUS_ASSIGN_OR_RETURN(
         own,
@@ -267,8 +288,8 @@ absl::StatusOr<std::string> GpuRank::MergeOnHost(const UpdateHeader& header,
 }
 
 absl::Status GpuRank::ApplyEncoded(const UpdateHeader& header, const UpdateView& update,
-                                   const PartRecords& own) {
-  update_image_.Begin(update, PlaceOf(header.round, header.bucket), own);
+                                   const Shard::Run& run, const PartRecords& own) {
+  update_image_.Begin(update, PlaceOf(header.round, run), own);
   const size_t image_bytes = (update_image_.size_bytes() + 15) / 16 * 16;
   const size_t scalar_bytes = header.scalars.size() * sizeof(OptimizerScalars);
   if (image_copied_ != nullptr) {  // the pinned one may change
@@ -300,104 +321,98 @@ absl::Status GpuRank::ApplyEncoded(const UpdateHeader& header, const UpdateView&
   params.known_signs = HasKnownSigns(merged_);
   params.optimizer = policy_.optimizer;
   params.scalars = reinterpret_cast<const OptimizerScalars*>(on_device + image_bytes);
-  params.groups = memory_.GroupsOf(header.bucket);
-  params.parameters = memory_.MastersOf(header.bucket);
-  const uint64_t start = memory_.start(header.bucket);
+  params.groups = memory_.GroupsAt(run.start);
+  params.parameters = memory_.masters.as<float>() + run.start;
   const std::vector<DeviceMemory>& state = memory_.optimizer;
-  if (!state.empty()) params.state1 = state[0].as<float>() + start;
-  if (state.size() > 1) params.state2 = state[1].as<float>() + start;
+  if (!state.empty()) params.state1 = state[0].as<float>() + run.start;
+  if (state.size() > 1) params.state2 = state[1].as<float>() + run.start;
   kernels_->Apply(*stream_, params);
   return absl::OkStatus();
 }
 
 void GpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
   if (credit == Credit::kNone) return;
-  taken_.Settle(round, bucket, [&](Taken taken) {
-    const PayloadPlace place = PlaceOf(round, bucket);
+  taken_.Settle(round, bucket, [&](std::vector<Taken> taken) {
     if (credit == Credit::kReturn) {
-      kernels_->Return(*stream_, {.format = memory_.format,
-                                  .chunks = place.chunk_count,
-                                  .momentum = memory_.MomentumOf(bucket),
-                                  .alpha = policy_.alpha,
-                                  .round = place.round,
-                                  .first_chunk = place.first_chunk,
-                                  .records = taken.records.as<uint32_t>(),
-                                  .presence = taken.presence.as<uint32_t>(),
-                                  .exact = taken.exact.as<float>()});
+      for (size_t i = 0; i < taken.size(); ++i) {
+        const PayloadPlace place = PlaceOf(round, shard_.runs(bucket)[i]);
+        kernels_->Return(*stream_,
+                         {.format = memory_.format,
+                          .chunks = place.chunk_count,
+                          .momentum = memory_.MomentumOf(shard_.first_run(bucket) + i),
+                          .alpha = policy_.alpha,
+                          .round = place.round,
+                          .first_chunk = place.first_chunk,
+                          .records = taken[i].records.as<uint32_t>(),
+                          .presence = taken[i].presence.as<uint32_t>(),
+                          .exact = taken[i].exact.as<float>()});
+      }
     }
-    GiveRoom(bucket, std::move(taken));
+    GiveRooms(bucket, std::move(taken));
   });
 }
 
 absl::Status GpuRank::Adopt(JobSession& job) {
-  for (uint32_t b = 0; b < buckets_.count(); ++b) {
+  for (uint32_t b = 0; b < buckets().count(); ++b) {
     const BucketIndex bucket(b);
-    ISTHMUS_RETURN_IF_ERROR(
-        transfer_.Adopt(job, buckets_.bucket(bucket), PartsOf(bucket), memory_.MastersOf(bucket)));
+    ISTHMUS_RETURN_IF_ERROR(transfer_.Adopt(job, buckets().bucket(bucket), ownership_.of(bucket),
+                                            MastersOf(bucket)));
   }
   return absl::OkStatus();
 }
 
 absl::Status GpuRank::ClearGradients(JobSession& job) { return transfer_.ClearGradients(job); }
 
+template <typename F>
+void GpuRank::ForEachVector(F f) const {
+  f(memory_.masters.as<float>(), uint64_t{0});
+  for (size_t i = 0; i < memory_.optimizer.size(); ++i) {
+    f(memory_.optimizer[i].as<float>(), (i + 1) * layout_.length());
+  }
+}
+
 absl::Status GpuRank::Save(std::span<std::byte> image) {
   ISTHMUS_RETURN_IF_ERROR(Synchronize());  // copies to memory that is not pinned block, unwatched
-  const auto save = [&](const DeviceMemory& vector, uint64_t base) {
-    for (uint32_t b = 0; b < buckets_.count(); ++b) {
-      const Extent extent = part(BucketIndex(b));
-      stream_->CopyOut(image.data() + (base + extent.begin) * sizeof(float),
-                       vector.as<float>() + memory_.starts[b], extent.size() * sizeof(float));
+  ForEachVector([&](const float* vector, uint64_t base) {
+    for (const Shard::Run& run : shard_.runs()) {
+      stream_->CopyOut(image.data() + (base + run.extent.begin) * sizeof(float),
+                       vector + run.start, run.extent.size() * sizeof(float));
     }
-  };
-  save(memory_.masters, 0);
-  for (size_t i = 0; i < memory_.optimizer.size(); ++i)
-    save(memory_.optimizer[i], (i + 1) * layout_.length());
+  });
   return Synchronize();
 }
 
 absl::Status GpuRank::Load(std::span<const std::byte> image, bool reset_momentum,
                            std::span<const Round> applied_rounds) {
   ISTHMUS_RETURN_IF_ERROR(Finish());
-  const auto load = [&](const DeviceMemory& vector, uint64_t base) {
-    for (uint32_t b = 0; b < buckets_.count(); ++b) {
-      const Extent extent = part(BucketIndex(b));
-      stream_->CopyIn(vector.as<float>() + memory_.starts[b],
-                      image.data() + (base + extent.begin) * sizeof(float),
-                      extent.size() * sizeof(float));
+  ForEachVector([&](float* vector, uint64_t base) {
+    for (const Shard::Run& run : shard_.runs()) {
+      stream_->CopyIn(vector + run.start,
+                      image.data() + (base + run.extent.begin) * sizeof(float),
+                      run.extent.size() * sizeof(float));
     }
-  };
-  load(memory_.masters, 0);
-  for (size_t i = 0; i < memory_.optimizer.size(); ++i)
-    load(memory_.optimizer[i], (i + 1) * layout_.length());
+  });
   taken_.Forget(applied_rounds, reset_momentum,
-                [this](BucketIndex bucket, Taken taken) { GiveRoom(bucket, std::move(taken)); });
+                [this](BucketIndex bucket, std::vector<Taken> taken) {
+                  GiveRooms(bucket, std::move(taken));
+                });
   if (reset_momentum) stream_->Zero(memory_.momentum.data(), memory_.momentum.size_bytes());
   return Synchronize();
 }
 
 absl::StatusOr<uint64_t> GpuRank::Hash(BucketIndex bucket) {
-  const Extent extent = part(bucket);
-  if (extent.empty()) return 0;
+  if (shard_.length(bucket) == 0) return 0;
   stream_->Zero(word_.data(), sizeof(uint64_t));
-  kernels_->Hash(*stream_, {.parameters = memory_.MastersOf(bucket),
-                            .begin = extent.begin,
-                            .blocks_of_64 = extent.size() / kGroupBlock,
-                            .logical = memory_.LogicalOf(bucket),
-                            .sum = word_.as<uint64_t>()});
+  for (const Shard::Run& run : shard_.runs(bucket)) {
+    kernels_->Hash(*stream_, {.parameters = memory_.masters.as<float>() + run.start,
+                              .begin = run.extent.begin,
+                              .blocks_of_64 = run.extent.size() / kGroupBlock,
+                              .logical = memory_.LogicalAt(run.start),
+                              .sum = word_.as<uint64_t>()});
+  }
   stream_->CopyOut(pinned_word_.data(), word_.data(), sizeof(uint64_t));
   ISTHMUS_RETURN_IF_ERROR(Synchronize());
   return *pinned_word_.as<uint64_t>();
-}
-
-absl::Status GpuRank::FlipBit() {
-  ISTHMUS_RETURN_IF_ERROR(Synchronize());
-  std::vector<float> masters(memory_.masters.size_bytes() / sizeof(float));
-  stream_->CopyOut(masters.data(), memory_.masters.data(), memory_.masters.size_bytes());
-  ISTHMUS_RETURN_IF_ERROR(Synchronize());
-  const float* const flipped = FlipOf(layout_, masters);
-  if (flipped == nullptr) return absl::OkStatus();
-  stream_->CopyIn(memory_.masters.as<float>() + (flipped - masters.data()), flipped, sizeof(float));
-  return Synchronize();
 }
 
 }  // namespace isthmus

@@ -3,7 +3,6 @@
 #define ISTHMUS_WORKER_STEP_GPU_RANK_H_
 
 #include <deque>
-#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -21,10 +20,10 @@ namespace isthmus {
 
 class GpuRank : public RankState {
  public:
-  // `layout`, `buckets` and `communicator` outlive it; a job knows it as `job_rank`. Errors: as
+  // `layout`, `ownership` and `communicator` outlive it; a job knows it as `job_rank`. Errors: as
   // GpuRankMemory::Create(); what the device says.
   static absl::StatusOr<std::unique_ptr<GpuRank>> Create(const RunSpec& run, const Layout& layout,
-                                                         const Buckets& buckets,
+                                                         const Ownership& ownership,
                                                          const GpuRankPlace& place, GroupId group,
                                                          uint32_t job_rank,
                                                          DeviceCommunicator* communicator);
@@ -46,10 +45,9 @@ class GpuRank : public RankState {
   absl::Status Load(std::span<const std::byte> image, bool reset_momentum,
                     std::span<const Round> applied_rounds) override;
   absl::StatusOr<uint64_t> Hash(BucketIndex bucket) override;
-  absl::Status FlipBit() override;
 
  private:
-  // What was taken for a contribution, as kernels left it.
+  // What was taken of one run for a contribution, as kernels left it.
   struct Taken {
     PayloadFormat format;
     DeviceMemory records, presence, exact;
@@ -59,13 +57,14 @@ class GpuRank : public RankState {
   // An extraction that is on its way to the host.
   struct Pending {
     BucketIndex bucket;
+    size_t run = 0;  // of the bucket's
     PayloadPlace place;
     std::shared_ptr<DeviceEvent> copied;
     size_t slot = 0;
     Extracted done;
   };
   // What is made before anything is computed.
-  struct Parts {
+  struct Resources {
     std::unique_ptr<DeviceStream> loading, stream;
     GpuRankMemory memory;
     DeviceMemory word, pinned_word;
@@ -73,34 +72,39 @@ class GpuRank : public RankState {
   };
   static constexpr size_t kSlots = 2;
 
-  GpuRank(const RunSpec& run, const Layout& layout, const Buckets& buckets,
+  GpuRank(const RunSpec& run, const Layout& layout, const Ownership& ownership,
           const GpuRankPlace& place, GroupId group, uint32_t job_rank,
-          DeviceCommunicator* communicator, Parts parts);
+          DeviceCommunicator* communicator, Resources made);
 
-  PayloadPlace PlaceOf(Round round, BucketIndex bucket) const {
-    const ChunkRun chunks = formats_.ChunksAt(round, part(bucket));
+  PayloadPlace PlaceOf(Round round, const Shard::Run& run) const {
+    const ChunkRun chunks = formats_.ChunksAt(round, run.extent);
     return {round.value(), chunks.first, chunks.count};
   }
-  // Of all ranks, relative to the bucket.
-  std::vector<uint64_t> PartsOf(BucketIndex bucket) const;
-  ExtractParams ParamsFor(BucketIndex bucket, float lr) const;
-  absl::StatusOr<Taken> TakeRoom(BucketIndex bucket);
-  absl::StatusOr<Taken> MakeRoom(BucketIndex bucket);
-  // What comes next is behind it on the stream.
-  void GiveRoom(BucketIndex bucket, Taken taken) {
-    taken.payload = nullptr;
-    free_[bucket].push_back(std::move(taken));
+  float* MastersOf(BucketIndex bucket) const {
+    return memory_.masters.as<float>() + shard_.start(bucket);
   }
-  // Errors: INTERNAL if it is not remembered.
-  absl::StatusOr<const Taken*> Own(const UpdateHeader& header);
+  // What the kernels do with one run, `i` of the shard's, of the bucket that was reduced last.
+  ExtractParams ParamsFor(BucketIndex bucket, size_t i, float lr) const;
+  absl::Status ExtractRun(Round round, BucketIndex bucket, size_t i, float lr,
+                          const Extracted& done, std::vector<Taken>* taken);
+  absl::StatusOr<Taken> TakeRoom(size_t i);
+  absl::StatusOr<Taken> MakeRoom(size_t i);
+  // What comes next is behind it on the stream.
+  void GiveRooms(BucketIndex bucket, std::vector<Taken> taken);
+  // What was taken of the bucket's `i`-th run. Errors: INTERNAL if it is not remembered.
+  absl::StatusOr<const Taken*> Own(const UpdateHeader& header, size_t i);
+  absl::Status ApplyRun(const UpdateHeader& header, const UpdateView& update, size_t i);
   // `own`: this group's contribution, if `update` needs it.
   absl::Status ApplyEncoded(const UpdateHeader& header, const UpdateView& update,
-                            const PartRecords& own);
+                            const Shard::Run& run, const PartRecords& own);
   absl::Status Deliver();
-  // The part's share of an update whose contributions differ in format, merged here and encoded
+  // One run's share of an update whose contributions differ in format, merged here and encoded
   // anew: kernels read records of one format. Blocks for this rank's own, if needed.
   absl::StatusOr<std::string> MergeOnHost(const UpdateHeader& header, const UpdateView& update,
-                                          const PayloadPlace& place);
+                                          size_t i);
+  // Calls f(packed vector, where it begins in an image, in elements) for masters and optimizer state.
+  template <typename F>
+  void ForEachVector(F f) const;
   // The gradient may be written again after what is queued by now.
   void GradientUsed();
   // Waits for all that is queued, watched.
@@ -121,8 +125,8 @@ class GpuRank : public RankState {
   std::shared_ptr<DeviceEvent> image_copied_;
   GpuJobTransfer::Mean gradient_;  // of the last Reduce()
 
-  InFlight<Taken> taken_;
-  std::map<BucketIndex, std::vector<Taken>> free_;
+  InFlight<std::vector<Taken>> taken_;    // one for each of the bucket's runs
+  std::vector<std::vector<Taken>> free_;  // per run of the shard
   std::deque<Pending> pending_;
   UpdateImage update_image_;
   const std::unique_ptr<DeviceStream> loading_;  // gradients come in

@@ -13,18 +13,18 @@
 namespace isthmus {
 namespace {
 
-// What is the same for all ranks of a bucket's part: filled for every kGroupBlock of it.
-void LookUp(const Layout& layout, const Extent& part, std::span<uint8_t> groups,
+// Filled for every kGroupBlock of `extent`.
+void LookUp(const Layout& layout, const Extent& extent, std::span<uint8_t> groups,
             std::span<uint8_t> logical) {
   for (const Layout::Segment& segment : layout.segments()) {
-    const uint64_t begin = std::max(segment.begin, part.begin);
-    for (uint64_t i = begin; i < std::min(segment.end, part.end); i += kGroupBlock) {
-      groups[(i - part.begin) / kGroupBlock] = static_cast<uint8_t>(segment.parameter_group);
+    const uint64_t begin = std::max(segment.begin, extent.begin);
+    for (uint64_t i = begin; i < std::min(segment.end, extent.end); i += kGroupBlock) {
+      groups[(i - extent.begin) / kGroupBlock] = static_cast<uint8_t>(segment.parameter_group);
     }
   }
-  for (const Extent& run : LogicalRuns(layout, part)) {
+  for (const Extent& run : LogicalRuns(layout, extent)) {
     for (uint64_t i = run.begin; i < run.end; i += kGroupBlock) {
-      logical[(i - part.begin) / kGroupBlock] =
+      logical[(i - extent.begin) / kGroupBlock] =
           static_cast<uint8_t>(std::min(kGroupBlock, run.end - i));
     }
   }
@@ -47,21 +47,18 @@ absl::Status Allocate(const RunSpec& run, uint64_t length, uint64_t momentum_len
 }  // namespace
 
 absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, GroupId group,
-                                                    const Layout& layout, const Buckets& buckets,
-                                                    uint32_t rank, uint32_t ranks, Device& device,
+                                                    const Layout& layout, const Shard& shard,
+                                                    uint32_t rank, Device& device,
                                                     DeviceStream& stream) {
   const RecordTables tables(RoundFormats(run).FormatAt(Round(1), group));
   const RecordFormat shape = tables.FormatAt(nullptr);
   GpuRankMemory made;
-  uint64_t length = 0, momentum_length = 0;
-  for (uint32_t b = 0; b < buckets.count(); ++b) {
-    const Extent part = buckets.part(BucketIndex(b), rank, ranks);
-    const uint64_t chunks = ChunksOf(part, run.format.chunk_size).count;
-    made.starts.push_back(length);
+  const uint64_t length = shard.length();
+  uint64_t momentum_length = 0;
+  for (const Shard::Run& owned : shard.runs()) {
+    const uint64_t chunks = ChunksOf(owned.extent, run.format.chunk_size).count;
     made.momentum_starts.push_back(momentum_length);
-    length += part.size();
     momentum_length += LaneTiledLength(chunks, run.format.chunk_size);
-    made.longest = std::max(made.longest, part.size());
     made.longest_records =
         std::max(made.longest_records, RecordWords(shape, chunks) + PresenceWords(chunks));
   }
@@ -80,10 +77,9 @@ absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, GroupId 
 
   // Only now, that there is room for the rest: what a layout says may be any size.
   std::vector<uint8_t> groups(length / kGroupBlock), logical(length / kGroupBlock);
-  for (uint32_t b = 0; b < buckets.count(); ++b) {
-    const uint64_t at = made.starts[b] / kGroupBlock;
-    LookUp(layout, buckets.part(BucketIndex(b), rank, ranks), std::span(groups).subspan(at),
-           std::span(logical).subspan(at));
+  for (const Shard::Run& owned : shard.runs()) {
+    const uint64_t at = owned.start / kGroupBlock;
+    LookUp(layout, owned.extent, std::span(groups).subspan(at), std::span(logical).subspan(at));
   }
   made.format = tables.FormatAt(made.tables.data());
   const std::vector<std::byte> bytes = tables.BytesAt(made.tables.data());

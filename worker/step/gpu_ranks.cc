@@ -26,7 +26,7 @@ class GpuRanks : public LocalRanks {
 
   absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
                                                                const Layout& layout,
-                                                               const Buckets& buckets,
+                                                               const Ownership& ownership,
                                                                const GroupPlace& place) override {
     std::vector<Device*> devices;
     for (const GpuRankPlace& at : places_) devices.push_back(at.device.get());
@@ -35,7 +35,7 @@ class GpuRanks : public LocalRanks {
     std::vector<std::unique_ptr<RankState>> ranks;
     for (uint32_t i = 0; i < count(); ++i) {
       ISTHMUS_ASSIGN_OR_RETURN(ranks.emplace_back(),
-                               GpuRank::Create(run, layout, buckets, places_[i], place.group, i,
+                               GpuRank::Create(run, layout, ownership, places_[i], place.group, i,
                                                communicators[i].get()));
     }
     MutexLock lock(&mu_);

@@ -52,7 +52,8 @@ class LocalPipeline::Impl {
   absl::Status Configure(const Layout& layout, const GroupPlace& place);
   absl::StatusOr<std::string> Invite() { return options_.ranks->Invite(); }
   void Abort(const absl::Status& reason) { options_.ranks->Abort(reason); }
-  const Buckets& buckets() const { return state().buckets; }
+  const Ownership& ownership() const { return state().ownership; }
+  const Buckets& buckets() const { return ownership().buckets(); }
   uint64_t state_bytes() const { return VectorsBytes() + state().layout.constants_bytes(); }
 
   uint32_t ranks() const { return options_.ranks->count(); }
@@ -88,7 +89,7 @@ class LocalPipeline::Impl {
  private:
   struct State {
     Layout layout;
-    Buckets buckets;
+    Ownership ownership;
     uint32_t first_rank = 0;  // of the group
     std::vector<std::unique_ptr<RankState>> ranks;
     // Written by rank 0's thread between barriers, so that any rank may read it in Load.
@@ -121,12 +122,12 @@ absl::Status LocalPipeline::Impl::Configure(const Layout& layout, const GroupPla
   state_ = nullptr;  // before the new one: both may not fit
   auto state = std::make_unique<State>();
   state->layout = layout;
-  state->buckets = cut;
+  state->ownership = options_.own(cut, place.ranks);
   state->first_rank = place.first_rank;
   GroupPlace mine = place;
   mine.group = options_.self.group;
   ISTHMUS_ASSIGN_OR_RETURN(state->ranks,
-                           options_.ranks->Make(options_.run, state->layout, state->buckets, mine));
+                           options_.ranks->Make(options_.run, state->layout, state->ownership, mine));
   state->constants.resize(layout.constants_bytes());
   state_ = std::move(state);
   return absl::OkStatus();
@@ -162,12 +163,10 @@ absl::Status LocalPipeline::Impl::Process(uint32_t rank, JobSession& job, Round 
     if (rank == 0) events_->OnNonFinite(round, bucket);
     return absl::OkStatus();
   }
-  const Extent part = mine.part(bucket);
-  if (!extract || part.empty()) return mine.Accumulate(bucket, lr);
-  const ChunkRun chunks = reader_.formats.ChunksAt(round, part);
+  if (!extract) return mine.Accumulate(bucket, lr);
   return mine.Extract(round, bucket, lr,
                       [=, events = events_, first_rank = state().first_rank](
-                          std::shared_ptr<const std::string> payload) {
+                          const ChunkRun& chunks, std::shared_ptr<const std::string> payload) {
                         events->OnPart({.round = round,
                                         .bucket = bucket,
                                         .rank = first_rank + rank,
@@ -232,7 +231,7 @@ absl::Status LocalPipeline::ConfigurePart(const Layout& layout, const GroupPlace
 }
 absl::StatusOr<std::string> LocalPipeline::Invite() { return impl_->Invite(); }
 void LocalPipeline::Abort(const absl::Status& reason) { impl_->Abort(reason); }
-const Buckets& LocalPipeline::buckets() const { return impl_->buckets(); }
+const Ownership& LocalPipeline::ownership() const { return impl_->ownership(); }
 uint64_t LocalPipeline::state_bytes() const { return impl_->state_bytes(); }
 
 void LocalPipeline::Adopt(std::shared_ptr<JobSession> job) {
@@ -326,11 +325,6 @@ void LocalPipeline::Hash(std::function<void(std::vector<uint64_t>)> done) {
     if (shared->countdown.Last()) done({shared->sums.begin(), shared->sums.end()});
     return absl::OkStatus();
   });
-}
-
-void LocalPipeline::FlipBit() {
-  impl_->threads().Queue(
-      [impl = impl_.get()](uint32_t rank) { return impl->rank_state(rank).FlipBit(); });
 }
 
 void LocalPipeline::Then(std::function<void()> done) {

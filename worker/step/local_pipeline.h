@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/run/run_spec.h"
+#include "common/tensor/ownership.h"
 #include "worker/step/pipeline.h"
 #include "worker/step/rank_state.h"
 
@@ -24,6 +25,8 @@ class LocalPipeline : public Pipeline {
     std::unique_ptr<LocalRanks> ranks;
     Member self;  // whose own contributions updates may leave out
     RunSpec run;
+    // Who owns what of the buckets, in a group of `ranks`; the same at every daemon of a group.
+    std::function<Ownership(const Buckets& buckets, uint32_t ranks)> own = Ownership::InEqualParts;
   };
   // Starts the rank threads. `events` must outlive the pipeline.
   LocalPipeline(Options options, PipelineEvents* events);
@@ -31,7 +34,8 @@ class LocalPipeline : public Pipeline {
 
   // All ranks of the group are this daemon's.
   absl::Status Configure(const Layout& layout) override;
-  const Buckets& buckets() const override;
+  const Buckets& buckets() const override { return ownership().buckets(); }
+  const Ownership& ownership() const;
   uint64_t state_bytes() const override;
   void Adopt(std::shared_ptr<JobSession> job) override;
   void Load(std::shared_ptr<JobSession> job) override;
@@ -45,7 +49,6 @@ class LocalPipeline : public Pipeline {
   void Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
                std::vector<Round> applied_rounds) override;
   void Hash(std::function<void(std::vector<uint64_t>)> done) override;
-  void FlipBit() override;
   void Then(std::function<void()> done) override;
   double TakeBusySeconds() override;
 

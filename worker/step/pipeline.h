@@ -4,7 +4,7 @@
 //
 // The ranks are this daemon's (local_pipeline.h), or those of several daemons (worker/site).
 //
-// Each rank owns its parts of all buckets (docs/protocol.md, P3). Masters are apart from the job's
+// Each rank owns its shard of the vector (docs/protocol.md, P3). Masters are apart from the job's
 // buffers (P13): updates go to the masters, and to the job only by Load, Gather or an Apply that
 // gathers.
 #ifndef ISTHMUS_WORKER_STEP_PIPELINE_H_
@@ -34,7 +34,7 @@ namespace isthmus {
 class PipelineEvents {
  public:
   virtual ~PipelineEvents() = default;
-  // A rank's part of a bucket was extracted. Ranks with an empty part say nothing.
+  // A run of what a rank owns of a bucket was extracted. Ranks that own nothing of it say nothing.
   virtual void OnPart(ContributionPart part) = 0;
   // Some rank's reduced gradient held NaN, Inf or |g| > 1e30 in this bucket: no rank touched its
   // momentum, none extracted. Once per bucket.
@@ -85,8 +85,6 @@ class Pipeline {
   // The hash of every bucket's masters (P22: logical elements only) as of this point; they add up
   // to the state hash.
   virtual void Hash(std::function<void(std::vector<uint64_t>)> done) = 0;
-  // For rehearsals of the audit: flips a bit of one master (RankState::FlipBit).
-  virtual void FlipBit() = 0;
   // Calls `done` once everything queued before has been done at all ranks.
   virtual void Then(std::function<void()> done) = 0;
 

@@ -21,8 +21,8 @@
 #include "common/run/round_format.h"
 #include "common/run/run_spec.h"
 #include "common/run/update.h"
-#include "common/tensor/buckets.h"
 #include "common/tensor/layout.h"
+#include "common/tensor/ownership.h"
 #include "worker/core/worker_core.h"
 #include "worker/jobs/job_server.h"
 
@@ -31,47 +31,48 @@ namespace isthmus {
 // |g| above this counts as unusable, as do NaN and Inf (docs/protocol.md, P18).
 inline constexpr float kMaxGradient = 1e30f;
 
-// What one rank keeps between operations: its parts of all buckets, and what it took for
-// contributions still in flight. "Part" is what it owns of a bucket; it may be empty.
+// What one rank keeps between operations: its shard, and what it took for contributions still in
+// flight. What it owns of a bucket are the shard's runs of it: several, one, or none.
 //
 // Single-threaded: the rank's own thread. Work may go on after a call has returned; later calls
 // wait for what they need of it. Errors of a device are INTERNAL and name call, device and size;
 // nothing works after one.
 class RankState {
  public:
-  // `buckets` outlives it.
-  RankState(const Buckets& buckets, uint32_t rank, uint32_t ranks)
-      : buckets_(buckets), rank_(rank), ranks_(ranks) {}
+  // `ownership` outlives it.
+  RankState(const Ownership& ownership, uint32_t rank)
+      : ownership_(ownership), shard_(ownership, rank), rank_(rank) {}
   virtual ~RankState() = default;
 
-  Extent part(BucketIndex bucket) const { return buckets_.part(bucket, rank_, ranks_); }
+  const Shard& shard() const { return shard_; }
 
   // --- collectives: all ranks enter the same ones in the same order; ABORTED after Abort() -------
 
-  // The mean over ranks of the job's gradients becomes the part's gradient, until the next call.
-  // False at every rank if some rank's holds what is no usable number.
+  // The mean over ranks of the job's gradients of the bucket becomes the shard's, until the next
+  // call. False at every rank if some rank's holds what is no usable number.
   virtual absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) = 0;
   // The job's parameters of the bucket become all ranks' masters.
   virtual absl::Status Gather(JobSession& job, BucketIndex bucket) = 0;
-  // Masters become the rank's parts of the parameters that the group's rank 0 has in its job.
+  // Masters become the shard of the parameters that the group's rank 0 has in its job.
   virtual absl::Status Adopt(JobSession& job) = 0;
   virtual absl::Status Barrier() = 0;
 
   // --- one rank's own ----------------------------------------------------------------------------
 
-  // Adds the part's gradient, which is usable, to the momentum. `lr` is used by runs with lr inside
-  // the momentum.
+  // Adds the gradient, which is usable, to the momentum. `lr` is used by runs with lr inside the
+  // momentum.
   virtual absl::Status Accumulate(BucketIndex bucket, float lr) = 0;
-  // The same of a part that is not empty; then takes out of the momentum what to send, remembers
-  // it, and gives it encoded to `done`: before it returns, or in a later call, Finish() at the
-  // latest. CHECKs that nothing is remembered for (round, bucket) yet.
-  using Extracted = std::function<void(std::shared_ptr<const std::string> payload)>;
+  // The same; then takes out of the momentum what to send, remembers it, and gives it encoded to
+  // `done`, run by run: before it returns, or in a later call, Finish() at the latest. CHECKs that
+  // nothing is remembered for (round, bucket) yet.
+  using Extracted =
+      std::function<void(const ChunkRun& chunks, std::shared_ptr<const std::string> payload)>;
   virtual absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) = 0;
   virtual absl::Status Finish() = 0;
   // Blocks until all that is under way has been done.
   virtual absl::Status Complete() = 0;
 
-  // Applies the part of `update`'s direction to masters and optimizer state. `header.scalars` has
+  // Applies the shard's part of `update`'s direction to masters and optimizer state. `header.scalars` has
   // an entry for each parameter group of the layout. Errors: INTERNAL if the update needs this
   // group's own contribution and it is not remembered.
   virtual absl::Status Apply(const UpdateHeader& header, const UpdateView& update) = 0;
@@ -83,32 +84,27 @@ class RankState {
   virtual absl::Status ClearGradients(JobSession& job) = 0;
   // Nothing that is under way uses a job's buffers after this.
   virtual absl::Status ReleaseJob() = 0;
-  // Writes to, or reads from, the rank's parts of an image: masters, then each optimizer state
+  // Writes to, or reads from, the shard's part of an image: masters, then each optimizer state
   // vector, all of flat length. Load also forgets what was taken for a bucket up to the round
   // in `applied_rounds` and, with `reset_momentum`, all of it and the momentum.
   virtual absl::Status Save(std::span<std::byte> image) = 0;
   virtual absl::Status Load(std::span<const std::byte> image, bool reset_momentum,
                             std::span<const Round> applied_rounds) = 0;
 
-  // The hash of the logical elements among the masters of the rank's part; those of all ranks and
-  // buckets add up to the state hash.
+  // The hash of the logical elements among the shard's masters of the bucket; those of all ranks
+  // and buckets add up to the state hash.
   virtual absl::StatusOr<uint64_t> Hash(BucketIndex bucket) = 0;
 
-  // For rehearsals of the audit: at the rank that owns the vector's first element, flips the
-  // highest bit of the mantissa of its largest master: more than rounding would undo.
-  virtual absl::Status FlipBit() = 0;
-
  protected:
-  // FlipBit() on masters that lie part by part: what it flips; null if that is not this rank's.
-  float* FlipOf(const Layout& layout, std::span<float> masters) const;
+  const Buckets& buckets() const { return ownership_.buckets(); }
 
-  const Buckets& buckets_;
+  const Ownership& ownership_;
+  const Shard shard_;
   const uint32_t rank_;
-  const uint32_t ranks_;
 };
 
-// The runs of logical elements in `part`, ascending (docs/protocol.md, P22).
-std::vector<Extent> LogicalRuns(const Layout& layout, const Extent& part);
+// The runs of logical elements in `extent`, ascending (docs/protocol.md, P22).
+std::vector<Extent> LogicalRuns(const Layout& layout, const Extent& extent);
 
 // Which ranks of their replica group a daemon's own are: all of them, unless the group spans
 // several daemons of its site.
@@ -134,11 +130,10 @@ class LocalRanks {
 
   // This daemon's ranks, ascending, all zero, connected to the group's others: blocks until those
   // have come. Errors: RESOURCE_EXHAUSTED with the bytes needed and there; ABORTED if the others
-  // did not come, or Abort() was called. `layout` and `buckets` outlive them.
-  virtual absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
-                                                                       const Layout& layout,
-                                                                       const Buckets& buckets,
-                                                                       const GroupPlace& place) = 0;
+  // did not come, or Abort() was called. `layout` and `ownership`, of place.ranks, outlive them.
+  virtual absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(
+      const RunSpec& run, const Layout& layout, const Ownership& ownership,
+      const GroupPlace& place) = 0;
 
   // Wakes every rank out of its collective with ABORTED(reason); every later one fails likewise.
   // Callable from any thread.

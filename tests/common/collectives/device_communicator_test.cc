@@ -12,6 +12,7 @@
 #include "common/base/check.h"
 #include "common/base/rng.h"
 #include "tests/common/collectives/communicator_bed.h"
+#include "tests/common/tensor/partitions.h"
 
 namespace isthmus {
 namespace {
@@ -76,38 +77,34 @@ std::vector<float> Coarse(uint64_t seed, size_t length) {
   return values;
 }
 
-// Cuts of whole units (docs/protocol.md, P3): equal, or unequal with some empty.
-std::vector<uint64_t> Cuts(uint64_t seed, uint32_t size, bool equal) {
+// Of whole units (docs/protocol.md, P3): equal, or as chance will have it.
+Partition Whole(uint64_t seed, uint32_t size, bool equal) {
   constexpr uint64_t kUnit = 64;
-  Rng rng(seed);
-  std::vector<uint64_t> cuts{0};
-  for (uint32_t rank = 0; rank < size; ++rank) {
-    cuts.push_back(cuts.back() + (equal ? 3 * kUnit : kUnit * rng.Below(5)));
-  }
-  if (cuts.back() == 0) cuts.back() = kUnit;
-  return cuts;
+  return equal ? EqualPartition(size, 3 * kUnit)
+               : RandomPartition(seed, size, (2 * size + 1) * kUnit, kUnit);
 }
 
 TEST(DeviceCommunicatorTest, EachRankHasItsPartOfTheMean) {
   for (uint32_t size = 1; size <= MostRanks(); ++size) {
     for (const bool equal : {true, false}) {
-      const std::vector<uint64_t> cuts = Cuts(size, size, equal);
+      const Partition whole = Whole(size, size, equal);
       std::vector<std::vector<float>> inputs;
-      for (uint32_t r = 0; r < size; ++r) inputs.push_back(Coarse(10 * size + r, cuts.back()));
+      for (uint32_t r = 0; r < size; ++r) inputs.push_back(Coarse(10 * size + r, whole.length()));
       AtEveryRank(size, [&](DeviceCommunicator& ranks, DeviceStream& stream) {
         const uint32_t rank = ranks.rank();
         EXPECT_EQ(ranks.size(), size);
         const OnDevice<float> input(rank, stream, inputs[rank]);
-        const OnDevice<float> output(rank, stream,
-                                     std::vector<float>(cuts[rank + 1] - cuts[rank], -99.0f));
-        ASSERT_TRUE(ranks.ReduceScatterMean(stream, input.data(), cuts, output.data()).ok());
+        const OnDevice<float> output(rank, stream, std::vector<float>(whole.size(rank), -99.0f));
+        ASSERT_TRUE(ranks.ReduceScatterMean(stream, input.data(), whole, output.data()).ok());
         ASSERT_TRUE(ranks.Synchronize(stream).ok());
+        std::vector<std::vector<float>> shares;
+        for (const auto& other : inputs) shares.push_back(Packed(other, whole, rank));
         const std::vector<float> mean = output.Read();
         for (size_t i = 0; i < mean.size(); ++i) {
           float sum = 0, magnitudes = 0;
-          for (const auto& other : inputs) {
-            sum += other[cuts[rank] + i];
-            magnitudes += std::fabs(other[cuts[rank] + i]);
+          for (const auto& share : shares) {
+            sum += share[i];
+            magnitudes += std::fabs(share[i]);
           }
           // (NCCL may scale before it adds, and adds in an order of its own.)
           ASSERT_NEAR(mean[i], sum / static_cast<float>(size), 1e-6f * magnitudes)
@@ -119,16 +116,14 @@ TEST(DeviceCommunicatorTest, EachRankHasItsPartOfTheMean) {
 }
 
 template <typename T>
-void EveryRankGathers(uint32_t size, const std::vector<uint64_t>& cuts) {
-  std::vector<T> whole(cuts.back());
+void EveryRankGathers(uint32_t size, const Partition& partition) {
+  std::vector<T> whole(partition.length());
   std::iota(whole.begin(), whole.end(), T{1});
   AtEveryRank(size, [&](DeviceCommunicator& ranks, DeviceStream& stream) {
     const uint32_t rank = ranks.rank();
-    const OnDevice<T> input(rank, stream,
-                            std::vector<T>(whole.begin() + static_cast<ptrdiff_t>(cuts[rank]),
-                                           whole.begin() + static_cast<ptrdiff_t>(cuts[rank + 1])));
+    const OnDevice<T> input(rank, stream, Packed(whole, partition, rank));
     const OnDevice<T> output(rank, stream, std::vector<T>(whole.size()));
-    ASSERT_TRUE(ranks.AllGather(stream, input.data(), cuts, sizeof(T), output.data()).ok());
+    ASSERT_TRUE(ranks.AllGather(stream, input.data(), partition, sizeof(T), output.data()).ok());
     ASSERT_TRUE(ranks.Synchronize(stream).ok());
     EXPECT_EQ(output.Read(), whole);
   });
@@ -137,8 +132,8 @@ void EveryRankGathers(uint32_t size, const std::vector<uint64_t>& cuts) {
 TEST(DeviceCommunicatorTest, EveryRankGathersAllParts) {
   for (uint32_t size = 1; size <= MostRanks(); ++size) {
     for (const bool equal : {true, false}) {
-      EveryRankGathers<float>(size, Cuts(size, size, equal));
-      EveryRankGathers<uint16_t>(size, Cuts(size + 50, size, equal));  // bfloat16
+      EveryRankGathers<float>(size, Whole(size, size, equal));
+      EveryRankGathers<uint16_t>(size, Whole(size + 50, size, equal));  // bfloat16
     }
   }
 }
@@ -159,17 +154,17 @@ TEST(DeviceCommunicatorTest, TheLargestOfAll) {
 // What comes after a collective on its stream is after it, and memory may be used again.
 TEST(DeviceCommunicatorTest, ManyRoundsInTheOrderOfTheStream) {
   const uint32_t size = MostRanks();
-  const std::vector<uint64_t> cuts = Cuts(3, size, true);
+  const Partition whole = Whole(3, size, true);
   AtEveryRank(size, [&](DeviceCommunicator& ranks, DeviceStream& stream) {
     const uint32_t rank = ranks.rank();
-    OnDevice<float> input(rank, stream, std::vector<float>(cuts.back()));
-    const OnDevice<float> part(rank, stream, std::vector<float>(cuts[1]));
-    const OnDevice<float> output(rank, stream, std::vector<float>(cuts.back()));
+    OnDevice<float> input(rank, stream, std::vector<float>(whole.length()));
+    const OnDevice<float> part(rank, stream, std::vector<float>(whole.size(rank)));
+    const OnDevice<float> output(rank, stream, std::vector<float>(whole.length()));
     for (int round = 0; round < 50; ++round) {
-      const std::vector<float> values(cuts.back(), static_cast<float>(round));
+      const std::vector<float> values(whole.length(), static_cast<float>(round));
       input.Write(values);
-      ASSERT_TRUE(ranks.ReduceScatterMean(stream, input.data(), cuts, part.data()).ok());
-      ASSERT_TRUE(ranks.AllGather(stream, part.data(), cuts, sizeof(float), output.data()).ok());
+      ASSERT_TRUE(ranks.ReduceScatterMean(stream, input.data(), whole, part.data()).ok());
+      ASSERT_TRUE(ranks.AllGather(stream, part.data(), whole, sizeof(float), output.data()).ok());
       ASSERT_TRUE(ranks.Synchronize(stream).ok());
       ASSERT_EQ(output.Read(), values);
       ASSERT_TRUE(ranks.Barrier().ok());
@@ -199,12 +194,12 @@ TEST(DeviceCommunicatorTest, AfterAnAbortEveryCallFails) {
   communicators[0]->Abort(absl::CancelledError("over"));
   for (const auto& communicator : communicators) {
     const auto stream = StreamOf(communicator->rank());
-    const std::vector<uint64_t> cuts = Cuts(1, MostRanks(), true);
-    const OnDevice<float> memory(communicator->rank(), *stream, std::vector<float>(cuts.back()));
+    const Partition whole = Whole(1, MostRanks(), true);
+    const OnDevice<float> memory(communicator->rank(), *stream, std::vector<float>(whole.length()));
     EXPECT_EQ(communicator->Barrier(), absl::AbortedError("over"));
-    EXPECT_EQ(communicator->ReduceScatterMean(*stream, memory.data(), cuts, memory.data()),
+    EXPECT_EQ(communicator->ReduceScatterMean(*stream, memory.data(), whole, memory.data()),
               absl::AbortedError("over"));
-    EXPECT_EQ(communicator->AllGather(*stream, memory.data(), cuts, 4, memory.data()),
+    EXPECT_EQ(communicator->AllGather(*stream, memory.data(), whole, 4, memory.data()),
               absl::AbortedError("over"));
     EXPECT_EQ(communicator->Max(*stream, reinterpret_cast<uint32_t*>(memory.data())),
               absl::AbortedError("over"));

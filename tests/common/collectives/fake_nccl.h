@@ -15,6 +15,7 @@
 #include "common/collectives/local_communicator.h"
 #include "common/collectives/nccl.h"
 #include "common/device/host_device.h"
+#include "tests/common/tensor/partitions.h"
 
 namespace isthmus {
 
@@ -72,34 +73,39 @@ class FakeNccl : public Nccl {
                       size_t count, uint32_t root) override {
     const size_t mine = comm->ranks->rank() == root ? count : 0;
     return Queue(comm, stream, [=](Communicator& ranks) {
-      return ranks.ReduceScatterMean(Floats(input, count), 0, {output, mine});
+      return ranks.ReduceScatterMean(Floats(input, count),
+                                     Partition::AllOf(root, ranks.size(), count), {output, mine});
     });
   }
   absl::Status ReduceScatter(Comm* comm, DeviceStream& stream, const float* input, float* output,
                              size_t count) override {
     return Queue(comm, stream, [=](Communicator& ranks) {
-      return ranks.ReduceScatterMean(Floats(input, count * ranks.size()), ranks.rank() * count,
-                                     {output, count});
+      return ranks.ReduceScatterMean(Floats(input, count * ranks.size()),
+                                     EqualPartition(ranks.size(), count), {output, count});
     });
   }
   absl::Status Broadcast(Comm* comm, DeviceStream& stream, const void* input, void* output,
                          size_t size_bytes, uint32_t root) override {
     return Queue(comm, stream, [=](Communicator& ranks) {
       const size_t mine = ranks.rank() == root ? size_bytes / 4 : 0;
-      return ranks.AllGather(Floats(input, mine), 0, Floats(output, size_bytes / 4));
+      return ranks.AllGather(Floats(input, mine),
+                             Partition::AllOf(root, ranks.size(), size_bytes / 4),
+                             Floats(output, size_bytes / 4));
     });
   }
   absl::Status AllGather(Comm* comm, DeviceStream& stream, const void* input, void* output,
                          size_t size_bytes) override {
     return Queue(comm, stream, [=](Communicator& ranks) {
-      return ranks.AllGather(Floats(input, size_bytes / 4), ranks.rank() * size_bytes / 4,
+      return ranks.AllGather(Floats(input, size_bytes / 4),
+                             EqualPartition(ranks.size(), size_bytes / 4),
                              Floats(output, size_bytes / 4 * ranks.size()));
     });
   }
   absl::Status Max(Comm* comm, DeviceStream& stream, uint32_t* word) override {
     return Queue(comm, stream, [=](Communicator& ranks) {
       std::vector<float> all(ranks.size());
-      const absl::Status status = ranks.AllGather(Floats(word, 1), ranks.rank(), std::span(all));
+      const absl::Status status =
+          ranks.AllGather(Floats(word, 1), EqualPartition(ranks.size(), 1), std::span(all));
       for (const float& said : all) {
         uint32_t bits = 0;
         std::memcpy(&bits, &said, sizeof(bits));

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/base/rng.h"
+#include "tests/common/tensor/partitions.h"
 
 namespace isthmus {
 namespace {
@@ -46,18 +47,6 @@ std::vector<float> PlainMean(const Vectors& inputs) {
   return mean;
 }
 
-// `size` parts of `length` elements, unequal, some of them empty.
-std::vector<uint64_t> RandomCuts(uint64_t seed, uint32_t size, uint64_t length) {
-  Rng rng(seed);
-  std::vector<uint64_t> cuts{0};
-  for (uint32_t rank = 1; rank < size; ++rank) {
-    cuts.push_back(rng.Chance(0.3) ? cuts.back()
-                                   : cuts.back() + rng.Below(length - cuts.back() + 1));
-  }
-  cuts.push_back(length);
-  return cuts;
-}
-
 void ExpectSameBits(const std::vector<float>& actual, const std::vector<float>& expected) {
   ASSERT_EQ(actual.size(), expected.size());
   for (size_t i = 0; i < actual.size(); ++i) {
@@ -69,30 +58,30 @@ TEST(LocalCommunicatorTest, P21_MeanIsSummedInRankOrderBitForBit) {
   for (uint32_t size = 1; size <= 5; ++size) {
     for (const size_t length : {1u, 7u, 4096u, 10001u}) {
       Vectors inputs = RandomInputs(size * 100 + length, size, length);
-      const std::vector<uint64_t> cuts = RandomCuts(size + length, size, length);
+      const Partition whole = RandomPartition(size + length, size, length);
       std::vector<float> result(length);
       AtEveryRank(size, [&](Communicator& communicator) {
         const uint32_t rank = communicator.rank();
-        const auto output = std::span(result).subspan(cuts[rank], cuts[rank + 1] - cuts[rank]);
-        EXPECT_TRUE(
-            communicator.ReduceScatterMean(std::span(inputs[rank]), cuts[rank], output).ok());
+        std::vector<float> output(whole.size(rank));
+        EXPECT_TRUE(communicator.ReduceScatterMean(std::span(inputs[rank]), whole, output).ok());
+        Unpack<float>(output, whole, rank, result);
       });
       ExpectSameBits(result, PlainMean(inputs));
     }
   }
 }
 
-TEST(LocalCommunicatorTest, EveryRankGathersUnequalAndEmptyParts) {
+TEST(LocalCommunicatorTest, EveryRankGathersWhatAllHave) {
   constexpr size_t kLength = 5000;
   for (uint32_t size = 1; size <= 5; ++size) {
     const std::vector<float> whole = RandomInputs(size, 1, kLength)[0];
-    const std::vector<uint64_t> cuts = RandomCuts(size, size, kLength);
+    const Partition partition = RandomPartition(size, size, kLength);
     Vectors outputs(size, std::vector<float>(kLength));
     AtEveryRank(size, [&](Communicator& communicator) {
       const uint32_t rank = communicator.rank();
       EXPECT_EQ(communicator.size(), size);
-      const auto input = std::span(whole).subspan(cuts[rank], cuts[rank + 1] - cuts[rank]);
-      EXPECT_TRUE(communicator.AllGather(input, cuts[rank], std::span(outputs[rank])).ok());
+      const std::vector<float> input = Packed(whole, partition, rank);
+      EXPECT_TRUE(communicator.AllGather(input, partition, std::span(outputs[rank])).ok());
     });
     for (const auto& output : outputs) ExpectSameBits(output, whole);
   }
@@ -110,11 +99,13 @@ TEST(LocalCommunicatorTest, Bfloat16) {
   std::vector<std::vector<uint16_t>> outputs(kSize, std::vector<uint16_t>(1));
   AtEveryRank(kSize, [&](Communicator& communicator) {
     const uint32_t rank = communicator.rank();
-    const auto output = std::span(mean).first(rank == 1 ? 1 : 0);
+    const Partition whole = Partition::AllOf(1, kSize, 1);
+    const auto output = std::span(mean).first(whole.size(rank));
     EXPECT_TRUE(
-        communicator.ReduceScatterMean({DType::kBFloat16, inputs[rank].data(), 1}, 0, output).ok());
+        communicator.ReduceScatterMean({DType::kBFloat16, inputs[rank].data(), 1}, whole, output)
+            .ok());
     EXPECT_TRUE(
-        communicator.AllGather(output, 0, {DType::kBFloat16, outputs[rank].data(), 1}).ok());
+        communicator.AllGather(output, whole, {DType::kBFloat16, outputs[rank].data(), 1}).ok());
   });
   EXPECT_EQ(mean[0], (1.0f + 1.0078125f + 256.0f) / 3.0f);          // 86.0026...
   for (const auto& output : outputs) EXPECT_EQ(output[0], 0x42ac);  // 86
@@ -136,12 +127,13 @@ TEST(LocalCommunicatorTest, ManyRoundsReuseTheSameMemory) {
   constexpr uint32_t kSize = 3;
   constexpr int kRounds = 300;
   constexpr size_t kLength = 257;
+  const Partition whole(kLength, {{{0, 50}, {200, 257}}, {{50, 100}}, {{100, 200}}});
   AtEveryRank(kSize, [&](Communicator& communicator) {
     std::vector<float> input(kLength);
-    std::vector<float> output(kLength);
+    std::vector<float> output(whole.size(communicator.rank()));
     for (int round = 0; round < kRounds; ++round) {
       std::fill(input.begin(), input.end(), static_cast<float>(round));
-      ASSERT_TRUE(communicator.ReduceScatterMean(std::span(input), 0, output).ok());
+      ASSERT_TRUE(communicator.ReduceScatterMean(std::span(input), whole, output).ok());
       ASSERT_EQ(output.back(), static_cast<float>(round));
       std::fill(input.begin(), input.end(), -1.0f);
       ASSERT_EQ(*communicator.AllTrue(round % 2 == 0), round % 2 == 0);
@@ -156,8 +148,9 @@ TEST(LocalCommunicatorTest, AbortFromAnotherThreadWakesThoseWhoWait) {
   std::vector<std::thread> threads;
   for (uint32_t rank = 0; rank < 2; ++rank) {  // rank 2 never comes
     threads.emplace_back([&, rank] {
-      std::vector<float> input(10);
-      results[rank] = communicators[rank]->ReduceScatterMean(std::span(input), 0, input);
+      std::vector<float> input(9), output(3);
+      results[rank] =
+          communicators[rank]->ReduceScatterMean(std::span(input), EqualPartition(3, 3), output);
     });
   }
   communicators[2]->Abort(absl::InternalError("rank 2 died"));
@@ -173,7 +166,7 @@ TEST(LocalCommunicatorTest, AfterAnAbortEveryCallFails) {
     std::vector<float> data(4);
     EXPECT_EQ(communicator->Barrier(), absl::AbortedError("over"));
     EXPECT_EQ(communicator->AllTrue(true).status(), absl::AbortedError("over"));
-    EXPECT_EQ(communicator->AllGather({}, 0, std::span(data)), absl::AbortedError("over"));
+    EXPECT_EQ(communicator->AllGather({}, EqualPartition(2, 2), std::span(data)), absl::AbortedError("over"));
   }
 }
 

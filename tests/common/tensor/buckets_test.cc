@@ -47,38 +47,6 @@ TEST(BucketsTest, P3_BucketsTileTheVectorOnUnits) {
   }
 }
 
-TEST(BucketsTest, P3_PartsOfRanksTileTheBucketOnUnits) {
-  for (uint64_t units : {1, 2, 3, 8, 13, 50}) {
-    const Buckets buckets = Make(units * kUnitLength, 5 * kUnitLength);
-    for (uint32_t ranks = 1; ranks <= 7; ++ranks) {
-      for (uint32_t b = 0; b < buckets.count(); ++b) {
-        const BucketIndex bucket(b);
-        uint64_t end = buckets.bucket(bucket).begin;
-        uint64_t longest = 0;
-        uint64_t shortest = ~uint64_t{0};
-        for (uint32_t rank = 0; rank < ranks; ++rank) {
-          const Extent part = buckets.part(bucket, rank, ranks);
-          EXPECT_EQ(part.begin, end);
-          EXPECT_EQ(part.size() % kUnitLength, 0u);
-          EXPECT_LE(part.size(), buckets.max_part_length(bucket, ranks));
-          longest = std::max(longest, part.size());
-          shortest = std::min(shortest, part.size());
-          end = part.end;
-        }
-        EXPECT_EQ(end, buckets.bucket(bucket).end);
-        EXPECT_EQ(longest, buckets.max_part_length(bucket, ranks));
-        EXPECT_LE(longest - shortest, kUnitLength);
-      }
-    }
-  }
-}
-
-TEST(BucketsTest, P3_PartsMayBeEmpty) {
-  const Buckets buckets = Make(kUnitLength, 0);
-  EXPECT_TRUE(buckets.part(BucketIndex(0), 0, 2).empty());
-  EXPECT_EQ(buckets.part(BucketIndex(0), 1, 2), (Extent{0, kUnitLength}));
-}
-
 TEST(BucketsTest, RefusesLengthsThatAreNotWholeUnits) {
   const auto message = [](uint64_t length, uint64_t bucket_length) {
     const absl::Status status = Buckets::Create(length, bucket_length).status();

@@ -60,7 +60,6 @@ struct Text {
   std::string operator()(const ReportHash& a) const {
     return absl::StrCat(a.audit ? "audit " : "hash ", a.round.value());
   }
-  std::string operator()(const FlipBit&) const { return "flip"; }
   std::string operator()(const FinishAttach& a) const {
     return absl::StrCat("attached as ", a.group_index, " of ", a.group_count, ", round ",
                         a.round.value());

@@ -15,9 +15,8 @@ std::string ToText(const WorkerAction& action);
 // A core of group 5 in incarnation 2, and what it has asked for since the last look.
 class CoreUnderTest {
  public:
-  explicit CoreUnderTest(Round last_round = Round(0), uint32_t audit_rounds = 0,
-                         Round flip_bit_at = Round(0))
-      : core({GroupId(5), Incarnation(2), last_round, audit_rounds, flip_bit_at}) {}
+  explicit CoreUnderTest(Round last_round = Round(0), uint32_t audit_rounds = 0)
+      : core({GroupId(5), Incarnation(2), last_round, audit_rounds}) {}
 
   // In words; forgets them.
   std::vector<std::string> Texts();

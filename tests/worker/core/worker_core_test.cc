@@ -289,19 +289,5 @@ TEST(WorkerCoreTest, P22_TheLastRoundIsHashedWhetherItIsAuditedOrNot) {
               ElementsAre("apply 1 to 0", "apply 2 to 0", "audit 2", "apply 3 to 0", "hash 3"));
 }
 
-// After the audit of its round, so that the next one finds it; and once.
-TEST(WorkerCoreTest, P22_ABitIsFlippedAfterTheRoundThatWasAskedFor) {
-  CoreUnderTest t(Round(0), 1, Round(2));
-  t.Start(2);
-  for (uint64_t round = 1; round <= 3; ++round) {
-    for (BucketIndex bucket : {kB0, kB1}) {
-      ASSERT_TRUE(t.Update(Round(round), bucket, false).ok());
-    }
-  }
-  EXPECT_THAT(t.Texts(), ElementsAre("apply 1 to 0", "apply 2 to 1", "audit 1",          //
-                                     "apply 3 to 0", "apply 4 to 1", "audit 2", "flip",  //
-                                     "apply 5 to 0", "apply 6 to 1", "audit 3"));
-}
-
 }  // namespace
 }  // namespace isthmus

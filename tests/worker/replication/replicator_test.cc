@@ -46,16 +46,17 @@ Selection Said(const Extraction& taken, Round round, const Extent& extent) {
   return selection.value_or(Selection());
 }
 
-// A replicator with the part of one bucket.
+// A replicator at one of equal parts of a bucket.
 struct OnePart {
-  OnePart(const RunSpec& run, const Buckets& buckets, BucketIndex the_bucket,
-          const ReplicatorPlace& place = {})
-      : replicator(MakeReplicator(run, buckets, place)),
+  OnePart(const RunSpec& run, const Buckets& buckets, BucketIndex bucket, uint32_t rank = 0,
+          uint32_t ranks = 1, const ReplicatorPlace& place = {})
+      : shard(Ownership::InEqualParts(buckets, ranks), rank),
+        replicator(MakeReplicator(run, shard, place)),
         format(RoundFormats(run).FormatAt(Round(1), place.group)),
-        bucket(the_bucket),
-        extent(buckets.part(bucket, place.rank, place.ranks)) {}
+        index(shard.first_run(bucket)),
+        extent(shard.runs(bucket)[0].extent) {}
   Extraction Take(uint64_t round, std::span<const float> gradient, float lr = 0.0f) {
-    return replicator->AccumulateAndExtract(Round(round), bucket, gradient, lr);
+    return replicator->AccumulateAndExtract(Round(round), index, gradient, lr);
   }
   // Without a gradient: with decay 1 that leaves the momentum as it is.
   Extraction TakeMore(uint64_t round) { return Take(round, std::vector<float>(extent.size())); }
@@ -63,12 +64,13 @@ struct OnePart {
     return isthmus::Said(taken, Round(round), extent);
   }
   void Return(uint64_t round, const Extraction& taken) {
-    replicator->Return(Round(round), bucket, taken);
+    replicator->Return(Round(round), index, taken);
   }
 
+  const Shard shard;
   const std::unique_ptr<Replicator> replicator;
   const PayloadFormat format;
-  const BucketIndex bucket;
+  const size_t index;  // of the run
   const Extent extent;
 };
 
@@ -76,8 +78,10 @@ struct OnePart {
 Selection UnionOfRanks(const Buckets& buckets, const std::vector<float>& gradient,
                        BucketIndex bucket, uint32_t ranks) {
   Selection all;
+  const Ownership ownership = Ownership::InEqualParts(buckets, ranks);
   for (uint32_t rank = 0; rank < ranks; ++rank) {
-    OnePart part(DemoRun(), buckets, bucket, {.rank = rank, .ranks = ranks});
+    if (ownership.of(bucket).size(rank) == 0) continue;
+    OnePart part(DemoRun(), buckets, bucket, rank, ranks);
     const Selection said =
         part.Said(part.Take(1, PartOf(gradient, part.extent)), 1);  // checks its place
     all.chunk_count += said.chunk_count;
@@ -119,7 +123,7 @@ TEST(DemoReplicatorTest, P21_AnyNumberOfThreadsSendsTheSameBytes) {
     using Sent = std::vector<std::pair<std::string, std::vector<uint32_t>>>;
     const auto sent_by = [&](int threads) {
       Rng rng(8);
-      OnePart part(run, buckets, BucketIndex(1),
+      OnePart part(run, buckets, BucketIndex(1), 0, 1,
                    {.threads = threads, .parallel = threads == 1 ? nullptr : OnThreads});
       Sent sent;
       for (uint64_t round = 1; round <= 4; ++round) {
@@ -136,7 +140,7 @@ TEST(DemoReplicatorTest, P21_AnyNumberOfThreadsSendsTheSameBytes) {
 
 TEST(DemoReplicatorTest, P23_NothingIsLost) {
   Rng rng(2);
-  OnePart part(DemoRun(1.0f), SevenUnits(), BucketIndex(1), {.rank = 1, .ranks = 2});
+  OnePart part(DemoRun(1.0f), SevenUnits(), BucketIndex(1), 1, 2);
   const size_t length = part.extent.size();
   std::vector<double> accumulated(length);
   std::vector<double> sent(length);
@@ -154,7 +158,7 @@ TEST(DemoReplicatorTest, P23_NothingIsLost) {
     ForwardDct(64, gradient, transformed);
     for (size_t i = 0; i < length; ++i) accumulated[i] += static_cast<double>(transformed[i]);
     if (step % 3 == 2) {
-      part.replicator->Accumulate(part.bucket, gradient, 0.0f);
+      part.replicator->Accumulate(part.index, gradient, 0.0f);
     } else {
       send(gradient);
     }
@@ -232,24 +236,10 @@ TEST(ReplicatorTest, ResetForgets) {
   for (const Scheme scheme : {Scheme::kFlexDemo, Scheme::kFull, Scheme::kRandom, Scheme::kStriding,
                               Scheme::kSlicing, Scheme::kNone}) {
     OnePart part(DefaultRunSpec(scheme), SevenUnits(), BucketIndex(2));
-    part.replicator->Accumulate(part.bucket, RandomVector(rng, kUnitLength), 0.0f);
+    part.replicator->Accumulate(part.index, RandomVector(rng, kUnitLength), 0.0f);
     part.replicator->Reset();
     const Selection said = part.Said(part.TakeMore(1), 1);
     EXPECT_EQ(said.values, std::vector<float>(said.values.size())) << Name(scheme);
-  }
-}
-
-TEST(ReplicatorTest, AnEmptyPartSendsNothing) {
-  for (const Scheme scheme : {Scheme::kFlexDemo, Scheme::kFull, Scheme::kRandom, Scheme::kStriding,
-                              Scheme::kSlicing, Scheme::kNone}) {
-    OnePart part(DefaultRunSpec(scheme), OneUnit(), BucketIndex(0), {.rank = 0, .ranks = 2});
-    ASSERT_TRUE(part.extent.empty());
-    part.replicator->Accumulate(part.bucket, {}, 0.0f);
-    const Extraction taken = part.Take(1, {});
-    const Selection said = part.Said(taken, 1);
-    EXPECT_EQ(said.chunk_count, 0u);
-    EXPECT_TRUE(said.values.empty());
-    part.Return(1, taken);
   }
 }
 
@@ -293,7 +283,7 @@ TEST(PositionsReplicatorTest, SendsEveryElementOnceInItsRounds) {
     for (const ValueFormat values : {ValueFormat::kF32, ValueFormat::kSign}) {
       Rng rng(6);
       const RunSpec run = KnownRun(known, values);
-      OnePart part(run, SevenUnits(), BucketIndex(1), {.rank = 1, .ranks = 2});
+      OnePart part(run, SevenUnits(), BucketIndex(1), 1, 2);
       const size_t length = part.extent.size();
       const std::vector<float> gradient = RandomVector(rng, length);
       const uint64_t rounds = run.format.chunk_size / run.format.all.k;
@@ -340,7 +330,7 @@ TEST(PositionsReplicatorTest, P12_WhatIsReturnedIsSentAgainUnchanged) {
 
 TEST(FullReplicatorTest, SendsTheWholeGradient) {
   Rng rng(6);
-  OnePart part(FullRun(), SevenUnits(), BucketIndex(1), {.rank = 1, .ranks = 2});
+  OnePart part(FullRun(), SevenUnits(), BucketIndex(1), 1, 2);
   const std::vector<float> gradient = RandomVector(rng, part.extent.size());
   const Selection said = part.Said(part.Take(1, gradient, 0.5f), 1);
   EXPECT_EQ(said.first_chunk, part.extent.begin / kUnitLength);
@@ -353,7 +343,7 @@ TEST(FullReplicatorTest, SendsTheWholeGradient) {
 TEST(FullReplicatorTest, ReturnedGradientGoesWithTheNext) {
   OnePart part(FullRun(), OneUnit(), BucketIndex(0));
   const Extraction late = part.Take(1, std::vector<float>(kUnitLength, 1.0f));
-  part.replicator->Accumulate(part.bucket, std::vector<float>(kUnitLength, 2.0f), 0.0f);
+  part.replicator->Accumulate(part.index, std::vector<float>(kUnitLength, 2.0f), 0.0f);
   part.Return(1, late);
   EXPECT_EQ(part.Said(part.TakeMore(2), 2).values, std::vector<float>(kUnitLength, 3.0f));
 }

@@ -23,19 +23,21 @@ class FirstMachine : public LocalRanks {
   absl::StatusOr<std::string> Invite() override { return "come"; }
   absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
                                                                const Layout& layout,
-                                                               const Buckets& buckets,
+                                                               const Ownership& ownership,
                                                                const GroupPlace& place) override {
     EXPECT_EQ(place.ranks, 3u);
     EXPECT_EQ(place.invitation, "come");
     const absl::Status status = make_();
     if (!status.ok()) return status;
-    return ranks_->Make(run, layout, buckets, {.ranks = 1});
+    alone_ = Ownership::InEqualParts(ownership.buckets(), 1);
+    return ranks_->Make(run, layout, alone_, {.ranks = 1});
   }
   void Abort(const absl::Status& reason) override { ranks_->Abort(reason); }
 
  private:
   const std::function<absl::Status()> make_;
   const std::unique_ptr<LocalRanks> ranks_ = MakeCpuRanks(1, 1);
+  Ownership alone_;
 };
 
 // Two machines of one rank each, which answer nothing.

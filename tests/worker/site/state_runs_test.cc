@@ -14,11 +14,12 @@ TEST(StateRunsTest, MachinesTogetherHaveEveryByteOnce) {
          {std::vector<uint32_t>{1}, {1, 2}, {4, 1}, {1, 1, 1}}) {
       uint32_t ranks = 0;
       for (const uint32_t count : machines) ranks += count;
+      const Ownership ownership = Ownership::InEqualParts(buckets, ranks);
       std::vector<int> owners(2 * units * 4096 * sizeof(float));
       uint32_t first = 0;
       for (const uint32_t count : machines) {
         uint64_t last_end = 0;
-        for (const ImageRun& run : RunsOf(buckets, 2, first, count, ranks)) {
+        for (const ImageRun& run : RunsOf(ownership, 2, first, count)) {
           ASSERT_GE(run.offset, last_end);
           ASSERT_GT(run.size, 0u);
           ASSERT_LE(run.size, kMostRunBytes);
@@ -31,6 +32,22 @@ TEST(StateRunsTest, MachinesTogetherHaveEveryByteOnce) {
       for (const int count : owners) ASSERT_EQ(count, 1);
     }
   }
+}
+
+// Ranks 0 and 1 are one machine's: what is theirs together is one run, whoever's of them it is.
+TEST(StateRunsTest, OwnershipMayBeScattered) {
+  const Buckets buckets = *Buckets::Create(6 * kUnitLength, 3 * kUnitLength);
+  const std::vector<uint32_t> owners = {1, 0, 2, 0, 2, 1};
+  const Ownership ownership = Ownership::ByUnit(buckets, 3, owners).value();
+  constexpr uint64_t kUnitBytes = kUnitLength * sizeof(float);
+  EXPECT_EQ(RunsOf(ownership, 1, 0, 2),
+            (std::vector<ImageRun>{
+                {0, 2 * kUnitBytes}, {3 * kUnitBytes, kUnitBytes}, {5 * kUnitBytes, kUnitBytes}}));
+  EXPECT_EQ(RunsOf(ownership, 2, 2, 1),
+            (std::vector<ImageRun>{{2 * kUnitBytes, kUnitBytes},
+                                   {4 * kUnitBytes, kUnitBytes},
+                                   {8 * kUnitBytes, kUnitBytes},
+                                   {10 * kUnitBytes, kUnitBytes}}));
 }
 
 TEST(StateRunsTest, ARunIsCut) {

@@ -36,7 +36,7 @@ absl::Status MakeWithin(uint64_t limit_bytes, int64_t length) {
   run.optimizer = {OptimizerKind::kSgd, 0.9f};
   const auto layout = Layout::Create({{"w", {length}}}, {});
   const auto buckets = Buckets::Create(layout->length(), 0);
-  return ranks->Make(run, *layout, *buckets, {.ranks = 2}).status();
+  return ranks->Make(run, *layout, Ownership::InEqualParts(*buckets, 2), {.ranks = 2}).status();
 }
 
 TEST(CpuRanksTest, BuffersStateAndASnapshotMustFitTogether) {

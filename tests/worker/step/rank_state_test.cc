@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <limits>
 
 #include "tests/worker/step/test_group.h"
@@ -15,7 +16,9 @@ class RankStateTest : public testing::Test {
   using States = std::vector<std::unique_ptr<RankState>>;
 
   States Make(LocalRanks& ranks, const RunSpec& run) {
-    auto states = ranks.Make(run, layout_, buckets_, {.ranks = ranks.count()});
+    auto states = ranks.Make(run, layout_, ownerships_.emplace_back(
+                                                     Ownership::InEqualParts(buckets_, ranks.count())),
+                             {.ranks = ranks.count()});
     EXPECT_TRUE(states.ok()) << states.status();
     return *std::move(states);
   }
@@ -28,6 +31,7 @@ class RankStateTest : public testing::Test {
   const Layout layout_ = MixedLayout();
   const RunSpec run_ = DemoRun();
   const Buckets buckets_ = *Buckets::Create(layout_.length(), run_.bucket_length);
+  std::deque<Ownership> ownerships_;  // of the states that were made
 };
 
 TEST_F(RankStateTest, P3_RanksTogetherHoldEveryElementOnce) {
@@ -40,9 +44,7 @@ TEST_F(RankStateTest, P3_RanksTogetherHoldEveryElementOnce) {
     for (const auto& state : Make(*ranks, run_)) {
       ASSERT_TRUE(state->Load(std::as_bytes(std::span(parameters)), true, no_rounds).ok());
       ASSERT_TRUE(state->Save(image).ok());
-      for (uint32_t b = 0; b < buckets_.count(); ++b) {
-        elements += state->part(BucketIndex(b)).size();
-      }
+      elements += state->shard().length();
     }
     EXPECT_EQ(elements, layout_.length());
     EXPECT_EQ(std::memcmp(image.data(), parameters.data(), image.size()), 0);
@@ -84,18 +86,18 @@ TEST_F(RankStateTest, P12_CreditIsSettledOnce) {
   const States states = Make(*ranks, run);
   RankState& state = *states[0];
   const BucketIndex bucket(0);
-  const Extent part = state.part(bucket);
+  const Extent owned = state.shard().runs(bucket)[0].extent;
   FakeJob job(layout_, 1);
   const auto sent = [&](Round round, const FloatVector& gradient) {
     std::ranges::copy(gradient, job.gradients(0).floats().begin());
     const auto usable = state.Reduce(job, bucket);
     EXPECT_TRUE(usable.ok() && *usable) << usable.status();
     std::shared_ptr<const std::string> payload;
-    EXPECT_TRUE(state.Extract(round, bucket, 0.0f, [&](auto said) { payload = said; }).ok());
+    EXPECT_TRUE(state.Extract(round, bucket, 0.0f, [&](const ChunkRun&, auto said) { payload = said; }).ok());
     EXPECT_TRUE(state.Finish().ok());
     const auto selection = DecodePayload(
         std::as_bytes(std::span(*payload)), RoundFormats(run).FormatAt(Round(1), GroupId(1)),
-        {round.value(), part.begin / run.format.chunk_size, part.size() / run.format.chunk_size});
+        {round.value(), owned.begin / run.format.chunk_size, owned.size() / run.format.chunk_size});
     EXPECT_TRUE(selection.ok()) << selection.status();
     return selection->values;
   };

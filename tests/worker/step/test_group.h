@@ -74,12 +74,12 @@ class RecordedEvents : public PipelineEvents {
     failed_.NotifyAll();
   }
 
-  // In ascending rank.
+  // In the order of their chunks.
   std::vector<ContributionPart> parts(Round round, BucketIndex bucket) {
     MutexLock lock(&mu_);
     std::vector<ContributionPart> parts = parts_[{round, bucket}];
     std::sort(parts.begin(), parts.end(),
-              [](const auto& a, const auto& b) { return a.rank < b.rank; });
+              [](const auto& a, const auto& b) { return a.first_chunk < b.first_chunk; });
     return parts;
   }
   std::vector<std::pair<Round, BucketIndex>> non_finite() {
@@ -194,13 +194,21 @@ T AwaitValue(std::future<T> future) {
 }
 
 struct TestGroup {
-  TestGroup(uint32_t ranks, const RunSpec& run_spec, const Layout& the_layout, uint32_t id = 0)
+  // `edit`: of what the pipeline is made of.
+  TestGroup(uint32_t ranks, const RunSpec& run_spec, const Layout& the_layout, uint32_t id = 0,
+            const std::function<void(LocalPipeline::Options&)>& edit = nullptr)
       : self{GroupId(id), Incarnation(1)},
         run(run_spec),
         layout(the_layout),
         job(std::make_shared<FakeJob>(layout, ranks)),
-        pipeline({.ranks = MakeTestRanks(ranks), .self = self, .run = run}, &events) {
+        pipeline(OptionsOf(ranks, edit), &events) {
     EXPECT_TRUE(pipeline.Configure(layout).ok());
+  }
+  LocalPipeline::Options OptionsOf(
+      uint32_t ranks, const std::function<void(LocalPipeline::Options&)>& edit) const {
+    LocalPipeline::Options options{.ranks = MakeTestRanks(ranks), .self = self, .run = run};
+    if (edit) edit(options);
+    return options;
   }
 
   // Everybody's parameters are rank 0's, drawn from `seed`, and so are the constants.

@@ -1,0 +1,40 @@
+// The momentum of one rank: a vector for each run of its shard.
+#ifndef ISTHMUS_WORKER_REPLICATION_SHARD_MOMENTUM_H_
+#define ISTHMUS_WORKER_REPLICATION_SHARD_MOMENTUM_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/compression/payload.h"
+#include "common/tensor/chunk_run.h"
+#include "common/tensor/ownership.h"
+
+namespace isthmus {
+
+// How the chunks of a run lie in memory: one after the other, or in tiles of 16 side by side.
+enum class MomentumLayout { kRows, kTiles };
+
+// Single-threaded, as its replicator.
+class ShardMomentum {
+ public:
+  ShardMomentum(MomentumLayout layout, const Shard& shard, uint32_t chunk_size);
+
+  // `run` counts the shard's.
+  std::span<float> of(size_t run) { return runs_[run].momentum; }
+  // In the flat vector's chunk grid, which is the same for every rank.
+  PayloadPlace place(Round round, size_t run) const;
+  void Reset();
+
+ private:
+  struct Run {
+    ChunkRun chunks;
+    std::vector<float> momentum;
+  };
+  std::vector<Run> runs_;
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_WORKER_REPLICATION_SHARD_MOMENTUM_H_
