@@ -21,12 +21,12 @@
 #include "isthmus/v1/site.pb.h"
 #include "worker/jobs/job_server.h"
 #include "worker/rpc/site_client.h"
-#include "worker/step/local_pipeline.h"
+#include "worker/site/led_pipeline.h"
 
 namespace isthmus {
 
 // Thread-safe.
-class Follower : JobEvents, PipelineEvents {
+class Follower : JobEvents {
  public:
   struct Options {
     std::string leader;  // HOST:PORT
@@ -51,34 +51,24 @@ class Follower : JobEvents, PipelineEvents {
   void Stop();
 
  private:
-  explicit Follower(Options options) : options_(std::move(options)) {}
+  explicit Follower(Options options)
+      : options_(std::move(options)),
+        pipeline_({options_.jobs.name, options_.ranks, options_.make_ranks},
+                  [this](auto fill) { Send(std::move(fill)); }) {}
   void OnAttached(std::shared_ptr<JobSession> session) override;
   void OnStep(uint64_t session_id, std::vector<RankStep> steps) override;
   void OnLost(uint64_t session_id, const std::string& reason) override;
-  void OnPart(ContributionPart part) override;
-  // Every machine finds the same, and the leader's says so.
-  void OnNonFinite(Round /*round*/, BucketIndex /*bucket*/) override {}
-  void OnFailure(const absl::Status& status) override;
 
   void Run();
   absl::Status FollowOnce();
   // True if there was one that had accepted this machine.
   bool LeaveLeader(const absl::Status& status);
   absl::Status Handle(v1::LeaderMessage& message);
+  absl::Status HandleAccepted(const v1::Accepted& message);
   absl::Status HandleJob(const v1::LeaderMessage& message);
-  absl::Status HandleOperation(v1::LeaderMessage& message);
-  void SetUp(const v1::SetUp& message, const RunSpec& run);
-  // Ends what ranks wait for, and the pipeline.
-  void DropPipeline(const absl::Status& reason);
-  absl::Status Configure(const v1::Configure& message);
-  void AwaitConfigured();
-  absl::Status InstallState(const v1::InstallState& message);
-  absl::Status GiveSnapshot(uint64_t request, uint64_t set_up);
-  absl::StatusOr<std::shared_ptr<JobSession>> SessionOf(uint64_t leader_session) const;
-  absl::Status CheckBucket(uint32_t bucket) const;
   void TellAttached(const std::shared_ptr<JobSession>& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // To the leader, if there is one. `set_up`: that this belongs to, or 0.
-  void Send(uint64_t set_up, std::function<void(v1::FollowerMessage*)> fill);
+  // To the leader, if there is one.
+  void Send(std::function<void(v1::FollowerMessage*)> fill);
 
   const Options options_;
   std::unique_ptr<JobServer> jobs_;
@@ -87,29 +77,18 @@ class Follower : JobEvents, PipelineEvents {
   uint32_t first_rank_ = 0;
   uint32_t group_ranks_ = 0;
   absl::Time said_waiting_ = absl::InfinitePast();
-  RunSpec run_;
-  std::thread configuring_;  // blocks until other machines' ranks have come; the stream is read on
-  bool configured_ = false;  // written by that
-  StateImage incoming_;      // pieces of a state to install
-  struct Bound {
-    std::shared_ptr<JobSession> session;
-    bool over = false;  // nothing new is asked of it
-  };
-  std::map<uint64_t, Bound> sessions_;  // by the leader's number; until Release
 
   Mutex mu_;
   CondVar changed_;
   std::shared_ptr<SiteClient> client_ ABSL_GUARDED_BY(mu_);  // while following
   bool accepted_ ABSL_GUARDED_BY(mu_) = false;
-  uint64_t set_up_ ABSL_GUARDED_BY(mu_) = 0;
   std::shared_ptr<JobSession> job_ ABSL_GUARDED_BY(mu_);
   // By our number: those that the leader has been told of and may still bind, though they be gone.
   std::map<uint64_t, std::shared_ptr<JobSession>> told_ ABSL_GUARDED_BY(mu_);
   bool run_over_ ABSL_GUARDED_BY(mu_) = false;  // the leader said so
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::optional<absl::Status> ended_ ABSL_GUARDED_BY(mu_);
-  // Replaced by the thread that follows alone, under mu_, so that Stop() can wake its ranks.
-  std::unique_ptr<LocalPipeline> pipeline_;
+  LedPipeline pipeline_;  // its ranks use what is above
   std::thread thread_;  // last: it uses everything above
 };
 
