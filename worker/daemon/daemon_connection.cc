@@ -53,6 +53,8 @@ void DaemonImpl::Perform(const ConnectionActions& actions) {
 // --- calls -------------------------------------------------------------------------------------
 
 void DaemonImpl::Do(const CallRegister& call) {
+  // Both connections at the same time: over a long link each takes several trips.
+  ExchangeClient::Prepare(*stream_channel_);
   uint32_t ranks;
   {
     MutexLock lock(&mu_);

@@ -317,6 +317,10 @@ class Stream : public ExchangeClient,
 
 }  // namespace
 
+void ExchangeClient::Prepare(grpc::Channel& channel) {
+  (void)channel.GetState(/*try_to_connect=*/true);
+}
+
 std::shared_ptr<ExchangeClient> ExchangeClient::Connect(std::shared_ptr<grpc::Channel> channel,
                                                         uint64_t stream, const Identity& identity,
                                                         Sequence applied, StreamEvents* events) {

@@ -54,6 +54,9 @@ class ExchangeClient {
     Incarnation incarnation;
     uint64_t instance = 0;
   };
+  // Begins to connect, so that Connect() need not. Does nothing if that is done or under way.
+  static void Prepare(grpc::Channel& channel);
+
   // Opens stream number `stream` and says Hello. `events` must outlive the stream.
   static std::shared_ptr<ExchangeClient> Connect(std::shared_ptr<grpc::Channel> channel,
                                                  uint64_t stream, const Identity& identity,
