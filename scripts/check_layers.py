@@ -20,7 +20,7 @@ COMMON = {
     "common/device": {"common/base"},
     "common/gpu": {"common/base", "common/kernels", "common/compression", "common/optimizer", "common/device"},
     "common/telemetry": {"common/base"},
-    "common/program": {"common/base"},
+    "common/program": {"common/base", "common/tensor", "common/run"},
 }
 ARITHMETIC = {"common/base", "common/tensor", "common/kernels", "common/compression", "common/optimizer", "common/run"}
 EDGE = ARITHMETIC | {"common/exchange", "common/telemetry", "common/transport"}

@@ -2,22 +2,15 @@
 
 #include <absl/status/statusor.h>
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_replace.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdint>
-#include <iterator>
-#include <map>
 #include <ostream>
 #include <string>
-#include <string_view>
 
 #include "common/base/status_macros.h"
 #include "common/program/flags.h"
-#include "common/run/run_spec.h"
-#include "common/run/spec_fields.h"
-#include "common/tensor/layout.h"
+#include "common/program/run_flags.h"
 #include "common/transport/endpoints.h"
 #include "server/exit_codes.h"
 
@@ -36,16 +29,7 @@ constexpr char kFooter[] =
     "Exit codes: 0 stopped by SIGINT or SIGTERM; 1 the system gives too little: threads,\n"
     "descriptors, room for the port file; 2 wrong flags; 3 the address cannot be used.";
 
-// So many that a run never gets there, and so few that sums of them do not overflow.
-constexpr uint64_t kMaxRounds = 1'000'000'000'000;
 constexpr uint64_t kMaxRingMib = 1 << 20;
-constexpr uint64_t kMaxGroups = 1 << 16;
-constexpr uint64_t kMaxAuditRounds = 1'000'000;
-constexpr uint64_t kMinChunk = 16, kMaxChunk = 4096;
-
-// The run's fields that were given, by name, as they were written. What is not given follows from
-// the scheme.
-using GivenFields = std::map<std::string, std::string>;
 
 struct LimitFlags {
   std::string deadline = "60s";
@@ -64,66 +48,6 @@ void AddProgramFlags(CLI::App* app, CoordinatorFlags* flags) {
                   "Write HOST:PORT here once listening, as it is bound");
   app->add_option("--log-level", flags->log_level, "debug, info, warning, error or off")
       ->capture_default_str();
-}
-
-// Whole numbers that a flag takes: fewer than the field's type holds.
-struct Range {
-  const char* field;
-  uint64_t min, max;
-};
-constexpr Range kRanges[] = {
-    {"chunk_size", kMinChunk, kMaxChunk},
-    {"k", 1, kMaxChunk},
-    {"bucket_length", 0, kMaxFlatLength},
-    {"rounds", 0, kMaxRounds},
-    {"start_groups", 1, kMaxGroups},
-    {"min_groups", 1, kMaxGroups},
-    {"seed", 0, kMaxUint64},
-    {"audit_rounds", 0, kMaxAuditRounds},
-};
-
-// What the field itself reads: "--decay: expected a number, got 'x'".
-CLI::Validator Readable(const SpecField& field) {
-  return CLI::Validator(
-      [&field](std::string& text) {
-        RunSpec spec;
-        const std::string error(field.parse(text, &spec).message());
-        const std::string name = absl::StrCat(field.name, ": ");
-        return error.rfind(name, 0) == 0 ? error.substr(name.size()) : error;
-      },
-      "");
-}
-
-void AddSwitch(CLI::Option_group* run, const SpecField& field, const std::string& name,
-               GivenFields* given) {
-  CLI::Option* const on = run->add_flag_callback(
-      absl::StrCat("--", name), [=, &field] { (*given)[field.name] = "true"; }, field.help);
-  run->add_flag_callback(
-         absl::StrCat("--no-", name), [=, &field] { (*given)[field.name] = "false"; },
-         absl::StrCat("The opposite of --", name))
-      ->excludes(on);
-}
-
-// One flag per field of the table, with flexdemo's defaults.
-void AddRunFlags(CLI::Option_group* run, GivenFields* given) {
-  const RunSpec defaults = DefaultRunSpec(Scheme::kFlexDemo);
-  for (const SpecField& field : SpecFields()) {
-    const std::string name = absl::StrReplaceAll(field.name, {{"_", "-"}});
-    if (field.is_switch) {
-      AddSwitch(run, field, name, given);
-      continue;
-    }
-    // The chunk size has the short name that everybody says, too.
-    const bool chunk = field.name == std::string_view("chunk_size");
-    CLI::Option* const option = run->add_option_function<std::string>(
-        absl::StrCat(chunk ? "--chunk," : "", "--", name),
-        [=, &field](const std::string& text) { (*given)[field.name] = text; }, field.help);
-    option->default_str(field.text(defaults));
-    const Range* const range =
-        std::ranges::find(kRanges, std::string_view(field.name), &Range::field);
-    if (range != std::end(kRanges)) option->check(WholeNumber(range->min, range->max));
-    option->check(Readable(field));
-  }
 }
 
 void AddLimitFlags(CLI::Option_group* limits, LimitFlags* flags) {
@@ -145,23 +69,6 @@ void AddLimitFlags(CLI::Option_group* limits, LimitFlags* flags) {
       ->capture_default_str();
 }
 
-// Errors: INVALID_ARGUMENT, naming the choices or the field.
-absl::StatusOr<RunSpec> SpecOf(const GivenFields& given) {
-  RunSpec spec;
-  if (const auto scheme = given.find("scheme"); scheme != given.end()) {
-    ISTHMUS_RETURN_IF_ERROR(FindSpecField("scheme")->parse(scheme->second, &spec));
-  }
-  spec = DefaultRunSpec(spec.scheme);
-  // A scheme that sends whole chunks does so of any size.
-  const bool whole = spec.format.all.k == spec.format.chunk_size;
-  for (const auto& [name, text] : given) {
-    ISTHMUS_RETURN_IF_ERROR(FindSpecField(name)->parse(text, &spec));
-  }
-  if (whole && !given.contains("k")) spec.format.all.k = spec.format.chunk_size;
-  ISTHMUS_RETURN_IF_ERROR(Validate(spec));
-  return spec;
-}
-
 // Flags that can be, each by itself, but not together.
 absl::Status CheckTogether(const RunSpec& spec, const LimitFlags& limits,
                            const CoordinatorServer::Options& server) {
@@ -174,7 +81,7 @@ absl::Status CheckTogether(const RunSpec& spec, const LimitFlags& limits,
 }
 
 absl::Status Apply(const GivenFields& run, const LimitFlags& limits, CoordinatorFlags* flags) {
-  ISTHMUS_ASSIGN_OR_RETURN(const RunSpec spec, SpecOf(run));
+  ISTHMUS_ASSIGN_OR_RETURN(const RunSpec spec, RunSpecOf(run));
   ISTHMUS_RETURN_IF_ERROR(CheckTogether(spec, limits, flags->server));
   Engine::Options& engine = flags->server.engine;
   engine.core.run = spec;

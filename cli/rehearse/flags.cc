@@ -6,6 +6,9 @@
 namespace isthmus {
 namespace {
 
+constexpr char kRunGroup[] =
+    "Exchange between sites (defaults of flexdemo; another scheme has its own)";
+
 void AddDeployment(CLI::App* app, RehearseFlags* flags) {
   const auto group = "Deployment (lists: one value for all sites, or one per site)";
   app->add_option("--sites", flags->sites, "How many sites (default: as many as a list has, or 2)")
@@ -36,11 +39,6 @@ void AddDeployment(CLI::App* app, RehearseFlags* flags) {
       ->type_name("TIME")
       ->capture_default_str()
       ->group(group);
-  app->add_option("--audit-rounds", flags->audit_rounds,
-                  "Compare the sites' states every so many rounds, and mend who differs; 0: never")
-      ->type_name("N")
-      ->capture_default_str()
-      ->group(group);
   app->add_option("--fault", flags->faults,
                   "kill:SITE@ROUND kills a worker, which is started again; cut:SITE@ROUND/SECONDS "
                   "cuts a link; flip:SITE@ROUND flips a bit of a site's parameters after that "
@@ -51,45 +49,6 @@ void AddDeployment(CLI::App* app, RehearseFlags* flags) {
       ->allow_extra_args(false);
 }
 
-void AddExchange(CLI::App* app, RehearseFlags* flags) {
-  const auto group = "Exchange between sites";
-  app->add_option("--scheme", flags->scheme,
-                  "flexdemo (compressed momentum), random, striding or slicing (parts of the "
-                  "momentum without indices), full (gradients) or none (sites train apart)")
-      ->type_name("NAME")
-      ->capture_default_str()
-      ->group(group);
-  app->add_option("--chunk", flags->chunk, "Elements of a DCT block, a power of two")
-      ->type_name("N")
-      ->capture_default_str()
-      ->group(group);
-  app->add_option("--k", flags->k,
-                  "Elements sent per chunk (default: 2; random, striding, slicing: 8; full: all)")
-      ->type_name("N")
-      ->group(group);
-  app->add_option("--values", flags->values,
-                  "f32, bf16, 4bit, 1bit or sign (default: 1bit; random, striding, slicing: sign; "
-                  "full: f32)")
-      ->type_name("TYPE")
-      ->group(group);
-  app->add_option("--decay", flags->decay, "Of the momentum, per step")
-      ->type_name("X")
-      ->capture_default_str()
-      ->group(group);
-  app->add_option("--alpha", flags->alpha,
-                  "The share of what is sent that leaves the momentum, up to 1")
-      ->type_name("X")
-      ->capture_default_str()
-      ->group(group);
-  app->add_flag_callback(
-         "--sign", [flags] { flags->sign = true; },
-         "Apply the sign of the merged direction (default: on; full: off)")
-      ->group(group);
-  app->add_flag_callback(
-         "--no-sign", [flags] { flags->sign = false; }, "Apply the merged direction itself")
-      ->group(group);
-}
-
 void AddTraining(CLI::App* app, RehearseFlags* flags) {
   const auto group = "Training";
   app->add_option("--text", flags->text, "File or directory of text to train on")
@@ -98,9 +57,6 @@ void AddTraining(CLI::App* app, RehearseFlags* flags) {
   app->add_option("--steps", flags->steps, "Rounds of the run")
       ->type_name("N")
       ->capture_default_str()
-      ->group(group);
-  app->add_option("--optimizer", flags->optimizer, "sgd or adamw (default: sgd; full: adamw)")
-      ->type_name("NAME")
       ->group(group);
   app->add_option("--lr", flags->lr, "Learning rate after warm-up (default: as tuned per scheme)")
       ->type_name("X")
@@ -141,9 +97,9 @@ void AddOutput(CLI::App* app, RehearseFlags* flags) {
 
 void AddRehearseFlags(CLI::App* app, RehearseFlags* flags) {
   // So that a script's own flags can be overridden by those it passes on.
-  app->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->group(kRunGroup);
   AddDeployment(app, flags);
-  AddExchange(app, flags);
+  AddRunFlags(app, &flags->run, kDecidedFields);
   AddTraining(app, flags);
   AddOutput(app, flags);
 }

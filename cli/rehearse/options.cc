@@ -18,7 +18,6 @@ namespace {
 constexpr int kMaxSites = 64;
 constexpr int kMaxRanks = 64;
 constexpr uint64_t kMaxSteps = 1'000'000'000;
-constexpr uint32_t kMaxAuditRounds = 1'000'000;
 
 absl::Status Wrong(absl::string_view flag, absl::string_view expected, absl::string_view got) {
   return absl::InvalidArgumentError(
@@ -50,15 +49,6 @@ absl::StatusOr<std::string> ParseChoice(absl::string_view flag, absl::string_vie
     return Wrong(flag, absl::StrCat("one of ", absl::StrJoin(choices, ", ")), text);
   }
   return std::string(text);
-}
-
-absl::StatusOr<SchemeDefaults> DefaultsOf(const std::string& scheme) {
-  std::vector<absl::string_view> names;
-  for (const SchemeDefaults& defaults : kSchemeDefaults) {
-    if (scheme == defaults.scheme) return defaults;
-    names.push_back(defaults.scheme);
-  }
-  return Wrong("--scheme", absl::StrCat("one of ", absl::StrJoin(names, ", ")), scheme);
 }
 
 // One value for all sites, or one per site.
@@ -106,41 +96,30 @@ absl::Status ParseSites(const RehearseFlags& flags, RehearseOptions* options) {
   return absl::OkStatus();
 }
 
-absl::Status ParseScheme(const RehearseFlags& flags, RehearseOptions* options) {
-  ISTHMUS_ASSIGN_OR_RETURN(const SchemeDefaults defaults, DefaultsOf(flags.scheme));
-  options->scheme = flags.scheme;
-  ISTHMUS_ASSIGN_OR_RETURN(options->chunk, ParseInt<int>("--chunk", flags.chunk, 16, 4096));
-  if ((options->chunk & (options->chunk - 1)) != 0) {
-    return Wrong("--chunk", "a power of two from 16 to 4096", flags.chunk);
-  }
-  options->k = defaults.k == 0 ? options->chunk : std::min(defaults.k, options->chunk);
-  if (!flags.k.empty()) {
-    ISTHMUS_ASSIGN_OR_RETURN(options->k, ParseInt<int>("--k", flags.k, 1, options->chunk));
-    if (defaults.k == 0 && options->k != options->chunk) {
-      return Wrong("--k",
-                   absl::StrCat("the chunk size with scheme ", flags.scheme, ", ", options->chunk),
-                   flags.k);
-    }
-  }
-  ISTHMUS_ASSIGN_OR_RETURN(
-      options->values,
-      ParseChoice("--values", flags.values.empty() ? defaults.values : flags.values,
-                  {"f32", "bf16", "4bit", "1bit", "sign"}));
-  ISTHMUS_ASSIGN_OR_RETURN(options->decay, ParseReal("--decay", flags.decay, 0, 1));
-  if (!absl::SimpleAtod(flags.alpha, &options->alpha) ||
-      !(options->alpha > 0 && options->alpha <= 1)) {
-    return Wrong("--alpha", "a number above 0, at most 1", flags.alpha);
-  }
-  options->sign = flags.sign.value_or(defaults.sign);
-  ISTHMUS_ASSIGN_OR_RETURN(
-      options->optimizer,
-      ParseChoice("--optimizer", flags.optimizer.empty() ? defaults.optimizer : flags.optimizer,
-                  {"sgd", "adamw"}));
-  options->lr = defaults.lr;
+absl::Status ParseRun(const RehearseFlags& flags, RehearseOptions* options) {
+  ISTHMUS_ASSIGN_OR_RETURN(const uint64_t steps,
+                           ParseInt<uint64_t>("--steps", flags.steps, 1, kMaxSteps));
+  GivenFields given = flags.run;
+  given["rounds"] = absl::StrCat(steps);
+  given["start_groups"] = absl::StrCat(options->sites());
+  ISTHMUS_ASSIGN_OR_RETURN(options->run, RunSpecOf(given));
+  return absl::OkStatus();
+}
+
+absl::Status ParseJob(const RehearseFlags& flags, RehearseOptions* options) {
+  options->lr = DefaultLearningRate(options->run.scheme);
   if (!flags.lr.empty()) {
     ISTHMUS_ASSIGN_OR_RETURN(options->lr, ParseReal("--lr", flags.lr, 0, 1000));
     if (options->lr == 0) return Wrong("--lr", "a number above 0", flags.lr);
   }
+  ISTHMUS_ASSIGN_OR_RETURN(options->batch, ParseInt<int>("--batch", flags.batch, 1, 4096));
+  ISTHMUS_ASSIGN_OR_RETURN(options->seed, ParseInt<uint64_t>("--seed", flags.seed, 0, UINT32_MAX));
+  if (flags.text.empty() && flags.command.empty()) {
+    return Wrong("--text", "a file or directory of text to train on, or a job after --", "");
+  }
+  options->text = flags.text;
+  options->lm_args = absl::StrSplit(flags.lm_args, ' ', absl::SkipWhitespace());
+  options->command = flags.command;
   return absl::OkStatus();
 }
 
@@ -150,8 +129,8 @@ absl::Status ParseFaults(const RehearseFlags& flags, RehearseOptions* options) {
     if (fault.site > options->sites()) {
       return Wrong("--fault", absl::StrCat("a site from 1 to ", options->sites()), text);
     }
-    if (fault.round > options->steps) {
-      return Wrong("--fault", absl::StrCat("a round from 1 to ", options->steps), text);
+    if (fault.round > options->run.rounds) {
+      return Wrong("--fault", absl::StrCat("a round from 1 to ", options->run.rounds), text);
     }
     // Its worker is told when it starts.
     for (const Fault& other : options->faults) {
@@ -177,6 +156,23 @@ absl::Status ParseDeadline(const RehearseFlags& flags, RehearseOptions* options)
 }
 
 }  // namespace
+
+double DefaultLearningRate(Scheme scheme) {
+  switch (scheme) {
+    case Scheme::kFlexDemo:
+      return 0.003;
+    case Scheme::kRandom:
+      return 0.013;
+    case Scheme::kStriding:
+      return 0.009;
+    case Scheme::kSlicing:
+      return 0.006;
+    case Scheme::kFull:
+    case Scheme::kNone:
+      return 0.004;
+  }
+  return 0;
+}
 
 absl::StatusOr<Fault> ParseFault(absl::string_view text) {
   constexpr absl::string_view kExpected =
@@ -210,28 +206,16 @@ absl::StatusOr<Fault> ParseFault(absl::string_view text) {
 absl::StatusOr<RehearseOptions> ParseRehearseFlags(const RehearseFlags& flags) {
   RehearseOptions options;
   ISTHMUS_RETURN_IF_ERROR(ParseSites(flags, &options));
-  ISTHMUS_RETURN_IF_ERROR(ParseScheme(flags, &options));
-  ISTHMUS_ASSIGN_OR_RETURN(options.steps, ParseInt<uint64_t>("--steps", flags.steps, 1, kMaxSteps));
-  ISTHMUS_ASSIGN_OR_RETURN(options.batch, ParseInt<int>("--batch", flags.batch, 1, 4096));
-  ISTHMUS_ASSIGN_OR_RETURN(options.seed, ParseInt<uint64_t>("--seed", flags.seed, 0, UINT32_MAX));
+  ISTHMUS_RETURN_IF_ERROR(ParseRun(flags, &options));
+  ISTHMUS_RETURN_IF_ERROR(ParseJob(flags, &options));
   ISTHMUS_ASSIGN_OR_RETURN(
       options.compare_steps,
       ParseInt<uint64_t>("--compare-steps", flags.compare_steps, 0, kMaxSteps));
-  ISTHMUS_ASSIGN_OR_RETURN(
-      options.audit_rounds,
-      ParseInt<uint32_t>("--audit-rounds", flags.audit_rounds, 0, kMaxAuditRounds));
-  if (options.scheme == "none") options.audit_rounds = 0;  // states differ by design
   ISTHMUS_RETURN_IF_ERROR(ParseDeadline(flags, &options));
   ISTHMUS_RETURN_IF_ERROR(ParseFaults(flags, &options));
-  if (flags.text.empty() && flags.command.empty()) {
-    return Wrong("--text", "a file or directory of text to train on, or a job after --", "");
-  }
-  options.text = flags.text;
   options.json_path = flags.json;
   options.keep_dir = flags.keep;
   options.bin_dir = flags.bin_dir;
-  options.lm_args = absl::StrSplit(flags.lm_args, ' ', absl::SkipWhitespace());
-  options.command = flags.command;
   return options;
 }
 

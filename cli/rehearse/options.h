@@ -9,28 +9,21 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/link/link_spec.h"
+#include "common/program/run_flags.h"
+#include "common/run/run_spec.h"
 
 namespace isthmus {
 
-// What a scheme trains with unless told otherwise: what docs/schemes.md found best.
-struct SchemeDefaults {
-  const char* scheme;
-  const char* optimizer;
-  const char* values;
-  double lr;
-  bool sign;
-  int k;  // 0: the chunk size, for nothing is left out
-};
-inline constexpr SchemeDefaults kFullDefaults = {"full", "adamw", "f32", 0.004, false, 0};
-inline constexpr SchemeDefaults kSchemeDefaults[] = {{"flexdemo", "sgd", "1bit", 0.003, true, 2},
-                                                     {"random", "sgd", "sign", 0.013, true, 8},
-                                                     {"striding", "sgd", "sign", 0.009, true, 8},
-                                                     {"slicing", "sgd", "sign", 0.006, true, 8},
-                                                     kFullDefaults,
-                                                     {"none", "adamw", "f32", 0.004, false, 0}};
+// The jobs' learning rate unless told otherwise: what docs/schemes.md found best.
+double DefaultLearningRate(Scheme scheme);
+
+// Fields of the run spec without a flag of their own here: --steps, --sites say the first two, and
+// --seed is that of the jobs.
+inline constexpr std::string_view kDecidedFields[] = {"rounds", "start_groups", "seed"};
 
 // Something that goes wrong on purpose.
 struct Fault {
@@ -50,21 +43,13 @@ struct RehearseFlags {
   std::string steps = "300";
   std::string link = "10mbit/40ms";
   std::string text;
-  std::string scheme = "flexdemo";
-  std::string chunk = "64";
-  std::string k;
-  std::string values;
-  std::string decay = "0.999";
-  std::string alpha = "1";
+  GivenFields run;  // but kDecidedFields
   std::string simd;
   std::string devices = "cpu";
-  std::optional<bool> sign;
-  std::string optimizer;
   std::string lr;
   std::string batch = "8";
   std::string seed = "1";
   std::string deadline = "off";
-  std::string audit_rounds = "25";
   std::string compare_steps = "5";
   std::vector<std::string> faults;
   std::string json;
@@ -75,25 +60,16 @@ struct RehearseFlags {
 };
 
 struct RehearseOptions {
-  std::vector<int> ranks;         // per site
-  std::vector<LinkSpec> links;    // per site
-  std::vector<std::string> simd;  // per site: ISTHMUS_SIMD of the worker; empty: its best
+  std::vector<int> ranks;            // per site
+  std::vector<LinkSpec> links;       // per site
+  std::vector<std::string> simd;     // per site: ISTHMUS_SIMD of the worker; empty: its best
   std::vector<std::string> devices;  // per site: "cpu", "cuda" or "host-gpu"
-  uint64_t steps = 0;
+  RunSpec run;
   std::string text;
-  std::string scheme;
-  int chunk = 0;
-  int k = 0;
-  std::string values;
-  double decay = 0;
-  double alpha = 1;
-  bool sign = false;
-  std::string optimizer;
   double lr = 0;
   int batch = 0;
   uint64_t seed = 0;
   std::optional<absl::Duration> deadline;  // of a bucket; nullopt: off
-  uint32_t audit_rounds = 0;               // 0: no audit
   uint64_t compare_steps = 0;              // of scheme full; 0: no comparison
   std::vector<Fault> faults;
   std::string json_path;

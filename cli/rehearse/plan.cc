@@ -25,14 +25,11 @@ Plan Plan::Main(const RehearseOptions& options, Places places) {
 
 Plan Plan::Comparison(const RehearseOptions& options, Places places) {
   RehearseOptions full = options;
-  full.scheme = kFullDefaults.scheme;
-  full.optimizer = kFullDefaults.optimizer;
-  full.values = kFullDefaults.values;
-  full.k = full.chunk;
-  full.alpha = 1;
-  full.lr = kFullDefaults.lr;
-  full.sign = kFullDefaults.sign;
-  full.steps = options.compare_steps;
+  full.run = DefaultRunSpec(Scheme::kFull);
+  full.run.rounds = options.compare_steps;
+  full.run.start_groups = options.run.start_groups;
+  full.run.audit_rounds = options.run.audit_rounds;
+  full.lr = DefaultLearningRate(Scheme::kFull);
   full.faults.clear();
   return Plan(std::move(full), std::move(places), 0);
 }
@@ -62,32 +59,11 @@ Command Plan::Coordinator() const {
       "127.0.0.1:0",
       "--port-file",
       PortFile(),
-      "--scheme",
-      options_.scheme,
-      "--decay",
-      absl::StrCat(options_.decay),
-      "--alpha",
-      absl::StrCat(options_.alpha),
-      "--values",
-      options_.values,
-      "--optimizer",
-      options_.optimizer,
-      "--rounds",
-      absl::StrCat(options_.steps),
-      "--start-groups",
-      absl::StrCat(sites()),
-      "--min-groups",
-      "1",
       "--deadline",
       options_.deadline ? absl::FormatDuration(*options_.deadline) : "off",
-      "--audit-rounds",
-      absl::StrCat(options_.audit_rounds),
   };
-  if (options_.scheme != "full" && options_.scheme != "none") {  // these send everything
-    argv.insert(argv.end(),
-                {"--chunk", absl::StrCat(options_.chunk), "--k", absl::StrCat(options_.k)});
-  }
-  argv.push_back(options_.sign ? "--sign" : "--no-sign");
+  const std::vector<std::string> run = RunFlags(options_.run);
+  argv.insert(argv.end(), run.begin(), run.end());
   return {.name = CoordinatorName(),
           .argv = std::move(argv),
           .environment = {},
@@ -108,18 +84,18 @@ std::string RanksOf(const std::string& device, int count) {
 
 Command Plan::Worker(int site, const std::string& address) const {
   const std::string name = WorkerName(site);
-  std::vector<std::string> argv = {absl::StrCat(places_.bin_dir, "/isthmus-worker"),
-                                   "--coordinator",
-                                   address,
-                                   "--group",
-                                   absl::StrCat(site),
-                                   "--label",
-                                   absl::StrCat("site-", site),
-                                   "--ranks",
-                                   RanksOf(options_.devices[static_cast<size_t>(site - 1)],
-                                           ranks(site)),
-                                   "--socket",
-                                   SocketPath(site)};
+  std::vector<std::string> argv = {
+      absl::StrCat(places_.bin_dir, "/isthmus-worker"),
+      "--coordinator",
+      address,
+      "--group",
+      absl::StrCat(site),
+      "--label",
+      absl::StrCat("site-", site),
+      "--ranks",
+      RanksOf(options_.devices[static_cast<size_t>(site - 1)], ranks(site)),
+      "--socket",
+      SocketPath(site)};
   for (const Fault& fault : options_.faults) {
     if (fault.kind != Fault::Kind::kFlip || fault.site != site) continue;
     argv.insert(argv.end(), {"--flip-bit-at", absl::StrCat(fault.round)});

@@ -28,7 +28,7 @@ class Plan {
 
   const RehearseOptions& options() const { return options_; }
   int sites() const { return options_.sites(); }
-  uint64_t rounds() const { return options_.steps; }
+  uint64_t rounds() const { return options_.run.rounds; }
   int ranks(int site) const { return options_.ranks[static_cast<size_t>(site - 1)]; }
   const LinkSpec& link(int site) const { return options_.links[static_cast<size_t>(site - 1)]; }
 

@@ -104,13 +104,13 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
                   const DeploymentResult* comparison) {
   Summary summary;
   summary.parameters = main.view.parameters;
-  summary.steps = options.steps;
+  summary.steps = options.run.rounds;
   summary.ranks = options.ranks;
   for (const LinkSpec& link : options.links) summary.links.push_back(link.ToString());
-  summary.scheme = options.scheme;
-  summary.chunk = options.chunk;
-  summary.k = options.k;
-  summary.values = options.values;
+  summary.scheme = Name(options.run.scheme);
+  summary.chunk = options.run.format.chunk_size;
+  summary.k = options.run.format.all.k;
+  summary.values = Name(options.run.format.all.values);
   summary.seed = options.seed;
   FillReported(main, &summary);
   FillHashes(main, &summary);

@@ -31,8 +31,8 @@ struct Summary {
   std::vector<int> ranks;
   std::vector<std::string> links;
   std::string scheme;
-  int chunk = 0;
-  int k = 0;
+  uint32_t chunk = 0;
+  uint32_t k = 0;
   std::string values;
   uint64_t seed = 0;
   std::optional<double> validation_loss;

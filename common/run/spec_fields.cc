@@ -113,20 +113,22 @@ absl::Status Parse(const char* field, const std::string& text, std::map<GroupId,
 
 // --- the table -----------------------------------------------------------------------------------
 
-// `member(spec)` is where the value stands.
-template <typename Member>
-SpecField Field(const char* name, const char* help, Member member) {
+// `member(spec)` is where the value stands; a bool has an opposite.
+template <typename Opposite, typename Member>
+SpecField Field(const char* name, const char* help, Opposite opposite, Member member) {
   using Value = std::remove_reference_t<decltype(member(std::declval<RunSpec&>()))>;
-  return {name, help, std::is_same_v<Value, bool>,
+  static_assert(std::is_same_v<Value, bool> == std::is_same_v<Opposite, const char*>);
+  return {name, help, opposite,
           [member](const RunSpec& spec) { return Text(member(const_cast<RunSpec&>(spec))); },
           [name, member](const std::string& text, RunSpec* spec) {
             return Parse(name, text, &member(*spec));
           }};
 }
 
-#define ISTHMUS_FIELD(name, help, where) \
-  Field(                                 \
-      name, help, [](RunSpec & spec) -> auto& { return spec.where; })
+#define ISTHMUS_FIELD(name, help, where) ISTHMUS_SWITCH(name, help, nullptr, where)
+#define ISTHMUS_SWITCH(name, help, opposite, where) \
+  Field(                                            \
+      name, help, opposite, [](RunSpec & spec) -> auto& { return spec.where; })
 
 const std::vector<SpecField>& Table() {
   static const auto* const table = new std::vector<SpecField>{
@@ -138,13 +140,13 @@ const std::vector<SpecField>& Table() {
       ISTHMUS_FIELD("k", "Coefficients kept per chunk", format.all.k),
       ISTHMUS_FIELD("decay", "Momentum decay per step", decay),
       ISTHMUS_FIELD("alpha", "The share of what is sent that leaves the momentum, up to 1", alpha),
-      ISTHMUS_FIELD("lr_in_momentum",
-                    "Multiply gradients by the learning rate on their way into the momentum",
-                    lr_in_momentum),
+      ISTHMUS_SWITCH("lr_in_momentum",
+                     "Multiply gradients by the learning rate on their way into the momentum",
+                     "Take gradients into the momentum as they are", lr_in_momentum),
       ISTHMUS_FIELD("values", "Values on the wire: f32, bf16, 4bit, 1bit or sign",
                     format.all.values),
-      ISTHMUS_FIELD("sign", "Step by the sign of the merged direction, or by the direction itself",
-                    sign),
+      ISTHMUS_SWITCH("sign", "Step by the sign of the merged direction",
+                     "Step by the merged direction itself", sign),
       ISTHMUS_FIELD("merge", "sender-mean, mean or sum", merge),
       ISTHMUS_FIELD("optimizer", "sgd or adamw", optimizer.kind),
       ISTHMUS_FIELD("sgd_momentum", "Momentum of sgd", optimizer.momentum),
@@ -169,6 +171,7 @@ const std::vector<SpecField>& Table() {
   return *table;
 }
 
+#undef ISTHMUS_SWITCH
 #undef ISTHMUS_FIELD
 
 }  // namespace

@@ -16,7 +16,9 @@ namespace isthmus {
 struct SpecField {
   const char* name;  // of v1.RunSpec, and of expectations; a flag's with dashes
   const char* help;
-  bool is_switch;  // true or false: as a flag --name and --no-name
+  // Of what is true or false, which as a flag is --name or --no-name: the help of the latter. Null
+  // for what has a value.
+  const char* opposite;
   // The value in words that Parse() takes; floats as the shortest text that reads back the same.
   std::function<std::string(const RunSpec&)> text;
   // Errors: INVALID_ARGUMENT naming the field, what was expected, and `text`.

@@ -1,8 +1,10 @@
 #include "examples/lm/options.h"
 
-#include <cstdio>
+#include <limits>
+#include <ostream>
 
 #include "CLI/CLI.hpp"
+#include "examples/lm/flag_checks.h"
 
 namespace isthmus::lm {
 namespace {
@@ -17,14 +19,26 @@ constexpr char kFooter[] =
     "{rank} in the paths of --report and --curve becomes the rank, and every rank writes its own;\n"
     "without it rank 0 alone writes.";
 
+// So many that training never gets there, and so few that sums of them do not overflow.
+constexpr uint64_t kMaxSteps = 1'000'000'000'000;
+constexpr int kMaxInt = std::numeric_limits<int>::max();
+
 void AddModelFlags(CLI::App* app, ModelConfig* model) {
   const auto group = "Model (the same at every rank and site)";
   app->add_option("--width", model->width, "Width of the residual stream")
+      ->check(WholeNumber(1, kMaxWidth))
       ->capture_default_str()
       ->group(group);
-  app->add_option("--layers", model->layers, "Blocks")->capture_default_str()->group(group);
-  app->add_option("--heads", model->heads, "Attention heads")->capture_default_str()->group(group);
+  app->add_option("--layers", model->layers, "Blocks")
+      ->check(WholeNumber(1, kMaxLayers))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--heads", model->heads, "Attention heads")
+      ->check(WholeNumber(1, kMaxHeads))
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--context", model->context, "Longest sequence, in bytes")
+      ->check(WholeNumber(1, kMaxContext))
       ->capture_default_str()
       ->group(group);
 }
@@ -33,37 +47,40 @@ void AddTrainingFlags(CLI::App* app, TrainerOptions* trainer) {
   const auto group = "Training";
   app->add_option("--steps", trainer->steps,
                   "Stop at this round of the run (0: at its last one; needed with --local)")
+      ->check(WholeNumber(0, kMaxSteps))
       ->capture_default_str()
       ->group(group);
   app->add_option("--batch", trainer->batch, "Sequences per step of this rank")
-      ->check(CLI::Range(1, 4096))
+      ->check(WholeNumber(1, 4096))
       ->capture_default_str()
       ->group(group);
   app->add_option("--seed", trainer->seed, "Of initial parameters and batches; same at every site")
+      ->check(WholeNumber(0, std::numeric_limits<uint64_t>::max()))
       ->capture_default_str()
       ->group(group);
   app->add_option("--init-deviation", trainer->initial_deviation, "Of the initial weights")
-      ->check(CLI::PositiveNumber)
+      ->check(PositiveNumber(1000))
       ->capture_default_str()
       ->group(group);
   app->add_option("--lr", trainer->schedule.peak, "Learning rate after warm-up")
-      ->check(CLI::PositiveNumber)
+      ->check(PositiveNumber(1000))
       ->capture_default_str()
       ->group(group);
   app->add_option("--warmup", trainer->schedule.warmup, "Rounds of linear warm-up")
+      ->check(WholeNumber(0, kMaxSteps))
       ->capture_default_str()
       ->group(group);
   app->add_option("--final-lr", trainer->schedule.final_fraction,
                   "Fraction of --lr that the cosine ends at")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(Number(0, 1))
       ->capture_default_str()
       ->group(group);
   app->add_option("--weight-decay", trainer->weight_decay, "Decoupled, on matrices only")
-      ->check(CLI::NonNegativeNumber)
+      ->check(Number(0, 1000))
       ->capture_default_str()
       ->group(group);
   app->add_option("--clip", trainer->clip, "Largest norm of this rank's gradient (0: any)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(Number(0, 1e9))
       ->capture_default_str()
       ->group(group);
 }
@@ -75,18 +92,18 @@ void AddSessionFlags(CLI::App* app, Options* options) {
                   "The daemon's (default $ISTHMUS_SOCKET)")
       ->group(group);
   app->add_option("--local-rank", options->isthmus.local_rank, "Default $LOCAL_RANK, or 0")
-      ->check(CLI::NonNegativeNumber)
+      ->check(WholeNumber(0, kMaxInt))
       ->group(group);
   app->add_option(
          "--attach-timeout", options->isthmus.attach_timeout_seconds,
          "Seconds until training must be able to start; the daemon may come later than this "
          "program (0: it has to be there, then wait without limit)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(Number(0, 1e9))
       ->capture_default_str()
       ->group(group);
   app->add_option("--reattach", options->trainer.reattach,
                   "Attempts in a row to attach again after losing the session")
-      ->check(CLI::NonNegativeNumber)
+      ->check(WholeNumber(0, kMaxInt))
       ->capture_default_str()
       ->group(group);
 }
@@ -94,21 +111,23 @@ void AddSessionFlags(CLI::App* app, Options* options) {
 void AddOutputFlags(CLI::App* app, Options* options, bool* quiet) {
   const auto group = "Output";
   app->add_option("--log-every", options->trainer.log_every, "Steps between progress lines")
+      ->check(WholeNumber(0, kMaxSteps))
       ->capture_default_str()
       ->group(group);
   app->add_flag("--quiet", *quiet, "No progress, no summary")->group(group);
   app->add_option("--validate-every", options->trainer.validate_every,
                   "Steps between validations by rank 0 of the first site, for which all others "
                   "wait (0: none)")
+      ->check(WholeNumber(0, kMaxSteps))
       ->capture_default_str()
       ->group(group);
   app->add_option("--sample", options->sample.bytes, "Bytes of text to write at the end")
-      ->check(CLI::Range(0, 1 << 20))
+      ->check(WholeNumber(0, 1 << 20))
       ->capture_default_str()
       ->group(group);
   app->add_option("--prompt", options->sample.prompt, "What the sample continues")->group(group);
   app->add_option("--temperature", options->sample.temperature, "Of the sample")
-      ->check(CLI::NonNegativeNumber)
+      ->check(Number(0, 1000))
       ->capture_default_str()
       ->group(group);
   app->add_option("--save", options->save, "File for the trained model")->group(group);
@@ -128,7 +147,8 @@ std::string Inconsistency(const Options& options) {
 
 }  // namespace
 
-ParsedOptions ParseOptions(int argc, char** argv) {
+ParsedOptions ParseOptions(int argc, const char* const* argv, std::ostream& out,
+                           std::ostream& errors) {
   Options options;
   bool quiet = false;
   CLI::App app(kDescription, "isthmus-lm");
@@ -143,12 +163,12 @@ ParsedOptions ParseOptions(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return {std::nullopt, app.exit(error) == 0 ? kExitDone : kExitUsage};
+    return {std::nullopt, app.exit(error, out, errors) == 0 ? kExitDone : kExitUsage};
   }
   const std::string inconsistency = Inconsistency(options);
   if (!inconsistency.empty()) {
-    std::fprintf(stderr, "isthmus-lm: %s\nRun with --help for more information.\n",
-                 inconsistency.c_str());
+    errors << "isthmus-lm: " << inconsistency << "\nRun with --help for more information."
+           << std::endl;
     return {std::nullopt, kExitUsage};
   }
   if (quiet) options.trainer.log_every = 0;

@@ -2,6 +2,7 @@
 #ifndef ISTHMUS_EXAMPLES_LM_OPTIONS_H_
 #define ISTHMUS_EXAMPLES_LM_OPTIONS_H_
 
+#include <iosfwd>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,12 +31,14 @@ struct Options {
   std::string load, save, report, curve;  // paths; empty: not asked for
 };
 
-// The options, or the code to exit with: for --help, and for mistakes, which it explains on stderr.
+// The options, or the code to exit with: for --help, which goes to `out`, and for mistakes, which
+// it explains in `errors`.
 struct ParsedOptions {
   std::optional<Options> options;
   int exit_code = kExitDone;
 };
-ParsedOptions ParseOptions(int argc, char** argv);
+ParsedOptions ParseOptions(int argc, const char* const* argv, std::ostream& out,
+                           std::ostream& errors);
 
 }  // namespace isthmus::lm
 

@@ -28,10 +28,10 @@ void AppendLinear(const std::string& prefix, int64_t out, int64_t in, Initialisa
 
 absl::Status Validate(const ModelConfig& config) {
   const std::pair<const char*, std::pair<int, int>> extents[] = {
-      {"width", {config.width, 8192}},
-      {"layers", {config.layers, 256}},
-      {"heads", {config.heads, 256}},
-      {"context", {config.context, 8192}},
+      {"width", {config.width, kMaxWidth}},
+      {"layers", {config.layers, kMaxLayers}},
+      {"heads", {config.heads, kMaxHeads}},
+      {"context", {config.context, kMaxContext}},
   };
   for (const auto& [name, extent] : extents) {
     absl::Status status = ValidateExtent(name, extent.first, extent.second);

@@ -12,6 +12,9 @@ namespace isthmus::lm {
 
 inline constexpr int kSymbols = 256;  // bytes
 
+// Bounds of a model's extents.
+inline constexpr int kMaxWidth = 8192, kMaxLayers = 256, kMaxHeads = 256, kMaxContext = 8192;
+
 struct ModelConfig {
   int width = 128;
   int layers = 5;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "server/core/coordinator.h"
 
@@ -22,6 +23,10 @@ absl::StatusOr<Coordinator::Registered> Coordinator::Register(const RegisterArgs
   if (args.label.size() > 64) {
     return absl::InvalidArgumentError(
         absl::StrCat("label: expected at most 64 bytes, got ", args.label.size()));
+  }
+  if (!IsPrintable(args.label)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "label: expected text without control characters, got '", Printable(args.label), "'"));
   }
   if (args.ranks == 0) return absl::InvalidArgumentError("ranks: expected at least 1, got 0");
   if (args.instance != 0 && args.instance != config_.instance) {

@@ -28,64 +28,43 @@ TEST(RehearseOptionsTest, DefaultsAreTheDemo) {
   const RehearseOptions options = Parse(Flags());
   EXPECT_THAT(options.ranks, ElementsAre(2, 2));
   EXPECT_EQ(options.links[0].ToString(), "10mbit/40ms");
-  EXPECT_EQ(options.steps, 300u);
-  EXPECT_EQ(options.scheme, "flexdemo");
-  EXPECT_EQ(options.chunk, 64);
-  EXPECT_EQ(options.k, 2);
-  EXPECT_EQ(options.decay, 0.999);
-  EXPECT_TRUE(options.sign);
-  EXPECT_EQ(options.values, "1bit");
-  EXPECT_EQ(options.alpha, 1);
+  RunSpec run = DefaultRunSpec(Scheme::kFlexDemo);
+  run.rounds = 300;
+  run.start_groups = 2;
+  EXPECT_EQ(options.run, run);
+  EXPECT_EQ(options.lr, 0.003);
   EXPECT_THAT(options.simd, ElementsAre("", ""));
   EXPECT_THAT(options.devices, ElementsAre("cpu", "cpu"));
-  EXPECT_EQ(options.optimizer, "sgd");
   EXPECT_FALSE(options.deadline.has_value());
 }
 
-TEST(RehearseOptionsTest, SchemeFullHasItsOwnDefaults) {
-  RehearseFlags flags = Flags();
-  flags.scheme = "full";
-  EXPECT_EQ(Parse(flags).optimizer, "adamw");
-  EXPECT_EQ(Parse(flags).values, "f32");
-  EXPECT_EQ(Parse(flags).lr, kFullDefaults.lr);
-  EXPECT_FALSE(Parse(flags).sign);
-  EXPECT_EQ(Parse(flags).k, 64);
-  flags.optimizer = "sgd";
-  flags.lr = "0.1";
-  EXPECT_EQ(Parse(flags).optimizer, "sgd");
-  EXPECT_EQ(Parse(flags).lr, 0.1);
-}
-
 TEST(RehearseOptionsTest, EverySchemeHasItsDefaults) {
-  for (const SchemeDefaults& defaults : kSchemeDefaults) {
+  for (const char* name : {"flexdemo", "full", "random", "striding", "slicing", "none"}) {
+    const Scheme scheme = *ParseScheme(name);
+    RunSpec run = DefaultRunSpec(scheme);
+    run.rounds = 300;
+    run.start_groups = 2;
     RehearseFlags flags = Flags();
-    flags.scheme = defaults.scheme;
-    const RehearseOptions options = Parse(flags);
-    EXPECT_EQ(options.scheme, defaults.scheme);
-    EXPECT_EQ(options.optimizer, defaults.optimizer);
-    EXPECT_EQ(options.values, defaults.values);
-    EXPECT_EQ(options.lr, defaults.lr);
-    EXPECT_EQ(options.sign, defaults.sign);
-    EXPECT_EQ(options.k, defaults.k == 0 ? 64 : defaults.k);
-    EXPECT_EQ(options.audit_rounds, options.scheme == "none" ? 0u : 25u);
+    flags.run["scheme"] = name;
+    EXPECT_EQ(Parse(flags).run, run) << name;
+    EXPECT_EQ(Parse(flags).lr, DefaultLearningRate(scheme)) << name;
+    flags.lr = "0.1";
+    EXPECT_EQ(Parse(flags).lr, 0.1) << name;
   }
 }
 
 TEST(RehearseOptionsTest, DialsOfTheNumericsMayBeSet) {
   RehearseFlags flags = Flags();
-  flags.alpha = "0.25";
-  flags.values = "4bit";
+  flags.run = {{"alpha", "0.25"}, {"values", "4bit"}};
   flags.simd = "scalar,avx2";
-  EXPECT_EQ(Parse(flags).alpha, 0.25);
-  EXPECT_EQ(Parse(flags).values, "4bit");
+  EXPECT_EQ(Parse(flags).run.alpha, 0.25f);
+  EXPECT_EQ(Parse(flags).run.format.all.values, ValueFormat::kInt4);
   EXPECT_THAT(Parse(flags).simd, ElementsAre("scalar", "avx2"));
   flags.simd = "scalar";
   EXPECT_THAT(Parse(flags).simd, ElementsAre("scalar", "scalar"));
   flags.devices = "cuda,cpu,host-gpu";
   flags.simd = "";
   EXPECT_THAT(Parse(flags).devices, ElementsAre("cuda", "cpu", "host-gpu"));
-  flags.alpha = "1";
-  EXPECT_EQ(Parse(flags).alpha, 1);
 }
 
 TEST(RehearseOptionsTest, ListsAreOnePerSite) {
@@ -128,7 +107,7 @@ TEST(RehearseOptionsTest, FaultsName) {
 }
 
 struct BadFlag {
-  const char* name;
+  const char* name;  // of the flag, or the run's field
   std::function<void(RehearseFlags&)> set;
   const char* expected;
 };
@@ -141,22 +120,24 @@ TEST(RehearseOptionsTest, SaysWhichFlagIsWrongWhatIsExpectedAndWhatCame) {
       {"--ranks", [](auto& f) { f.sites = "3", f.ranks = "1,2"; }, "each of 3 sites, got '1,2'"},
       {"--link", [](auto& f) { f.link = "10"; }, "got '10'"},
       {"--link", [](auto& f) { f.ranks = "1,2,3", f.link = "none,none"; }, "each of 3 sites"},
-      {"--scheme", [](auto& f) { f.scheme = "best"; },
-       "one of flexdemo, random, striding, slicing, full, none, got 'best'"},
-      {"--chunk", [](auto& f) { f.chunk = "48"; }, "a power of two from 16 to 4096, got '48'"},
-      {"--k", [](auto& f) { f.k = "65"; }, "a whole number from 1 to 64, got '65'"},
-      {"--k", [](auto& f) { f.scheme = "full", f.k = "4"; }, "the chunk size with scheme full, 64"},
-      {"--values", [](auto& f) { f.values = "f64"; },
-       "one of f32, bf16, 4bit, 1bit, sign, got 'f64'"},
-      {"--decay", [](auto& f) { f.decay = "1"; }, "a number from 0 to below 1, got '1'"},
-      {"--decay", [](auto& f) { f.decay = "nan"; }, "got 'nan'"},
-      {"--alpha", [](auto& f) { f.alpha = "0"; }, "above 0, at most 1, got '0'"},
-      {"--alpha", [](auto& f) { f.alpha = "1.0000001"; }, "got '1.0000001'"},
-      {"--alpha", [](auto& f) { f.alpha = "nan"; }, "got 'nan'"},
+      {"scheme", [](auto& f) { f.run["scheme"] = "best"; }, "got 'best'"},
+      {"chunk_size", [](auto& f) { f.run["chunk_size"] = "48"; }, "a power of two from 16 to 4096"},
+      {"k", [](auto& f) { f.run["k"] = "65"; }, "1 to chunk_size 64, got 65"},
+      {"k",
+       [](auto& f) {
+         f.run = {{"scheme", "full"}, {"k", "4"}};
+       },
+       "with scheme full, got 4"},
+      {"values", [](auto& f) { f.run["values"] = "f64"; }, "got 'f64'"},
+      {"min_groups", [](auto& f) { f.run["min_groups"] = "3"; }, "1 to start_groups 2, got 3"},
       {"--simd", [](auto& f) { f.simd = "a,b,c"; }, "each of 2 sites, got 'a,b,c'"},
       {"--devices", [](auto& f) { f.devices = "cpu,tpu"; }, "got 'tpu'"},
-      {"--devices", [](auto& f) { f.sites = "2"; f.devices = "cpu,cpu,cuda"; }, "each of 2 sites"},
-      {"--optimizer", [](auto& f) { f.optimizer = "lion"; }, "one of sgd, adamw, got 'lion'"},
+      {"--devices",
+       [](auto& f) {
+         f.sites = "2";
+         f.devices = "cpu,cpu,cuda";
+       },
+       "each of 2 sites"},
       {"--lr", [](auto& f) { f.lr = "0"; }, "above 0, got '0'"},
       {"--steps", [](auto& f) { f.steps = "1e3"; }, "got '1e3'"},
       {"--batch", [](auto& f) { f.batch = "-1"; }, "got '-1'"},
@@ -173,7 +154,6 @@ TEST(RehearseOptionsTest, SaysWhichFlagIsWrongWhatIsExpectedAndWhatCame) {
          f.faults = {"flip:1@5", "flip:1@9"};
        },
        "one flip for each site"},
-      {"--audit-rounds", [](auto& f) { f.audit_rounds = "-1"; }, "from 0 to 1000000, got '-1'"},
       {"--fault", [](auto& f) { f.faults = {"burn:1@5"}; }, "got 'burn:1@5'"},
       {"--fault", [](auto& f) { f.faults = {"kill:3@5"}; }, "a site from 1 to 2"},
       {"--fault", [](auto& f) { f.faults = {"kill:1@301"}; }, "a round from 1 to 300"},

@@ -36,16 +36,14 @@ TEST(PlanTest, TheCoordinatorGetsTheRunSpec) {
   const Command command = Plan::Main(Options(flags), ExamplePlaces()).Coordinator();
   EXPECT_THAT(command.argv,
               ElementsAre("/bin/isthmus-coordinator", "--listen", "127.0.0.1:0", "--port-file",
-                          "/run/coordinator.port", "--scheme", "flexdemo", "--decay", "0.999",
-                          "--alpha", "1", "--values", "1bit", "--optimizer", "sgd", "--rounds",
-                          "300", "--start-groups", "2", "--min-groups", "1", "--deadline", "1m",
-                          "--audit-rounds", "25", "--chunk", "64", "--k", "2", "--sign"));
+                          "/run/coordinator.port", "--deadline", "1m", "--scheme", "flexdemo",
+                          "--rounds", "300", "--start-groups", "2"));
   EXPECT_EQ(command.log_path, "/log/coordinator.log");
 }
 
 TEST(PlanTest, SignAndDeadlineAreStated) {
   RehearseFlags flags;
-  flags.sign = false;
+  flags.run["sign"] = "false";
   const Command command = Plan::Main(Options(flags), ExamplePlaces()).Coordinator();
   EXPECT_THAT(command.argv, Contains("--no-sign"));
   EXPECT_EQ(ValueOf(command, "--deadline"), "off");
@@ -78,20 +76,18 @@ TEST(PlanTest, AWorkerIsToldWhereItsRanksLive) {
 
 TEST(PlanTest, TheCoordinatorIsToldAlpha) {
   RehearseFlags flags;
-  flags.scheme = "random";
-  flags.alpha = "0.25";
+  flags.run = {{"scheme", "random"}, {"alpha", "0.25"}};
   const Command command = Plan::Main(Options(flags), ExamplePlaces()).Coordinator();
   EXPECT_EQ(ValueOf(command, "--alpha"), "0.25");
-  EXPECT_EQ(ValueOf(command, "--k"), "8");
-  EXPECT_EQ(ValueOf(Plan::Comparison(Options(flags), ExamplePlaces()).Coordinator(), "--alpha"),
-            "1");
+  EXPECT_THAT(Plan::Comparison(Options(flags), ExamplePlaces()).Coordinator().argv,
+              Not(Contains("--alpha")));
 }
 
 TEST(PlanTest, TheCoordinatorIsToldKThatIsTheWholeChunk) {
   RehearseFlags flags;
-  flags.chunk = flags.k = "32";
+  flags.run = {{"chunk_size", "32"}, {"k", "32"}};
   const Command command = Plan::Main(Options(flags), ExamplePlaces()).Coordinator();
-  EXPECT_EQ(ValueOf(command, "--chunk"), "32");
+  EXPECT_EQ(ValueOf(command, "--chunk-size"), "32");
   EXPECT_EQ(ValueOf(command, "--k"), "32");
 }
 
@@ -132,14 +128,15 @@ TEST(PlanTest, AnotherJobRunsAsGiven) {
 }
 
 TEST(PlanTest, TheComparisonIsSchemeFullOnTheSameLinks) {
-  const Plan plan = Plan::Comparison(Options(), ExamplePlaces());
-  const Command coordinator = plan.Coordinator();
-  EXPECT_EQ(ValueOf(coordinator, "--scheme"), "full");
-  EXPECT_EQ(ValueOf(coordinator, "--optimizer"), "adamw");
-  EXPECT_EQ(ValueOf(coordinator, "--values"), "f32");
-  EXPECT_THAT(coordinator.argv, Not(Contains("--k")));
-  EXPECT_EQ(ValueOf(coordinator, "--rounds"), "5");
-  EXPECT_THAT(coordinator.argv, Contains("--no-sign"));
+  RehearseFlags flags;
+  flags.run = {{"k", "4"}, {"values", "f32"}, {"decay", "0.5"}, {"audit_rounds", "7"}};
+  const Plan plan = Plan::Comparison(Options(flags), ExamplePlaces());
+  RunSpec full = DefaultRunSpec(Scheme::kFull);
+  full.rounds = 5;
+  full.start_groups = 2;
+  full.audit_rounds = 7;
+  EXPECT_EQ(plan.options().run, full);
+  EXPECT_EQ(ValueOf(plan.Coordinator(), "--scheme"), "full");
   EXPECT_EQ(plan.rounds(), 5u);
   EXPECT_TRUE(plan.options().faults.empty());
   EXPECT_EQ(plan.link(2).ToString(), "10mbit/40ms");

@@ -17,6 +17,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/await_change.h"
+
 namespace isthmus {
 namespace {
 
@@ -175,20 +177,15 @@ class PortFileTest : public ::testing::Test {
       execv(argv[0], argv.data());
       _exit(98);
     }
-    std::string text;
-    int status = 0;
-    bool ended = false;
     // It is renamed into place: what can be read is whole.
-    while (text.empty() && !ended) {
-      ended = waitpid(child, &status, WNOHANG) == child;
+    std::string text;
+    AwaitChange(directory_, child, absl::Minutes(1), [&] {
       std::ifstream file(path);
       text.assign(std::istreambuf_iterator<char>(file), {});
-      usleep(1000);
-    }
-    if (!ended) {
-      kill(child, SIGTERM);
-      waitpid(child, &status, 0);
-    }
+      return !text.empty();
+    });
+    kill(child, SIGTERM);
+    waitpid(child, nullptr, 0);
     return text;
   }
 

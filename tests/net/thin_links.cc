@@ -5,17 +5,15 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <iostream>
 #include <iterator>
 #include <utility>
 
-#include "common/base/clock.h"
 #include "common/base/status_macros.h"
+#include "tests/support/await_change.h"
 
 namespace isthmus::net {
 namespace {
@@ -28,16 +26,6 @@ std::string Address(int site, int host) { return absl::StrCat("10.77.", site + 1
 [[noreturn]] void GiveUp(const std::string& what, const std::string& log) {
   std::cerr << "gave up: " << what << "\n" << log << std::endl;
   std::exit(1);
-}
-
-// Looks every few milliseconds; false after `patience`.
-bool Within(absl::Duration patience, const std::function<bool()>& condition) {
-  const absl::Time deadline = Clock::Real().Now() + patience;
-  while (!condition()) {
-    if (Clock::Real().Now() > deadline) return false;
-    ::usleep(2000);
-  }
-  return true;
 }
 
 }  // namespace
@@ -91,8 +79,13 @@ bool NetProgram::Ended() {
   return ended_;
 }
 
+bool NetProgram::AwaitUntil(absl::Duration patience, const std::function<bool()>& condition) {
+  if (ended_) return condition();
+  return AwaitChange(std::filesystem::path(log_path_).parent_path(), pid_, patience, condition);
+}
+
 int NetProgram::Await(absl::Duration patience) {
-  if (!Within(patience, [&] { return Ended(); })) GiveUp(name_ + " has not ended", Output());
+  if (!AwaitUntil(patience, [&] { return Ended(); })) GiveUp(name_ + " has not ended", Output());
   return WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_);
 }
 
@@ -108,7 +101,7 @@ std::vector<std::string> NetProgram::AwaitLines(size_t lines, absl::Duration pat
     read.pop_back();  // what has no line end yet
     return read.size() >= lines;
   };
-  if (!Within(patience, [&] { return enough() || Ended(); }) || !enough()) {
+  if (!AwaitUntil(patience, enough)) {
     GiveUp(absl::StrCat(name_, " has not written line ", lines), Output());
   }
   return read;
@@ -137,7 +130,7 @@ Deployment::Deployment(const ThinLinks& links, const std::string& folder, int si
                absl::StrCat(ThinLinks::HubAddress(site), ":", kPort), "--group",
                absl::StrCat(site + 1), "--ranks", "cpu:1", "--threads", "1", "--socket", socket},
               absl::StrCat("worker-", site));
-    if (!Within(kStartPatience, [&] { return std::filesystem::exists(socket); })) {
+    if (!worker->AwaitUntil(kStartPatience, [&] { return std::filesystem::exists(socket); })) {
       GiveUp("a worker does not listen", worker->Output());
     }
     jobs_.push_back(start(links.site(site),

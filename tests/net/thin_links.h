@@ -9,6 +9,7 @@
 #include <absl/time/time.h>
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -55,6 +56,9 @@ class NetProgram {
   ~NetProgram();
   NetProgram(const NetProgram&) = delete;
   void Signal(int signal);
+  // Whether `condition`, of this program and of what is in the folder of its log, comes to hold
+  // before it ends and within `patience`.
+  bool AwaitUntil(absl::Duration patience, const std::function<bool()>& condition);
   // Exit code, or -signal; ends this program, with the child's last words, after `patience`.
   int Await(absl::Duration patience);
   // The output so far.

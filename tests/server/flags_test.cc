@@ -127,7 +127,7 @@ TEST_F(CoordinatorFlagsTest, EveryFieldOfARunHasAFlag) {
     EXPECT_THAT(help, HasSubstr(flag));
     const std::string text = field.text(defaults);
     std::vector<const char*> arguments = {flag.c_str(), text.c_str()};
-    if (field.is_switch) {
+    if (field.opposite != nullptr) {
       if (text == "false") flag.insert(2, "no-");
       arguments = {flag.c_str()};
     }

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/printable.h"
+
 namespace isthmus {
 namespace {
 
@@ -178,6 +180,23 @@ TEST_F(CoordinatorTest, RefusesALabelThatIsTooLong) {
   args.label = std::string(65, 'x');
   EXPECT_EQ(core_->Register(args, now_, out_).status().message(),
             "label: expected at most 64 bytes, got 65");
+}
+
+TEST_F(CoordinatorTest, RefusesALabelThatATerminalWouldObey) {
+  Start({}, 1);
+  Coordinator::RegisterArgs args;
+  args.group = GroupId(2);
+  args.nonce = 2;
+  for (const char* label : {"a\x1b[2J", "a\n", "a\xff", "\xe2\x80\xae"}) {
+    args.label = label;
+    const absl::Status refused = core_->Register(args, now_, out_).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << label;
+    EXPECT_EQ(refused.message(),
+              "label: expected text without control characters, got '" + Printable(label) + "'");
+  }
+  EXPECT_TRUE(out_.empty());
+  args.label = "Zürich";
+  EXPECT_TRUE(core_->Register(args, now_, out_).ok());
 }
 
 // --- known bugs: enable each with its fix -------------------------------------------------------
