@@ -1,4 +1,4 @@
-// bfloat16 as jobs hold it: the upper half of a float32.
+// bfloat16 as jobs hold it: the upper half of a float32. Naively: naive_codes.h.
 #ifndef ISTHMUS_COMMON_KERNELS_BFLOAT16_H_
 #define ISTHMUS_COMMON_KERNELS_BFLOAT16_H_
 

@@ -15,7 +15,8 @@
 //           X[0] = sqrt(2) A[0]    X[2m-1] = A[m] + B[M-m]
 //           X[N-1] = sqrt(2) B[0]  X[2m]   = A[m] - B[M-m]            0 < m < M
 //
-// II(1) and IV(1) are the identity. The inverse is the transposed steps in reverse order.
+// II(1) and IV(1) are the identity. The inverse is the transposed steps in reverse order. Naively,
+// with a vector for each of these letters: naive_dct.h.
 //
 // Source: Plonka and Tasche, "Fast and numerically stable algorithms for discrete cosine
 // transforms", 2005.

@@ -1,5 +1,5 @@
 // The rotation angles of dct_formulas.h as compile-time constants: no libm, so the same bits
-// everywhere.
+// everywhere. Naively, by libm: RotationOf in naive_dct.h.
 #ifndef ISTHMUS_COMMON_KERNELS_DCT_TABLES_H_
 #define ISTHMUS_COMMON_KERNELS_DCT_TABLES_H_
 

@@ -1,4 +1,4 @@
-// Kernels that go element by element (tile_kernels.h).
+// Kernels that go element by element (tile_kernels.h). Naively: naive_flat.h.
 #ifndef ISTHMUS_COMMON_KERNELS_FLAT_KERNELS_H_
 #define ISTHMUS_COMMON_KERNELS_FLAT_KERNELS_H_
 

@@ -1,6 +1,7 @@
 // Which k elements of a chunk the schemes without indices send in a round: a function of what all
 // groups know. Every scheme cuts the chunk into k strata of S = chunk_size / k elements (both
-// powers of two) or the like, and sends each element exactly once in S successive rounds.
+// powers of two) or the like, and sends each element exactly once in S successive rounds. There is
+// no faster version: these are the definition.
 #ifndef ISTHMUS_COMMON_KERNELS_POSITIONS_H_
 #define ISTHMUS_COMMON_KERNELS_POSITIONS_H_
 

@@ -1,4 +1,5 @@
-// The k largest magnitudes of every chunk (tile_kernels.h), over lanes.
+// The k largest magnitudes of every chunk (tile_kernels.h), over lanes. Naively, by a sort:
+// naive_select.h.
 #ifndef ISTHMUS_COMMON_KERNELS_SELECT_KERNELS_H_
 #define ISTHMUS_COMMON_KERNELS_SELECT_KERNELS_H_
 

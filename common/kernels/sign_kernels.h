@@ -1,6 +1,6 @@
 // One-bit values, a magnitude per chunk and a sign each, over lanes (tile_kernels.h). They go over
 // all elements of a tile rather than the chosen ones: at the rates that pay, that is fewer
-// instructions than one element at a time.
+// instructions than one element at a time. Naively, one element at a time: naive_signs.h.
 #ifndef ISTHMUS_COMMON_KERNELS_SIGN_KERNELS_H_
 #define ISTHMUS_COMMON_KERNELS_SIGN_KERNELS_H_
 

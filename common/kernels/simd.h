@@ -12,7 +12,7 @@
 
 namespace isthmus {
 
-// All that this processor can run, the specification ("scalar") first, the fastest last.
+// All that this processor can run, plain floats ("scalar") first, the fastest last.
 const std::vector<const TileKernels*>& AvailableKernels();
 
 // The kernels called `name`. Errors: INVALID_ARGUMENT naming those that there are.

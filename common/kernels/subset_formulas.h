@@ -1,4 +1,5 @@
 // The rank of one subset and back (tile_kernels.h, SubsetTables): the same on CPUs and GPUs.
+// Naively: naive_subset.h.
 #ifndef ISTHMUS_COMMON_KERNELS_SUBSET_FORMULAS_H_
 #define ISTHMUS_COMMON_KERNELS_SUBSET_FORMULAS_H_
 

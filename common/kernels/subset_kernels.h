@@ -1,7 +1,7 @@
 // The rank of a subset and back (tile_kernels.h, SubsetTables), and the bits that go with its
 // elements. One chunk after the other, with next to no branch that depends on the data: processors
 // overlap the chunks. A template of W as the others, because population counts and bit deposits are
-// instructions in some sets only.
+// instructions in some sets only. Naively: naive_subset.h, and for the bits naive_signs.h.
 #ifndef ISTHMUS_COMMON_KERNELS_SUBSET_KERNELS_H_
 #define ISTHMUS_COMMON_KERNELS_SUBSET_KERNELS_H_
 

@@ -1,5 +1,6 @@
 // The inner loops of the codec, once per instruction set. All sets compute the same bits
 // (docs/protocol.md, P21): no operation crosses chunks, sums run in one order, nothing is fused.
+// What they compute is written out, a plain loop each, in naive_kernels.h.
 //
 // A tile is kTileChunks chunks side by side, element f of chunk c at [f * kTileChunks + c], so
 // that one SIMD register holds the same element of several chunks. A tile that is not full has

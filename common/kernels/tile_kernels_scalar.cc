@@ -1,4 +1,4 @@
-// One chunk at a time, in plain floats: the specification of the others.
+// One chunk at a time, in plain floats.
 #include "common/kernels/tile_kernels_impl.h"
 
 namespace isthmus {

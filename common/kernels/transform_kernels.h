@@ -1,4 +1,4 @@
-// The DCT of rows and tiles (tile_kernels.h), over lanes.
+// The DCT of rows and tiles (tile_kernels.h), over lanes. Naively: naive_dct.h, chunk by chunk.
 #ifndef ISTHMUS_COMMON_KERNELS_TRANSFORM_KERNELS_H_
 #define ISTHMUS_COMMON_KERNELS_TRANSFORM_KERNELS_H_
 

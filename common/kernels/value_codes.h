@@ -1,5 +1,5 @@
 // How values look on the wire (docs/protocol.md, P19), as integer arithmetic on the bits of floats:
-// the same on CPUs and GPUs.
+// the same on CPUs and GPUs. Naively, by distances in double: naive_codes.h.
 #ifndef ISTHMUS_COMMON_KERNELS_VALUE_CODES_H_
 #define ISTHMUS_COMMON_KERNELS_VALUE_CODES_H_
 

@@ -1,6 +1,6 @@
 // Ranks of subsets that the tables of subset_formulas.h have no room for, up to 128 bits, by
 // binomials: those of common/compression/subset_ranks.h, from masks. For GPUs, where a chunk of one
-// rate is as good as one of another; CPUs go element by element.
+// rate is as good as one of another; CPUs go element by element. Naively: naive_subset.h.
 #ifndef ISTHMUS_COMMON_KERNELS_WIDE_SUBSET_FORMULAS_H_
 #define ISTHMUS_COMMON_KERNELS_WIDE_SUBSET_FORMULAS_H_
 

@@ -1,7 +1,7 @@
 // kernel_digest [EXPECTED]: one number over the outputs of all kernels on seeded inputs, for each
-// set that this program was compiled with and this processor runs. All lines must agree, on every
-// machine and with every compiler (docs/protocol.md, P21). With EXPECTED, 16 hex digits, exits 1
-// unless they all are that.
+// set that this program was compiled with and this processor runs, the naive one first. All lines
+// must agree, on every machine and with every compiler (docs/protocol.md, P21). With EXPECTED, 16
+// hex digits, exits 1 unless they all are that.
 //
 // Needs the headers of common/base, common/kernels and the standard library only, so that it is
 // easily compiled for another machine: scripts/check_neon does it for ARM.
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/base/mix64.h"
+#include "common/kernels/naive_kernels.h"
 #include "common/kernels/positions.h"
 #include "common/kernels/subset_tables.h"
 #include "common/kernels/tile_kernels.h"
@@ -189,7 +190,7 @@ void AddFormulas(Digest& digest) {
 }
 
 std::vector<const TileKernels*> Runnable() {
-  std::vector<const TileKernels*> sets = {&kScalarKernels, &kVector128Kernels};
+  std::vector<const TileKernels*> sets = {&naive::kKernels, &kScalarKernels, &kVector128Kernels};
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("bmi2")) return sets;

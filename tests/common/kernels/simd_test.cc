@@ -24,7 +24,7 @@ class SimdChoiceTest : public testing::Test {
   std::string before_;
 };
 
-TEST_F(SimdChoiceTest, TheSpecificationComesFirstAndNamesAreDistinct) {
+TEST_F(SimdChoiceTest, TheScalarSetComesFirstAndNamesAreDistinct) {
   ASSERT_GE(AvailableKernels().size(), 2u);
   EXPECT_EQ(AvailableKernels().front(), &kScalarKernels);
   for (const TileKernels* kernels : AvailableKernels()) {

@@ -1,8 +1,9 @@
-// Every available set of kernels: ranks of subsets, against counting and against their definition.
+// Every available set of kernels against the naive one: ranks of subsets; and that one against the
+// order of tile_kernels.h, subset by subset.
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
+#include <utility>
 
 #include "common/kernels/subset_tables.h"
 #include "tests/common/kernels/kernel_data.h"
@@ -10,73 +11,27 @@
 namespace isthmus {
 namespace {
 
-using Elements = std::vector<bool>;
-
-// The definition (tile_kernels.h), element by element.
-uint64_t RankOf(const Elements& x) {
-  const auto count = [](const Elements& of) {
-    return static_cast<uint32_t>(std::count(of.begin(), of.end(), true));
-  };
-  const auto binomial = [](size_t n, uint32_t k) {
-    return static_cast<uint64_t>(*Binomial(static_cast<uint32_t>(n), k));
-  };
-  if (x.size() <= 16) {
-    uint64_t rank = 0;
-    for (uint32_t i = 0, seen = 0; i < x.size(); ++i) {
-      if (x[i]) rank += binomial(i, ++seen);  // the combinatorial number system
-    }
-    return rank;
+// All sets at once, both ways, of one tile: naive ranks take longer than all of them.
+void ExpectNaiveOnes(const SubsetTables& tables, const std::vector<uint64_t>& ranks) {
+  const int chunks = static_cast<int>(ranks.size());
+  std::vector<uint32_t> expected(TileWords(static_cast<int>(tables.size)));
+  naive::kKernels.unrank(tables, ranks.data(), chunks, expected.data());
+  std::vector<uint64_t> again(ranks.size());
+  naive::kKernels.rank(tables, expected.data(), chunks, again.data());
+  ASSERT_EQ(again, ranks) << tables.size << "/" << tables.k;
+  for (const TileKernels* kernels : AvailableKernels()) {
+    SCOPED_TRACE(testing::Message() << kernels->name << " " << tables.size << "/" << tables.k);
+    std::vector<uint32_t> masks(expected.size(), 77);
+    kernels->unrank(tables, ranks.data(), chunks, masks.data());
+    ASSERT_EQ(Lanes(masks, chunks), Lanes(expected, chunks));
+    std::fill(again.begin(), again.end(), ~uint64_t{0});
+    kernels->rank(tables, expected.data(), chunks, again.data());
+    ASSERT_EQ(again, ranks);
   }
-  if (x.size() <= 64) {
-    std::vector<Elements> parts;
-    std::vector<uint32_t> counts;
-    for (size_t at = 0; at < x.size(); at += 16) {
-      parts.emplace_back(x.begin() + static_cast<ptrdiff_t>(at),
-                         x.begin() + static_cast<ptrdiff_t>(std::min(at + 16, x.size())));
-      counts.push_back(count(parts.back()));
-    }
-    // Below: those with fewer in the highest part, or as many there and fewer in the next, ...
-    uint64_t below = 0, rank = 0;
-    size_t left_size = x.size();
-    uint32_t left = count(x);
-    uint64_t above = 1;  // ways to fill the parts above with their counts
-    for (size_t i = parts.size(); i-- > 0;) {
-      left_size -= parts[i].size();
-      for (uint32_t fewer = 0; fewer < counts[i]; ++fewer) {
-        below += above * binomial(parts[i].size(), fewer) * binomial(left_size, left - fewer);
-      }
-      left -= counts[i];
-      above *= binomial(parts[i].size(), counts[i]);
-      rank = rank * binomial(parts[i].size(), counts[i]) + RankOf(parts[i]);
-    }
-    return below + rank;
-  }
-  const size_t half = std::bit_ceil(x.size()) / 2;
-  const Elements lower(x.begin(), x.begin() + static_cast<ptrdiff_t>(half));
-  const Elements upper(x.begin() + static_cast<ptrdiff_t>(half), x.end());
-  uint64_t below = 0;
-  for (uint32_t fewer = 0; fewer < count(upper); ++fewer) {
-    below += binomial(upper.size(), fewer) * binomial(half, count(x) - fewer);
-  }
-  return below + RankOf(upper) * binomial(half, count(lower)) + RankOf(lower);
 }
 
-class SubsetKernelsTest : public testing::TestWithParam<const TileKernels*> {
- protected:
-  const TileKernels& kernels() const { return *GetParam(); }
-
-  static Elements Chunk(const std::vector<uint32_t>& masks, uint32_t size, size_t chunk) {
-    Elements x;
-    for (uint32_t i = 0; i < size; ++i) {
-      x.push_back((masks[size_t{i / 32} * kTileChunks + chunk] >> (i % 32) & 1) != 0);
-    }
-    return x;
-  }
-
-  Rng rng_{19};
-};
-
-TEST_P(SubsetKernelsTest, P19_RanksAreAsDefinedAndComeBack) {
+TEST(SubsetKernelsTest, P19_RanksAndSubsetsAreTheNaiveOnes) {
+  Rng rng(19);
   for (auto [size, k] : {std::pair{16u, 0u},
                          {16u, 1u},
                          {16u, 8u},
@@ -100,48 +55,20 @@ TEST_P(SubsetKernelsTest, P19_RanksAreAsDefinedAndComeBack) {
     ASSERT_LT(subsets, uint64_t{1} << kRankBits);
     for (bool complement : {false, true}) {
       const SubsetTableSet tables(size, k, complement);
-      for (int trial = 0; trial < 60; ++trial) {
-        const int chunks = 1 + static_cast<int>(rng_.Below(kTileChunks));
-        std::vector<uint64_t> ranks, again(kTileChunks);
-        for (int i = 0; i < chunks; ++i) ranks.push_back(rng_.Below(subsets));
-        if (trial == 0) ranks[0] = 0;
-        if (trial == 1) ranks[0] = subsets - 1;
-        std::vector<uint32_t> masks(static_cast<size_t>(MaskWords(static_cast<int>(size))) *
-                                    kTileChunks);
-        kernels().unrank(tables.tables(), ranks.data(), chunks, masks.data());
-        for (size_t i = 0; i < ranks.size(); ++i) {
-          Elements x = Chunk(masks, size, i);
-          if (complement) x.flip();
-          ASSERT_EQ(std::count(x.begin(), x.end(), true), k) << size << "/" << k;
-          ASSERT_EQ(RankOf(x), ranks[i]) << size << "/" << k;
-        }
-        kernels().rank(tables.tables(), masks.data(), chunks, again.data());
-        again.resize(ranks.size());
-        ASSERT_EQ(again, ranks) << size << "/" << k;
+      for (int trial = 0; trial < Repetitions(16); ++trial) {
+        std::vector<uint64_t> ranks(1 + rng.Below(kTileChunks));
+        for (uint64_t& rank : ranks) rank = rng.Below(subsets);
+        if (trial == 0) ranks.insert(ranks.begin(), {0, subsets - 1});
+        ranks.resize(std::min<size_t>(ranks.size(), kTileChunks));
+        ASSERT_NO_FATAL_FAILURE(ExpectNaiveOnes(tables.tables(), ranks));
       }
-    }
-  }
-}
-
-TEST_P(SubsetKernelsTest, P19_RanksOfSmallChunksCount) {
-  for (auto [size, k] : {std::pair{16u, 5u}, {32u, 3u}, {64u, 2u}}) {
-    const SubsetTableSet tables(size, k, false);
-    const auto subsets = static_cast<uint64_t>(*Binomial(size, k));
-    std::vector<uint32_t> masks(static_cast<size_t>(MaskWords(static_cast<int>(size))) *
-                                kTileChunks);
-    for (uint64_t rank = 0; rank < subsets; ++rank) {
-      kernels().unrank(tables.tables(), &rank, 1, masks.data());
-      ASSERT_EQ(RankOf(Chunk(masks, size, 0)), rank) << size << "/" << k;
-      uint64_t again = ~uint64_t{0};
-      kernels().rank(tables.tables(), masks.data(), 1, &again);
-      ASSERT_EQ(again, rank) << size << "/" << k;
     }
   }
 }
 
 // Where a quotient or a guess would be wrong first: the first and last rank of every type, and
 // those beside a multiple of the divisor.
-TEST_P(SubsetKernelsTest, P19_RanksAtTheEdgesOfTypesComeBack) {
+TEST(SubsetKernelsTest, P19_RanksAtTheEdgesOfTypesAreTheNaiveOnes) {
   for (auto [size, k] : {std::pair{32u, 16u}, {64u, 8u}, {64u, 20u}}) {
     const SubsetTableSet tables(size, k, false);
     const auto subsets = static_cast<uint64_t>(*Binomial(size, k));
@@ -155,23 +82,61 @@ TEST_P(SubsetKernelsTest, P19_RanksAtTheEdgesOfTypesComeBack) {
       }
       edges.push_back(block.below[type + 1] - 1);
     }
-    std::vector<uint32_t> masks(static_cast<size_t>(MaskWords(static_cast<int>(size))) *
-                                kTileChunks);
-    for (uint64_t rank : edges) {
-      if (rank >= subsets) continue;
-      kernels().unrank(tables.tables(), &rank, 1, masks.data());
-      ASSERT_EQ(RankOf(Chunk(masks, size, 0)), rank) << size << "/" << k;
+    std::erase_if(edges, [&](uint64_t rank) { return rank >= subsets; });
+    for (size_t at = 0; at < edges.size(); at += kTileChunks) {
+      const auto first = edges.begin() + static_cast<ptrdiff_t>(at);
+      const auto count = std::min<ptrdiff_t>(kTileChunks, edges.end() - first);
+      ASSERT_NO_FATAL_FAILURE(ExpectNaiveOnes(tables.tables(), {first, first + count}));
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, SubsetKernelsTest, testing::ValuesIn(AvailableKernels()),
-                         [](const auto& set) { return std::string(set.param->name); });
+// What ranks ascend with, as tile_kernels.h says it: numbers to be compared one after the other.
+std::vector<size_t> OrderOf(const naive::Elements& x) {
+  if (x.size() <= 16) {
+    size_t number = 0;
+    for (size_t i = 0; i < x.size(); ++i) number += size_t{x[i]} << i;
+    return {number};
+  }
+  const size_t part = x.size() <= 64 ? 16 : std::bit_ceil(x.size()) / 2;
+  std::vector<size_t> counts, orders;
+  for (size_t end = x.size(), begin; end > 0; end = begin) {
+    begin = (end - 1) / part * part;
+    const naive::Elements here(x.begin() + static_cast<ptrdiff_t>(begin),
+                               x.begin() + static_cast<ptrdiff_t>(end));
+    counts.push_back(naive::Count(here));
+    for (size_t number : OrderOf(here)) orders.push_back(number);
+  }
+  counts.insert(counts.end(), orders.begin(), orders.end());
+  return counts;
+}
 
-TEST(SubsetTablesTest, BinomialsAreExactOrMissing) {
+TEST(NaiveSubsetTest, P19_RanksCountAllSubsetsInTheirOrder) {
+  for (auto [size, k] : {std::pair{16, 5}, {32, 3}, {64, 2}, {80, 2}, {128, 2}}) {
+    std::vector<naive::Elements> subsets;
+    naive::Elements x(static_cast<size_t>(size));
+    std::fill(x.end() - k, x.end(), true);
+    do {
+      subsets.push_back(x);
+    } while (std::next_permutation(x.begin(), x.end()));
+    std::vector<std::pair<std::vector<size_t>, size_t>> order;
+    for (size_t i = 0; i < subsets.size(); ++i) order.emplace_back(OrderOf(subsets[i]), i);
+    std::sort(order.begin(), order.end());
+    for (size_t rank = 0; rank < order.size(); ++rank) {
+      const naive::Elements& subset = subsets[order[rank].second];
+      ASSERT_EQ(static_cast<size_t>(naive::Rank(subset)), rank) << size << "/" << k;
+      ASSERT_EQ(naive::Unrank(subset.size(), static_cast<size_t>(k), rank), subset);
+    }
+  }
+}
+
+TEST(SubsetTablesTest, BinomialsAreThoseOfPascalOrMissing) {
+  for (uint32_t n : {0u, 1u, 5u, 16u, 48u, 64u, 128u}) {
+    for (uint32_t k = 0; k <= std::min(n + 1, 64u); ++k) {
+      ASSERT_TRUE(Binomial(n, k) == naive::Choose(n, k)) << n << " " << k;
+    }
+  }
   EXPECT_EQ(*Binomial(64, 8), WideRank{4426165368});
-  EXPECT_EQ(*Binomial(5, 6), WideRank{0});
-  EXPECT_EQ(*Binomial(0, 0), WideRank{1});
   const WideRank half = *Binomial(128, 64);  // 23951146041928082866135587776380551750
   EXPECT_EQ(static_cast<uint64_t>(half >> 64), 1298394228608800905u);
   EXPECT_FALSE(Binomial(4096, 16).has_value());

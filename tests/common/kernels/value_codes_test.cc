@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "common/kernels/bfloat16.h"
+#include "common/kernels/naive_codes.h"
 #include "tests/common/kernels/kernel_data.h"
 
 namespace isthmus {
@@ -14,31 +16,30 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 TEST(ScaleCodeTest, P19_StandsForQuarterStepsOfPowersOfTwo) {
-  for (uint32_t code = 0; code < 256; ++code) {
-    const double expected = std::ldexp(1.0 + code % 4 * 0.25, static_cast<int>(code / 4) - 44);
-    ASSERT_EQ(static_cast<double>(ScaleOf(code)), expected);
-    ASSERT_EQ(ScaleCode(ScaleOf(code)), static_cast<int>(code));
+  for (int code = 0; code < 256; ++code) {
+    const float scale = ScaleOf(static_cast<uint32_t>(code));
+    ASSERT_EQ(static_cast<double>(scale), naive::ScaleOf(code));
+    ASSERT_EQ(ScaleCode(scale), code);
   }
 }
 
-TEST(ScaleCodeTest, P19_IsTheNearestAndNeverDecreases) {
-  int previous = kNoScale;
-  // A walk through all floats, in steps of a few thousandths.
-  for (uint32_t bits = 0; bits <= 0x7f800000; bits += 0x2345) {
-    const float scale = FloatOf(bits);
-    const int code = ScaleCode(scale);
-    ASSERT_GE(code, previous);
-    ASSERT_LE(code, 255);
-    previous = code;
-    if (code == kNoScale || code == 255) continue;
-    const auto distance = [&](int other) {
-      return std::abs(static_cast<double>(ScaleOf(static_cast<uint32_t>(other))) -
-                      static_cast<double>(scale));
-    };
-    ASSERT_TRUE(code == 0 || distance(code) <= distance(code - 1)) << scale;
-    ASSERT_LE(distance(code), distance(code + 1)) << scale;
+// A walk through all floats, and beside every code and every midpoint of two.
+TEST(ScaleCodeTest, P19_IsTheNaiveOne) {
+  Rng rng(14);
+  std::vector<uint32_t> scales;
+  for (uint32_t bits = 0; bits <= 0x7f800000; bits += 1 + rng.Below(0x20000)) {
+    scales.push_back(bits);
   }
-  EXPECT_EQ(previous, 255);
+  for (uint32_t code = 0; code < 256; ++code) {
+    for (uint32_t middle : {0u, 1u << 20}) {
+      const uint32_t bits = FloatBits(ScaleOf(code)) + middle;
+      scales.insert(scales.end(), {bits - 1, bits, bits + 1});
+    }
+  }
+  for (uint32_t bits : scales) {
+    ASSERT_EQ(ScaleCode(FloatOf(bits)), naive::ScaleCode(FloatOf(bits))) << FloatOf(bits);
+    ASSERT_EQ(Int4ScaleCode(FloatOf(bits)), naive::ScaleCode(FloatOf(bits) / 7.0f));
+  }
 }
 
 TEST(ScaleCodeTest, P19_TiesGoUpAndUnderflowIsNothing) {
@@ -69,21 +70,17 @@ TEST(Int4Test, P19_SaysEveryStepExactlyAndKeepsIt) {
   }
 }
 
-TEST(Int4Test, P19_RoundsToTheNearestStepAndStopsAtSeven) {
+TEST(Int4Test, P19_IsTheNaiveOne) {
   Rng rng(10);
-  for (int trial = 0; trial < 100000; ++trial) {
+  for (int trial = 0; trial < Repetitions(100000); ++trial) {
     const float scale = ScaleOf(static_cast<uint32_t>(rng.Below(256)));
-    const float value = static_cast<float>((rng.Uniform() - 0.5) * 20.0) * scale;
+    float value = static_cast<float>((rng.Uniform() - 0.5) * 20.0) * scale;
+    if (rng.Chance(0.3)) value = static_cast<float>(rng.Below(40)) * 0.25f * scale;  // ties
+    if (rng.Chance(0.2)) value = AdversarialNumber(rng, rng.Below(kCharacters));
+    if (rng.Chance(0.1)) value = ExtremeNumber(rng);
     const uint32_t code = Int4Code(value, scale);
-    ASSERT_LT(code, 16u);
-    ASSERT_NE(code, 8u);  // -0
-    const double ratio = std::abs(static_cast<double>(value) / static_cast<double>(scale));
-    const double error = std::abs(ratio - (code & 7));
-    if (ratio < 7.0) {
-      ASSERT_LE(error, 0.5 + 1e-6);
-    } else {
-      ASSERT_EQ(code & 7, 7u);
-    }
+    ASSERT_EQ(code, naive::Int4Code(value, scale)) << value << " " << scale;
+    ASSERT_EQ(Int4Value(code, scale), naive::Int4Value(code, scale));
   }
 }
 
@@ -100,27 +97,22 @@ TEST(Int4Test, P19_TheScaleOfTheLargestCoversIt) {
   EXPECT_LE(FloatBits(7.0f * ScaleOf(255)), kMaxValueBits);
 }
 
-// The reference: the two neighbours among bfloat16s, in double.
-float NearestBf16(float x) {
-  const float magnitude = std::abs(x);
-  const float below = FloatOf(FloatBits(magnitude) & 0xffff0000);
-  const float above = FloatOf((FloatBits(magnitude) & 0xffff0000) + 0x10000);
-  const double down = static_cast<double>(magnitude) - static_cast<double>(below);
-  const double up = static_cast<double>(above) - static_cast<double>(magnitude);
-  const bool even = (FloatBits(below) >> 16 & 1) == 0;
-  const float nearest = down < up || (down == up && even) ? below : above;
-  return std::copysign(std::min(nearest, 0x1p100f), x);
+// Any floats, ties among them; no NaN.
+float AnyFloat(Rng& rng) {
+  uint32_t bits = static_cast<uint32_t>(rng());
+  if (rng.Chance(0.2)) bits = (bits & 0xffff0000) | 0x8000;
+  if (rng.Chance(0.1)) bits = FloatBits(ExtremeNumber(rng));
+  return std::isnan(FloatOf(bits)) ? kInfinity : FloatOf(bits);
 }
 
 TEST(Bf16Test, P19_RoundsToNearestTiesToEvenWithinTheBound) {
   Rng rng(12);
-  for (int trial = 0; trial < 1000000; ++trial) {
-    uint32_t bits = static_cast<uint32_t>(rng());
-    if (rng.Chance(0.2)) bits = (bits & 0xffff0000) | 0x8000;  // ties
-    const float x = FloatOf(bits);
-    if (!std::isfinite(x) || std::abs(x) > 1e38f) continue;
-    ASSERT_EQ(RoundToBf16(bits), FloatBits(NearestBf16(x))) << x;
-    ASSERT_EQ(RoundToBf16(RoundToBf16(bits)), RoundToBf16(bits));
+  for (int trial = 0; trial < Repetitions(1000000); ++trial) {
+    const float x = AnyFloat(rng);
+    if (std::isinf(x)) continue;
+    const auto expected = static_cast<float>(naive::Clamped(naive::NearestBfloat16(x)));
+    ASSERT_EQ(RoundToBf16(FloatBits(x)), FloatBits(expected)) << x;
+    ASSERT_EQ(ClampToMaxValue(FloatBits(x)), FloatBits(static_cast<float>(naive::Clamped(x))));
   }
 }
 
@@ -133,6 +125,17 @@ TEST(Bf16Test, P19_RoundsTheseAsWrittenHere) {
   EXPECT_EQ(RoundToBf16(0x3fffffff), 0x40000000u);  // the carry reaches the exponent
   EXPECT_EQ(RoundToBf16(0x80000000), 0x80000000u);
   EXPECT_EQ(RoundToBf16(0x00000001), 0x00000000u);  // a denormal
+}
+
+TEST(Bfloat16Test, OfAJobIsTheNaiveOneAndComesBack) {
+  Rng rng(15);
+  for (int trial = 0; trial < Repetitions(100000); ++trial) {
+    const float x = AnyFloat(rng);
+    ASSERT_EQ(FloatBits(FromBfloat16(ToBfloat16(x))), FloatBits(naive::JobBfloat16(x))) << x;
+  }
+  for (uint32_t nan : {0x7f800001u, 0xff800001u, 0x7fffffffu}) {
+    EXPECT_TRUE(std::isnan(FromBfloat16(ToBfloat16(FloatOf(nan)))));
+  }
 }
 
 TEST(BoundTest, P19_NothingExceedsTwoToTheHundred) {
