@@ -1,9 +1,9 @@
 // A job that computes next to nothing: what its steps take is the exchange.
 //
-//   link_job SOCKET SEED PARAMETERS
+//   link_job SOCKET SEED START PARAMETERS
 //
-// Prints one JSON object when it has attached and another when the run is over; exit 0. Parameters
-// begin, and gradients go, by SEED: sites differ.
+// Prints one JSON object when it has attached and another when the run is over; exit 0. Gradients go
+// by SEED, PARAMETERS of them begin by START.
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
@@ -35,10 +35,10 @@ uint64_t HashOf(std::span<const float> values) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) return 2;
-  isthmus::Rng rng(std::strtoull(argv[2], nullptr, 10));
-  std::vector<float> initial(std::strtoull(argv[3], nullptr, 10));
-  for (float& value : initial) value = static_cast<float>(rng.Uniform() - 0.5);
+  if (argc != 5) return 2;
+  isthmus::Rng rng(std::strtoull(argv[2], nullptr, 10)), start(std::strtoull(argv[3], nullptr, 10));
+  std::vector<float> initial(std::strtoull(argv[4], nullptr, 10));
+  for (float& value : initial) value = static_cast<float>(start.Uniform() - 0.5);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
 
   const double begin = Seconds();

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "common/base/status_macros.h"
 #include "tests/net/tcp_copy.h"
 #include "tests/net/thin_links.h"
 
@@ -24,11 +25,6 @@ struct Flags {
   uint64_t steps = 12;
   std::vector<std::string> run;
 };
-
-int Fail(const absl::Status& status) {
-  std::cerr << "net_compare: " << status.message() << std::endl;
-  return 1;
-}
 
 double Median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -51,53 +47,77 @@ uint64_t Dropped(const ThinLinks& links) {
   return dropped;
 }
 
-int Compare(const Flags& flags) {
-  const auto spec = ParseLinkSpec(flags.link);
-  if (!spec.ok()) return Fail(spec.status());
-  const ThinLinks::Options options{.link = *spec, .sites = 2, .loss = flags.loss};
+// What a deployment's second site saw.
+struct Seen {
+  double attach_seconds = 0;
+  double step_seconds = 0;
+  uint64_t up = 0, down = 0;  // bytes of a step
+  uint64_t dropped = 0;
+};
+
+constexpr absl::Duration kPatience = absl::Minutes(30);
+
+// Over fresh links, as each of these: TCP remembers what it learned of a peer.
+absl::StatusOr<Seen> Deploy(const Flags& flags, const ThinLinks::Options& options,
+                            bool equal_start) {
   char folder[] = "/tmp/isthmus-net-XXXXXX";
-  if (::mkdtemp(folder) == nullptr) return Fail(absl::InternalError("no folder in /tmp"));
-  constexpr absl::Duration kPatience = absl::Minutes(30);
-  const uint64_t bytes = flags.parameters * sizeof(float);
-  nlohmann::ordered_json report = {
-      {"link", flags.link}, {"loss", flags.loss}, {"join_bytes", bytes}};
-  uint64_t up = 0, down = 0;
+  if (::mkdtemp(folder) == nullptr) return absl::InternalError("no folder in /tmp");
+  ISTHMUS_ASSIGN_OR_RETURN(const auto links, ThinLinks::Create(options));
+  Seen seen;
   {
-    // Fresh links each time: TCP remembers what it learned of a peer.
-    const auto links = ThinLinks::Create(options);
-    if (!links.ok()) return Fail(links.status());
-    Deployment run(**links, folder, 2, flags.parameters, flags.steps, flags.run);
+    Deployment run(*links, folder,
+                   {.parameters = flags.parameters,
+                    .steps = flags.steps,
+                    .equal_start = equal_start,
+                    .coordinator_flags = flags.run});
     const auto attached = nlohmann::json::parse(run.AwaitAttached(kPatience)[1]);
-    const uint64_t up_before = (*links)->relay(0).up().bytes;
-    const uint64_t down_before = (*links)->relay(1).down().bytes;
+    const uint64_t up_before = links->relay(0).up().bytes;
+    const uint64_t down_before = links->relay(1).down().bytes;
     const auto done = nlohmann::json::parse(run.AwaitDone(kPatience)[1]);
-    up = ((*links)->relay(0).up().bytes - up_before) / flags.steps;
-    down = ((*links)->relay(1).down().bytes - down_before) / flags.steps;
-    report["join_seconds"] = attached["attach_seconds"];
-    report["step_up_bytes"] = up;
-    report["step_down_bytes"] = down;
-    report["step_seconds"] = Median(Settled(done["step_seconds"].get<std::vector<double>>()));
-    report["dropped_packets"] = Dropped(**links);
+    seen.attach_seconds = attached["attach_seconds"];
+    seen.step_seconds = Median(Settled(done["step_seconds"].get<std::vector<double>>()));
+    seen.up = (links->relay(0).up().bytes - up_before) / flags.steps;
+    seen.down = (links->relay(1).down().bytes - down_before) / flags.steps;
+    seen.dropped = Dropped(*links);
   }
   std::filesystem::remove_all(folder);
-  const auto links = ThinLinks::Create(options);
-  if (!links.ok()) return Fail(links.status());
-  const auto copy = CopyThroughHub(**links, bytes);
-  if (!copy.ok()) return Fail(copy.status());
-  const auto exchange = Exchange(**links, 2, up, down, static_cast<int>(flags.steps));
-  if (!exchange.ok()) return Fail(exchange.status());
+  return seen;
+}
+
+absl::Status Compare(const Flags& flags) {
+  ISTHMUS_ASSIGN_OR_RETURN(const LinkSpec spec, ParseLinkSpec(flags.link));
+  const ThinLinks::Options options{.link = spec, .sites = 2, .loss = flags.loss};
+  const uint64_t bytes = flags.parameters * sizeof(float);
+  ISTHMUS_ASSIGN_OR_RETURN(const Seen ours, Deploy(flags, options, false));
+  ISTHMUS_ASSIGN_OR_RETURN(const Seen equal, Deploy(flags, options, true));
+  ISTHMUS_ASSIGN_OR_RETURN(const auto links, ThinLinks::Create(options));
+  ISTHMUS_ASSIGN_OR_RETURN(const absl::Duration copy, CopyThroughHub(*links, bytes));
+  ISTHMUS_ASSIGN_OR_RETURN(
+      const std::vector<absl::Duration> exchange,
+      Exchange(*links, 2, ours.up, ours.down, static_cast<int>(flags.steps)));
   std::vector<double> seconds;
-  for (const absl::Duration d : *exchange) seconds.push_back(absl::ToDoubleSeconds(d));
-  report["tcp_copy_seconds"] = absl::ToDoubleSeconds(*copy);
-  report["tcp_exchange_seconds"] = Median(Settled(seconds));
-  report["tcp_dropped_packets"] = Dropped(**links);
-  const auto ratio = [&](const char* ours, const char* tcp) {
-    return report[ours].get<double>() / report[tcp].get<double>();
-  };
-  report["join_ratio"] = ratio("join_seconds", "tcp_copy_seconds");
-  report["step_ratio"] = ratio("step_seconds", "tcp_exchange_seconds");
+  for (const absl::Duration d : exchange) seconds.push_back(absl::ToDoubleSeconds(d));
+  const double tcp_copy = absl::ToDoubleSeconds(copy);
+  const double tcp_exchange = Median(Settled(seconds));
+  const double join = ours.attach_seconds - equal.attach_seconds;
+  const nlohmann::ordered_json report = {{"link", flags.link},
+                                         {"loss", flags.loss},
+                                         {"attach_seconds", ours.attach_seconds},
+                                         {"attach_seconds_equal_start", equal.attach_seconds},
+                                         {"join_bytes", bytes},
+                                         {"join_seconds", join},
+                                         {"step_up_bytes", ours.up},
+                                         {"step_down_bytes", ours.down},
+                                         {"step_seconds", ours.step_seconds},
+                                         {"dropped_packets", ours.dropped},
+                                         {"tcp_copy_seconds", tcp_copy},
+                                         {"tcp_exchange_seconds", tcp_exchange},
+                                         {"tcp_dropped_packets", Dropped(*links)},
+                                         {"attach_ratio", ours.attach_seconds / tcp_copy},
+                                         {"join_ratio", join / tcp_copy},
+                                         {"step_ratio", ours.step_seconds / tcp_exchange}};
   std::cout << report.dump(1) << std::endl;
-  return 0;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -122,5 +142,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("run", flags.run, "Flags for isthmus-coordinator, behind --");
   CLI11_PARSE(app, argc, argv);
-  return isthmus::net::Compare(flags);
+  const absl::Status status = isthmus::net::Compare(flags);
+  if (status.ok()) return 0;
+  std::cerr << "net_compare: " << status.message() << std::endl;
+  return 1;
 }

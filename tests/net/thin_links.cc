@@ -107,9 +107,7 @@ std::vector<std::string> NetProgram::AwaitLines(size_t lines, absl::Duration pat
   return read;
 }
 
-Deployment::Deployment(const ThinLinks& links, const std::string& folder, int sites,
-                       uint64_t parameters, uint64_t steps,
-                       const std::vector<std::string>& coordinator_flags) {
+Deployment::Deployment(const ThinLinks& links, const std::string& folder, const Options& options) {
   const auto start = [&](const NetNamespace& space, const std::vector<std::string>& argv,
                          const std::string& name) {
     programs_.push_back(
@@ -118,11 +116,12 @@ Deployment::Deployment(const ThinLinks& links, const std::string& folder, int si
   };
   std::vector<std::string> coordinator = {
       ISTHMUS_COORDINATOR, "--listen",         absl::StrCat("0.0.0.0:", kPort),
-      "--insecure",        "--start-groups",   absl::StrCat(sites),
-      "--rounds",          absl::StrCat(steps)};
-  coordinator.insert(coordinator.end(), coordinator_flags.begin(), coordinator_flags.end());
+      "--insecure",        "--start-groups",   absl::StrCat(options.sites),
+      "--rounds",          absl::StrCat(options.steps)};
+  coordinator.insert(coordinator.end(), options.coordinator_flags.begin(),
+                     options.coordinator_flags.end());
   start(links.hub(), coordinator, "coordinator");
-  for (int site = 0; site < sites; ++site) {
+  for (int site = 0; site < options.sites; ++site) {
     const std::string socket = absl::StrCat(folder, "/", site, ".sock");
     NetProgram* const worker =
         start(links.site(site),
@@ -134,7 +133,9 @@ Deployment::Deployment(const ThinLinks& links, const std::string& folder, int si
       GiveUp("a worker does not listen", worker->Output());
     }
     jobs_.push_back(start(links.site(site),
-                          {LINK_JOB, socket, absl::StrCat(site + 1), absl::StrCat(parameters)},
+                          {LINK_JOB, socket, absl::StrCat(site + 1),
+                           absl::StrCat(options.equal_start ? 1 : site + 1),
+                           absl::StrCat(options.parameters)},
                           absl::StrCat("job-", site)));
   }
 }

@@ -79,8 +79,14 @@ class NetProgram {
 // files in `folder`. `coordinator_flags` say what run it is.
 class Deployment {
  public:
-  Deployment(const ThinLinks& links, const std::string& folder, int sites, uint64_t parameters,
-             uint64_t steps, const std::vector<std::string>& coordinator_flags);
+  struct Options {
+    int sites = 2;
+    uint64_t parameters = 0;
+    uint64_t steps = 0;
+    bool equal_start = false;  // all sites begin with the same parameters: none has to be sent any
+    std::vector<std::string> coordinator_flags;
+  };
+  Deployment(const ThinLinks& links, const std::string& folder, const Options& options);
   // Of each site's job: what it printed when it had attached, and when it was done.
   std::vector<std::string> AwaitAttached(absl::Duration patience);
   std::vector<std::string> AwaitDone(absl::Duration patience);

@@ -43,7 +43,10 @@ TEST_P(ThinLinksTest, TwoSitesHoldTheSameParametersAndTheLinkWasFelt) {
       {.link = *ParseLinkSpec(GetParam().link), .sites = 2, .loss = GetParam().loss});
   ASSERT_TRUE(links.ok()) << links.status();
   Folder folder;
-  Deployment run(**links, folder.path(), 2, kParameters, kSteps, {"--scheme", GetParam().scheme});
+  Deployment run(**links, folder.path(),
+                 {.parameters = kParameters,
+                  .steps = kSteps,
+                  .coordinator_flags = {"--scheme", GetParam().scheme}});
   std::vector<nlohmann::json> done;
   for (const std::string& line : run.AwaitDone(kPatience)) {
     done.push_back(nlohmann::json::parse(line));
