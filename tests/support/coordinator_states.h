@@ -2,7 +2,7 @@
 #ifndef ISTHMUS_TESTS_SUPPORT_COORDINATOR_STATES_H_
 #define ISTHMUS_TESTS_SUPPORT_COORDINATOR_STATES_H_
 
-#include <gtest/gtest.h>
+#include <string>
 
 #include "server/core/coordinator_state.h"
 
@@ -70,24 +70,28 @@ inline CoordinatorState FullState() {
   return state;
 }
 
-inline void ExpectSame(const CoordinatorState& actual, const CoordinatorState& expected) {
-  EXPECT_EQ(actual.instance, expected.instance);
-  EXPECT_EQ(actual.restarts, expected.restarts);
-  EXPECT_EQ(actual.run, expected.run);
-  ASSERT_EQ(actual.layout.has_value(), expected.layout.has_value());
-  if (expected.layout) {
-    EXPECT_EQ(actual.layout->tensors(), expected.layout->tensors());
-    EXPECT_EQ(actual.layout->constants(), expected.layout->constants());
-  }
-  EXPECT_EQ(actual.epoch, expected.epoch);
-  EXPECT_EQ(actual.groups, expected.groups);
-  EXPECT_EQ(actual.round, expected.round);
-  EXPECT_EQ(actual.awaited, expected.awaited);
-  EXPECT_EQ(actual.last_sequence, expected.last_sequence);
-  EXPECT_EQ(actual.buckets, expected.buckets);
-  EXPECT_EQ(actual.audits, expected.audits);
-  EXPECT_EQ(actual.counters, expected.counters);
-  EXPECT_EQ(actual.last_loss, expected.last_loss);
+// Names what the two do not have in common; empty if they are the same.
+inline std::string Difference(const CoordinatorState& a, const CoordinatorState& b) {
+  std::string names;
+  const auto compare = [&](const char* name, bool same) {
+    if (!same) names += std::string(names.empty() ? "" : ", ") + name;
+  };
+  compare("instance", a.instance == b.instance);
+  compare("restarts", a.restarts == b.restarts);
+  compare("run", a.run == b.run);
+  compare("layout", a.layout.has_value() == b.layout.has_value() &&
+                        (!a.layout || (a.layout->tensors() == b.layout->tensors() &&
+                                       a.layout->constants() == b.layout->constants())));
+  compare("epoch", a.epoch == b.epoch);
+  compare("groups", a.groups == b.groups);
+  compare("round", a.round == b.round);
+  compare("awaited", a.awaited == b.awaited);
+  compare("last_sequence", a.last_sequence == b.last_sequence);
+  compare("buckets", a.buckets == b.buckets);
+  compare("audits", a.audits == b.audits);
+  compare("counters", a.counters == b.counters);
+  compare("last_loss", a.last_loss == b.last_loss);
+  return names;
 }
 
 }  // namespace isthmus

@@ -35,7 +35,7 @@ TEST(CoordinatorStateTest, P14_WhatIsTakenUpIsSavedAgain) {
   // Everybody's stream was lost, and that once more.
   ++state.epoch;
   ++state.restarts;
-  ExpectSame(again, state);
+  EXPECT_EQ(Difference(again, state), "");
 }
 
 TEST(CoordinatorStateTest, P14_SoIsACoordinatorThatNobodyHasSpokenTo) {
@@ -45,7 +45,7 @@ TEST(CoordinatorStateTest, P14_SoIsACoordinatorThatNobodyHasSpokenTo) {
   ASSERT_TRUE(core.ok()) << core.status();
   ++fresh.epoch;
   ++fresh.restarts;
-  ExpectSame(core->Save(), fresh);
+  EXPECT_EQ(Difference(core->Save(), fresh), "");
 }
 
 TEST(CoordinatorStateTest, P14_EverybodyIsWithinTheGracePeriod) {
