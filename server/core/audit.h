@@ -2,10 +2,12 @@
 #ifndef ISTHMUS_SERVER_CORE_AUDIT_H_
 #define ISTHMUS_SERVER_CORE_AUDIT_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -27,6 +29,18 @@ BucketHashes RightHashes(const std::map<GroupId, BucketHashes>& reports,
 // them. `right` and `actual` are equally long and differ.
 std::string DifferenceText(const BucketHashes& right, const BucketHashes& actual);
 
+inline constexpr size_t kMaxAudits = 4;  // remembered, so that late reports are judged too
+
+// What is known of an audited round but for the reports, which are sent again after a reconnect.
+struct AuditRecord {
+  Sequence sequence;                        // of the round's last update
+  std::map<GroupId, Incarnation> expected;  // who should report
+  bool decided = false;
+  BucketHashes right;     // once decided; empty if nobody reported
+  bool compared = false;  // two reports or more, and counted as such
+  friend bool operator==(const AuditRecord&, const AuditRecord&) = default;
+};
+
 // One audited round. Single-threaded.
 class Audit {
  public:
@@ -36,12 +50,12 @@ class Audit {
   };
 
   Audit() = default;
-  // `sequence` is that of the round's last update, `expected` who should report.
-  Audit(Sequence sequence, std::map<GroupId, Incarnation> expected)
-      : sequence_(sequence), expected_(std::move(expected)) {}
+  // Nobody has reported yet.
+  explicit Audit(AuditRecord record) : record_(std::move(record)) {}
 
-  Sequence sequence() const { return sequence_; }
-  const std::map<GroupId, Incarnation>& expected() const { return expected_; }
+  const AuditRecord& record() const { return record_; }
+  Sequence sequence() const { return record_.sequence; }
+  const std::map<GroupId, Incarnation>& expected() const { return record_.expected; }
   const std::map<GroupId, Report>& reports() const { return reports_; }
   std::map<GroupId, BucketHashes> hashes() const;
 
@@ -52,22 +66,24 @@ class Audit {
   // What `group` holds, or said, is no longer of interest.
   void Forget(GroupId group) {
     reports_.erase(group);
-    expected_.erase(group);
+    record_.expected.erase(group);
   }
 
-  bool decided() const { return decided_; }
-  const BucketHashes& right() const { return right_; }  // once decided; empty if nobody reported
+  bool decided() const { return record_.decided; }
+  const BucketHashes& right() const { return record_.right; }
   void Decide(BucketHashes right) {
-    decided_ = true;
-    right_ = std::move(right);
+    record_.decided = true;
+    record_.right = std::move(right);
+  }
+  // True the first time that there are two reports to compare.
+  bool Compares() {
+    if (record_.compared || reports_.size() < 2) return false;
+    return record_.compared = true;
   }
 
  private:
-  Sequence sequence_;
-  std::map<GroupId, Incarnation> expected_;
+  AuditRecord record_;
   std::map<GroupId, Report> reports_;
-  bool decided_ = false;
-  BucketHashes right_;
 };
 
 }  // namespace isthmus

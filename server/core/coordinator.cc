@@ -29,7 +29,10 @@ void Coordinator::Tick(absl::Time now, Actions& out) {
     if (group.stream || now < group.stream_lost + config_.reconnect_grace) continue;
     StopAwaiting(group, "no stream within the grace period", out);
     // Nobody may come back with masters that the others, meanwhile, no longer start from.
-    if (!training_) group.in_sync = false;
+    if (!training_ && group.in_sync) {
+      group.in_sync = false;
+      membership_.Touch();
+    }
   }
   std::vector<TransferId> stalled;
   for (const auto& [id, t] : transfers_.all()) {
@@ -112,6 +115,7 @@ void Coordinator::AgreeOnStart(absl::Time now, Actions& out) {
     donor = *named;
   }
   donor->in_sync = true;
+  membership_.Touch();
   out.push_back(SendUpdates{*donor->stream, Sequence(1)});
   out.push_back(Happened{ChosenDonor{donor->id}});
   AgreeOnStart(now, out);
@@ -239,7 +243,7 @@ UpdateHeader Coordinator::MakeUpdate(BucketIndex index, Actions& out) {
   for (size_t g = 0; g < first->info().lr.size(); ++g) {
     update.scalars.push_back(Scalars(first->info().lr[g], first->info().weight_decay[g]));
   }
-  const uint64_t t = ++commits_[index.value()];
+  const uint64_t t = commits_[index.value()] + 1;
   update.first = t == 1;
   const OptimizerSpec& optimizer = config_.run.optimizer;
   if (optimizer.kind == OptimizerKind::kAdamW) {
@@ -257,17 +261,9 @@ void Coordinator::Commit(BucketIndex index, absl::Time now, Actions& out) {
   bucket.Commit(last_sequence_);
   in_log_queue_[last_sequence_] = index;
   MergeBucket merge{MakeUpdate(index, out), {}};
-  WeightedLoss loss;
   for (const Contributor& c : merge.update.contributors) {
     merge.waited.push_back(round_.WaitedBy(c.group, now));
-    loss.Add(c.loss, c.samples);
-    GroupState& group = membership_.groups().at(c.group);
-    ++group.contributions_merged;
-    if (std::isfinite(c.loss)) group.last_loss = c.loss;
   }
-  counters_.contributions_merged += merge.update.contributors.size();
-  counters_.losses_left_out += index == BucketIndex(0) ? loss.left_out() : 0;
-  if (loss.left_out() < merge.update.contributors.size()) last_loss_ = loss.Mean();
   for (GroupId dropped : bucket.DropAllIncomplete()) {
     out.push_back(DropContribution{dropped, round_.round(), index});
   }
@@ -280,6 +276,24 @@ void Coordinator::Commit(BucketIndex index, absl::Time now, Actions& out) {
     }
     out.push_back(SendClosed{*group.stream, round_.round(), index});
   }
+}
+
+// Not before: whoever is started again decides anew what was not yet in the log.
+void Coordinator::CountCommit(BucketIndex index) {
+  const auto& contributions = round_.bucket(index).contributions();  // complete ones
+  if (contributions.empty()) return;
+  ++commits_[index.value()];
+  WeightedLoss loss;
+  for (const auto& [id, contribution] : contributions) {
+    const ContributionInfo& info = contribution.info();
+    loss.Add(info.loss, info.samples);
+    GroupState& group = membership_.groups().at(id);
+    ++group.contributions_merged;
+    if (std::isfinite(info.loss)) group.last_loss = info.loss;
+  }
+  counters_.contributions_merged += contributions.size();
+  counters_.losses_left_out += index == BucketIndex(0) ? loss.left_out() : 0;
+  if (loss.left_out() < contributions.size()) last_loss_ = loss.Mean();
 }
 
 // --- status ------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@
 #include "common/tensor/layout.h"
 #include "server/core/actions.h"
 #include "server/core/audit.h"
+#include "server/core/coordinator_state.h"
+#include "server/core/counters.h"
 #include "server/core/membership.h"
 #include "server/core/round.h"
 #include "server/core/transfers.h"
@@ -44,29 +46,24 @@ struct CoordinatorConfig {
   uint32_t max_groups = 1024;
 };
 
-// Counters for status and metrics, since the start.
-struct CoordinatorCounters {
-  uint64_t rounds_committed = 0;
-  uint64_t contributions_merged = 0;  // (group, bucket)
-  uint64_t contributions_late = 0;    // (group, bucket) committed without an active group that was
-                                      // awaited, or that is silent
-  uint64_t contributions_repeated = 0;
-  uint64_t abstentions = 0;
-  uint64_t groups_silent = 0;    // times that a group was found to send nothing (P9)
-  uint64_t groups_too_slow = 0;  // times that one was found to send too slowly
-  uint64_t scalar_mismatches = 0;
-  uint64_t losses_left_out = 0;  // of first buckets' contributors: no numbers
-  uint64_t fenced = 0;
-  uint64_t snapshots = 0;
-  uint64_t audits = 0;            // rounds of which two or more groups' states were compared
-  uint64_t audit_mismatches = 0;  // (group, round) found to differ
-};
-
 // Single-threaded. `now` never goes back. Every call appends what must be done to `out`; errors
 // are the peer's, and leave the state as it was.
 class Coordinator {
  public:
   explicit Coordinator(CoordinatorConfig config);
+
+  // --- started again ---------------------------------------------------------------------------
+
+  // What it takes to go on after this process has ended (P14). Kept, before anybody hears of it, as
+  // of every update that was appended, and as of every change of membership().epoch(): before the
+  // actions of that event are performed, and before its call is answered.
+  CoordinatorState Save() const;
+  // The coordinator that `state` was saved of, as if every stream had broken by `now` and the
+  // contributions to what is not committed had been lost with them. Errors: FAILED_PRECONDITION if
+  // the state is of another instance or run than the configuration, saying where they differ;
+  // INVALID_ARGUMENT as Check() for a state that cannot be.
+  static absl::StatusOr<Coordinator> Restore(CoordinatorConfig config,
+                                             const CoordinatorState& state, absl::Time now);
 
   // --- control plane ---------------------------------------------------------------------------
 
@@ -174,6 +171,8 @@ class Coordinator {
 
  private:
   absl::Status AcceptLayout(const Layout& layout, const GroupState& group);
+  absl::Status UseLayout(const Layout& layout);
+  absl::Status TakeUp(const CoordinatorState& state, absl::Time now);
   absl::Status CheckInfo(const ContributionInfo& info, Round round) const;
   absl::StatusOr<GroupState*> SenderOf(StreamId stream, Round round, BucketIndex bucket);
   void AbortTransfersOf(StreamId stream, GroupId group, const char* why, Actions& out);
@@ -213,6 +212,8 @@ class Coordinator {
   void Heard(GroupState& group, Actions& out);
   void Commit(BucketIndex bucket, absl::Time now, Actions& out);
   UpdateHeader MakeUpdate(BucketIndex bucket, Actions& out);
+  // The bucket's update is in the log.
+  void CountCommit(BucketIndex bucket);
 
   const CoordinatorConfig config_;
   Membership membership_;
@@ -220,8 +221,9 @@ class Coordinator {
   std::optional<Layout> layout_;
   Buckets buckets_;
   std::vector<ChunkRun> bucket_chunks_;
-  std::vector<uint64_t> commits_;  // per bucket: with contributors, for Adam's bias correction
-  OpenRound round_;                // round 0 before training
+  // Per bucket: updates in the log with contributors, for Adam's bias correction.
+  std::vector<uint64_t> commits_;
+  OpenRound round_;  // round 0 before training
   bool training_ = false;
   bool ended_ = false;
   bool wakeup_moved_ = true;
@@ -232,6 +234,7 @@ class Coordinator {
   std::set<Sequence> merged_;                     // beyond last_append_
   std::map<Sequence, BucketIndex> in_log_queue_;  // assigned, not yet appended
   std::map<Round, Audit> audits_;                 // the last few
+  uint32_t restarts_ = 0;                         // of the instance
   CoordinatorCounters counters_;
   float last_loss_ = 0;
 };

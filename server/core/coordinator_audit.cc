@@ -9,11 +9,6 @@
 #include "server/core/coordinator.h"
 
 namespace isthmus {
-namespace {
-
-constexpr size_t kMaxAudits = 4;  // remembered, so that late reports are judged too
-
-}  // namespace
 
 absl::Status Coordinator::AuditArrived(StreamId stream, Round round, const BucketHashes& hashes,
                                        absl::Time now, Actions& out) {
@@ -45,7 +40,7 @@ absl::Status Coordinator::AuditArrived(StreamId stream, Round round, const Bucke
   audit.Add(group->id, group->incarnation, hashes);
   if (audit.decided()) {
     if (audit.right().empty()) audit.Decide(hashes);  // the first to say anything
-    if (audit.reports().size() == 2) ++counters_.audits;
+    if (audit.Compares()) ++counters_.audits;
     Judge(round, audit, group->id, now, out);
   }
   Advance(now, out);
@@ -64,7 +59,7 @@ void Coordinator::OpenAudit(absl::Time now, Actions& out) {
   for (const auto& [id, group] : membership_.groups()) {
     if (group.holds_state(now, config_.reconnect_grace)) expected[id] = group.incarnation;
   }
-  audits_[round] = Audit(last_sequence_, std::move(expected));
+  audits_[round] = Audit({.sequence = last_sequence_, .expected = std::move(expected)});
 }
 
 bool Coordinator::OwesReport(Round round, const Audit& audit, const GroupState& group) const {
@@ -94,7 +89,7 @@ void Coordinator::DecideAudit(Round round, Audit& audit, absl::Time now, Actions
   }
   const std::map<GroupId, BucketHashes> reports = audit.hashes();
   audit.Decide(RightHashes(reports, donors));
-  if (reports.size() > 1) ++counters_.audits;
+  if (audit.Compares()) ++counters_.audits;
   // Who is right first: they are not to be taken for copies of who is not.
   for (const auto& [id, hashes] : reports) {
     if (hashes == audit.right()) Judge(round, audit, id, now, out);
@@ -169,6 +164,7 @@ void Coordinator::Reinstate(absl::Time now, Actions& out) {
     if (!group.resync || !group.stream || group.left) continue;
     group.in_sync = true;
     group.resync.reset();
+    membership_.Touch();
     group.last_event = "nobody who agreed is left: it goes on with the state that it has";
     out.push_back(Happened{Reinstated{MemberOf(group)}});
     // What it has applied only it can tell: the Hello of its next stream does.

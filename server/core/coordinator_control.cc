@@ -20,9 +20,9 @@ absl::StatusOr<Coordinator::Registered> Coordinator::Register(const RegisterArgs
                      args.versions.min, " to ", args.versions.max));
   }
   if (args.nonce == 0) return absl::InvalidArgumentError("nonce: expected non-zero, got 0");
-  if (args.label.size() > 64) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("label: expected at most 64 bytes, got ", args.label.size()));
+  if (args.label.size() > kMaxLabelBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("label: expected at most ", kMaxLabelBytes,
+                                                   " bytes, got ", args.label.size()));
   }
   if (!IsPrintable(args.label)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -74,6 +74,10 @@ absl::Status Coordinator::AcceptLayout(const Layout& layout, const GroupState& g
     return absl::FailedPreconditionError(
         absl::StrCat(GroupText(group), ": the layout differs from the run's: ", difference));
   }
+  return UseLayout(layout);
+}
+
+absl::Status Coordinator::UseLayout(const Layout& layout) {
   ISTHMUS_ASSIGN_OR_RETURN(Buckets buckets,
                            Buckets::Create(layout.length(), config_.run.bucket_length));
   layout_ = layout;
@@ -93,7 +97,7 @@ absl::Status Coordinator::Ready(Member member, uint64_t change, const Layout& la
   if (change <= group->last_change) return absl::OkStatus();
   ISTHMUS_RETURN_IF_ERROR(AcceptLayout(layout, *group));
   group->last_change = change;
-  if (!group->ready) membership_.Touch();
+  membership_.Touch();
   group->ready = true;
   group->started = false;
   group->left = false;
@@ -108,7 +112,7 @@ absl::Status Coordinator::NotReady(Member member, uint64_t change, const std::st
   ISTHMUS_ASSIGN_OR_RETURN(GroupState * group, membership_.Find(member));
   if (change <= group->last_change) return absl::OkStatus();
   group->last_change = change;
-  if (group->ready) membership_.Touch();
+  membership_.Touch();
   group->ready = false;
   // Before Start the masters are still the job's own and may change with the next job.
   if (!group->started && !training_) {

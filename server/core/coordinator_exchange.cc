@@ -212,6 +212,7 @@ void Coordinator::Appended(Sequence sequence, absl::Time now, Actions& out) {
   const auto it = in_log_queue_.find(sequence);
   ISTHMUS_CHECK(it != in_log_queue_.end());
   const bool last = round_.SetAppended(it->second);
+  CountCommit(it->second);
   in_log_queue_.erase(it);
   last_published_ = sequence;
   out.push_back(Publish{sequence});

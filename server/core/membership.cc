@@ -3,11 +3,10 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace isthmus {
 namespace {
-
-constexpr size_t kPastNonces = 64;  // remembered per group, so that a zombie is told the truth
 
 absl::Status Fenced(GroupId group) {
   return absl::AbortedError(
@@ -18,6 +17,16 @@ absl::Status Fenced(GroupId group) {
 
 std::string GroupText(const GroupState& group) {
   return absl::StrCat("group ", group.id.value(), " incarnation ", group.incarnation.value());
+}
+
+void Membership::Restore(const std::vector<GroupRecord>& groups, Epoch epoch, absl::Time now) {
+  epoch_ = epoch.next();
+  for (const GroupRecord& record : groups) {
+    GroupState& group = groups_[record.id];
+    static_cast<GroupRecord&>(group) = record;
+    group.stream_lost = now;
+    group.last_event = "the coordinator was started again";
+  }
 }
 
 absl::StatusOr<Membership::Registration> Membership::Register(GroupId group, uint64_t nonce,
@@ -32,24 +41,30 @@ absl::StatusOr<Membership::Registration> Membership::Register(GroupId group, uin
   }
   GroupState& state = groups_[group];
   if (it != groups_.end() && state.nonce == nonce) {
+    if (state.left) Touch();
     state.left = false;
     return Registration{&state, false, std::nullopt};
   }
-  std::vector<uint64_t>& past = past_nonces_[group];
+  // A zombie is told the truth.
+  const std::vector<uint64_t>& past = state.past_nonces;
   if (std::find(past.begin(), past.end(), nonce) != past.end()) return Fenced(group);
   Registration result{&state, true, state.stream};
   if (state.stream) streams_.erase(*state.stream);
+  GroupState before = std::exchange(state, GroupState{});
   if (it != groups_.end()) {
-    past.push_back(state.nonce);
-    if (past.size() > kPastNonces) past.erase(past.begin());
+    state.past_nonces = std::move(before.past_nonces);
+    state.past_nonces.push_back(before.nonce);
+    if (state.past_nonces.size() > kMaxPastNonces)
+      state.past_nonces.erase(state.past_nonces.begin());
   }
-  const Incarnation next = state.incarnation.next();
-  state = GroupState{};
   state.id = group;
-  state.incarnation = next;
+  state.incarnation = before.incarnation.next();
   state.nonce = nonce;
   state.label = label;
   state.ranks = ranks;
+  // Of the group, whatever processes it has had.
+  state.contributions_merged = before.contributions_merged;
+  state.contributions_late = before.contributions_late;
   Touch();
   return result;
 }

@@ -6,6 +6,7 @@
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -17,10 +18,16 @@
 
 namespace isthmus {
 
-struct GroupState {
+inline constexpr size_t kMaxLabelBytes = 64;
+inline constexpr size_t kMaxPastNonces = 64;  // remembered per group
+
+// What is known of a group for as long as the run lasts, whatever becomes of its streams: what a
+// coordinator that is started again needs of it (coordinator_state.h).
+struct GroupRecord {
   GroupId id;
   Incarnation incarnation;
   uint64_t nonce = 0;
+  std::vector<uint64_t> past_nonces;  // of fenced processes, the newest last
   std::string label;
   uint32_t ranks = 0;
   uint64_t last_change = 0;  // of Ready and NotReady
@@ -28,21 +35,14 @@ struct GroupState {
   bool left = false;         // said goodbye
   // The masters are those of the run: agreed at the start, or from a snapshot, or resumed.
   bool in_sync = false;
-  bool started = false;  // has been sent Start since it became ready
   // Of the snapshot that its masters came from: its sequence, and who gave it, until an audit finds
   // the two to agree with the others.
   Sequence synced_at;
   std::optional<Member> source;
-  // While not in sync: it may have applied updates up to this one, and never goes back.
-  Sequence applied_at_most;
-  // The audited rounds (P22): of its last report; the last in which it, or who it got its state
-  // from, agreed; and the one that found it to differ, until a snapshot has mended it.
-  Round audited;
+  // The audited rounds (P22): the last in which it, or who it got its state from, agreed; and the
+  // one that found it to differ, until a snapshot has mended it.
   Round agreed;
   std::optional<Round> resync;
-  std::optional<StreamId> stream;  // set by Membership
-  absl::Time stream_lost = absl::InfinitePast();
-  std::string last_event;
   // It let a deadline pass without sending anything (P9): nobody waits for it until it sends again.
   bool silent = false;
   // The last round in which it was sending when the others could wait no longer, until it has
@@ -53,6 +53,18 @@ struct GroupState {
   uint64_t contributions_merged = 0;
   uint64_t contributions_late = 0;
   float last_loss = 0;
+  friend bool operator==(const GroupRecord&, const GroupRecord&) = default;
+};
+
+// And what goes with its streams, or is told anew on the next.
+struct GroupState : GroupRecord {
+  bool started = false;  // has been sent Start since it became ready
+  // While not in sync: it may have applied updates up to this one, and never goes back.
+  Sequence applied_at_most;
+  Round audited;                   // of its last report
+  std::optional<StreamId> stream;  // set by Membership
+  absl::Time stream_lost = absl::InfinitePast();
+  std::string last_event;
 
   // Takes part in rounds.
   bool active() const { return ready && in_sync && stream.has_value(); }
@@ -75,6 +87,8 @@ std::string GroupText(const GroupState& group);
 class Membership {
  public:
   explicit Membership(uint32_t max_groups) : max_groups_(max_groups) {}
+  // What it was in `epoch`, but that all streams have been lost as of `now`.
+  void Restore(const std::vector<GroupRecord>& groups, Epoch epoch, absl::Time now);
 
   struct Registration {
     GroupState* group = nullptr;
@@ -100,16 +114,15 @@ class Membership {
   const std::map<GroupId, GroupState>& groups() const { return groups_; }
   std::map<GroupId, GroupState>& groups() { return groups_; }
 
-  // Changes whenever who takes part changes.
+  // Changes whenever who takes part, or may, changes.
   Epoch epoch() const { return epoch_; }
   void Touch() { ++epoch_; }
 
  private:
   const uint32_t max_groups_;
   Epoch epoch_{1};
-  std::map<GroupId, GroupState> groups_;                  // ascending group id
-  std::map<StreamId, GroupId> streams_;                   // whose they are
-  std::map<GroupId, std::vector<uint64_t>> past_nonces_;  // fenced ones, newest last, bounded
+  std::map<GroupId, GroupState> groups_;  // ascending group id
+  std::map<StreamId, GroupId> streams_;   // whose they are
 };
 
 }  // namespace isthmus

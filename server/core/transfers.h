@@ -24,6 +24,9 @@ struct Transfer {
 // At most one transfer per donor and one per joiner: a storm of joiners queues. Single-threaded.
 class Transfers {
  public:
+  Transfers() = default;
+  // Ids follow `last`.
+  explicit Transfers(TransferId last) : last_(last) {}
   Transfer& Start(GroupId donor, StreamId donor_stream, GroupId joiner, StreamId joiner_stream,
                   absl::Time now) {
     const TransferId id = last_ = last_.next();

@@ -3,56 +3,131 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <cmath>
+
+#include "tests/support/coordinator_states.h"
 
 namespace isthmus::sim {
+namespace {
+
+std::string Text(const absl::Status& status) { return std::string(status.message()); }
+
+absl::Status Unreachable() { return absl::UnavailableError("nobody listens"); }
+
+}  // namespace
 
 SimCoordinator::SimCoordinator(World* world, CoordinatorConfig config, size_t log_capacity,
                                absl::Duration update_gap)
     : world_(world),
       core_(std::move(config)),
       log_capacity_(log_capacity),
-      update_gap_(update_gap) {}
+      update_gap_(update_gap) {
+  Keep();
+}
+
+// --- life and death ----------------------------------------------------------------------------
+
+// What a durable log writes: before anybody is told of what it holds.
+void SimCoordinator::Keep() {
+  kept_ = Written(core_->Save());
+  kept_epoch_ = core_->membership().epoch();
+}
+
+void SimCoordinator::Kill() {
+  world_->Trace("the coordinator is killed");
+  up_ = false;
+  ++life_;
+  for (const auto& [id, stream] : streams_) {
+    stream->server_open = false;
+    stream->up.Close();
+    stream->down.Cut();
+    world_->After(world_->Upto(absl::Milliseconds(200)),
+                  [stream] { stream->peer->OnBroken(stream); });
+  }
+  streams_.clear();
+  stored_.clear();
+  relays_.clear();
+  // Decided, but not in the log: as if it had never been.
+  for (const auto& [sequence, record] : merged_) {
+    committed_.erase({record.update.round, record.update.bucket});
+  }
+  merged_.clear();
+  tick_at_ = absl::InfiniteFuture();
+}
+
+void SimCoordinator::StartAgain() {
+  auto state = Read(kept_);
+  world_->Check(state.ok(), absl::StrCat("what was kept cannot be read: ", Text(state.status())));
+  if (!state.ok()) return;
+  auto restored = Coordinator::Restore(core_->config(), *state, world_->now);
+  world_->Check(restored.ok(), absl::StrCat("not restored: ", Text(restored.status())));
+  if (!restored.ok()) return;
+  world_->Check(restored->last_sequence() == published_, "restored as of another update");
+  core_.emplace(*std::move(restored));
+  up_ = true;
+  // It is what was kept, but for having been started again.
+  ++state->restarts;
+  ++state->epoch;
+  const std::string difference = Difference(core_->Save(), *state);
+  world_->Check(difference.empty(), absl::StrCat("restored with another ", difference));
+  CheckCounts();
+  Keep();
+  world_->Trace(absl::StrCat("the coordinator is back, as of update ", published_.value()));
+  ScheduleTick();
+}
+
+// --- what arrives ------------------------------------------------------------------------------
 
 void SimCoordinator::ScheduleTick() {
-  const absl::Time wake = core_.NextWakeup();
+  const absl::Time wake = core_->NextWakeup();
   if (wake == absl::InfiniteFuture() || (tick_at_ <= wake && tick_at_ > world_->now)) return;
   tick_at_ = std::max(wake, world_->now + absl::Milliseconds(1));
-  world_->After(tick_at_ - world_->now, [this] {
+  Later(tick_at_ - world_->now, [this] {
     Actions actions;
-    core_.Tick(world_->now, actions);
+    core_->Tick(world_->now, actions);
     Perform(actions);
   });
 }
 
 absl::StatusOr<Coordinator::Registered> SimCoordinator::OnRegister(
     const Coordinator::RegisterArgs& args) {
+  if (!up_) return Unreachable();
   Actions actions;
-  auto result = core_.Register(args, world_->now, actions);
+  auto result = core_->Register(args, world_->now, actions);
   Perform(actions);
   return result;
 }
 
 absl::Status SimCoordinator::OnReady(Member member, uint64_t change, const Layout& layout) {
+  if (!up_) return Unreachable();
   Actions actions;
-  absl::Status status = core_.Ready(member, change, layout, world_->now, actions);
+  absl::Status status = core_->Ready(member, change, layout, world_->now, actions);
   Perform(actions);
   return status;
 }
 
 absl::Status SimCoordinator::OnNotReady(Member member, uint64_t change) {
+  if (!up_) return Unreachable();
   Actions actions;
-  absl::Status status = core_.NotReady(member, change, "job lost", world_->now, actions);
+  absl::Status status = core_->NotReady(member, change, "job lost", world_->now, actions);
   Perform(actions);
   return status;
 }
 
-absl::Status SimCoordinator::OnHeartbeat(Member member) { return core_.CheckMember(member); }
+absl::Status SimCoordinator::OnHeartbeat(Member member) {
+  return up_ ? core_->CheckMember(member) : Unreachable();
+}
 
 std::shared_ptr<Stream> SimCoordinator::Connect(StreamPeer* peer) {
   last_stream_ = last_stream_.next();
   auto stream = std::make_shared<Stream>(world_, last_stream_, peer);
-  streams_[stream->id] = stream;
   ever_.push_back(stream);
+  if (!up_) {
+    stream->server_open = false;
+    stream->down.Send([peer] { peer->OnStreamEnd(Unreachable()); });
+    return stream;
+  }
+  streams_[stream->id] = stream;
   return stream;
 }
 
@@ -60,7 +135,7 @@ void SimCoordinator::OnHello(std::shared_ptr<Stream> stream, const Coordinator::
   if (!stream->server_open) return;
   Actions actions;
   // Welcome precedes whatever the core wants sent.
-  auto next = core_.StreamOpened(stream->id, hello, first_available(), world_->now, actions);
+  auto next = core_->StreamOpened(stream->id, hello, first_available(), world_->now, actions);
   world_->Trace(absl::StrCat(
       "stream ", stream->id.value(), ": hello of group ", hello.member.group.value(),
       " incarnation ", hello.member.incarnation.value(), " applied ", hello.applied.value(), ": ",
@@ -79,7 +154,7 @@ void SimCoordinator::OnPart(std::shared_ptr<Stream> stream, const Token& token, 
   Actions actions;
   const ContributionInfo info{Round(token.round.value() - 1), 1, 0.5f, {0.1f}, {0.0f}};
   auto fate =
-      core_.PartArrived(stream->id, token.round, token.bucket, part, info, world_->now, actions);
+      core_->PartArrived(stream->id, token.round, token.bucket, part, info, world_->now, actions);
   if (!fate.ok()) {
     // Zombies and stale streams may be refused; a current one never sends what is refused.
     world_->Check(fate.status().code() == absl::StatusCode::kAborted ||
@@ -98,7 +173,7 @@ void SimCoordinator::Refuse(const std::shared_ptr<Stream>& stream, Round round,
                             BucketIndex bucket) {
   Actions actions;
   const absl::Status status =
-      core_.Abstained(stream->id, round, bucket, AbstainReason::kRefused, world_->now, actions);
+      core_->Abstained(stream->id, round, bucket, AbstainReason::kRefused, world_->now, actions);
   if (status.ok()) {
     stream->down.Send([peer = stream->peer, round, bucket] { peer->OnRefused(round, bucket); });
   } else {
@@ -111,7 +186,7 @@ void SimCoordinator::OnAbstain(std::shared_ptr<Stream> stream, Round round, Buck
   if (!stream->server_open) return;
   Actions actions;
   absl::Status status =
-      core_.Abstained(stream->id, round, bucket, AbstainReason::kNonFinite, world_->now, actions);
+      core_->Abstained(stream->id, round, bucket, AbstainReason::kNonFinite, world_->now, actions);
   if (!status.ok()) EndStream(stream->id, status);
   Perform(actions);
 }
@@ -120,7 +195,7 @@ void SimCoordinator::OnSnapshotFrame(std::shared_ptr<Stream> stream, const Snaps
                                      bool last) {
   const auto relay = relays_.find(state.transfer);
   if (relay == relays_.end() || relay->second.first != stream->id) return;
-  core_.TransferProgress(state.transfer, world_->now);
+  core_->TransferProgress(state.transfer, world_->now);
   const auto joiner = streams_.find(relay->second.second);
   if (joiner == streams_.end()) return;
   joiner->second->down.Send(
@@ -135,7 +210,7 @@ void SimCoordinator::OnCaughtUp(std::shared_ptr<Stream> stream, TransferId trans
                              transfer.value(), " to ", sequence.value()));
   Actions actions;
   absl::Status status =
-      core_.CaughtUp(stream->id, transfer, sequence, first_available(), world_->now, actions);
+      core_->CaughtUp(stream->id, transfer, sequence, first_available(), world_->now, actions);
   if (!status.ok()) EndStream(stream->id, status);
   Perform(actions);
 }
@@ -144,7 +219,7 @@ void SimCoordinator::OnAudit(std::shared_ptr<Stream> stream, Round round,
                              const BucketHashes& hashes) {
   if (!stream->server_open) return;
   Actions actions;
-  const absl::Status status = core_.AuditArrived(stream->id, round, hashes, world_->now, actions);
+  const absl::Status status = core_->AuditArrived(stream->id, round, hashes, world_->now, actions);
   world_->Check(status.ok() || status.code() == absl::StatusCode::kAborted,
                 absl::StrCat("audit refused: ", std::string(status.message())));
   if (!status.ok()) EndStream(stream->id, status);
@@ -157,7 +232,7 @@ void SimCoordinator::OnStreamBroken(std::shared_ptr<Stream> stream) {
   stream->up.Close();
   streams_.erase(stream->id);
   Actions actions;
-  core_.StreamClosed(stream->id, "cut", world_->now, actions);
+  core_->StreamClosed(stream->id, "cut", world_->now, actions);
   Perform(actions);
 }
 
@@ -170,6 +245,7 @@ void SimCoordinator::EndStream(StreamId id, const absl::Status& status) {
 }
 
 void SimCoordinator::Perform(const Actions& actions) {
+  if (core_->membership().epoch() != kept_epoch_) Keep();
   for (const Action& action : actions) PerformOne(action);
   ScheduleTick();
 }
@@ -186,7 +262,7 @@ void SimCoordinator::PerformOne(const Action& action) {
     const Sequence sequence = append->sequence;
     // One writer: records are in the log in order.
     last_append_ = std::max(last_append_, world_->now + world_->Upto(absl::Milliseconds(5)));
-    world_->After(last_append_ - world_->now, [this, sequence] {
+    Later(last_append_ - world_->now, [this, sequence] {
       log_[sequence] = merged_.at(sequence);
       merged_.erase(sequence);
       while (log_.size() > log_capacity_) {
@@ -194,7 +270,8 @@ void SimCoordinator::PerformOne(const Action& action) {
         log_begin_ = log_.begin()->first.value();
       }
       Actions actions;
-      core_.Appended(sequence, world_->now, actions);
+      core_->Appended(sequence, world_->now, actions);
+      Keep();
       Perform(actions);
     });
   } else if (const auto* publish = std::get_if<Publish>(&action)) {
@@ -236,6 +313,10 @@ void SimCoordinator::MergeStored(const MergeBucket& merge) {
   const UpdateHeader& update = merge.update;
   const auto key = std::make_pair(update.round, update.bucket);
   world_->Check(!committed_.contains(key), "a bucket was committed twice");
+  uint64_t commits = 1;  // of the bucket, with this one
+  for (const auto& [place, earlier] : committed_) {
+    commits += place.second == update.bucket && !earlier.tokens.empty() ? 1 : 0;
+  }
   CommittedBucket& committed = committed_[key];
   committed.digest = Mix64(update.round.value() * 1000003 + update.bucket.value());
   for (const Contributor& c : update.contributors) {
@@ -252,10 +333,16 @@ void SimCoordinator::MergeStored(const MergeBucket& merge) {
     committed.digest = Mix64(committed.digest ^ token.serial);
     stored_.erase(it);
   }
+  if (!committed.tokens.empty()) {
+    const double beta1 = core_->config().run.optimizer.beta1;
+    world_->Check(update.first == (commits == 1), "a first update that is not, or the other way");
+    world_->Check(update.bias1 == static_cast<float>(1 - std::pow(beta1, commits)),
+                  "Adam has another count of a bucket's commits");
+  }
   merged_[update.sequence] = Record{update, committed.digest};
-  world_->After(world_->Upto(absl::Milliseconds(5)), [this, sequence = update.sequence] {
+  Later(world_->Upto(absl::Milliseconds(5)), [this, sequence = update.sequence] {
     Actions actions;
-    core_.Merged(sequence, world_->now, actions);
+    core_->Merged(sequence, world_->now, actions);
     Perform(actions);
   });
 }
@@ -276,7 +363,7 @@ void SimCoordinator::SendPublished(const std::shared_ptr<Stream>& stream) {
     ++stream->next_to_send;
     if (update_gap_ == absl::ZeroDuration()) continue;
     stream->sending = true;
-    world_->After(world_->Upto(update_gap_), [this, stream] {
+    Later(world_->Upto(update_gap_), [this, stream] {
       stream->sending = false;
       SendPublished(stream);
     });
@@ -288,6 +375,14 @@ bool SimCoordinator::WasMerged(const Token& token) const {
   if (it == committed_.end()) return false;
   return std::find(it->second.tokens.begin(), it->second.tokens.end(), token) !=
          it->second.tokens.end();
+}
+
+void SimCoordinator::CheckCounts() const {
+  uint64_t merged = 0;
+  for (const auto& [key, committed] : committed_) merged += committed.tokens.size();
+  world_->Check(core_->counters().contributions_merged == merged,
+                absl::StrCat("counted ", core_->counters().contributions_merged,
+                             " contributions as merged, expected ", merged));
 }
 
 }  // namespace isthmus::sim

@@ -1,5 +1,9 @@
 // The coordinator's core with a simulated edge: it stores parts, "merges" them into tokens, keeps
 // a short log, and relays snapshots. It is also the witness: it knows what was committed.
+//
+// Its process may be killed and started again, as with a durable log: the log is kept, and beside
+// it the core's state as of the last update and of the last change of the membership, in bytes; the
+// rest is gone, decided buckets that had not come into the log among it.
 #ifndef ISTHMUS_TESTS_SIM_SIM_COORDINATOR_H_
 #define ISTHMUS_TESTS_SIM_SIM_COORDINATOR_H_
 
@@ -7,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
@@ -14,6 +19,7 @@
 #include <vector>
 
 #include "server/core/coordinator.h"
+#include "tests/sim/kept_state.h"
 #include "tests/sim/world.h"
 
 namespace isthmus::sim {
@@ -36,6 +42,8 @@ struct SnapshotState {
   std::vector<uint64_t> masters;  // per bucket: a digest of every update applied to it
 };
 
+struct Stream;
+
 // The worker's end of a stream, called by the coordinator's messages.
 class StreamPeer {
  public:
@@ -49,6 +57,8 @@ class StreamPeer {
   virtual void OnSnapshot(const SnapshotState& state, bool last) = 0;
   virtual void OnSnapshotAborted(TransferId transfer) = 0;
   virtual void OnStreamEnd(const absl::Status& status) = 0;
+  // The connection is no more; noticed here by itself.
+  virtual void OnBroken(const std::shared_ptr<Stream>& stream) = 0;
 };
 
 struct Stream {
@@ -84,14 +94,21 @@ class SimCoordinator {
   void OnAudit(std::shared_ptr<Stream> stream, Round round, const BucketHashes& hashes);
   void OnStreamBroken(std::shared_ptr<Stream> stream);
 
-  const Coordinator& core() const { return core_; }
-  ChunkRun Chunks(BucketIndex bucket) const { return *core_.BucketChunks(bucket); }
+  void Kill();  // SIGKILL; until StartAgain() nobody answers
+  void StartAgain();
+  bool up() const { return up_; }
+
+  // While it is not up, as it was when it was killed.
+  const Coordinator& core() const { return *core_; }
+  ChunkRun Chunks(BucketIndex bucket) const { return *core_->BucketChunks(bucket); }
 
   // The witness.
   bool Committed(Round round, BucketIndex bucket) const {
     return committed_.contains({round, bucket});
   }
   bool WasMerged(const Token& token) const;
+  // The core has counted what was merged, each once. While nothing is on its way to the log.
+  void CheckCounts() const;
   uint64_t Digest(Round round, BucketIndex bucket) const {
     return committed_.at({round, bucket}).digest;
   }
@@ -106,6 +123,14 @@ class SimCoordinator {
     uint64_t digest = 0;
   };
   void Refuse(const std::shared_ptr<Stream>& stream, Round round, BucketIndex bucket);
+  // Events of this process: the next one knows nothing of them.
+  template <typename F>
+  void Later(absl::Duration delay, F f) {
+    world_->After(delay, [this, f, life = life_] {
+      if (up_ && life == life_) f();
+    });
+  }
+  void Keep();
   void Perform(const Actions& actions);
   void PerformOne(const Action& action);
   void MergeStored(const MergeBucket& merge);
@@ -115,7 +140,11 @@ class SimCoordinator {
   void ScheduleTick();
 
   World* world_;
-  Coordinator core_;
+  std::optional<Coordinator> core_;
+  bool up_ = true;
+  uint64_t life_ = 1;  // the process
+  KeptState kept_;     // beside the log
+  Epoch kept_epoch_;
   const size_t log_capacity_;
   const absl::Duration update_gap_;
   std::map<StreamId, std::shared_ptr<Stream>> streams_;

@@ -43,9 +43,11 @@ void SimWorker::CutLink() {
   stream->down.Cut();
   world_->After(world_->Upto(absl::Milliseconds(200)),
                 [c = coordinator_, stream] { c->OnStreamBroken(stream); });
-  Later(world_->Upto(absl::Milliseconds(200)), [this, stream] {
-    if (stream_ == stream) LoseStream(absl::UnavailableError("cut"), false);
-  });
+  world_->After(world_->Upto(absl::Milliseconds(200)), [this, stream] { OnBroken(stream); });
+}
+
+void SimWorker::OnBroken(const std::shared_ptr<Stream>& stream) {
+  if (alive_ && stream_ == stream) LoseStream(absl::UnavailableError("cut"), false);
 }
 
 void SimWorker::Corrupt(Round before) {
@@ -129,7 +131,7 @@ void SimWorker::Call(std::function<absl::Status()> call) {
   Later(world_->Upto(kControlDelay), [this, call] {
     const bool request_lost = world_->rng.Chance(options_.lose);
     absl::Status status = request_lost ? absl::UnavailableError("lost") : call();
-    world_->Check(status.ok() || request_lost || status.code() == absl::StatusCode::kAborted,
+    world_->Check(status.ok() || absl::IsUnavailable(status) || absl::IsAborted(status),
                   absl::StrCat("control call refused: ", std::string(status.message())));
     if (world_->rng.Chance(options_.lose)) status = absl::UnavailableError("the answer is lost");
     ConnectionActions actions;

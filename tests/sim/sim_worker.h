@@ -63,6 +63,7 @@ class SimWorker : public StreamPeer {
   void OnSnapshot(const SnapshotState& state, bool last) override;
   void OnSnapshotAborted(TransferId transfer) override;
   void OnStreamEnd(const absl::Status& status) override;
+  void OnBroken(const std::shared_ptr<Stream>& stream) override;
 
  private:
   enum class Fate { kInFlight, kMerged, kReturned, kForgotten };

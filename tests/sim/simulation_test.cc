@@ -1,9 +1,9 @@
 // Many seeded schedules of a whole run: drops, delays, duplicates and reordering of control calls,
 // cut links, crashing jobs and workers, double joins, a log that is too short, masters that are
-// corrupted. After every event: no bucket of a round is committed twice, nobody is told what is not
-// in the log, no group applies another update than was committed, or one twice, and every
-// contribution is exactly one of merged, returned, in flight. When the faults stop, the run ends
-// with equal masters everywhere.
+// corrupted, a coordinator that is killed and started again with what it had kept. After every
+// event: no bucket of a round is committed twice, nobody is told what is not in the log, no group
+// applies another update than was committed, or one twice, and every contribution is exactly one of
+// merged, returned, in flight. When the faults stop, the run ends with equal masters everywhere.
 
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
@@ -26,6 +26,7 @@ struct Outcome {
   std::vector<std::string> violations;
   bool finished = false;
   uint64_t mismatches = 0;
+  uint64_t restarts = 0;  // of the coordinator, with a round open
   std::string where;
 };
 
@@ -40,6 +41,7 @@ class Schedule {
     config.run.min_groups = 1 + static_cast<uint32_t>(rng.Below(config.run.start_groups));
     config.run.rounds = kRounds;
     config.run.bucket_length = kUnitLength;
+    config.run.optimizer.kind = OptimizerKind::kAdamW;  // which counts a bucket's commits
     config.deadline =
         rng.Chance(0.5) ? absl::Milliseconds(20 + rng.Below(300)) : absl::InfiniteDuration();
     config.reconnect_grace = absl::Milliseconds(50 + rng.Below(400));
@@ -55,6 +57,7 @@ class Schedule {
     options_.lose = rng.Chance(0.5) ? 0.3 : 0.0;
     faults_ = rng.Chance(0.1) ? 0 : rng.Below(25);
     kills_ = rng.Chance(0.6);
+    coordinator_dies_ = rng.Chance(0.5);
     if (rng.Chance(0.5)) {
       config.run.audit_rounds =
           1 + static_cast<uint32_t>(rng.Below(4));  // of which 12 is a multiple
@@ -83,7 +86,8 @@ class Schedule {
         if (worker->alive()) worker->CheckLedger();
       }
     }
-    Outcome outcome{world_.violations, Finished(), 0, ""};
+    if (Finished()) coordinator_->CheckCounts();
+    Outcome outcome{world_.violations, Finished(), 0, restarts_, ""};
     outcome.where = absl::StrCat("round ", coordinator_->core().open_round().value(), ": ",
                                  coordinator_->core().WaitingReason(world_.now));
     if (outcome.finished && !EqualMasters()) {
@@ -114,7 +118,7 @@ class Schedule {
     const std::vector<SimWorker*> alive = Alive();
     if (alive.empty()) return;
     SimWorker* victim = alive[world_.rng.Below(alive.size())];
-    const uint64_t kind = world_.rng.Below(4);
+    const uint64_t kind = world_.rng.Below(coordinator_dies_ ? 5 : 4);
     world_.Trace(absl::StrCat("fault ", kind, " at group ", victim->group().value()));
     switch (kind) {
       case 0:
@@ -132,11 +136,22 @@ class Schedule {
           Spawn(group);
         });
         return;
-      default:  // a second process for a group that has one
+      case 3:  // a second process for a group that has one
         if (!kills_ || !SomebodyElseHolds(*victim)) return;
         Spawn(victim->group());
         return;
+      default:
+        KillCoordinator();
+        return;
     }
+  }
+
+  // It comes back within the grace period of some schedules, and after that of others.
+  void KillCoordinator() {
+    if (!coordinator_->up()) return;
+    if (coordinator_->core().open_round() != Round(0)) ++restarts_;
+    coordinator_->Kill();
+    world_.After(world_.Upto(absl::Milliseconds(600)), [this] { coordinator_->StartAgain(); });
   }
 
   // Not so late that no audit would follow: neither of who is corrupted, nor of who gets a snapshot
@@ -147,8 +162,8 @@ class Schedule {
     alive[world_.rng.Below(alive.size())]->Corrupt(Round(kRounds - options_.audit_rounds));
   }
 
-  // The run's state lives in the workers until there is a durable log: some process that holds it,
-  // and is not about to be replaced, must survive every fault.
+  // The parameters live in the workers alone: some process that holds them, and is not about to be
+  // replaced, must survive every fault.
   bool SomebodyElseHolds(const SimWorker& victim) const {
     if (coordinator_->core().state(world_.now) == Coordinator::State::kAgreeing) return false;
     if (pending_ > 0) return false;
@@ -197,6 +212,8 @@ class Schedule {
   uint64_t faults_ = 0;
   uint64_t corruptions_ = 0;
   bool kills_ = false;
+  bool coordinator_dies_ = false;
+  uint64_t restarts_ = 0;
   uint64_t nonce_ = 0;
   int pending_ = 0;  // killed, not yet started again
   WorkerOptions options_;
@@ -215,6 +232,7 @@ TEST(SimulationTest, NothingIsLostOrAppliedTwiceUnderAnySchedule) {
   const uint64_t end = only == nullptr ? begin + SeedCount() : begin + 1;
   uint64_t failures = 0;
   uint64_t mismatches = 0;
+  uint64_t restarts = 0;
   for (uint64_t seed = begin; seed < end && failures < 5; ++seed) {
     const Outcome outcome = Schedule(seed).Run();
     for (const std::string& violation : outcome.violations) {
@@ -224,13 +242,15 @@ TEST(SimulationTest, NothingIsLostOrAppliedTwiceUnderAnySchedule) {
       ADD_FAILURE() << "ISTHMUS_SIM_SEED=" << seed << ": did not finish: " << outcome.where;
     }
     mismatches += outcome.mismatches;
+    restarts += outcome.restarts;
     failures += !outcome.violations.empty() || !outcome.finished;
   }
-  std::cout << end - begin << " schedules, audits found " << mismatches << " states that differ"
-            << std::endl;
-  // Otherwise this would not be a test of the audit.
+  std::cout << end - begin << " schedules, audits found " << mismatches << " states that differ, "
+            << restarts << " coordinators were started again in mid-run" << std::endl;
+  // Otherwise this would not be a test of the audit, or of restarts.
   if (only == nullptr && failures == 0) {
     EXPECT_GT(mismatches, SeedCount() / 10);
+    EXPECT_GT(restarts, SeedCount() / 4);
   }
 }
 

@@ -131,6 +131,31 @@ TEST_F(CoordinatorTest, P11_AdamsBiasCorrectionsCountTheBucketsCommits) {
   }
 }
 
+// A commit that was decided, but did not come into the log, never was: it is decided and counted
+// anew.
+TEST_F(CoordinatorTest, P11_AdamsCountGoesOnAfterARestart) {
+  CoordinatorConfig config;
+  config.run.optimizer.kind = OptimizerKind::kAdamW;
+  Start(config, 1);
+  for (uint32_t commits = 1; commits <= 3; ++commits) {
+    ASSERT_TRUE(Part(1, Info({0.1f}, {0.0f})).ok());  // decided
+    auto restored = Coordinator::Restore(core_->config(), core_->Save(), now_);
+    ASSERT_TRUE(restored.ok()) << restored.status();
+    core_ = std::make_unique<Coordinator>(*std::move(restored));
+    const Coordinator::Hello hello{
+        {GroupId(1), Incarnation(1)}, core_->config().instance, core_->last_sequence()};
+    ASSERT_TRUE(core_->StreamOpened(StreamId(1), hello, Sequence(1), now_, out_).ok());
+    out_.clear();
+    ASSERT_TRUE(Part(1, Info({0.1f}, {0.0f})).ok());
+    const UpdateHeader update = Update();
+    EXPECT_EQ(update.sequence, Sequence(commits));
+    EXPECT_EQ(update.first, commits == 1);
+    EXPECT_EQ(update.bias1,
+              static_cast<float>(1.0 - std::pow(double{config.run.optimizer.beta1}, commits)));
+    EXPECT_EQ(core_->counters().contributions_merged, commits);
+  }
+}
+
 TEST_F(CoordinatorTest, P10_ContributorsAscendByGroupWhateverTheOrderOfArrival) {
   Start({}, 3);
   for (uint32_t group : {3, 1, 2}) ASSERT_TRUE(Part(group, Info({0.1f}, {0.0f})).ok());

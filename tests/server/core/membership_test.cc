@@ -47,6 +47,16 @@ TEST(MembershipTest, P5_ANewNonceFencesTheOldProcessAndStartsAfresh) {
   EXPECT_GT(membership.epoch(), epoch);
 }
 
+TEST(MembershipTest, WhatAGroupContributedIsCountedOverAllItsProcesses) {
+  Membership membership(4);
+  GroupState* group = membership.Register(kGroup, 11, "site", 2)->group;
+  group->contributions_merged = 7;
+  group->contributions_late = 2;
+  group = membership.Register(kGroup, 12, "site", 2)->group;
+  EXPECT_EQ(group->contributions_merged, 7u);
+  EXPECT_EQ(group->contributions_late, 2u);
+}
+
 TEST(MembershipTest, P5_AFencedProcessIsToldAndNeverGetsBackIn) {
   Membership membership(4);
   ASSERT_TRUE(membership.Register(kGroup, 11, "", 1).ok());

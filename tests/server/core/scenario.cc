@@ -53,6 +53,8 @@ absl::StatusOr<std::vector<std::string>> Scenario::Perform(const std::string& li
     Wait(words);
   } else if (words.name() == "status") {
     ReportStatus();
+  } else if (words.name() == "restart") {
+    Restart();
   } else {
     ISTHMUS_RETURN_IF_ERROR(Control(words));
   }
@@ -250,6 +252,15 @@ void Scenario::Wait(EventWords& words) {
     now_ = std::min(end, std::max(core_->NextWakeup(), now_ + absl::Milliseconds(1)));
     core_->Tick(now_, actions_);
   }
+}
+
+void Scenario::Restart() {
+  auto restored = Coordinator::Restore(core_->config(), core_->Save(), now_);
+  if (!restored.ok()) return SayIfError(restored.status());
+  core_ = std::make_unique<Coordinator>(*std::move(restored));
+  for (auto& [id, group] : groups_) group.stream = StreamId();
+  Say(absl::StrCat("= as of update ", core_->last_sequence().value(), ", round ",
+                   core_->open_round().value()));
 }
 
 void Scenario::ReportStatus() {

@@ -63,6 +63,7 @@ class Scenario {
   void Part(EventWords& words);
   void Audit(EventWords& words);
   void Wait(EventWords& words);
+  void Restart();
   void ReportStatus();
   Member MemberOf(EventWords& words);
   StreamId StreamOf(EventWords& words);
