@@ -3,7 +3,8 @@
 //   X[f] = s(f) sum_j x[j] cos(pi (2j+1) f / 2N),   s(0) = sqrt(1/N),  s(f>0) = sqrt(2/N)
 //
 // O(N log N), and the error grows with log N, not N. Every machine computes the same bits
-// (docs/protocol.md, P21). The formulas are in common/kernels/dct_formulas.h.
+// (docs/protocol.md, P21). The formulas are in common/kernels/dct_formulas.h, and naively in
+// common/kernels/naive_dct.h.
 #ifndef ISTHMUS_COMMON_COMPRESSION_DCT_H_
 #define ISTHMUS_COMMON_COMPRESSION_DCT_H_
 

@@ -1,5 +1,6 @@
 // From merged coefficients to the direction that they mean: the one definition of u, for whoever
-// merges and for whoever decodes.
+// merges and for whoever decodes. By tiles; naively, chunk by chunk: ReferenceDirection of
+// tests/common/compression/reference_merge.h.
 #ifndef ISTHMUS_COMMON_COMPRESSION_DIRECTION_H_
 #define ISTHMUS_COMMON_COMPRESSION_DIRECTION_H_
 

@@ -2,8 +2,8 @@
 // (enumerative coding), a whole number of bits per chunk and so randomly accessible; or the k
 // offsets one after the other where that is not larger, or the rank would need over 128 bits.
 //
-// The rank is that of tile_kernels.h; of more than half of the elements, it is that of those left
-// out.
+// The rank is that of tile_kernels.h, naively common/kernels/naive_subset.h; of more than half of
+// the elements, it is that of those left out.
 //
 // Source: Cover, "Enumerative source encoding", 1973. Measured selections carry no structure that a
 // cleverer code could use (within 4 %).

@@ -1,4 +1,5 @@
-// Contributions in, one update out; no state, no I/O.
+// Contributions in, one update out; no state, no I/O. By tiles, of one-bit values by masks;
+// naively, value by value: ReferenceMerge of tests/common/compression/reference_merge.h.
 //
 // Source: DeMo (arXiv:2411.19870v2), aggregation; docs/protocol.md, P10.
 #ifndef ISTHMUS_COMMON_COMPRESSION_MERGE_H_

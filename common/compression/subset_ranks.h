@@ -1,5 +1,6 @@
 // Ranks of k-subsets as tile_kernels.h defines them, of any size and up to 128 bits, one at a time:
-// what the kernels compute with tables (common/kernels/subset_tables.h), written out.
+// what the kernels compute with tables (common/kernels/subset_tables.h), with binomials made once.
+// Naively: common/kernels/naive_subset.h (index_coding_test.cc compares all three).
 #ifndef ISTHMUS_COMMON_COMPRESSION_SUBSET_RANKS_H_
 #define ISTHMUS_COMMON_COMPRESSION_SUBSET_RANKS_H_
 

@@ -1,6 +1,7 @@
 // FlexDeMo's momentum as daemons keep it: in the frequency domain, in tiles of 16 chunks side by
 // side (common/kernels/tile_kernels.h), so that transform, decay and selection work on whole SIMD
-// registers without moving anything about. Bit for bit what demo_codec.h does on rows.
+// registers without moving anything about. Bit for bit what demo_codec.h does on rows, naively
+// (tile_codec_test.cc).
 #ifndef ISTHMUS_COMMON_COMPRESSION_TILE_CODEC_H_
 #define ISTHMUS_COMMON_COMPRESSION_TILE_CODEC_H_
 

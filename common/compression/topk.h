@@ -1,5 +1,6 @@
 // Top-k selection: keeps the k largest-magnitude DCT coefficients per chunk. The lossy half of
-// extraction; the transform is in dct.h.
+// extraction; the transform is in dct.h. By bisection; naively, by a sort: naive::Largest of
+// common/kernels/naive_select.h, which topk_test.cc compares.
 //
 // Source: DeMo (arXiv:2411.19870v2), top-k sparsification.
 #ifndef ISTHMUS_COMMON_COMPRESSION_TOPK_H_

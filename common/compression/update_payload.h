@@ -19,6 +19,10 @@
 //               all bitmaps, the non-zero coefficients as float32
 //
 // The fourth encoding has no such payload: the contributions themselves, merged by the receiver.
+//
+// The direction that all of them have, naively: ReferenceMerge and ReferenceDirection of
+// tests/common/compression/reference_merge.h, to which update_property_test.cc holds every
+// encoding.
 #ifndef ISTHMUS_COMMON_COMPRESSION_UPDATE_PAYLOAD_H_
 #define ISTHMUS_COMMON_COMPRESSION_UPDATE_PAYLOAD_H_
 

@@ -1,6 +1,7 @@
 // Decodes an update's direction for a run of chunks and steps the parameters with it, in one pass:
 // UpdateView::Direction (common/compression/update_payload.h) and ApplyDirection
-// (common/optimizer/optimizer.h). Every encoding of an update gives the same bits.
+// (common/optimizer/optimizer.h), to which apply_kernel_test.cc holds it. Every encoding of an
+// update gives the same bits.
 #ifndef ISTHMUS_COMMON_GPU_APPLY_KERNEL_H_
 #define ISTHMUS_COMMON_GPU_APPLY_KERNEL_H_
 

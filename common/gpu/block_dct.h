@@ -1,6 +1,7 @@
 // The DCT of all chunks of a block, bit for bit that of dct_formulas.h: the upper levels of its
 // recursion pair by pair in shared memory, by all threads of a chunk; what is left, parts of up to
-// 64 elements, in one thread's registers.
+// 64 elements, in one thread's registers. Naively: common/kernels/naive_dct.h; held to the CPU's by
+// extract_kernel_test.cc and apply_kernel_test.cc.
 //
 // A part at some level is a number: of the two halves of part b, 2 b is the lower and 2 b + 1 the
 // upper one. The first is a DCT-II, of which the upper half is a DCT-IV; both halves of a DCT-IV

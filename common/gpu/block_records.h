@@ -1,5 +1,7 @@
 // Payload records of all chunks of a block, written and read: what RecordWriter and PayloadView
-// (common/compression/payload.h) do, with the threads of a chunk sharing the work.
+// (common/compression/payload.h) do, with the threads of a chunk sharing the work; held to them by
+// extract_kernel_test.cc and apply_kernel_test.cc. Naively: naive_subset.h, naive_signs.h and
+// naive_codes.h of common/kernels.
 #ifndef ISTHMUS_COMMON_GPU_BLOCK_RECORDS_H_
 #define ISTHMUS_COMMON_GPU_BLOCK_RECORDS_H_
 

@@ -1,4 +1,6 @@
-// Which elements of every chunk of a block are its k largest: the selection of tile_kernels.h.
+// Which elements of every chunk of a block are its k largest: the selection of tile_kernels.h,
+// naively common/kernels/naive_select.h. Held to the CPU's by extract_kernel_test.cc; that it ends,
+// by top_k_search_test.cc.
 #ifndef ISTHMUS_COMMON_GPU_BLOCK_TOP_K_H_
 #define ISTHMUS_COMMON_GPU_BLOCK_TOP_K_H_
 

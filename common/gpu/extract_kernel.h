@@ -1,6 +1,8 @@
 // Momentum update, transform, selection, values and bits of a run of chunks, in one pass over
 // gradient and momentum: what a replicator does for a part of a contribution
 // (worker/replication/replicator.h). And the way back, for a contribution that missed its round.
+// Naively: AccumulateMomentum, Extract and ReturnSelection (common/compression/demo_codec.h), to
+// which extract_kernel_test.cc holds it.
 #ifndef ISTHMUS_COMMON_GPU_EXTRACT_KERNEL_H_
 #define ISTHMUS_COMMON_GPU_EXTRACT_KERNEL_H_
 

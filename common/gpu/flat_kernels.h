@@ -1,4 +1,6 @@
-// Kernels that go element by element: is a gradient usable, the state hash, and bfloat16.
+// Kernels that go element by element: is a gradient usable, the state hash, and bfloat16. They
+// equal what docs/protocol.md says in P18, StateHash (common/compression/state_hash.h) and
+// common/kernels/naive_codes.h; flat_kernels_test.cc holds them to it.
 #ifndef ISTHMUS_COMMON_GPU_FLAT_KERNELS_H_
 #define ISTHMUS_COMMON_GPU_FLAT_KERNELS_H_
 

@@ -102,7 +102,7 @@ TEST(MergeTest, PresenceSaysWhereSomethingWasSent) {
 TEST(MergeTest, P10_P21_EqualsPlainLoopsOverSelections) {
   Rng rng(11);
   constexpr MergeRule kRules[] = {MergeRule::kSenderMean, MergeRule::kMean, MergeRule::kSum};
-  for (int trial = 0; trial < 600; ++trial) {
+  for (int trial = 0; trial < Repetitions(600); ++trial) {
     const MergeRule rule = kRules[rng.Below(3)];
     const uint32_t chunk_size = 16u << rng.Below(3);
     const uint32_t counts[] = {1, 2, 4, 8, chunk_size - 1, chunk_size};
@@ -150,7 +150,7 @@ TEST(MergeTest, P10_P21_EqualsPlainLoopsOverSelections) {
 TEST(MergeTest, P10_P21_OneBitValuesMergeByMasksAsTheyDoOneByOne) {
   Rng rng(17);
   for (uint32_t size : {16u, 32u, 64u, 128u, 1024u, 4096u}) {
-    for (int trial = 0; trial < 6; ++trial) {
+    for (int trial = 0; trial < 2 * Repetitions(3); ++trial) {
       const PayloadFormat format = DctFormat(
           size, size == 16 ? 3 : 4, trial % 2 == 0 ? ValueFormat::kOneBit : ValueFormat::kSign);
       std::vector<Group> groups;
@@ -196,7 +196,7 @@ TEST(MergeTest, P10_P21_OneBitValuesMergeByMasksAsTheyDoOneByOne) {
 
 TEST(MergeTest, P10_TheOrderOfPartsDoesNotMatter) {
   Rng rng(11);
-  for (int trial = 0; trial < 50; ++trial) {
+  for (int trial = 0; trial < Repetitions(50); ++trial) {
     std::vector<Group> groups;
     for (int i = 0; i < 3; ++i) {
       std::vector<Selection> parts;

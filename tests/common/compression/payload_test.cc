@@ -109,7 +109,7 @@ TEST(PayloadTest, BatchesDecodeLikeSingleChunks) {
       const std::string payload = PayloadOf(format, place, AdversarialVector(rng, 64, 90));
       const PayloadView view = ViewOf(payload, format, place);
       const Selection all = *DecodePayload(AsBytes(payload), format, place);
-      for (int trial = 0; trial < 200; ++trial) {
+      for (int trial = 0; trial < Repetitions(200); ++trial) {
         const uint64_t first = rng.Below(90);
         const int count = 1 + static_cast<int>(rng.Below(std::min<uint64_t>(16, 90 - first)));
         uint8_t chunks[16];

@@ -253,7 +253,7 @@ TEST_F(PayloadViolationTest, MoreOrFewerChunksPresentThanThere) {
 TEST_F(PayloadViolationTest, RandomBytesNeverCrash) {
   Rng rng(15);
   const std::vector<PayloadFormat> formats = Formats();
-  for (int trial = 0; trial < 20000; ++trial) {
+  for (int trial = 0; trial < Repetitions(20000); ++trial) {
     Make(formats[rng.Below(formats.size())]);
     for (uint64_t i = 0; i <= rng.Below(4); ++i) {
       payload_[rng.Below(payload_.size())] = static_cast<char>(rng());

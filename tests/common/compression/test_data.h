@@ -13,6 +13,7 @@
 #include "common/base/rng.h"
 #include "common/compression/demo_codec.h"
 #include "common/compression/payload.h"
+#include "tests/common/kernels/repetitions.h"
 
 namespace isthmus {
 

@@ -96,10 +96,12 @@ class TileCodecTest : public testing::TestWithParam<const TileKernels*> {};
 
 TEST_P(TileCodecTest, P21_PayloadAndMomentumAreThoseOfPlainRows) {
   Rng rng(30);
+  int combination = 0;
   for (ValueFormat values : kValueFormats) {
     for (float alpha : {1.0f, 0.2f}) {
       for (uint32_t k : {1u, 3u, 4u, 8u, 9u, 11u, 20u, 32u, 44u, 56u, 63u}) {
         for (uint64_t chunks : {0, 1, 15, 16, 17, 83}) {
+          if (!IsTurn(combination++)) continue;
           const int threads = 1 + static_cast<int>(rng.Below(5));
           ExpectSame(rng, {64, k, chunks}, values, {0.999f, alpha}, *GetParam(), threads);
           if (HasFatalFailure()) return;
@@ -114,7 +116,8 @@ TEST_P(TileCodecTest, P21_ForAllChunkSizes) {
   for (uint32_t size = kMinChunkSize; size <= kMaxChunkSize; size *= 2) {
     for (uint32_t k : {2u, 7u, 15u}) {
       const ValueFormat values = kValueFormats[rng.Below(5)];
-      ExpectSame(rng, {size, k, 33}, values, {0.9f, 1.0f}, *GetParam(), 2);
+      const uint64_t chunks = size > 512 ? 17 : 33;  // full tiles and one chunk more
+      ExpectSame(rng, {size, k, chunks}, values, {0.9f, 1.0f}, *GetParam(), 2);
       if (HasFatalFailure()) return;
     }
   }

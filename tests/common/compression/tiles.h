@@ -5,14 +5,13 @@
 #include <vector>
 
 #include "common/compression/tile_codec.h"
+#include "common/kernels/naive_tile.h"
 #include "tests/common/compression/test_data.h"
 
 namespace isthmus {
 
 inline size_t InTiles(size_t element, size_t chunk_size) {
-  const size_t chunk = element / chunk_size;
-  return chunk / kTileChunks * kTileChunks * chunk_size + element % chunk_size * kTileChunks +
-         chunk % kTileChunks;
+  return naive::TilePlace(element / chunk_size, element % chunk_size, chunk_size);
 }
 
 inline std::vector<float> ToTiles(const std::vector<float>& rows, uint32_t chunk_size) {

@@ -179,7 +179,7 @@ class Bucket {
 
 TEST(UpdatePropertyTest, P20_EncodingNeverChangesABitOfTheDirection) {
   int encodings[4] = {};
-  for (uint64_t seed = 0; seed < 3000; ++seed) {
+  for (uint64_t seed = 0; seed < Repetitions(3000); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     Bucket bucket(seed);
     ++encodings[static_cast<int>(bucket.CheckEncoded())];
@@ -188,7 +188,8 @@ TEST(UpdatePropertyTest, P20_EncodingNeverChangesABitOfTheDirection) {
   }
   for (UpdateEncoding encoding :
        {UpdateEncoding::kSigns, UpdateEncoding::kValues, UpdateEncoding::kTernary}) {
-    EXPECT_GT(encodings[static_cast<int>(encoding)], 100) << static_cast<int>(encoding);
+    EXPECT_GT(encodings[static_cast<int>(encoding)], Repetitions(100))
+        << static_cast<int>(encoding);
   }
 }
 

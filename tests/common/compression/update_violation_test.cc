@@ -206,7 +206,7 @@ TEST_F(UpdateViolationTest, TruncatedAnywhereIsRefused) {
 TEST_F(UpdateViolationTest, RandomBytesNeverCrash) {
   Rng rng(19);
   std::vector<float> u(48);
-  for (int trial = 0; trial < 20000; ++trial) {
+  for (int trial = 0; trial < Repetitions(20000); ++trial) {
     const uint64_t which = rng.Below(3);
     Make(which == 0 ? kSigns : which == 1 ? kValues : kTernary);
     if (rng.Chance(0.3)) payload_.resize(kBody + rng.Below(payload_.size() - kBody));

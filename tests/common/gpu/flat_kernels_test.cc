@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cmath>
 #include <limits>
 #include <utility>
 
 #include "common/compression/state_hash.h"
+#include "common/kernels/naive_codes.h"
 #include "tests/common/compression/test_data.h"
 #include "tests/common/gpu/test_bed.h"
 
@@ -70,6 +72,25 @@ TEST(Bfloat16KernelTest, WidensAndRounds) {
     ASSERT_EQ(std::bit_cast<uint32_t>(widened[i]), uint32_t{expected[i]} << 16) << i;
   }
   ASSERT_EQ(widened[6], inf);
+}
+
+// Any floats but NaN, which has no nearest.
+TEST(Bfloat16KernelTest, RoundsAsTheNaiveOne) {
+  Rng rng(62);
+  std::vector<float> floats(4096);
+  for (float& x : floats) {
+    x = std::bit_cast<float>(static_cast<uint32_t>(rng()));
+    if (std::isnan(x)) x = std::numeric_limits<float>::max();
+  }
+  const DeviceArray<float> from(floats);
+  const DeviceArray<uint16_t> halves(4096);
+  const DeviceArray<float> wide(4096);
+  DeviceStream& stream = *TestBed::Get().stream;
+  TestBed::Get().Kernels(1).Narrow(stream, {from.data(), 1024, halves.data()});
+  TestBed::Get().Kernels(1).Widen(stream, {halves.data(), 1024, wide.data()});
+  std::vector<float> expected;
+  for (float x : floats) expected.push_back(naive::JobBfloat16(x));
+  EXPECT_EQ(Bits(wide.Read()), Bits(expected));
 }
 
 TEST(HashKernelTest, P22_IsTheStateHashOfLogicalElements) {

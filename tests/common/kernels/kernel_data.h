@@ -2,6 +2,8 @@
 #ifndef ISTHMUS_TESTS_COMMON_KERNELS_KERNEL_DATA_H_
 #define ISTHMUS_TESTS_COMMON_KERNELS_KERNEL_DATA_H_
 
+#include <gtest/gtest.h>
+
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -99,6 +101,16 @@ inline std::vector<uint32_t> Bits(std::span<const float> x) {
   bits.reserve(x.size());
   for (float value : x) bits.push_back(std::bit_cast<uint32_t>(value));
   return bits;
+}
+
+// Calls check(kernels) for every set. For what is compared with much of the naive set's work: once
+// for all.
+template <typename Check>
+void ForEachSet(const Check& check) {
+  for (const TileKernels* kernels : AvailableKernels()) {
+    SCOPED_TRACE(kernels->name);
+    ASSERT_NO_FATAL_FAILURE(check(*kernels));
+  }
 }
 
 // The words that the masks of a tile take.

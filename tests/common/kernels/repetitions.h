@@ -29,6 +29,11 @@ constexpr int Repetitions(int full) {
 #endif
 }
 
+// Whether it is the turn of the i-th combination of cases that are all there by themselves: of
+// every one, or under sanitizers of every seventh. In nested loops none of which is a multiple of
+// seven long, that leaves each pair of cases.
+constexpr bool IsTurn(int i) { return Repetitions(16) == 16 || i % 7 == 0; }
+
 }  // namespace isthmus
 
 #endif  // ISTHMUS_TESTS_COMMON_KERNELS_REPETITIONS_H_

@@ -13,22 +13,25 @@ std::vector<uint32_t> SelectedBy(const TileKernels& kernels, int size, int k,
   return Lanes(masks, chunks);
 }
 
-class SelectKernelsTest : public testing::TestWithParam<const TileKernels*> {
+class SelectKernelsTest : public testing::Test {
  protected:
-  // Of every third number of chunks from `least` on, with anything in the other lanes.
+  // Of every set and every third number of chunks from `least` on, with anything in the other
+  // lanes.
   void ExpectNaiveOne(int size, int k, const std::vector<float>& tile, int least) {
     const std::vector<uint32_t> expected = SelectedBy(naive::kKernels, size, k, tile, kTileChunks);
     for (int chunks = least; chunks <= kTileChunks; chunks += 3) {
-      ASSERT_EQ(SelectedBy(*GetParam(), size, k, WithEmptyLanes(rng_, tile, chunks), chunks),
-                Lanes(expected, chunks))
-          << size << "/" << k << " x " << chunks;
+      const std::vector<float> partial = WithEmptyLanes(rng_, tile, chunks);
+      ForEachSet([&](const TileKernels& kernels) {
+        ASSERT_EQ(SelectedBy(kernels, size, k, partial, chunks), Lanes(expected, chunks))
+            << size << "/" << k << " x " << chunks;
+      });
     }
   }
 
   Rng rng_{6};
 };
 
-TEST_P(SelectKernelsTest, P21_IsTheNaiveOneForEveryKAndPartialTile) {
+TEST_F(SelectKernelsTest, P21_IsTheNaiveOneForEveryKAndPartialTile) {
   for (int size : kChunkSizes) {
     const std::vector<float> tile = AdversarialTile(rng_, size);
     int turn = 0;
@@ -39,7 +42,7 @@ TEST_P(SelectKernelsTest, P21_IsTheNaiveOneForEveryKAndPartialTile) {
   }
 }
 
-TEST_P(SelectKernelsTest, P21_IsTheNaiveOneInFullTilesOfAnyNumbers) {
+TEST_F(SelectKernelsTest, P21_IsTheNaiveOneInFullTilesOfAnyNumbers) {
   for (int trial = 0; trial < Repetitions(200); ++trial) {
     const int size = 16 << rng_.Below(5);
     const int k = 1 + static_cast<int>(rng_.Below(static_cast<uint64_t>(size) - 1));
@@ -47,7 +50,7 @@ TEST_P(SelectKernelsTest, P21_IsTheNaiveOneInFullTilesOfAnyNumbers) {
   }
 }
 
-TEST_P(SelectKernelsTest, LowerElementsWinTies) {
+TEST_F(SelectKernelsTest, LowerElementsWinTies) {
   for (int trial = 0; trial < Repetitions(300); ++trial) {
     const int size = 16 << rng_.Below(3);
     std::vector<float> tile(static_cast<size_t>(size) * kTileChunks);
@@ -60,7 +63,7 @@ TEST_P(SelectKernelsTest, LowerElementsWinTies) {
   }
 }
 
-TEST_P(SelectKernelsTest, TellsTheExtremesOfFloatsApart) {
+TEST_F(SelectKernelsTest, TellsTheExtremesOfFloatsApart) {
   for (int size : {16, 64, 128}) {
     std::vector<float> tile(static_cast<size_t>(size) * kTileChunks);
     for (float& x : tile) x = ExtremeNumber(rng_);
@@ -69,9 +72,6 @@ TEST_P(SelectKernelsTest, TellsTheExtremesOfFloatsApart) {
     }
   }
 }
-
-INSTANTIATE_TEST_SUITE_P(All, SelectKernelsTest, testing::ValuesIn(AvailableKernels()),
-                         [](const auto& set) { return std::string(set.param->name); });
 
 }  // namespace
 }  // namespace isthmus
