@@ -18,9 +18,19 @@ endfunction()
 # work.
 set(ISTHMUS_HUNG_SECONDS 900)
 
-# isthmus_test(NAME SOURCES ... [LIBS libs ...] [LABELS labels ...] [TIMEOUT seconds])
-#   A GoogleTest program, one CTest entry. Labels in use: unit (no network, no child process),
-#   process (real gRPC, sockets or child processes). TIMEOUT is for what is long by nature.
+# With AddressSanitizer and UndefinedBehaviorSanitizer, optimising is most of what a source costs that is
+# all templates and inline functions: tests, and whoever includes CLI11. They run once or wait, and are
+# not optimised there. ThreadSanitizer adds too little code for that to help.
+if(ISTHMUS_SANITIZE STREQUAL "address")
+  set(ISTHMUS_RUNS_ONCE -O0)
+endif()
+
+# isthmus_runs_once(SOURCE ...)
+#   Sources of the current folder that are compiled like tests.
+function(isthmus_runs_once)
+  set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "${ISTHMUS_RUNS_ONCE}")
+endfunction()
+
 # isthmus_test_objects(NAME SOURCES ... [LIBS ...]): tests that several programs run, each with its own
 # answer to what they are about; compiled once. A program names them among its sources:
 # $<TARGET_OBJECTS:NAME>.
@@ -28,12 +38,17 @@ function(isthmus_test_objects name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
   add_library(${name} OBJECT ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE isthmus_flags ${ARG_LIBS} GTest::gmock GTest::gtest)
+  target_compile_options(${name} PRIVATE ${ISTHMUS_RUNS_ONCE})
 endfunction()
 
+# isthmus_test(NAME SOURCES ... [LIBS libs ...] [LABELS labels ...] [TIMEOUT seconds])
+#   A GoogleTest program, one CTest entry. Labels in use: unit (no network, no child process),
+#   process (real gRPC, sockets or child processes). TIMEOUT is for what is long by nature.
 function(isthmus_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE isthmus_flags ${ARG_LIBS} GTest::gmock GTest::gtest_main)
+  target_compile_options(${name} PRIVATE ${ISTHMUS_RUNS_ONCE})
   if(ISTHMUS_SANITIZE STREQUAL "thread")
     target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/tsan_suppressions.cc)
   endif()

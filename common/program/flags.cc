@@ -17,11 +17,6 @@ std::string Expected(const std::string& what, const std::string& got) {
   return absl::StrCat("expected ", what, ", got '", Printable(got), "'");
 }
 
-// `check` returns what is wrong, or nothing. Without a name, as help texts say the rest.
-CLI::Validator Check(std::function<std::string(const std::string&)> check) {
-  return CLI::Validator([check = std::move(check)](std::string& text) { return check(text); }, "");
-}
-
 bool IsWholeNumber(const std::string& text, uint64_t* value) {
   const bool digits = !text.empty() && std::all_of(text.begin(), text.end(),
                                                    [](char c) { return c >= '0' && c <= '9'; });
@@ -61,25 +56,25 @@ std::string CheckPatience(const std::string& text) {
 
 }  // namespace
 
-CLI::Validator WholeNumber(uint64_t min, uint64_t max) {
-  return Check([=](const std::string& text) { return CheckWholeNumber(text, min, max); });
+FlagCheck WholeNumber(uint64_t min, uint64_t max) {
+  return [=](const std::string& text) { return CheckWholeNumber(text, min, max); };
 }
 
-CLI::Validator FiniteNumber() { return Check(CheckFinite); }
+FlagCheck FiniteNumber() { return CheckFinite; }
 
-CLI::Validator ListenAddress() {
-  return Check([](const std::string& text) { return Words(ParseHostPort(text)); });
+FlagCheck ListenAddress() {
+  return [](const std::string& text) { return Words(ParseHostPort(text)); };
 }
 
-CLI::Validator DialAddress() {
-  return Check([](const std::string& text) { return Words(ParseDialAddress(text)); });
+FlagCheck DialAddress() {
+  return [](const std::string& text) { return Words(ParseDialAddress(text)); };
 }
 
-CLI::Validator PrintableText(size_t max_bytes) {
-  return Check([=](const std::string& text) { return CheckPrintable(text, max_bytes); });
+FlagCheck PrintableText(size_t max_bytes) {
+  return [=](const std::string& text) { return CheckPrintable(text, max_bytes); };
 }
 
-CLI::Validator Patience() { return Check(CheckPatience); }
+FlagCheck Patience() { return CheckPatience; }
 
 absl::Duration ParsePatience(const std::string& text) {
   absl::Duration duration = absl::InfiniteDuration();

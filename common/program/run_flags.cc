@@ -41,15 +41,13 @@ constexpr Range kRanges[] = {
 std::string FlagOf(const SpecField& field) { return absl::StrReplaceAll(field.name, {{"_", "-"}}); }
 
 // What the field itself reads: "--decay: expected a number, got 'x'".
-CLI::Validator Readable(const SpecField& field) {
-  return CLI::Validator(
-      [&field](std::string& text) {
-        RunSpec spec;
-        const std::string error(field.parse(text, &spec).message());
-        const std::string name = absl::StrCat(field.name, ": ");
-        return error.rfind(name, 0) == 0 ? error.substr(name.size()) : error;
-      },
-      "");
+FlagCheck Readable(const SpecField& field) {
+  return [&field](const std::string& text) {
+    RunSpec spec;
+    const std::string error(field.parse(text, &spec).message());
+    const std::string name = absl::StrCat(field.name, ": ");
+    return error.rfind(name, 0) == 0 ? error.substr(name.size()) : error;
+  };
 }
 
 void AddSwitch(CLI::App* app, const SpecField& field, bool on, GivenFields* given) {

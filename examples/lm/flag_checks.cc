@@ -10,15 +10,11 @@
 namespace isthmus::lm {
 namespace {
 
-// Without a name, as help texts say the rest.
 template <typename Holds>
-CLI::Validator Check(const std::string& expected, Holds holds) {
-  return CLI::Validator(
-      [=](std::string& text) {
-        return holds(text) ? std::string()
-                           : absl::StrCat("expected ", expected, ", got '", text, "'");
-      },
-      "");
+FlagCheck Check(const std::string& expected, Holds holds) {
+  return [=](const std::string& text) {
+    return holds(text) ? std::string() : absl::StrCat("expected ", expected, ", got '", text, "'");
+  };
 }
 
 bool ParseWhole(const std::string& text, uint64_t* value) {
@@ -29,7 +25,7 @@ bool ParseWhole(const std::string& text, uint64_t* value) {
 
 }  // namespace
 
-CLI::Validator WholeNumber(uint64_t min, uint64_t max) {
+FlagCheck WholeNumber(uint64_t min, uint64_t max) {
   return Check(absl::StrCat("a whole number from ", min, " to ", max),
                [=](const std::string& text) {
                  uint64_t value = 0;
@@ -37,14 +33,14 @@ CLI::Validator WholeNumber(uint64_t min, uint64_t max) {
                });
 }
 
-CLI::Validator Number(double min, double max) {
+FlagCheck Number(double min, double max) {
   return Check(absl::StrCat("a number from ", min, " to ", max), [=](const std::string& text) {
     double value = 0;
     return absl::SimpleAtod(text, &value) && value >= min && value <= max;
   });
 }
 
-CLI::Validator PositiveNumber(double max) {
+FlagCheck PositiveNumber(double max) {
   return Check(absl::StrCat("a number above 0, at most ", max), [=](const std::string& text) {
     double value = 0;
     return absl::SimpleAtod(text, &value) && value > 0 && value <= max;

@@ -14,7 +14,7 @@ using ::testing::HasSubstr;
 
 // What a program says that has one flag of type T; empty if it takes the value.
 template <typename T>
-std::string Parse(const CLI::Validator& check, const std::string& text, T* value) {
+std::string Parse(const FlagCheck& check, const std::string& text, T* value) {
   CLI::App app;
   app.add_option("--flag", *value)->check(check);
   std::vector<std::string> arguments = {text, "--flag"};  // CLI11 takes them from the end
