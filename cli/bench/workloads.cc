@@ -112,10 +112,10 @@ void Workloads::Merge() {
       ISTHMUS_CHECK(view.ok());
       views_[group] = *view;
     }
-    for (uint64_t chunk = 0; chunk < at.chunk_count; chunk += kTileChunks) {
+    for (uint64_t chunk = 0; chunk < at.chunks.count; chunk += kTileChunks) {
       merger_.Begin(sign_tiles);
       for (const PayloadView& view : views_) {
-        merger_.Add(view, 1.0f, at.first_chunk + chunk, kTileChunks);
+        merger_.Add(view, 1.0f, at.chunks.first + chunk, kTileChunks);
       }
       merger_.Finish(views_.size());
     }
@@ -131,7 +131,7 @@ void Workloads::ApplyView(const UpdateView& view, uint64_t bucket, const Payload
     const uint64_t next = begin + batch;
     scratch_.ahead =
         Prefetcher(parameters.subspan(next, std::min(batch, parameters.size() - next)));
-    view.Direction(at.first_chunk + begin / options_.format.chunk_size, direction_, own, scratch_);
+    view.Direction(at.chunks.first + begin / options_.format.chunk_size, direction_, own, scratch_);
     ActiveKernels().sgd(1.0f, 1e-3f, direction_.data(), parameters.data() + begin, batch);
   }
 }

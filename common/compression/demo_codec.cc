@@ -39,15 +39,15 @@ Selection Extract(const PayloadFormat& format, const PayloadPlace& place, float 
   const uint64_t k = format.k;
   const uint64_t block_size = format.chunk_size;
   const bool all = k == block_size;
-  ISTHMUS_CHECK(momentum.size() == place.chunk_count * block_size);
+  ISTHMUS_CHECK(momentum.size() == place.chunks.count * block_size);
   Selection taken;
-  taken.first_chunk = place.first_chunk;
-  taken.chunk_count = place.chunk_count;
-  taken.indices.resize(all ? 0 : place.chunk_count * k);
-  taken.values.resize(place.chunk_count * k);
+  taken.first_chunk = place.chunks.first;
+  taken.chunk_count = place.chunks.count;
+  taken.indices.resize(all ? 0 : place.chunks.count * k);
+  taken.values.resize(place.chunks.count * k);
   PayloadWriter writer;
   writer.Begin(format, place, payload);
-  for (uint64_t block = 0; block < place.chunk_count; ++block) {
+  for (uint64_t block = 0; block < place.chunks.count; ++block) {
     const std::span<float> m = momentum.subspan(block * block_size, block_size);
     const std::span<float> values = std::span(taken.values).subspan(block * k, k);
     if (all) {
@@ -60,7 +60,7 @@ Selection Extract(const PayloadFormat& format, const PayloadPlace& place, float 
     if (format.has_indices()) {
       SelectTopK(m, static_cast<int>(block_size), static_cast<int>(k), indices, values);
     } else {
-      KnownPositions(format, place.round, place.first_chunk + block, indices.data());
+      KnownPositions(format, place.round, place.chunks.first + block, indices.data());
       for (size_t i = 0; i < k; ++i) values[i] = m[indices[i]];
     }
     writer.Add(indices.data(), values.data());

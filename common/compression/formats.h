@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "common/tensor/chunk_run.h"
+
 namespace isthmus {
 
 // --- contributions (payload.h) -------------------------------------------------------------------
@@ -54,11 +56,10 @@ bool HasPositions(uint32_t chunk_size, uint32_t k);
 // True if contributions in this format can be read as masks (PayloadView::DecodeSigns).
 bool HasSignTiles(const PayloadFormat& format);
 
-// Where a payload belongs: chunks [first_chunk, first_chunk + chunk_count) of the flat vector.
+// Where a payload belongs.
 struct PayloadPlace {
   uint64_t round = 0;
-  uint64_t first_chunk = 0;
-  uint64_t chunk_count = 0;
+  ChunkRun chunks;  // of the flat vector's
   friend bool operator==(const PayloadPlace&, const PayloadPlace&) = default;
 };
 

@@ -75,9 +75,9 @@ void TileMerger::Begin(bool sign_tiles) {
 // The weight comes before the rule (P10), so a group of weight zero sent nothing, and dilutes no
 // mean over senders.
 void TileMerger::Add(const PayloadView& part, float weight, uint64_t first_chunk, int count) {
-  const uint64_t begin = std::max(first_chunk, part.place().first_chunk);
+  const uint64_t begin = std::max(first_chunk, part.place().chunks.first);
   const uint64_t end = std::min(first_chunk + static_cast<uint64_t>(count),
-                                part.place().first_chunk + part.place().chunk_count);
+                                part.place().chunks.first + part.place().chunks.count);
   if (begin >= end) return;
   ISTHMUS_CHECK(part.format().chunk_size == chunk_size_ && part.format().k <= k_);
   const auto lane = static_cast<uint32_t>(begin - first_chunk);
@@ -188,8 +188,8 @@ MergedBucket Merge(MergeRule rule, const PayloadFormat& format, uint64_t first_c
   for (const MergeInput& input : inputs) {
     for (const PayloadView& part : input.parts) {
       const PayloadPlace& place = part.place();
-      ISTHMUS_CHECK(place.first_chunk >= first_chunk && place.chunk_count <= chunk_count &&
-                    place.first_chunk - first_chunk <= chunk_count - place.chunk_count);
+      ISTHMUS_CHECK(place.chunks.first >= first_chunk && place.chunks.count <= chunk_count &&
+                    place.chunks.first - first_chunk <= chunk_count - place.chunks.count);
     }
   }
   MergedBucket merged;

@@ -58,8 +58,8 @@ absl::Status CheckHeader(std::span<const std::byte> payload, const PayloadFormat
   ISTHMUS_RETURN_IF_ERROR(expect("chunk_size", expected.chunk_size, u16(6) + uint64_t{1}));
   ISTHMUS_RETURN_IF_ERROR(expect("k", expected.k, u16(8) + uint64_t{1}));
   ISTHMUS_RETURN_IF_ERROR(
-      expect("chunk_count", place.chunk_count, LoadLittleEndian<uint32_t>(at + 10)));
-  ISTHMUS_RETURN_IF_ERROR(expect("first_chunk", place.first_chunk, u64(14)));
+      expect("chunk_count", place.chunks.count, LoadLittleEndian<uint32_t>(at + 10)));
+  ISTHMUS_RETURN_IF_ERROR(expect("first_chunk", place.chunks.first, u64(14)));
   return expect("round", place.round, u64(22));
 }
 
@@ -69,7 +69,7 @@ absl::Status PayloadView::CheckRecords() const {
   const auto error = [&](uint64_t record, absl::string_view what) {
     return absl::InvalidArgumentError(absl::StrCat(kName, " round ", place_.round, ", record ",
                                                    record, " of the run from chunk ",
-                                                   place_.first_chunk, ": ", what));
+                                                   place_.chunks.first, ": ", what));
   };
   const uint64_t records = presence_.present_chunks();
   uint64_t index_bits = 0;
@@ -132,7 +132,7 @@ absl::StatusOr<PayloadView> PayloadView::ParseTrusted(std::span<const std::byte>
   std::span<const std::byte> body = payload.subspan(kPayloadHeaderBytes);
   const bool map = (std::to_integer<unsigned>(payload[3]) & 1) != 0;
   ISTHMUS_ASSIGN_OR_RETURN(view.presence_,
-                           PresenceMap::ParseIf(map, kName, place.chunk_count, &body));
+                           PresenceMap::ParseIf(map, kName, place.chunks.count, &body));
   view.records_ = body;
   const uint64_t records = view.presence_.present_chunks() * view.record_bits_;
   ISTHMUS_RETURN_IF_ERROR(ExpectField(
@@ -192,7 +192,7 @@ void PayloadView::DecodeValues(uint64_t bit, float* values) const {
 
 int PayloadView::Decode(uint64_t first_chunk, int count, uint8_t* chunks, uint16_t* indices,
                         float* values) const {
-  const uint64_t first = first_chunk - place_.first_chunk;
+  const uint64_t first = first_chunk - place_.chunks.first;
   const size_t k = format_.k;
   int present = 0;
   for (int i = 0; i < count; ++i) {
@@ -217,7 +217,7 @@ int PayloadView::Decode(uint64_t first_chunk, int count, uint8_t* chunks, uint16
 
 void PayloadView::DecodeSigns(uint64_t first_chunk, int count, const TileKernels& kernels,
                               uint32_t* masks, uint32_t* negative, float* magnitudes) const {
-  const uint64_t first = first_chunk - place_.first_chunk;
+  const uint64_t first = first_chunk - place_.chunks.first;
   const int index_bits = coder_->bits();
   const int scale_bits = ScaleBits(format_.values);
   const int k = static_cast<int>(format_.k);
@@ -263,14 +263,14 @@ absl::StatusOr<Selection> DecodePayload(std::span<const std::byte> payload,
   const uint64_t k = expected.k;
   const bool all = expected.k == expected.chunk_size;
   Selection selection;
-  selection.first_chunk = place.first_chunk;
-  selection.chunk_count = place.chunk_count;
-  selection.values.resize(place.chunk_count * k);
-  selection.indices.resize(all ? 0 : place.chunk_count * k);
+  selection.first_chunk = place.chunks.first;
+  selection.chunk_count = place.chunks.count;
+  selection.values.resize(place.chunks.count * k);
+  selection.indices.resize(all ? 0 : place.chunks.count * k);
   std::vector<uint16_t> indices(k);
-  for (uint64_t chunk = 0; chunk < place.chunk_count; ++chunk) {
+  for (uint64_t chunk = 0; chunk < place.chunks.count; ++chunk) {
     uint8_t which;
-    const int present = view.Decode(place.first_chunk + chunk, 1, &which, indices.data(),
+    const int present = view.Decode(place.chunks.first + chunk, 1, &which, indices.data(),
                                     selection.values.data() + chunk * k);
     if (all) continue;
     // An absent chunk sends nothing, wherever: zeros at its first k offsets.

@@ -27,8 +27,8 @@ void StoreHeader(const PayloadFormat& format, const PayloadPlace& place, bool pr
   to = StoreLittleEndian<uint8_t>(coding, to);
   to = StoreLittleEndian<uint16_t>(static_cast<uint16_t>(format.chunk_size - 1), to);
   to = StoreLittleEndian<uint16_t>(static_cast<uint16_t>(format.k - 1), to);
-  to = StoreLittleEndian<uint32_t>(static_cast<uint32_t>(place.chunk_count), to);
-  to = StoreLittleEndian<uint64_t>(place.first_chunk, to);
+  to = StoreLittleEndian<uint32_t>(static_cast<uint32_t>(place.chunks.count), to);
+  to = StoreLittleEndian<uint64_t>(place.chunks.first, to);
   StoreLittleEndian<uint64_t>(place.round, to);
 }
 
@@ -44,7 +44,7 @@ void RecordWriter::Begin(const PayloadFormat& format, const PayloadPlace& place,
   bits_ = BitWriter(begin, end);
   added_ = 0;
   present_ = 0;
-  presence_.assign(BytesForBits(place.chunk_count), 0);
+  presence_.assign(BytesForBits(place.chunks.count), 0);
 }
 
 void RecordWriter::AddSigns(uint64_t rank, int scale_code, uint64_t negative) {
@@ -65,7 +65,7 @@ void RecordWriter::AddSigns(uint64_t rank, int scale_code, uint64_t negative) {
 }
 
 void RecordWriter::Finish() {
-  ISTHMUS_CHECK(added_ == place_.chunk_count);
+  ISTHMUS_CHECK(added_ == place_.chunks.count);
   end_ = bits_.Finish();
 }
 
@@ -142,7 +142,7 @@ bool RecordWriter::Add(const uint16_t* indices, float* values) {
       break;
     case ValueFormat::kSign:
       for (uint32_t i = 0; i < k; ++i) {
-        const uint64_t element = (place_.first_chunk + chunk) * format_.chunk_size +
+        const uint64_t element = (place_.chunks.first + chunk) * format_.chunk_size +
                                  (indices == nullptr ? i : indices[i]);
         bits_.Put(
             values[i] == 0.0f ? SignOfZero(place_.round, element) : FloatBits(values[i]) >> 31, 1);
@@ -155,36 +155,36 @@ bool RecordWriter::Add(const uint16_t* indices, float* values) {
 void PayloadWriter::Begin(const PayloadFormat& format, const PayloadPlace& place, std::string* out,
                           int segments) {
   CheckFormat(format);
-  ISTHMUS_CHECK(place.chunk_count <= 0xffffffff && segments > 0);
+  ISTHMUS_CHECK(place.chunks.count <= 0xffffffff && segments > 0);
   format_ = format;
   place_ = place;
   out_ = out;
-  out->resize(LargestPayloadBytes(format, place.chunk_count));
+  out->resize(LargestPayloadBytes(format, place.chunks.count));
   segments_.resize(static_cast<size_t>(segments));
   constexpr uint64_t kWhole = PayloadView::kBatch;  // a multiple of 8: segments begin with a byte
-  const uint64_t tiles = (place.chunk_count + kWhole - 1) / kWhole;
+  const uint64_t tiles = (place.chunks.count + kWhole - 1) / kWhole;
   const uint64_t count = static_cast<uint64_t>(segments);
   segment_chunks_ = (tiles + count - 1) / count * kWhole;
   const uint64_t record_bits = RecordBits(format, CoderOf(format));
   std::byte* body = reinterpret_cast<std::byte*>(out->data()) + kPayloadHeaderBytes;
   for (int i = 0; i < segments; ++i) {
     const PayloadPlace run = segment_place(i);
-    const uint64_t first = run.first_chunk - place.first_chunk;
+    const uint64_t first = run.chunks.first - place.chunks.first;
     segment(i).Begin(format, run, body + BytesForBits(first * record_bits),
-                     body + BytesForBits((first + run.chunk_count) * record_bits));
+                     body + BytesForBits((first + run.chunks.count) * record_bits));
   }
 }
 
 PayloadPlace PayloadWriter::segment_place(int segment) const {
   const uint64_t first =
-      std::min(static_cast<uint64_t>(segment) * segment_chunks_, place_.chunk_count);
-  return {place_.round, place_.first_chunk + first,
-          std::min(segment_chunks_, place_.chunk_count - first)};
+      std::min(static_cast<uint64_t>(segment) * segment_chunks_, place_.chunks.count);
+  return {place_.round, place_.chunks.first + first,
+          std::min(segment_chunks_, place_.chunks.count - first)};
 }
 
 std::byte* PayloadWriter::Compact(std::byte* body) {
   const uint64_t record_bits = RecordBits(format_, CoderOf(format_));
-  compacted_.resize(BytesForBits(place_.chunk_count * record_bits));
+  compacted_.resize(BytesForBits(place_.chunks.count * record_bits));
   BitWriter bits(compacted_.data(), compacted_.data() + compacted_.size());
   for (const RecordWriter& segment : segments_) {
     const uint64_t used = segment.present_chunks() * record_bits;
@@ -213,8 +213,8 @@ void PayloadWriter::Finish() {
   }
   std::byte* begin = reinterpret_cast<std::byte*>(out_->data());
   std::byte* body = begin + kPayloadHeaderBytes;
-  const bool all = present == place_.chunk_count;
-  const std::byte* end = all ? begin + PayloadBytes(format_, place_.chunk_count) : Compact(body);
+  const bool all = present == place_.chunks.count;
+  const std::byte* end = all ? begin + PayloadBytes(format_, place_.chunks.count) : Compact(body);
   StoreHeader(format_, place_, !all, CodingOf(CoderOf(format_)), begin);
   out_->resize(static_cast<size_t>(end - begin));
   StorePayloadCrc(kPayloadCrcOffset, std::as_writable_bytes(std::span(*out_)));
@@ -225,27 +225,27 @@ std::string AssemblePayload(const PayloadFormat& format, const PayloadPlace& pla
   static_assert(std::endian::native == std::endian::little);
   const IndexCoder* coder = CoderOf(format);
   const uint64_t record_bits = RecordBits(format, coder);
-  const uint64_t map_bytes = BytesForBits(place.chunk_count);
+  const uint64_t map_bytes = BytesForBits(place.chunks.count);
   const std::span<const std::byte> bytes = std::as_bytes(records);
-  ISTHMUS_CHECK(bytes.size() >= BytesForBits(place.chunk_count * record_bits));
+  ISTHMUS_CHECK(bytes.size() >= BytesForBits(place.chunks.count * record_bits));
   ISTHMUS_CHECK(presence.size() * sizeof(uint32_t) >= map_bytes);
   uint64_t present = 0;
   for (uint32_t word : presence) present += static_cast<uint64_t>(std::popcount(word));
   std::string payload;
-  payload.resize(LargestPayloadBytes(format, place.chunk_count));
+  payload.resize(LargestPayloadBytes(format, place.chunks.count));
   auto* const begin = reinterpret_cast<std::byte*>(payload.data());
   std::byte* end = begin + kPayloadHeaderBytes;
-  const bool all = present == place.chunk_count;
+  const bool all = present == place.chunks.count;
   StoreHeader(format, place, !all, CodingOf(coder), begin);
   if (all) {
-    const uint64_t size = BytesForBits(place.chunk_count * record_bits);
+    const uint64_t size = BytesForBits(place.chunks.count * record_bits);
     if (size > 0) std::memcpy(end, bytes.data(), size);
     end += size;
   } else {
     std::memcpy(end, presence.data(), map_bytes);
     end += map_bytes;
     BitWriter bits(end, begin + payload.size());
-    for (uint64_t chunk = 0; chunk < place.chunk_count; ++chunk) {
+    for (uint64_t chunk = 0; chunk < place.chunks.count; ++chunk) {
       if ((presence[chunk / 32] >> (chunk % 32) & 1) == 0) continue;
       for (uint64_t at = 0; at < record_bits; at += kMaxBitsAtOnce) {
         const int width = static_cast<int>(std::min<uint64_t>(kMaxBitsAtOnce, record_bits - at));
@@ -277,8 +277,8 @@ std::string EncodePayload(const PayloadFormat& format, uint64_t round, Selection
 
 std::string EncodeNothing(const PayloadFormat& format, const PayloadPlace& place) {
   ISTHMUS_CHECK(!format.has_indices());
-  Selection nothing{place.first_chunk, place.chunk_count, {}, {}};
-  nothing.values.resize(place.chunk_count * format.k);
+  Selection nothing{place.chunks.first, place.chunks.count, {}, {}};
+  nothing.values.resize(place.chunks.count * format.k);
   return EncodePayload(format, place.round, nothing);
 }
 

@@ -133,23 +133,23 @@ void TileCodec::AccumulateAndExtract(const PayloadPlace& place, float scale,
                                      std::span<const float> gradient, std::span<float> momentum,
                                      std::string* payload, std::vector<float>* exact) {
   const uint64_t size = format_.chunk_size;
-  ISTHMUS_CHECK(gradient.size() == place.chunk_count * size);
-  ISTHMUS_CHECK(momentum.size() == TiledLength(place.chunk_count, format_.chunk_size));
+  ISTHMUS_CHECK(gradient.size() == place.chunks.count * size);
+  ISTHMUS_CHECK(momentum.size() == TiledLength(place.chunks.count, format_.chunk_size));
   const bool keep = format_.values == ValueFormat::kSign;
-  exact->assign(keep ? place.chunk_count * format_.k : 0, 0.0f);
+  exact->assign(keep ? place.chunks.count * format_.k : 0, 0.0f);
   const int count = static_cast<int>(segments_.size());
   writer_.Begin(format_, place, payload, count);
   RunAll(parallel_, count, [&](int i) {
     Segment& segment = *segments_[static_cast<size_t>(i)];
     segment.writer = &writer_.segment(i);
     const PayloadPlace run = writer_.segment_place(i);
-    const uint64_t begin = run.first_chunk - place.first_chunk;
-    for (uint64_t at = 0; at < run.chunk_count; at += kTileChunks) {
+    const uint64_t begin = run.chunks.first - place.chunks.first;
+    for (uint64_t at = 0; at < run.chunks.count; at += kTileChunks) {
       const uint64_t first = begin + at;
-      const int chunks = static_cast<int>(std::min<uint64_t>(kTileChunks, run.chunk_count - at));
+      const int chunks = static_cast<int>(std::min<uint64_t>(kTileChunks, run.chunks.count - at));
       float* const tile = momentum.data() + first * size;
       // Of the next tile, which is not in one page with this.
-      const size_t next = at + 2 * kTileChunks <= run.chunk_count ? kTileChunks * size : 0;
+      const size_t next = at + 2 * kTileChunks <= run.chunks.count ? kTileChunks * size : 0;
       segment.gradient = Prefetcher(gradient.subspan(first * size + next, next));
       segment.momentum = Prefetcher(momentum.subspan(first * size + next, next));
       segment.gradient.Some();
@@ -167,12 +167,12 @@ void TileCodec::Return(const PayloadView& payload, std::span<const float> exact,
   const uint64_t size = format_.chunk_size;
   const uint32_t k = format_.k;
   const PayloadPlace& place = payload.place();
-  ISTHMUS_CHECK(momentum.size() == TiledLength(place.chunk_count, format_.chunk_size));
-  ISTHMUS_CHECK(exact.size() == (format_.values == ValueFormat::kSign ? place.chunk_count * k : 0));
+  ISTHMUS_CHECK(momentum.size() == TiledLength(place.chunks.count, format_.chunk_size));
+  ISTHMUS_CHECK(exact.size() == (format_.values == ValueFormat::kSign ? place.chunks.count * k : 0));
   Segment& segment = *segments_[0];
-  for (uint64_t chunk = 0; chunk < place.chunk_count; ++chunk) {
+  for (uint64_t chunk = 0; chunk < place.chunks.count; ++chunk) {
     uint8_t which;
-    if (payload.Decode(place.first_chunk + chunk, 1, &which, segment.indices.data(),
+    if (payload.Decode(place.chunks.first + chunk, 1, &which, segment.indices.data(),
                        segment.values.data()) == 0) {
       continue;
     }

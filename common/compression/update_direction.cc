@@ -68,7 +68,7 @@ void UpdateView::DecodeKnown(uint64_t chunk, std::span<float> out) const {
   const PayloadFormat& contribution = format_.contribution;
   std::ranges::fill(out, 0.0f);
   std::array<uint16_t, kMaxChunkSize> positions;
-  KnownPositions(contribution, place_.round, place_.first_chunk + chunk, positions.data());
+  KnownPositions(contribution, place_.round, place_.chunks.first + chunk, positions.data());
   uint64_t element = presence_.Before(chunk) * contribution.k;
   for (uint32_t i = 0; i < contribution.k; ++i, ++element) {
     if (encoding_ == UpdateEncoding::kTernary) {
@@ -129,11 +129,11 @@ void UpdateView::Direction(uint64_t first_chunk, std::span<float> out, const Pay
                            DirectionScratch& scratch) const {
   const uint64_t size = format_.contribution.chunk_size;
   const uint64_t chunks = out.size() / size;
-  ISTHMUS_CHECK(out.size() == chunks * size && first_chunk >= place_.first_chunk &&
-                chunks <= place_.chunk_count &&
-                first_chunk - place_.first_chunk <= place_.chunk_count - chunks);
+  ISTHMUS_CHECK(out.size() == chunks * size && first_chunk >= place_.chunks.first &&
+                chunks <= place_.chunks.count &&
+                first_chunk - place_.chunks.first <= place_.chunks.count - chunks);
   ISTHMUS_CHECK((own != nullptr) == needs_own());
-  const uint64_t first = first_chunk - place_.first_chunk;
+  const uint64_t first = first_chunk - place_.chunks.first;
   if (encoding_ != UpdateEncoding::kContributions) scratch.ahead.Rest();  // little to compute
   if (encoding_ == UpdateEncoding::kSigns || encoding_ == UpdateEncoding::kTernary) {
     const bool known = HasKnownSigns(format_);

@@ -47,9 +47,9 @@ absl::StatusOr<UpdateEncoding> CheckHeader(std::span<const std::byte> payload,
   ISTHMUS_RETURN_IF_ERROR(expect("chunk_size", format.contribution.chunk_size,
                                  LoadLittleEndian<uint16_t>(at + 6) + uint64_t{1}));
   ISTHMUS_RETURN_IF_ERROR(
-      expect("chunk_count", place.chunk_count, LoadLittleEndian<uint32_t>(at + 8)));
+      expect("chunk_count", place.chunks.count, LoadLittleEndian<uint32_t>(at + 8)));
   ISTHMUS_RETURN_IF_ERROR(
-      expect("first_chunk", place.first_chunk, LoadLittleEndian<uint64_t>(at + 12)));
+      expect("first_chunk", place.chunks.first, LoadLittleEndian<uint64_t>(at + 12)));
   ISTHMUS_RETURN_IF_ERROR(expect("round", place.round, LoadLittleEndian<uint64_t>(at + 20)));
   return encoding;
 }
@@ -87,7 +87,7 @@ absl::StatusOr<UpdateView> UpdateView::Parse(std::span<const std::byte> payload,
   std::span<const std::byte> body = payload.subspan(kUpdateHeaderBytes);
   const bool map = (std::to_integer<unsigned>(payload[4]) & 1) != 0;
   ISTHMUS_ASSIGN_OR_RETURN(view.presence_,
-                           PresenceMap::ParseIf(map, kName, place.chunk_count, &body));
+                           PresenceMap::ParseIf(map, kName, place.chunks.count, &body));
   ISTHMUS_RETURN_IF_ERROR(view.ReadBody(body));
   return view;
 }
@@ -203,13 +203,13 @@ absl::Status UpdateView::SetContributions(std::span<const EncodedContribution> c
         ISTHMUS_ASSIGN_OR_RETURN(const PayloadPlace at, PayloadView::PeekPlace(bytes));
         ISTHMUS_ASSIGN_OR_RETURN(
             const PayloadView part,
-            PayloadView::Parse(bytes, expected, {place.round, at.first_chunk, at.chunk_count}));
+            PayloadView::Parse(bytes, expected, {place.round, at.chunks.first, at.chunks.count}));
         parts_.push_back(part);
       }
       const auto parts = std::span(parts_).subspan(begin);
       std::sort(parts.begin(), parts.end(), [](const PayloadView& a, const PayloadView& b) {
-        return std::pair(a.place().first_chunk, a.place().chunk_count) <
-               std::pair(b.place().first_chunk, b.place().chunk_count);
+        return std::pair(a.place().chunks.first, a.place().chunks.count) <
+               std::pair(b.place().chunks.first, b.place().chunks.count);
       });
       ISTHMUS_RETURN_IF_ERROR(CheckCoverage(parts));
     }
@@ -220,13 +220,13 @@ absl::Status UpdateView::SetContributions(std::span<const EncodedContribution> c
 
 // Sorted parts follow one another from the bucket's first chunk to its last.
 absl::Status UpdateView::CheckCoverage(std::span<const PayloadView> parts) const {
-  uint64_t next = place_.first_chunk;
+  uint64_t next = place_.chunks.first;
   for (const PayloadView& part : parts) {
     ISTHMUS_RETURN_IF_ERROR(
-        ExpectField(kName, "part's first chunk", next, part.place().first_chunk));
-    next += part.place().chunk_count;
+        ExpectField(kName, "part's first chunk", next, part.place().chunks.first));
+    next += part.place().chunks.count;
   }
-  return ExpectField(kName, "end of parts", place_.first_chunk + place_.chunk_count, next);
+  return ExpectField(kName, "end of parts", place_.chunks.first + place_.chunks.count, next);
 }
 
 }  // namespace isthmus

@@ -25,7 +25,7 @@ class Encoder {
         merger_(format.merge, chunk_size(), format.contribution.k, kernels_) {}
 
   std::string Encode() {
-    presence_.assign(BytesForBits(place_.chunk_count), std::byte{0});
+    presence_.assign(BytesForBits(place_.chunks.count), std::byte{0});
     if (format_.sign && HasKnownSigns(format_)) return EncodeKnown();
     if (!format_.sign) {
       EncodeValues();
@@ -47,9 +47,9 @@ class Encoder {
     body_.clear();
     zeros_.clear();
     present_ = 0;
-    for (uint64_t at = 0; at < place_.chunk_count; at += kTileChunks) {
-      const int count = static_cast<int>(std::min<uint64_t>(kTileChunks, place_.chunk_count - at));
-      const uint32_t present = merger_.Merge(place_.first_chunk + at, count, inputs_);
+    for (uint64_t at = 0; at < place_.chunks.count; at += kTileChunks) {
+      const int count = static_cast<int>(std::min<uint64_t>(kTileChunks, place_.chunks.count - at));
+      const uint32_t present = merger_.Merge(place_.chunks.first + at, count, inputs_);
       present_ += static_cast<uint64_t>(std::popcount(present));
       presence_[at / 8] = static_cast<std::byte>(present & 0xff);
       if (count > 8) presence_[at / 8 + 1] = static_cast<std::byte>(present >> 8);
@@ -129,7 +129,7 @@ class Encoder {
       for (int chunk = 0; chunk < count; ++chunk) {
         if ((present >> chunk & 1) == 0) continue;
         KnownPositions(format_.contribution, place_.round,
-                       place_.first_chunk + at + static_cast<uint64_t>(chunk), positions.data());
+                       place_.chunks.first + at + static_cast<uint64_t>(chunk), positions.data());
         for (uint32_t i = 0; i < k; ++i) {
           const float x =
               merger_.tile()[size_t{positions[i]} * kTileChunks + static_cast<size_t>(chunk)];
@@ -153,7 +153,7 @@ class Encoder {
   }
 
   std::string Finish(UpdateEncoding encoding) {
-    const bool map = present_ < place_.chunk_count;
+    const bool map = present_ < place_.chunks.count;
     std::string update(
         kUpdateHeaderBytes + (map ? presence_.size() : 0) + body_.size() + 4 * zeros_.size(), '\0');
     const std::span<std::byte> bytes = std::as_writable_bytes(std::span(update));
@@ -164,8 +164,8 @@ class Encoder {
     to = StoreLittleEndian<uint8_t>(UpdateFlags(format_, map), to);
     to = StoreLittleEndian<uint8_t>(0, to);
     to = StoreLittleEndian<uint16_t>(static_cast<uint16_t>(chunk_size() - 1), to);
-    to = StoreLittleEndian<uint32_t>(static_cast<uint32_t>(place_.chunk_count), to);
-    to = StoreLittleEndian<uint64_t>(place_.first_chunk, to);
+    to = StoreLittleEndian<uint32_t>(static_cast<uint32_t>(place_.chunks.count), to);
+    to = StoreLittleEndian<uint64_t>(place_.chunks.first, to);
     StoreLittleEndian<uint64_t>(place_.round, to);
     to = bytes.data() + kUpdateHeaderBytes;
     if (map) to = std::copy(presence_.begin(), presence_.end(), to);

@@ -30,8 +30,7 @@ struct ContributionPart {
   Round round;
   BucketIndex bucket;
   uint32_t rank = 0;
-  uint64_t first_chunk = 0;
-  uint64_t chunk_count = 0;
+  ChunkRun chunks;
   std::shared_ptr<const std::string> payload;  // common/compression/payload.h
 };
 

@@ -22,8 +22,8 @@ void Store(const T& value, size_t offset, std::span<std::byte> bytes) {
 }
 
 bool Meet(const PayloadPlace& a, const PayloadPlace& b) {
-  return a.first_chunk < b.first_chunk + b.chunk_count &&
-         b.first_chunk < a.first_chunk + a.chunk_count;
+  return a.chunks.first < b.chunks.first + b.chunks.count &&
+         b.chunks.first < a.chunks.first + a.chunks.count;
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ void UpdateImage::Begin(const UpdateView& update, const PayloadPlace& part,
       for (const PayloadView& view : contribution.parts) {
         if (!Meet(view.place(), part)) continue;
         parts_.push_back({view.place(), Add(view.records()),
-                          AddPresence(view.presence(), view.place().chunk_count)});
+                          AddPresence(view.presence(), view.place().chunks.count)});
       }
       if (mine.own) parts_.emplace_back();
       mine.part_count = parts_.size() - mine.first_part;
@@ -76,7 +76,7 @@ void UpdateImage::Begin(const UpdateView& update, const PayloadPlace& part,
     contributions_table_ = Reserve(contributions_.size() * sizeof(ContributionRecords));
     return;
   }
-  presence_ = AddPresence(*contents.presence, contents.place.chunk_count);
+  presence_ = AddPresence(*contents.presence, contents.place.chunks.count);
   if (encoding_ == UpdateEncoding::kValues) {
     value_ranks_ = contents.value_rank;
     body_ = Add(contents.body);
@@ -115,13 +115,13 @@ void UpdateImage::Write(const void* device, std::span<std::byte> bytes, ApplyPar
   }
   params->encoding = encoding_;
   params->round = part_.round;
-  params->first_chunk = part_.first_chunk;
-  params->chunks = part_.chunk_count;
+  params->first_chunk = part_.chunks.first;
+  params->chunks = part_.chunks.count;
   if (encoding_ == UpdateEncoding::kContributions) {
     for (size_t i = 0; i < parts_.size(); ++i) {
       const Part& part = parts_[i];
-      Store(PartRecords{.first_chunk = part.place.first_chunk,
-                        .chunks = part.place.chunk_count,
+      Store(PartRecords{.first_chunk = part.place.chunks.first,
+                        .chunks = part.place.chunks.count,
                         .records = At<uint32_t>(device, part.records),
                         .presence = WritePresence(part.presence, device, bytes)},
             parts_table_ + i * sizeof(PartRecords), bytes);
@@ -139,7 +139,7 @@ void UpdateImage::Write(const void* device, std::span<std::byte> bytes, ApplyPar
     params->contribution_count = static_cast<uint32_t>(contributions_.size());
     return;
   }
-  params->update_chunk = update_.first_chunk;
+  params->update_chunk = update_.chunks.first;
   params->presence = WritePresence(presence_, device, bytes);
   params->body = At<uint32_t>(device, body_);
   if (encoding_ == UpdateEncoding::kValues) {

@@ -1,5 +1,5 @@
 // The naive set of kernels: every entry of tile_kernels.h as a plain loop over chunks or elements,
-// without lanes, networks, tables or bit tricks. The specification: every other set gives its bits
+// without lanes, networks or arithmetic on bits. The specification: every other set gives its bits
 // (docs/protocol.md, P21), which kernels_test checks entry by entry. Slow, and for tests only.
 #ifndef ISTHMUS_COMMON_KERNELS_NAIVE_KERNELS_H_
 #define ISTHMUS_COMMON_KERNELS_NAIVE_KERNELS_H_

@@ -42,7 +42,7 @@ void Engine::Perform(const MergeBucket& merge) {
 std::shared_ptr<const UpdateRecord> Engine::Merge(
     const MergeBucket& merge, ChunkRun chunks,
     const std::vector<std::vector<StoredPart>>& parts) const {
-  const PayloadPlace place{merge.update.round.value(), chunks.first, chunks.count};
+  const PayloadPlace place{merge.update.round.value(), chunks};
   const std::vector<Contributor>& contributors = merge.update.contributors;
   auto record = std::make_shared<UpdateRecord>();
   if (ForwardContributions(formats_, place, parts)) {

@@ -15,7 +15,7 @@ bool ForwardContributions(const RoundFormats& formats, const PayloadPlace& place
   const uint64_t groups = parts.size();
   if (groups == 0) return false;
   return bytes / groups * (groups - 1) <=
-         SmallestUpdateBytes(formats.MergedAt(Round(place.round)), place.chunk_count);
+         SmallestUpdateBytes(formats.MergedAt(Round(place.round)), place.chunks.count);
 }
 
 std::string MergeContributions(const RoundFormats& formats, const PayloadPlace& place,

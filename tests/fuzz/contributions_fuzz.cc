@@ -20,13 +20,13 @@ constexpr int kMaxParts = 5;
 
 // True if `parts`, each a valid payload, are the bucket's chunks once each.
 bool Covers(const std::vector<std::string>& parts, const PayloadPlace& place) {
-  std::vector<int> said(place.chunk_count);
+  std::vector<int> said(place.chunks.count);
   for (const std::string& part : parts) {
     const PayloadPlace at = PayloadView::PeekPlace(AsBytes(part)).value();
     if (at.round != place.round) return false;
-    for (uint64_t i = 0; i < at.chunk_count; ++i) {
-      const uint64_t chunk = at.first_chunk + i - place.first_chunk;
-      if (chunk >= place.chunk_count) return false;
+    for (uint64_t i = 0; i < at.chunks.count; ++i) {
+      const uint64_t chunk = at.chunks.first + i - place.chunks.first;
+      if (chunk >= place.chunks.count) return false;
       ++said[chunk];
     }
   }
@@ -51,8 +51,8 @@ void FuzzContributions(const uint8_t* data, size_t size) {
     for (std::string& part : parts[c]) {
       const uint8_t flags = input.Byte();
       PayloadPlace at{place.round, 0, 0};
-      at.first_chunk = place.first_chunk + input.Number() % (kMaxChunks + 1);
-      at.chunk_count = input.Number() % (kMaxChunks + 1);
+      at.chunks.first = place.chunks.first + input.Number() % (kMaxChunks + 1);
+      at.chunks.count = input.Number() % (kMaxChunks + 1);
       part = input.Bytes(input.Number());
       FixContribution(flags, contribution, at, part);
       contributions[c].parts.push_back(AsBytes(part));
@@ -73,10 +73,10 @@ void FuzzContributions(const uint8_t* data, size_t size) {
     ISTHMUS_CHECK(static_cast<int>(c) == own || Covers(parts[c], place));
   }
   // The receiver's own says nothing.
-  Selection nothing{place.first_chunk,
-                    place.chunk_count,
+  Selection nothing{place.chunks.first,
+                    place.chunks.count,
                     {},
-                    std::vector<float>(place.chunk_count * contribution.k)};
+                    std::vector<float>(place.chunks.count * contribution.k)};
   for (size_t i = 0; contribution.k < contribution.chunk_size && i < nothing.values.size(); ++i) {
     nothing.indices.push_back(static_cast<uint16_t>(i % contribution.k));
   }
@@ -85,8 +85,8 @@ void FuzzContributions(const uint8_t* data, size_t size) {
       PayloadView::Parse(AsBytes(own_payload), contribution, place).value();
   const PayloadView* own_or_null = view->needs_own() ? &own_view : nullptr;
   DirectionScratch scratch(format, ActiveKernels());
-  std::vector<float> direction(place.chunk_count * contribution.chunk_size, 7.0f);
-  view->Direction(place.first_chunk, direction, own_or_null, scratch);
+  std::vector<float> direction(place.chunks.count * contribution.chunk_size, 7.0f);
+  view->Direction(place.chunks.first, direction, own_or_null, scratch);
   CheckDirection(format, false, direction);
   // The update that a coordinator would have encoded, bit for bit.
   std::vector<std::vector<PayloadView>> views(parts.size());
@@ -106,7 +106,7 @@ void FuzzContributions(const uint8_t* data, size_t size) {
   const auto decoded = UpdateView::Parse(AsBytes(encoded), format, place);
   ISTHMUS_CHECK(decoded.ok());
   std::vector<float> again(direction.size(), 7.0f);
-  decoded->Direction(place.first_chunk, again, nullptr, scratch);
+  decoded->Direction(place.chunks.first, again, nullptr, scratch);
   ISTHMUS_CHECK(SameBits(again, direction));
 }
 

@@ -12,9 +12,9 @@ namespace isthmus::fuzz {
 namespace {
 
 void CheckSelection(const PayloadCase<PayloadFormat>& c, const Selection& selection) {
-  const uint64_t kept = c.place.chunk_count * c.format.k;
-  ISTHMUS_CHECK(selection.first_chunk == c.place.first_chunk);
-  ISTHMUS_CHECK(selection.chunk_count == c.place.chunk_count);
+  const uint64_t kept = c.place.chunks.count * c.format.k;
+  ISTHMUS_CHECK(selection.first_chunk == c.place.chunks.first);
+  ISTHMUS_CHECK(selection.chunk_count == c.place.chunks.count);
   ISTHMUS_CHECK(selection.values.size() == kept);
   for (float value : selection.values) {
     ISTHMUS_CHECK(std::isfinite(value) && std::abs(value) <= 0x1p100f);
@@ -33,8 +33,8 @@ void CheckChunks(const PayloadView& view, const Selection& selection) {
   std::vector<uint16_t> indices(k);
   std::vector<float> values(k);
   uint8_t chunk = 0;
-  for (uint64_t i = 0; i < view.place().chunk_count; ++i) {
-    const uint64_t at = view.place().first_chunk + i;
+  for (uint64_t i = 0; i < view.place().chunks.count; ++i) {
+    const uint64_t at = view.place().chunks.first + i;
     const int present = view.Decode(at, 1, &chunk, indices.data(), values.data());
     const auto said = std::span(selection.values).subspan(i * k, k);
     if (present == 0) {
@@ -58,10 +58,10 @@ void CheckSignTiles(const PayloadView& view, const Selection& selection) {
   std::vector<uint32_t> masks(static_cast<size_t>(MaskWords(size) * kTileChunks));
   std::vector<uint32_t> negative(masks.size());
   float magnitudes[kTileChunks];
-  for (uint64_t at = 0; at < view.place().chunk_count; at += kTileChunks) {
+  for (uint64_t at = 0; at < view.place().chunks.count; at += kTileChunks) {
     const int count =
-        static_cast<int>(std::min<uint64_t>(kTileChunks, view.place().chunk_count - at));
-    view.DecodeSigns(view.place().first_chunk + at, count, ActiveKernels(), masks.data(),
+        static_cast<int>(std::min<uint64_t>(kTileChunks, view.place().chunks.count - at));
+    view.DecodeSigns(view.place().chunks.first + at, count, ActiveKernels(), masks.data(),
                      negative.data(), magnitudes);
     for (size_t i = 0; i < static_cast<size_t>(count) * k; ++i) {
       const size_t chunk = i / k, value_at = at * k + i;
@@ -83,7 +83,7 @@ void CheckSignTiles(const PayloadView& view, const Selection& selection) {
 void FuzzPayload(const uint8_t* data, size_t size) {
   const PayloadCase<PayloadFormat> c = ReadContribution(Input(data, size));
   if (c.format.has_indices()) IndexCoder::For(c.format.chunk_size, c.format.k);  // kept for ever
-  const uint64_t kept = c.place.chunk_count * c.format.k;
+  const uint64_t kept = c.place.chunks.count * c.format.k;
   absl::StatusOr<PayloadView> view = absl::UnknownError("");
   {
     const MemoryBound bound(4096);  // the words of a refusal

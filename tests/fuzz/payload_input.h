@@ -80,8 +80,8 @@ inline void PutHeader(const std::string& from, size_t size, std::string& payload
 // The chunks and the round, as three numbers.
 inline PayloadPlace ReadPlace(Input& input) {
   PayloadPlace place;
-  place.first_chunk = input.Number() % kMaxFlatLength;
-  place.chunk_count = input.Number() % (kMaxChunks + 1);
+  place.chunks.first = input.Number() % kMaxFlatLength;
+  place.chunks.count = input.Number() % (kMaxChunks + 1);
   place.round = input.Number() % kMaxRound;
   return place;
 }
@@ -93,8 +93,8 @@ inline void FixContribution(uint8_t flags, const PayloadFormat& format, const Pa
   constexpr size_t kCrcOffset = kHeaderBytes - sizeof(uint32_t);
   constexpr size_t kFlagsOffset = 3;
   if (flags & kFixHeader) {
-    const uint64_t kept = place.chunk_count * format.k;
-    Selection zeros{place.first_chunk, place.chunk_count, {}, std::vector<float>(kept)};
+    const uint64_t kept = place.chunks.count * format.k;
+    Selection zeros{place.chunks.first, place.chunks.count, {}, std::vector<float>(kept)};
     for (uint64_t i = 0; format.k < format.chunk_size && i < kept; ++i) {
       zeros.indices.push_back(static_cast<uint16_t>(i % format.k));
     }

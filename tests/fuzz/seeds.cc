@@ -264,7 +264,7 @@ void WriteAttachSocket() {
 constexpr PayloadPlace kSeedPlace{9, 1000, 3};
 
 Output& Place(Output& out, const PayloadPlace& place) {
-  return out.Number(place.first_chunk).Number(place.chunk_count).Number(place.round);
+  return out.Number(place.chunks.first).Number(place.chunks.count).Number(place.round);
 }
 
 std::string CaseBytes(uint8_t flags, size_t format, const PayloadPlace& place,
@@ -276,8 +276,8 @@ std::string CaseBytes(uint8_t flags, size_t format, const PayloadPlace& place,
 
 // Without `sparse` every chunk is present.
 std::string SeedPayload(const PayloadFormat& format, const PayloadPlace& place, bool sparse) {
-  Selection selection{place.first_chunk, place.chunk_count, {}, {}};
-  for (uint64_t i = 0; i < place.chunk_count * format.k; ++i) {
+  Selection selection{place.chunks.first, place.chunks.count, {}, {}};
+  for (uint64_t i = 0; i < place.chunks.count * format.k; ++i) {
     const uint64_t index = i % format.k * (format.chunk_size / format.k);
     if (format.k < format.chunk_size) selection.indices.push_back(static_cast<uint16_t>(index));
     const bool absent = sparse && i / format.k % 3 == 1;
@@ -356,7 +356,7 @@ void WriteIndexCodings() {
 // --- contributions -----------------------------------------------------------------------------
 
 void Part(Output& out, uint8_t flags, const PayloadPlace& place, const std::string& payload) {
-  out.Byte(flags).Number(place.first_chunk - kSeedPlace.first_chunk).Number(place.chunk_count);
+  out.Byte(flags).Number(place.chunks.first - kSeedPlace.chunks.first).Number(place.chunks.count);
   out.Number(payload.size()).Bytes(payload);
 }
 

@@ -18,7 +18,7 @@ void CheckSameEffect(const PayloadCase<UpdateFormat>& c, const std::vector<float
   all.positions = Positions::kChosen;
   all.values = ValueFormat::kF32;
   const UpdateFormat format{all, MergeRule::kMean, c.format.sign};
-  Selection selection{c.place.first_chunk, c.place.chunk_count, {}, direction};
+  Selection selection{c.place.chunks.first, c.place.chunks.count, {}, direction};
   const std::string payload = EncodePayload(all, c.place.round, selection);
   const PayloadView part = PayloadView::Parse(AsBytes(payload), all, c.place).value();
   const MergeInput input{1.0f, {&part, 1}};
@@ -27,7 +27,7 @@ void CheckSameEffect(const PayloadCase<UpdateFormat>& c, const std::vector<float
   ISTHMUS_CHECK(view.ok());
   DirectionScratch scratch(format, ActiveKernels());
   std::vector<float> again(direction.size(), 7.0f);
-  view->Direction(c.place.first_chunk, again, nullptr, scratch);
+  view->Direction(c.place.chunks.first, again, nullptr, scratch);
   for (size_t i = 0; i < again.size(); ++i) ISTHMUS_CHECK(again[i] == direction[i]);
 }
 
@@ -35,7 +35,7 @@ void FuzzUpdatePayload(const uint8_t* data, size_t size) {
   const PayloadCase<UpdateFormat> c = ReadUpdate(Input(data, size));
   absl::StatusOr<UpdateView> view = absl::UnknownError("");
   {
-    const MemoryBound bound(c.place.chunk_count * 2 * sizeof(uint64_t) + 4096);
+    const MemoryBound bound(c.place.chunks.count * 2 * sizeof(uint64_t) + 4096);
     view = UpdateView::Parse(AsBytes(c.payload), c.format, c.place);
   }
   if (!view.ok()) return CheckRefusal(view.status());
@@ -43,12 +43,12 @@ void FuzzUpdatePayload(const uint8_t* data, size_t size) {
   ISTHMUS_CHECK(!view->needs_own());
   const uint32_t chunk_size = c.format.contribution.chunk_size;
   DirectionScratch scratch(c.format, ActiveKernels());
-  std::vector<float> direction(c.place.chunk_count * chunk_size, 7.0f);
-  view->Direction(c.place.first_chunk, direction, nullptr, scratch);
+  std::vector<float> direction(c.place.chunks.count * chunk_size, 7.0f);
+  view->Direction(c.place.chunks.first, direction, nullptr, scratch);
   CheckDirection(c.format, true, direction);
-  for (uint64_t i = 0; i < c.place.chunk_count; ++i) {  // the same, asked for in pieces
+  for (uint64_t i = 0; i < c.place.chunks.count; ++i) {  // the same, asked for in pieces
     std::vector<float> chunk(chunk_size, 7.0f);
-    view->Direction(c.place.first_chunk + i, chunk, nullptr, scratch);
+    view->Direction(c.place.chunks.first + i, chunk, nullptr, scratch);
     ISTHMUS_CHECK(SameBits(chunk, std::span(direction).subspan(i * chunk_size, chunk_size)));
   }
   bool small = true;  // larger values are not sent

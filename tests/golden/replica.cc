@@ -128,14 +128,14 @@ std::vector<float> DirectionByDaemons(const UpdateFormat& format, const PayloadP
       comparison.Fail(way.status().ToString());
       continue;
     }
-    std::vector<float> u(place.chunk_count * format.contribution.chunk_size);
-    way->Direction(place.first_chunk, u, way->needs_own() ? &views.back() : nullptr, scratch);
+    std::vector<float> u(place.chunks.count * format.contribution.chunk_size);
+    way->Direction(place.chunks.first, u, way->needs_own() ? &views.back() : nullptr, scratch);
     if (first.empty()) first = u;
     if (std::memcmp(first.data(), u.data(), u.size() * sizeof(float)) != 0) {
       comparison.Fail("the direction depends on how the update came");
     }
   }
-  first.resize(place.chunk_count * format.contribution.chunk_size);
+  first.resize(place.chunks.count * format.contribution.chunk_size);
   return first;
 }
 
@@ -149,7 +149,7 @@ MergedBucket MergeSent(MergeRule rule, const PayloadFormat& format, const Payloa
   }
   std::vector<MergeInput> inputs;
   for (const PayloadView& view : views) inputs.push_back({1.0f, {&view, 1}});
-  return Merge(rule, format, place.first_chunk, place.chunk_count, inputs);
+  return Merge(rule, format, place.chunks.first, place.chunks.count, inputs);
 }
 
 }  // namespace isthmus

@@ -20,7 +20,7 @@ ShardMomentum::ShardMomentum(MomentumLayout layout, const Shard& shard, uint32_t
 
 PayloadPlace ShardMomentum::place(Round round, size_t run) const {
   const ChunkRun& chunks = runs_[run].chunks;
-  return {round.value(), chunks.first, chunks.count};
+  return {round.value(), chunks};
 }
 
 void ShardMomentum::Reset() {

@@ -43,8 +43,8 @@ class PartLane : public FrameLane<v1::WorkerMessage> {
     v1::PartFrame* frame = message->mutable_part();
     frame->set_round(out.part.round.value());
     frame->set_bucket(out.part.bucket.value());
-    frame->set_first_chunk(out.part.first_chunk);
-    frame->set_chunk_count(out.part.chunk_count);
+    frame->set_first_chunk(out.part.chunks.first);
+    frame->set_chunk_count(out.part.chunks.count);
     const std::string& payload = *out.part.payload;
     frame->set_payload_bytes(payload.size());
     frame->set_offset(offset_);

@@ -77,8 +77,8 @@ void LedPipeline::OnPart(ContributionPart part) {
     to->set_round(part.round.value());
     to->set_bucket(part.bucket.value());
     to->set_rank(part.rank);
-    to->set_first_chunk(part.first_chunk);
-    to->set_chunk_count(part.chunk_count);
+    to->set_first_chunk(part.chunks.first);
+    to->set_chunk_count(part.chunks.count);
     to->set_payload(*part.payload);
   });
 }

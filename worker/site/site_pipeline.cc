@@ -107,8 +107,7 @@ absl::Status SitePipeline::OnMessage(uint32_t machine, v1::FollowerMessage& mess
           {.round = Round(part.round()),
            .bucket = BucketIndex(part.bucket()),
            .rank = part.rank(),
-           .first_chunk = part.first_chunk(),
-           .chunk_count = part.chunk_count(),
+           .chunks = {part.first_chunk(), part.chunk_count()},
            .payload = std::make_shared<const std::string>(std::move(*part.mutable_payload()))});
       return absl::OkStatus();
     }

@@ -151,7 +151,7 @@ absl::StatusOr<PayloadView> CpuRank::Own(const UpdateHeader& header, size_t i) c
       formats_.ChunksAt(header.round, shard_.runs(header.bucket)[i].extent);
   return PayloadView::ParseTrusted(std::as_bytes(std::span((*taken)[i].applied())),
                                    (*taken)[i].format,
-                                   {header.round.value(), chunks.first, chunks.count});
+                                   {header.round.value(), chunks});
 }
 
 absl::Status CpuRank::Apply(const UpdateHeader& header, const UpdateView& update) {

@@ -184,13 +184,13 @@ absl::Status GpuRank::ExtractRun(Round round, BucketIndex bucket, size_t i, floa
   const PayloadPlace place = PlaceOf(round, shard_.runs()[i]);
   ExtractParams params = ParamsFor(bucket, i, lr);
   params.round = round.value();
-  params.first_chunk = place.first_chunk;
+  params.first_chunk = place.chunks.first;
   params.records = taken.records.as<uint32_t>();
   params.presence = taken.presence.as<uint32_t>();
   params.exact = taken.exact.as<float>();
   kernels_->Extract(*stream_, params);
   if (!policy_.exchanges) {
-    done({place.first_chunk, place.chunk_count},
+    done({place.chunks.first, place.chunks.count},
          std::make_shared<const std::string>(EncodeNothing(taken.format, place)));
     return absl::OkStatus();
   }
@@ -210,15 +210,15 @@ absl::Status GpuRank::Deliver() {
   pending_.pop_front();
   ISTHMUS_RETURN_IF_ERROR(communicator_->Await(*pending.copied));
   const auto* const words = outgoing_[pending.slot].as<uint32_t>();
-  const uint64_t record_words = RecordWords(memory_.format, pending.place.chunk_count);
+  const uint64_t record_words = RecordWords(memory_.format, pending.place.chunks.count);
   auto payload = std::make_shared<const std::string>(
       AssemblePayload(memory_.format.payload, pending.place, std::span(words, record_words),
-                      std::span(words + record_words, PresenceWords(pending.place.chunk_count))));
+                      std::span(words + record_words, PresenceWords(pending.place.chunks.count))));
   if (!merged_.uniform) {
     std::vector<Taken>* const taken = taken_.Find(Round(pending.place.round), pending.bucket);
     if (taken != nullptr) (*taken)[pending.run].payload = payload;
   }
-  pending.done({pending.place.first_chunk, pending.place.chunk_count}, std::move(payload));
+  pending.done({pending.place.chunks.first, pending.place.chunks.count}, std::move(payload));
   return absl::OkStatus();
 }
 
@@ -252,8 +252,8 @@ absl::Status GpuRank::ApplyRun(const UpdateHeader& header, const UpdateView& upd
   PartRecords own;
   if (update.needs_own()) {
     ISTHMUS_ASSIGN_OR_RETURN(const Taken* taken, Own(header, i));
-    own = {.first_chunk = place.first_chunk,
-           .chunks = place.chunk_count,
+    own = {.first_chunk = place.chunks.first,
+           .chunks = place.chunks.count,
            .records = taken->records.as<uint32_t>(),
            .presence = {taken->presence.as<uint32_t>(), nullptr}};
   }
@@ -338,11 +338,11 @@ void GpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
         const PayloadPlace place = PlaceOf(round, shard_.runs(bucket)[i]);
         kernels_->Return(*stream_,
                          {.format = memory_.format,
-                          .chunks = place.chunk_count,
+                          .chunks = place.chunks.count,
                           .momentum = memory_.MomentumOf(shard_.first_run(bucket) + i),
                           .alpha = policy_.alpha,
                           .round = place.round,
-                          .first_chunk = place.first_chunk,
+                          .first_chunk = place.chunks.first,
                           .records = taken[i].records.as<uint32_t>(),
                           .presence = taken[i].presence.as<uint32_t>(),
                           .exact = taken[i].exact.as<float>()});

@@ -78,7 +78,7 @@ class GpuRank : public RankState {
 
   PayloadPlace PlaceOf(Round round, const Shard::Run& run) const {
     const ChunkRun chunks = formats_.ChunksAt(round, run.extent);
-    return {round.value(), chunks.first, chunks.count};
+    return {round.value(), chunks};
   }
   float* MastersOf(BucketIndex bucket) const {
     return memory_.masters.as<float>() + shard_.start(bucket);

@@ -170,8 +170,7 @@ absl::Status LocalPipeline::Impl::Process(uint32_t rank, JobSession& job, Round 
                         events->OnPart({.round = round,
                                         .bucket = bucket,
                                         .rank = first_rank + rank,
-                                        .first_chunk = chunks.first,
-                                        .chunk_count = chunks.count,
+                                        .chunks = chunks,
                                         .payload = std::move(payload)});
                       });
 }

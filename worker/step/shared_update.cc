@@ -30,7 +30,7 @@ absl::StatusOr<UpdateView> SharedUpdate::Parse(const UpdateReader& reader, const
   }
   const Round round = header().round;
   const ChunkRun chunks = reader.formats.ChunksAt(round, buckets.bucket(header().bucket));
-  const PayloadPlace place{round.value(), chunks.first, chunks.count};
+  const PayloadPlace place{round.value(), chunks};
   if (received_->payload.empty()) return FromContributions(reader, place);
   return UpdateView::Parse(std::as_bytes(std::span(received_->payload)),
                            reader.formats.MergedAt(round), place);

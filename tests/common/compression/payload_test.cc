@@ -18,10 +18,10 @@ std::vector<bool> Presence(const PayloadView& view) {
   std::vector<bool> present;
   std::vector<uint16_t> indices(view.format().k);
   std::vector<float> values(view.format().k);
-  for (uint64_t chunk = 0; chunk < place.chunk_count; ++chunk) {
+  for (uint64_t chunk = 0; chunk < place.chunks.count; ++chunk) {
     uint8_t which;
     present.push_back(
-        view.Decode(place.first_chunk + chunk, 1, &which, indices.data(), values.data()) == 1);
+        view.Decode(place.chunks.first + chunk, 1, &which, indices.data(), values.data()) == 1);
   }
   return present;
 }
@@ -216,13 +216,13 @@ TEST(PayloadTest, P21_SegmentsChangeNothing) {
         uint64_t next = 50;
         for (int i = 0; i < segments; ++i) {
           const PayloadPlace run = writer.segment_place(i);
-          ASSERT_EQ(run.first_chunk, next);
-          next += run.chunk_count;
+          ASSERT_EQ(run.chunks.first, next);
+          next += run.chunks.count;
         }
         ASSERT_EQ(next, 50 + chunks);
         for (int i = segments - 1; i >= 0; --i) {
           const PayloadPlace run = writer.segment_place(i);
-          for (uint64_t at = run.first_chunk; at < run.first_chunk + run.chunk_count; ++at) {
+          for (uint64_t at = run.chunks.first; at < run.chunks.first + run.chunks.count; ++at) {
             const size_t chunk = at - 50;
             float three[3];
             std::copy_n(selected.data() + 3 * chunk, 3, three);

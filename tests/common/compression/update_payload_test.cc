@@ -33,9 +33,9 @@ struct OneGroup {
     return UpdateView::Parse(AsBytes(update), format, place);
   }
   std::vector<float> Direction() const {
-    std::vector<float> u(place.chunk_count * format.contribution.chunk_size, 99.0f);
+    std::vector<float> u(place.chunks.count * format.contribution.chunk_size, 99.0f);
     DirectionScratch scratch(format, ActiveKernels());
-    Parse()->Direction(place.first_chunk, u, nullptr, scratch);
+    Parse()->Direction(place.chunks.first, u, nullptr, scratch);
     return u;
   }
   const UpdateFormat format;

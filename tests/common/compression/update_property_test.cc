@@ -40,7 +40,7 @@ class Bucket {
           {weights[i], *DecodePayload(AsBytes(groups_[i].whole), format_.contribution, place_)});
     }
     merged_ =
-        ReferenceMerge(format_.merge, size(), place_.first_chunk, place_.chunk_count, selections_);
+        ReferenceMerge(format_.merge, size(), place_.chunks.first, place_.chunks.count, selections_);
     expected_ = ReferenceDirection(format_, merged_);
   }
 
@@ -130,8 +130,8 @@ class Bucket {
   // Chunks of all characters; in some buckets most chunks have nothing.
   void MakeGroup() {
     Group& group = groups_.emplace_back();
-    std::vector<float> m = rng_.Chance(0.3) ? RandomVector(rng_, place_.chunk_count * size())
-                                            : AdversarialVector(rng_, size(), place_.chunk_count);
+    std::vector<float> m = rng_.Chance(0.3) ? RandomVector(rng_, place_.chunks.count * size())
+                                            : AdversarialVector(rng_, size(), place_.chunks.count);
     if (rng_.Chance(0.3)) {
       for (size_t i = 0; i < m.size(); ++i) {
         if (i / size() % 5 != 2) m[i] = 0.0f;
@@ -139,11 +139,11 @@ class Bucket {
     }
     group.whole = PayloadOf(format_.contribution, place_, m);
     group.whole_view = ViewOf(group.whole, format_.contribution, place_);
-    for (uint64_t at = 0; at < place_.chunk_count;) {
-      const uint64_t count = 1 + rng_.Below(place_.chunk_count - at);
+    for (uint64_t at = 0; at < place_.chunks.count;) {
+      const uint64_t count = 1 + rng_.Below(place_.chunks.count - at);
       const auto begin = m.begin() + static_cast<ptrdiff_t>(at * size());
       const auto end = begin + static_cast<ptrdiff_t>(count * size());
-      const PayloadPlace part{place_.round, place_.first_chunk + at, count};
+      const PayloadPlace part{place_.round, place_.chunks.first + at, count};
       group.parts.push_back(PayloadOf(format_.contribution, part, {begin, end}));
       at += count;
     }
@@ -159,12 +159,12 @@ class Bucket {
     const std::vector<const TileKernels*>& sets = AvailableKernels();
     DirectionScratch scratch(format_, *sets[rng_.Below(sets.size())]);
     std::vector<float> u(expected_.size(), 99.0f);
-    view.Direction(place_.first_chunk, u, own, scratch);
+    view.Direction(place_.chunks.first, u, own, scratch);
     ASSERT_EQ(Bits(u), Bits(expected_));
-    const uint64_t first = rng_.Below(place_.chunk_count + 1);
-    const uint64_t count = rng_.Below(place_.chunk_count - first + 1);
+    const uint64_t first = rng_.Below(place_.chunks.count + 1);
+    const uint64_t count = rng_.Below(place_.chunks.count - first + 1);
     std::vector<float> run(count * size(), 99.0f);
-    view.Direction(place_.first_chunk + first, run, own, scratch);
+    view.Direction(place_.chunks.first + first, run, own, scratch);
     ASSERT_EQ(Bits(run), Bits(std::span(expected_).subspan(first * size(), count * size())));
   }
 

@@ -40,11 +40,11 @@ class Bucket {
     for (size_t i = 0; i < count; ++i) groups_[i].weight = weights[i];
     const uint64_t units = kUnitLength / format_.contribution.chunk_size;
     part_ = place_;
-    if (place_.chunk_count > units) {
-      part_.first_chunk += units;
-      part_.chunk_count -= units;
+    if (place_.chunks.count > units) {
+      part_.chunks.first += units;
+      part_.chunks.count -= units;
     }
-    const uint64_t length = part_.chunk_count * format_.contribution.chunk_size;
+    const uint64_t length = part_.chunks.count * format_.contribution.chunk_size;
     parameters_ = RandomVector(rng_, length);
     state1_ = RandomVector(rng_, length);
     state2_ = RandomVector(rng_, length);
@@ -89,16 +89,16 @@ class Bucket {
     ASSERT_TRUE(others.ok()) << others.status();
     // As an extraction leaves them: a record of every chunk, absent or not.
     const uint32_t size = format_.contribution.chunk_size;
-    const uint64_t skipped = (part_.first_chunk - place_.first_chunk) * size;
+    const uint64_t skipped = (part_.chunks.first - place_.chunks.first) * size;
     std::vector<float> momentum(groups_[own].momentum.begin() + static_cast<ptrdiff_t>(skipped),
                                 groups_[own].momentum.end());
     const std::string payload = PayloadOf(format_.contribution, part_, std::move(momentum));
     const PayloadView view = ViewOf(payload, format_.contribution, part_);
     DeviceTables tables(format_.contribution);
     const auto bits = static_cast<uint64_t>(tables.format().record_bits);
-    std::vector<uint32_t> records(RecordWords(tables.format(), part_.chunk_count));
-    std::vector<uint32_t> presence(PresenceWords(part_.chunk_count));
-    for (uint64_t chunk = 0; chunk < part_.chunk_count; ++chunk) {
+    std::vector<uint32_t> records(RecordWords(tables.format(), part_.chunks.count));
+    std::vector<uint32_t> presence(PresenceWords(part_.chunks.count));
+    for (uint64_t chunk = 0; chunk < part_.chunks.count; ++chunk) {
       if (!view.presence().Present(chunk)) continue;
       presence[chunk / 32] |= 1u << (chunk % 32);
       for (uint64_t i = 0; i < bits; ++i) {
@@ -109,8 +109,8 @@ class Bucket {
     }
     const DeviceArray<uint32_t> device_records(records), device_presence(presence);
     Check(*others, &view,
-          {part_.first_chunk,
-           part_.chunk_count,
+          {part_.chunks.first,
+           part_.chunks.count,
            device_records.data(),
            {device_presence.data(), nullptr}});
   }
@@ -138,17 +138,17 @@ class Bucket {
   void MakeGroup() {
     const uint32_t size = format_.contribution.chunk_size;
     Group& group = groups_.emplace_back();
-    group.momentum = rng_.Chance(0.3) ? RandomVector(rng_, place_.chunk_count * size)
-                                      : AdversarialVector(rng_, size, place_.chunk_count);
+    group.momentum = rng_.Chance(0.3) ? RandomVector(rng_, place_.chunks.count * size)
+                                      : AdversarialVector(rng_, size, place_.chunks.count);
     if (rng_.Chance(0.3)) {
       for (size_t i = 0; i < group.momentum.size(); ++i) {
         if (i / size % 5 != 2) group.momentum[i] = 0.0f;
       }
     }
-    for (uint64_t at = 0; at < place_.chunk_count;) {
-      const uint64_t count = 1 + rng_.Below(place_.chunk_count - at);
+    for (uint64_t at = 0; at < place_.chunks.count;) {
+      const uint64_t count = 1 + rng_.Below(place_.chunks.count - at);
       const auto begin = group.momentum.begin() + static_cast<ptrdiff_t>(at * size);
-      const PayloadPlace part{place_.round, place_.first_chunk + at, count};
+      const PayloadPlace part{place_.round, place_.chunks.first + at, count};
       group.parts.push_back(PayloadOf(format_.contribution, part,
                                       {begin, begin + static_cast<ptrdiff_t>(count * size)}));
       group.views.push_back(ViewOf(group.parts.back(), format_.contribution, part));
@@ -192,7 +192,7 @@ class Bucket {
 
     std::vector<float> direction(parameters_.size());
     DirectionScratch scratch(format_, ActiveKernels());
-    update.Direction(part_.first_chunk, direction, own, scratch);
+    update.Direction(part_.chunks.first, direction, own, scratch);
     std::vector<float> expected = parameters_, first = state1_, second = state2_;
     for (size_t i = 0; i < expected.size(); i += 64) {
       const auto piece = [i](std::vector<float>& vector) {

@@ -36,20 +36,20 @@ class Pair {
     const DeviceArray<float> device_gradient(gradient);
     ExtractParams params;
     params.format = tables_.format();
-    params.chunks = place.chunk_count;
+    params.chunks = place.chunks.count;
     params.gradient = device_gradient.data();
     params.momentum = tiles_.data();
     params.decay = dials_.decay;
     params.scale = scale;
     params.alpha = dials_.alpha;
     params.extract = extract;
-    DeviceArray<uint32_t> records(RecordWords(params.format, place.chunk_count));
-    DeviceArray<uint32_t> presence(PresenceWords(place.chunk_count));
+    DeviceArray<uint32_t> records(RecordWords(params.format, place.chunks.count));
+    DeviceArray<uint32_t> presence(PresenceWords(place.chunks.count));
     const bool keep = format_.values == ValueFormat::kSign;
-    DeviceArray<float> exact(keep ? place.chunk_count * format_.k : 0);
+    DeviceArray<float> exact(keep ? place.chunks.count * format_.k : 0);
     if (extract) {
       params.round = place.round;
-      params.first_chunk = place.first_chunk;
+      params.first_chunk = place.chunks.first;
       params.records = records.data();
       params.presence = presence.data();
       params.exact = keep ? exact.data() : nullptr;
@@ -65,11 +65,11 @@ class Pair {
     if (place.round % 2 == 0) return;
 
     kernels_.Return(*TestBed::Get().stream, {.format = params.format,
-                                             .chunks = place.chunk_count,
+                                             .chunks = place.chunks.count,
                                              .momentum = tiles_.data(),
                                              .alpha = dials_.alpha,
                                              .round = place.round,
-                                             .first_chunk = place.first_chunk,
+                                             .first_chunk = place.chunks.first,
                                              .records = records.data(),
                                              .presence = presence.data(),
                                              .exact = params.exact});

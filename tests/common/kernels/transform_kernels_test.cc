@@ -28,7 +28,9 @@ TEST(TransformKernelsTest, P21_RowsForwardAndBackAreTheNaiveOnes) {
     };
     // No full register, one, two (of 16), and any number of chunks beyond.
     ForEachSet([&](const TileKernels& kernels) {
-      for (size_t count = 0; count <= kTileChunks + 1; ++count) check(kernels, count);
+      for (size_t count = 0; count <= kTileChunks + 1; ++count) {
+        ASSERT_NO_FATAL_FAILURE(check(kernels, count));
+      }
       check(kernels, kMost);
     });
   }

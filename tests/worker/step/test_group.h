@@ -79,7 +79,7 @@ class RecordedEvents : public PipelineEvents {
     MutexLock lock(&mu_);
     std::vector<ContributionPart> parts = parts_[{round, bucket}];
     std::sort(parts.begin(), parts.end(),
-              [](const auto& a, const auto& b) { return a.first_chunk < b.first_chunk; });
+              [](const auto& a, const auto& b) { return a.chunks.first < b.chunks.first; });
     return parts;
   }
   std::vector<std::pair<Round, BucketIndex>> non_finite() {
@@ -232,15 +232,15 @@ struct TestGroup {
     }
   }
   static PayloadPlace PlaceOf(const ContributionPart& part) {
-    return {part.round.value(), part.first_chunk, part.chunk_count};
+    return {part.round.value(), part.chunks.first, part.chunks.count};
   }
   // What the group would have sent: parts in order, covering the bucket.
   std::vector<Selection> Sent(Round round, BucketIndex bucket) {
     std::vector<Selection> selections;
     uint64_t next = pipeline.buckets().bucket(bucket).begin / run.format.chunk_size;
     for (const ContributionPart& part : events.parts(round, bucket)) {
-      EXPECT_EQ(part.first_chunk, next);
-      next += part.chunk_count;
+      EXPECT_EQ(part.chunks.first, next);
+      next += part.chunks.count;
       const auto decoded =
           DecodePayload(std::as_bytes(std::span(*part.payload)),
                         RoundFormats(run).FormatAt(round, self.group), PlaceOf(part));
