@@ -11,10 +11,13 @@
 
 #include "client/isthmus.h"
 #include "common/transport/convert.h"
+#include "isthmus/v1/state.pb.h"
+#include "server/rpc/state_bytes.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/fuzz/grammar.h"
 #include "tests/fuzz/index_sizes.h"
 #include "tests/fuzz/payload_input.h"
+#include "tests/support/coordinator_states.h"
 #include "tests/worker/jobs/packets.h"
 
 namespace isthmus::fuzz {
@@ -395,6 +398,27 @@ void WriteContributions() {
   Write("contributions", "valid_nobody", Place(nobody.Byte(0), kSeedPlace).Byte(5).Byte(0).bytes());
 }
 
+// --- coordinator_state --------------------------------------------------------------------------
+
+std::string StateBytes(const CoordinatorState& state) {
+  v1::SavedState saved;
+  ISTHMUS_CHECK(saved.ParseFromString(EncodeState(state)));
+  return saved.state();
+}
+
+void WriteCoordinatorStates() {
+  CoordinatorState state = FullState();
+  Write("coordinator_state", "valid_mid_round", StateBytes(state));
+  state.buckets[1].sequence = state.last_sequence = Sequence(21);
+  state.counters.rounds_committed = state.run.rounds = 7;
+  Write("coordinator_state", "valid_ended", StateBytes(state));
+  CoordinatorState fresh;
+  fresh.instance = 1;
+  Write("coordinator_state", "valid_fresh", StateBytes(fresh));
+  state.last_sequence = Sequence(5);
+  Write("coordinator_state", "gap", StateBytes(state));
+}
+
 }  // namespace
 
 void WriteSeeds(const std::string& directory) {
@@ -408,6 +432,7 @@ void WriteSeeds(const std::string& directory) {
   WriteUpdatePayloads();
   WriteIndexCodings();
   WriteContributions();
+  WriteCoordinatorStates();
 }
 
 }  // namespace isthmus::fuzz
