@@ -115,6 +115,7 @@ void ToProto(const StatusView& view, v1::GetStatusReply* out) {
   out->set_state(ToProto(view.state));
   out->set_waiting_reason(view.waiting_reason);
   out->set_round(view.round.value());
+  static_assert(sizeof(CoordinatorCounters) == 13 * sizeof(uint64_t), "each is set below");
   out->set_rounds_committed(view.counters.rounds_committed);
   out->set_sequence(view.sequence.value());
   ToProto(view.run, out->mutable_run());

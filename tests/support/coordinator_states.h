@@ -65,6 +65,7 @@ inline CoordinatorState FullState() {
   state.audits[Round(6)] = {
       .sequence = Sequence(18),
       .expected = {{GroupId(2), Incarnation(2)}, {GroupId(9), Incarnation(1)}}};
+  static_assert(sizeof(CoordinatorCounters) == 13 * sizeof(uint64_t), "each has a number here");
   state.counters = {6, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112};
   state.last_loss = 1.25f;
   return state;

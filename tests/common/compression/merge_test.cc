@@ -115,7 +115,7 @@ TEST(MergeTest, P10_P21_EqualsPlainLoopsOverSelections) {
     for (size_t i = 0; i < group_count; ++i) {
       samples.push_back(rng.Chance(0.1) ? 0 : trial % 2 == 0 ? 3 : rng.Below(1000));
       // Groups may differ in how they write values (P19).
-      const PayloadFormat format = DctFormat(chunk_size, k, kValueFormats[rng.Below(5)]);
+      const PayloadFormat format = DctFormat(chunk_size, k, kValueFormats[rng.Below(std::size(kValueFormats))]);
       std::vector<Selection> one = {RandomSelection(rng, format, first, count)};
       groups.emplace_back(format, 0, one);
       selections.push_back({1.0f, *DecodePayload(AsBytes(groups.back().payloads[0]), format,

@@ -115,7 +115,7 @@ TEST_P(TileCodecTest, P21_ForAllChunkSizes) {
   Rng rng(31);
   for (uint32_t size = kMinChunkSize; size <= kMaxChunkSize; size *= 2) {
     for (uint32_t k : {2u, 7u, 15u}) {
-      const ValueFormat values = kValueFormats[rng.Below(5)];
+      const ValueFormat values = kValueFormats[rng.Below(std::size(kValueFormats))];
       const uint64_t chunks = size > 512 ? 17 : 33;  // full tiles and one chunk more
       ExpectSame(rng, {size, k, chunks}, values, {0.9f, 1.0f}, *GetParam(), 2);
       if (HasFatalFailure()) return;

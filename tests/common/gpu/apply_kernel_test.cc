@@ -120,7 +120,7 @@ class Bucket {
     PayloadFormat& contribution = format_.contribution;
     contribution.transform = rng_.Chance(0.5) ? Transform::kDct : Transform::kNone;
     contribution.chunk_size = 16u << (rng_.Chance(0.8) ? rng_.Below(5) : rng_.Below(9));
-    contribution.values = kValueFormats[rng_.Below(5)];
+    contribution.values = kValueFormats[rng_.Below(std::size(kValueFormats))];
     contribution.positions = static_cast<Positions>(rng_.Below(4));
     contribution.seed = rng_();
     const uint32_t size = contribution.chunk_size;

@@ -131,7 +131,7 @@ TEST(ExtractKernelTest, P21_ForAllChunkSizesRatesAndValues) {
     const uint64_t chunks = LaneTileChunks(size) + 1 + rng.Below(3);
     for (uint32_t k : CountsFor(size)) {
       for (ValueFormat values : kValueFormats) {
-        if (size > 256 && values != kValueFormats[rng.Below(5)]) continue;  // slow here
+        if (size > 256 && values != kValueFormats[rng.Below(std::size(kValueFormats))]) continue;  // slow here
         ASSERT_NO_FATAL_FAILURE(ExpectSame(rng, DctFormat(size, k, values), chunks, {}));
       }
     }
@@ -143,7 +143,7 @@ TEST(ExtractKernelTest, P21_ForKnownPositions) {
   for (uint32_t size : {16u, 64u, 128u, 1024u}) {
     for (Positions positions : {Positions::kRandom, Positions::kStriding, Positions::kSlicing}) {
       for (uint32_t k : {1u, size / 8, size / 2}) {
-        const PayloadFormat format{Transform::kNone, size, k, kValueFormats[rng.Below(5)],
+        const PayloadFormat format{Transform::kNone, size, k, kValueFormats[rng.Below(std::size(kValueFormats))],
                                    positions,        rng()};
         ASSERT_NO_FATAL_FAILURE(ExpectSame(rng, format, LaneTileChunks(size) + 2, {0.9f, 1.0f}));
       }

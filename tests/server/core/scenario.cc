@@ -278,12 +278,14 @@ void Scenario::ReportStatus() {
       {"contributions repeated", counters.contributions_repeated},
       {"abstentions", counters.abstentions},
       {"scalar mismatches", counters.scalar_mismatches},
+      {"losses left out", counters.losses_left_out},
       {"fenced", counters.fenced},
       {"snapshots", counters.snapshots},
       {"groups silent", counters.groups_silent},
       {"groups too slow", counters.groups_too_slow},
       {"audits", counters.audits},
       {"audit mismatches", counters.audit_mismatches}};
+  static_assert(std::size(all) * sizeof(uint64_t) == sizeof(CoordinatorCounters), "all of them");
   for (const auto& [name, value] : all) {
     if (value != 0) Say(absl::StrCat(name, ": ", value));
   }
