@@ -1,5 +1,7 @@
 #include "examples/lm/file.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -27,17 +29,51 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) 
   return contents;
 }
 
+namespace {
+
+// Where the bytes of `path` go first, and to which name from there.
+struct Places {
+  std::string first;
+  std::string last;
+  bool renames() const { return first != last; }
+};
+
+Places PlacesOf(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::weakly_canonical(path, error);
+  const std::string last = error ? path : target.string();
+  const bool is_special =
+      std::filesystem::exists(last, error) && !std::filesystem::is_regular_file(last, error);
+  return {is_special ? last : last + ".tmp", last};
+}
+
+absl::Status CannotWrite(const std::string& path, int error) {
+  return absl::UnknownError(absl::StrCat("cannot write ", path, ": ", std::strerror(error)));
+}
+
+}  // namespace
+
 absl::Status WriteFile(const std::string& path, std::string_view contents) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
+  const Places places = PlacesOf(path);
+  std::ofstream file(places.first, std::ios::binary | std::ios::trunc);
   file.write(contents.data(), static_cast<std::streamsize>(contents.size()));
   file.close();
-  if (!file || std::rename(temporary.c_str(), path.c_str()) != 0) {
-    const std::string reason = std::strerror(errno);
-    std::remove(temporary.c_str());
-    return absl::UnknownError(absl::StrCat("cannot write ", path, ": ", reason));
-  }
-  return absl::OkStatus();
+  const bool failed =
+      !file || (places.renames() && std::rename(places.first.c_str(), places.last.c_str()) != 0);
+  if (!failed) return absl::OkStatus();
+  const int error = errno;
+  if (places.renames()) std::remove(places.first.c_str());
+  return CannotWrite(path, error);
+}
+
+absl::Status CheckWritable(const std::string& path) {
+  const Places places = PlacesOf(path);
+  if (std::filesystem::is_directory(places.last)) return CannotWrite(path, EISDIR);
+  // What is renamed into place takes a file beside it.
+  const std::string folder = std::filesystem::path(places.last).parent_path().string();
+  const bool can = places.renames() ? ::access(folder.c_str(), W_OK | X_OK) == 0
+                                    : ::access(places.last.c_str(), W_OK) == 0;
+  return can ? absl::OkStatus() : CannotWrite(path, errno);
 }
 
 }  // namespace isthmus::lm

@@ -103,7 +103,21 @@ Report MakeReport(const Options& options, const Text& text, const Trainer& train
   return report;
 }
 
+// Before anything is trained: what cannot be written in the end would be lost. The first rank's
+// files stand for all.
+absl::Status CheckOutputs(const Options& options) {
+  for (const std::string& path :
+       {PathForRank(options.report, 0), PathForRank(options.curve, 0), options.save}) {
+    if (path.empty()) continue;
+    absl::Status status = CheckWritable(path);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 int RunTraining(const Options& options) {
+  const absl::Status writable = CheckOutputs(options);
+  if (!writable.ok()) return Explain(writable, kExitFailed);
   absl::StatusOr<Text> text = LoadText(options);
   if (!text.ok()) return Explain(text.status(), kExitUsage);
   const std::unique_ptr<ParameterService> service = MakeService(options);
