@@ -23,6 +23,7 @@ inline CoordinatorState FullState() {
       {{"w", {2, kUnitLength}, DType::kFloat32, 0}, {"b", {64}, DType::kBFloat16, 1}},
       {{"mask", 100}});
   state.epoch = Epoch(77);
+  state.groups.reserve(4);  // so that those below stay where they are
   GroupRecord& second = state.groups.emplace_back();
   second.id = GroupId(2);
   second.incarnation = Incarnation(3);
