@@ -66,7 +66,7 @@ Workloads::Workloads(const Options& options)
 
 PayloadPlace Workloads::place(uint64_t bucket) const {
   const uint64_t chunks = options_.bucket / options_.format.chunk_size;
-  return {1, bucket * chunks, chunks};
+  return {1, {bucket * chunks, chunks}};
 }
 
 uint64_t Workloads::components() const {

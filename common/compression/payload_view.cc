@@ -114,8 +114,8 @@ absl::Status PayloadView::CheckRecords() const {
 absl::StatusOr<PayloadPlace> PayloadView::PeekPlace(std::span<const std::byte> payload) {
   ISTHMUS_RETURN_IF_ERROR(CheckHeaderLength(payload));
   const std::byte* at = payload.data();
-  return PayloadPlace{LoadLittleEndian<uint64_t>(at + 22), LoadLittleEndian<uint64_t>(at + 14),
-                      LoadLittleEndian<uint32_t>(at + 10)};
+  return PayloadPlace{LoadLittleEndian<uint64_t>(at + 22),
+                      {LoadLittleEndian<uint64_t>(at + 14), LoadLittleEndian<uint32_t>(at + 10)}};
 }
 
 absl::StatusOr<PayloadView> PayloadView::ParseTrusted(std::span<const std::byte> payload,

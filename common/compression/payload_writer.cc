@@ -178,8 +178,8 @@ void PayloadWriter::Begin(const PayloadFormat& format, const PayloadPlace& place
 PayloadPlace PayloadWriter::segment_place(int segment) const {
   const uint64_t first =
       std::min(static_cast<uint64_t>(segment) * segment_chunks_, place_.chunks.count);
-  return {place_.round, place_.chunks.first + first,
-          std::min(segment_chunks_, place_.chunks.count - first)};
+  return {place_.round,
+          {place_.chunks.first + first, std::min(segment_chunks_, place_.chunks.count - first)}};
 }
 
 std::byte* PayloadWriter::Compact(std::byte* body) {
@@ -265,7 +265,7 @@ std::string EncodePayload(const PayloadFormat& format, uint64_t round, Selection
                 (format.k == format.chunk_size ? 0 : selection.values.size()));
   std::string payload;
   PayloadWriter writer;
-  writer.Begin(format, {round, selection.first_chunk, selection.chunk_count}, &payload);
+  writer.Begin(format, {round, {selection.first_chunk, selection.chunk_count}}, &payload);
   for (uint64_t chunk = 0; chunk < selection.chunk_count; ++chunk) {
     const uint16_t* indices =
         selection.indices.empty() ? nullptr : selection.indices.data() + chunk * format.k;

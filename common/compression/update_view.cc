@@ -203,7 +203,7 @@ absl::Status UpdateView::SetContributions(std::span<const EncodedContribution> c
         ISTHMUS_ASSIGN_OR_RETURN(const PayloadPlace at, PayloadView::PeekPlace(bytes));
         ISTHMUS_ASSIGN_OR_RETURN(
             const PayloadView part,
-            PayloadView::Parse(bytes, expected, {place.round, at.chunks.first, at.chunks.count}));
+            PayloadView::Parse(bytes, expected, {place.round, at.chunks}));
         parts_.push_back(part);
       }
       const auto parts = std::span(parts_).subspan(begin);

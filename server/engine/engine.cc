@@ -225,7 +225,7 @@ absl::StatusOr<ChunkRun> Engine::BucketChunks(BucketIndex bucket) {
 void Engine::Part(StreamId id, GroupId group, WholePart part,
                   std::function<void(absl::Status)> done) {
   threads_->Post([this, id, group, part = std::move(part), done = std::move(done)]() mutable {
-    const PayloadPlace place{part.round.value(), part.chunks.first, part.chunks.count};
+    const PayloadPlace place{part.round.value(), part.chunks};
     const auto view =
         PayloadView::Parse(Bytes(part.payload), formats_.FormatAt(part.round, group), place);
     done(Step([&](Coordinator& core, absl::Time now,

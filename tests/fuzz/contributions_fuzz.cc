@@ -50,7 +50,7 @@ void FuzzContributions(const uint8_t* data, size_t size) {
     total_parts += parts[c].size();
     for (std::string& part : parts[c]) {
       const uint8_t flags = input.Byte();
-      PayloadPlace at{place.round, 0, 0};
+      PayloadPlace at{place.round, {0, 0}};
       at.chunks.first = place.chunks.first + input.Number() % (kMaxChunks + 1);
       at.chunks.count = input.Number() % (kMaxChunks + 1);
       part = input.Bytes(input.Number());

@@ -264,7 +264,7 @@ void WriteAttachSocket() {
 
 // --- payloads ------------------------------------------------------------------------------------
 
-constexpr PayloadPlace kSeedPlace{9, 1000, 3};
+constexpr PayloadPlace kSeedPlace{9, {1000, 3}};
 
 Output& Place(Output& out, const PayloadPlace& place) {
   return out.Number(place.chunks.first).Number(place.chunks.count).Number(place.round);
@@ -366,8 +366,8 @@ void Part(Output& out, uint8_t flags, const PayloadPlace& place, const std::stri
 void WriteContributions() {
   for (size_t f = 0; f < std::size(kUpdateFormats); ++f) {
     const PayloadFormat& format = kUpdateFormats[f].contribution;
-    const PayloadPlace first{9, 1000, 1};
-    const PayloadPlace rest{9, 1001, 2};
+    const PayloadPlace first{9, {1000, 1}};
+    const PayloadPlace rest{9, {1001, 2}};
     for (const uint8_t flags : {0, kFixCrc | kFixHeader}) {
       Output out;
       out.Byte(static_cast<uint8_t>(f));
@@ -387,7 +387,7 @@ void WriteContributions() {
   Output gap;
   Place(gap.Byte(0), kSeedPlace).Byte(5).Byte(1).Byte(64).Byte(2);
   for (const uint64_t chunk : {1000, 1002}) {
-    Part(gap, 0, {9, chunk, 1}, SeedPayload(format, {9, chunk, 1}, false));
+    Part(gap, 0, {9, {chunk, 1}}, SeedPayload(format, {9, {chunk, 1}}, false));
   }
   Write("contributions", "gap", gap.bytes());
   Output twice;

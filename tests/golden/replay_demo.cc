@@ -156,7 +156,7 @@ std::vector<float> ShardReplay::DirectionOf(const PayloadPlace& place,
 }
 
 void ShardReplay::Step(int step) {
-  const PayloadPlace place{static_cast<uint64_t>(step), 0, grid_.block_count()};
+  const PayloadPlace place{static_cast<uint64_t>(step), {0, grid_.block_count()}};
   std::vector<Sent> sent;
   std::vector<float> blocks(grid_.size());
   for (size_t node = 0; node < nodes_; ++node) {

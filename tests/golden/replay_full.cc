@@ -14,7 +14,7 @@ void ReplayFull(const GoldenCase& golden, Comparison& comparison) {
   const double agg_tolerance = 4e-6 * manifest.at("scale_of").at("agg").get<double>();
   Replica replica(golden, 0, 1, length);
   for (int step = 0; step < manifest.at("steps"); ++step) {
-    const PayloadPlace place{static_cast<uint64_t>(step), 0, chunks};
+    const PayloadPlace place{static_cast<uint64_t>(step), {0, chunks}};
     std::vector<Sent> sent(nodes);
     for (size_t node = 0; node < nodes; ++node) {
       const size_t begin = (static_cast<size_t>(step) * nodes + node) * length;

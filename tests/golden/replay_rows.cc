@@ -26,7 +26,7 @@ class RowReplay {
         replica_(golden, 0, 1, length_) {}
 
   void Step(int step) {
-    const PayloadPlace place{static_cast<uint64_t>(step), 0, 1};
+    const PayloadPlace place{static_cast<uint64_t>(step), {0, 1}};
     const int stored = StoredIndex(golden_, step);
     const double delta_tolerance = Tolerance("delta");
     const std::vector<uint16_t> indices = Indices(step);

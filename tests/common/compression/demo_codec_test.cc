@@ -49,7 +49,7 @@ TEST(DemoCodecTest, P19_SubtractsAlphaTimesWhatThePayloadSays) {
                                        {Transform::kNone, 64, 8, values, Positions::kRandom, 9},
                                        {Transform::kNone, 64, 8, values, Positions::kStriding, 0}};
       for (const PayloadFormat& format : formats) {
-        const PayloadPlace place{2, 3, 50};
+        const PayloadPlace place{2, {3, 50}};
         const std::vector<float> before = AdversarialVector(rng, 64, 50);
         std::vector<float> m = before;
         std::string payload;

@@ -34,7 +34,7 @@ TEST(PayloadTest, P19_WhatWasExtractedIsWhatArrives) {
       for (ValueFormat values : kValueFormats) {
         for (uint64_t chunk_count : {0, 1, 3, 17}) {
           const PayloadFormat format = DctFormat(chunk_size, k, values);
-          const PayloadPlace place{7, 1000, chunk_count};
+          const PayloadPlace place{7, {1000, chunk_count}};
           std::vector<float> m = AdversarialVector(rng, chunk_size, chunk_count);
           std::string payload;
           const Selection sent = Extract(format, place, 1.0f, m, &payload);
@@ -105,7 +105,7 @@ TEST(PayloadTest, BatchesDecodeLikeSingleChunks) {
   for (ValueFormat values : kValueFormats) {
     for (uint32_t k : {3u, 8u, 20u, 56u}) {
       const PayloadFormat format = DctFormat(64, k, values);
-      const PayloadPlace place{3, 100, 90};
+      const PayloadPlace place{3, {100, 90}};
       const std::string payload = PayloadOf(format, place, AdversarialVector(rng, 64, 90));
       const PayloadView view = ViewOf(payload, format, place);
       const Selection all = *DecodePayload(AsBytes(payload), format, place);
@@ -203,7 +203,7 @@ TEST(PayloadTest, P21_SegmentsChangeNothing) {
   for (ValueFormat values : kValueFormats) {
     for (uint64_t chunks : {uint64_t{0}, uint64_t{1}, uint64_t{16}, uint64_t{100}}) {
       const PayloadFormat format = DctFormat(32, 3, values);
-      const PayloadPlace place{1, 50, chunks};
+      const PayloadPlace place{1, {50, chunks}};
       const std::vector<float> m = AdversarialVector(rng, 32, chunks);
       const std::string expected = PayloadOf(format, place, m);
       std::vector<uint16_t> indices(3 * chunks);
@@ -258,7 +258,7 @@ TEST(PayloadTest, LayoutIsPinned) {
 
 TEST(PayloadTest, ItsPlaceMayBeAskedFor) {
   const PayloadFormat format = DctFormat(16, 1, ValueFormat::kF32);
-  const PayloadPlace place{1ull << 40, 1ull << 41, 3};
+  const PayloadPlace place{1ull << 40, {1ull << 41, 3}};
   const std::string payload = PayloadOf(format, place, std::vector<float>(48));
   EXPECT_EQ(*PayloadView::PeekPlace(AsBytes(payload)), place);
   EXPECT_EQ(PayloadView::PeekPlace(AsBytes(payload).first(33)).status().code(),

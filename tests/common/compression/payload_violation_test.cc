@@ -17,7 +17,7 @@ using testing::HasSubstr;
 
 constexpr size_t kCrcOffset = 30;
 constexpr size_t kBody = 34;
-const PayloadPlace kPlace{9, 3, 3};
+const PayloadPlace kPlace{9, {3, 3}};
 
 class PayloadViolationTest : public testing::Test {
  protected:

@@ -52,7 +52,7 @@ TEST(AllocationTest, TheTileCodecAllocatesInItsFirstCallOnly) {
       std::string payload;
       std::vector<float> exact;
       const auto run = [&](uint64_t round, const std::vector<float>& g) {
-        const PayloadPlace place{round, 0, 100};
+        const PayloadPlace place{round, {0, 100}};
         codec.Accumulate(1.0f, g, momentum);
         codec.AccumulateAndExtract(place, 1.0f, g, momentum, &payload, &exact);
         codec.Return(ViewOf(payload, format, place), exact, momentum);
@@ -72,7 +72,7 @@ TEST(AllocationTest, ParsingAndDirectionsAllocateNothing) {
   Rng rng(35);
   for (bool sign : {false, true}) {
     const UpdateFormat format{DctFormat(64, 8, ValueFormat::kOneBit), MergeRule::kSenderMean, sign};
-    const PayloadPlace place{0, 0, 100};
+    const PayloadPlace place{0, {0, 100}};
     const std::string payload =
         PayloadOf(format.contribution, place, AdversarialVector(rng, 64, 100));
     const PayloadView view = ViewOf(payload, format.contribution, place);

@@ -79,7 +79,7 @@ void ExpectSame(Rng& rng, const Shape& shape, ValueFormat values, const DemoDial
   Pair pair(DctFormat(shape.chunk_size, shape.k, values), dials, kernels, threads,
             AdversarialVector(rng, shape.chunk_size, shape.chunks));
   for (uint64_t round = 0; round < 3; ++round) {
-    const PayloadPlace place{round, 40, shape.chunks};
+    const PayloadPlace place{round, {40, shape.chunks}};
     ASSERT_NO_FATAL_FAILURE(pair.AccumulateAndExtract(
         place, 0.5f, AdversarialVector(rng, shape.chunk_size, shape.chunks)));
     ASSERT_NO_FATAL_FAILURE(pair.ExpectEqual());
@@ -136,7 +136,7 @@ TEST_P(TileCodecTest, P21_ForAnyNumberOfThreads) {
 TEST_P(TileCodecTest, P12_ReturnRestoresBitForBit) {
   Rng rng(33);
   for (ValueFormat values : {ValueFormat::kF32, ValueFormat::kBf16, ValueFormat::kSign}) {
-    const PayloadPlace place{5, 0, 45};
+    const PayloadPlace place{5, {0, 45}};
     const std::vector<float> before = AdversarialVector(rng, 64, 45);
     Pair pair(DctFormat(64, 8, values), {1.0f, 1.0f}, *GetParam(), 3, before);
     ASSERT_NO_FATAL_FAILURE(pair.AccumulateAndExtract(place, 0.0f, std::vector<float>(64 * 45)));

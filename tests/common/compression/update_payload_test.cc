@@ -107,7 +107,7 @@ TEST(UpdatePayloadTest, P20_AtTheMeasuredSettingUpdatesTakeThis) {
   constexpr double kParameters = 64 * kChunks;
   Rng rng(18);
   const UpdateFormat format{DctFormat(64, 4, ValueFormat::kOneBit), MergeRule::kSenderMean, true};
-  const PayloadPlace place{0, 0, kChunks};
+  const PayloadPlace place{0, {0, kChunks}};
   const std::string a = PayloadOf(format.contribution, place, RandomVector(rng, 64 * kChunks));
   const std::string b = PayloadOf(format.contribution, place, RandomVector(rng, 64 * kChunks));
   EXPECT_LE(static_cast<double>(b.size()), 0.065 * kParameters);  // one other's contribution

@@ -143,7 +143,7 @@ class Bucket {
       const uint64_t count = 1 + rng_.Below(place_.chunks.count - at);
       const auto begin = m.begin() + static_cast<ptrdiff_t>(at * size());
       const auto end = begin + static_cast<ptrdiff_t>(count * size());
-      const PayloadPlace part{place_.round, place_.chunks.first + at, count};
+      const PayloadPlace part{place_.round, {place_.chunks.first + at, count}};
       group.parts.push_back(PayloadOf(format_.contribution, part, {begin, end}));
       at += count;
     }

@@ -14,7 +14,7 @@ using testing::HasSubstr;
 
 constexpr size_t kCrcOffset = 28;
 constexpr size_t kBody = 32;
-const PayloadPlace kPlace{9, 2, 3};
+const PayloadPlace kPlace{9, {2, 3}};
 
 const UpdateFormat kSigns{{Transform::kNone, 16, 16, ValueFormat::kF32}, MergeRule::kMean, true};
 const UpdateFormat kValues{{Transform::kNone, 16, 16, ValueFormat::kF32}, MergeRule::kMean, false};

@@ -148,7 +148,7 @@ class Bucket {
     for (uint64_t at = 0; at < place_.chunks.count;) {
       const uint64_t count = 1 + rng_.Below(place_.chunks.count - at);
       const auto begin = group.momentum.begin() + static_cast<ptrdiff_t>(at * size);
-      const PayloadPlace part{place_.round, place_.chunks.first + at, count};
+      const PayloadPlace part{place_.round, {place_.chunks.first + at, count}};
       group.parts.push_back(PayloadOf(format_.contribution, part,
                                       {begin, begin + static_cast<ptrdiff_t>(count * size)}));
       group.views.push_back(ViewOf(group.parts.back(), format_.contribution, part));

@@ -111,7 +111,7 @@ void ExpectSame(Rng& rng, const PayloadFormat& format, uint64_t chunks, const Di
   SCOPED_TRACE(NameOf(format, chunks));
   Pair pair(format, dials, rng() % 3, AdversarialVector(rng, format.chunk_size, chunks));
   for (uint64_t round = 1; round <= 3; ++round) {
-    const PayloadPlace place{round, 40 * round, chunks};
+    const PayloadPlace place{round, {40 * round, chunks}};
     ASSERT_NO_FATAL_FAILURE(
         pair.Process(place, 0.5f, AdversarialVector(rng, format.chunk_size, chunks), round != 2));
   }

@@ -16,9 +16,9 @@ TEST(ContributionStoreTest, TakesOutWhatWasPutInOnce) {
   store.Put(GroupId(2), Round(2), BucketIndex(3), Part(7));
   const auto parts = store.Take(GroupId(1), Round(2), BucketIndex(3));
   ASSERT_EQ(parts.size(), 2u);
-  EXPECT_EQ(parts[0].place, (PayloadPlace{2, 10, 1}));
+  EXPECT_EQ(parts[0].place, (PayloadPlace{2, {10, 1}}));
   EXPECT_EQ(parts[0].payload, "payload 10");
-  EXPECT_EQ(parts[1].place, (PayloadPlace{2, 5, 1}));
+  EXPECT_EQ(parts[1].place, (PayloadPlace{2, {5, 1}}));
   EXPECT_EQ(parts[1].payload, "payload 5");
   EXPECT_TRUE(store.Take(GroupId(1), Round(2), BucketIndex(3)).empty());
   EXPECT_EQ(store.Take(GroupId(2), Round(2), BucketIndex(3)).size(), 1u);

@@ -21,7 +21,7 @@ namespace {
 constexpr uint64_t kRound = 5;
 constexpr uint64_t kFirst = 32;  // the bucket's chunks
 constexpr uint64_t kCount = 8;
-constexpr PayloadPlace kPlace{kRound, kFirst, kCount};
+constexpr PayloadPlace kPlace{kRound, {kFirst, kCount}};
 
 RunSpec SmallRun() {
   RunSpec run;
@@ -110,7 +110,7 @@ TEST(MergeBucketTest, P10_TheOrderOfArrivalOfPartsDoesNotMatter) {
 
 // `groups` groups send `chunks` chunks each, of which the first `absent` are absent.
 bool Forwards(const RunSpec& run, uint64_t groups, uint64_t chunks, uint64_t absent = 0) {
-  const PayloadPlace place{kRound, kFirst, chunks};
+  const PayloadPlace place{kRound, {kFirst, chunks}};
   std::vector<std::vector<StoredPart>> parts;
   for (uint64_t g = 0; g < groups; ++g) {
     uint64_t element = 0;

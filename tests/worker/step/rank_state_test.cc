@@ -63,8 +63,7 @@ TEST_F(RankStateTest, P11_EachParameterGroupGetsItsOwnScalars) {
   for (uint32_t b = 0; b < buckets_.count(); ++b) {
     header.bucket = BucketIndex(b);
     const Extent extent = buckets_.bucket(header.bucket);
-    const PayloadPlace place{0, extent.begin / run_.format.chunk_size,
-                             extent.size() / run_.format.chunk_size};
+    const PayloadPlace place{0, {extent.begin / run_.format.chunk_size, extent.size() / run_.format.chunk_size}};
     const std::string payload = EncodeUpdate(RoundFormats(run_).MergedAt(Round(1)), place, {});
     const auto view = UpdateView::Parse(std::as_bytes(std::span(payload)),
                                         RoundFormats(run_).MergedAt(Round(1)), place);
