@@ -46,6 +46,22 @@ TEST(UsableKernelTest, LooksForTheMark) {
   }
 }
 
+struct Rounded {
+  std::vector<uint16_t> narrowed;
+  std::vector<float> widened;  // those, as floats again
+};
+
+Rounded NarrowAndWiden(const std::vector<float>& floats) {
+  const DeviceArray<float> from(floats);
+  const DeviceArray<uint16_t> halves(floats.size());
+  const DeviceArray<float> wide(floats.size());
+  DeviceStream& stream = *TestBed::Get().stream;
+  const uint64_t fours = floats.size() / 4;
+  TestBed::Get().Kernels(1).Narrow(stream, {from.data(), fours, halves.data()});
+  TestBed::Get().Kernels(1).Widen(stream, {halves.data(), fours, wide.data()});
+  return {halves.Read(), wide.Read()};
+}
+
 // Every kind of number there and back; ties to even, NaN stays NaN.
 TEST(Bfloat16KernelTest, WidensAndRounds) {
   const float inf = std::numeric_limits<float>::infinity();
@@ -59,14 +75,7 @@ TEST(Bfloat16KernelTest, WidensAndRounds) {
     floats[i] = std::bit_cast<float>(cases[i % cases.size()].first);
     expected[i] = cases[i % cases.size()].second;
   }
-  const DeviceArray<float> from(floats);
-  const DeviceArray<uint16_t> halves(4096);
-  const DeviceArray<float> wide(4096);
-  DeviceStream& stream = *TestBed::Get().stream;
-  TestBed::Get().Kernels(1).Narrow(stream, {from.data(), 1024, halves.data()});
-  TestBed::Get().Kernels(1).Widen(stream, {halves.data(), 1024, wide.data()});
-  const std::vector<uint16_t> narrowed = halves.Read();
-  const std::vector<float> widened = wide.Read();
+  const auto [narrowed, widened] = NarrowAndWiden(floats);
   for (size_t i = 0; i < floats.size(); ++i) {
     ASSERT_EQ(narrowed[i], expected[i]) << i;
     ASSERT_EQ(std::bit_cast<uint32_t>(widened[i]), uint32_t{expected[i]} << 16) << i;
@@ -82,15 +91,9 @@ TEST(Bfloat16KernelTest, RoundsAsTheNaiveOne) {
     x = std::bit_cast<float>(static_cast<uint32_t>(rng()));
     if (std::isnan(x)) x = std::numeric_limits<float>::max();
   }
-  const DeviceArray<float> from(floats);
-  const DeviceArray<uint16_t> halves(4096);
-  const DeviceArray<float> wide(4096);
-  DeviceStream& stream = *TestBed::Get().stream;
-  TestBed::Get().Kernels(1).Narrow(stream, {from.data(), 1024, halves.data()});
-  TestBed::Get().Kernels(1).Widen(stream, {halves.data(), 1024, wide.data()});
   std::vector<float> expected;
   for (float x : floats) expected.push_back(naive::JobBfloat16(x));
-  EXPECT_EQ(Bits(wide.Read()), Bits(expected));
+  EXPECT_EQ(Bits(NarrowAndWiden(floats).widened), Bits(expected));
 }
 
 TEST(HashKernelTest, P22_IsTheStateHashOfLogicalElements) {
