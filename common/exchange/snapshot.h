@@ -17,8 +17,9 @@
 
 namespace isthmus {
 
-// Sent before it is known what the joiner holds: what tells the link's rate meanwhile.
-inline constexpr uint64_t kBeforeHeldBytes = 16 << 10;
+// Sent before it is known what the joiner holds: what tells the link's rate meanwhile, and lets TCP
+// begin to grow. A thin link's window keeps it from being more than what is needed for that.
+inline constexpr uint64_t kBeforeHeldBytes = 48 << 10;
 
 // A snapshot on its way out. What the joiner holds may be known before or after the state is
 // copied. Thread-compatible.

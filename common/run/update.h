@@ -71,10 +71,11 @@ enum class AbstainReason : uint8_t {
 };
 
 // Protocol versions that this build speaks, inclusive (P28). 2: windows and acknowledgements on
-// request, what a joiner holds, refused contributions, formats per group.
+// request, what a joiner holds, refused contributions, formats per group. 3: more of a snapshot
+// before it is known what the joiner holds.
 struct VersionRange {
-  uint32_t min = 2;
-  uint32_t max = 2;
+  uint32_t min = 3;
+  uint32_t max = 3;
 };
 inline constexpr VersionRange kProtocolVersions;
 

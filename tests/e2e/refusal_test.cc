@@ -1,4 +1,5 @@
 // What does not fit is refused, in words that name ids, expected and actual.
+#include <absl/strings/str_cat.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -17,15 +18,17 @@ TEST(RefusalTest, ProtocolVersionsThatDoNotMeet) {
   TestCoordinator coordinator(SmallRun(1, kRounds));
   RawPeer peer(coordinator.address(), 7);
   v1::RegisterRequest request = peer.MakeRegister();
-  request.mutable_versions()->set_min(3);
-  request.mutable_versions()->set_max(4);
+  const uint32_t newest = kProtocolVersions.max;
+  request.mutable_versions()->set_min(newest + 1);
+  request.mutable_versions()->set_max(newest + 2);
   const absl::Status status = peer.Register(request);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(),
-            "protocol versions: the coordinator speaks 2 to 2, group 7 speaks 3 to 4");
-  request.mutable_versions()->set_min(2);
+            absl::StrCat("protocol versions: the coordinator speaks ", kProtocolVersions.min,
+                         " to ", newest, ", group 7 speaks ", newest + 1, " to ", newest + 2));
+  request.mutable_versions()->set_min(newest);
   EXPECT_TRUE(peer.Register(request).ok());
-  EXPECT_EQ(peer.registration().version(), 2u);
+  EXPECT_EQ(peer.registration().version(), newest);
 }
 
 TEST(RefusalTest, ADaemonWithoutASocketDoesNotStart) {

@@ -1,5 +1,6 @@
 #include "tests/net/thin_links.h"
 
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 #include <signal.h>
@@ -121,19 +122,27 @@ Deployment::Deployment(const ThinLinks& links, const std::string& folder, const 
   coordinator.insert(coordinator.end(), options.coordinator_flags.begin(),
                      options.coordinator_flags.end());
   start(links.hub(), coordinator, "coordinator");
+  // Workers stand before jobs come: what a job then waits for is its own doing.
+  const auto socket = [&](int site) { return absl::StrCat(folder, "/", site, ".sock"); };
+  std::vector<NetProgram*> workers;
   for (int site = 0; site < options.sites; ++site) {
-    const std::string socket = absl::StrCat(folder, "/", site, ".sock");
-    NetProgram* const worker =
-        start(links.site(site),
-              {ISTHMUS_WORKER, "--coordinator",
-               absl::StrCat(ThinLinks::HubAddress(site), ":", kPort), "--group",
-               absl::StrCat(site + 1), "--ranks", "cpu:1", "--threads", "1", "--socket", socket},
-              absl::StrCat("worker-", site));
-    if (!worker->AwaitUntil(kStartPatience, [&] { return std::filesystem::exists(socket); })) {
-      GiveUp("a worker does not listen", worker->Output());
+    workers.push_back(start(links.site(site),
+                            {ISTHMUS_WORKER, "--coordinator",
+                             absl::StrCat(ThinLinks::HubAddress(site), ":", kPort), "--group",
+                             absl::StrCat(site + 1), "--ranks", "cpu:1", "--threads", "1",
+                             "--socket", socket(site)},
+                            absl::StrCat("worker-", site)));
+  }
+  for (NetProgram* worker : workers) {
+    if (!worker->AwaitUntil(kStartPatience, [&] {
+          return absl::StrContains(worker->Output(), "registered as incarnation");
+        })) {
+      GiveUp("a worker is not registered", worker->Output());
     }
+  }
+  for (int site = 0; site < options.sites; ++site) {
     jobs_.push_back(start(links.site(site),
-                          {LINK_JOB, socket, absl::StrCat(site + 1),
+                          {LINK_JOB, socket(site), absl::StrCat(site + 1),
                            absl::StrCat(options.equal_start ? 1 : site + 1),
                            absl::StrCat(options.parameters)},
                           absl::StrCat("job-", site)));

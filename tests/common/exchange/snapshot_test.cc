@@ -244,7 +244,7 @@ TEST_F(IncomingSnapshotTest, BoundsWhatComesBeforeItKnowsWhatItHolds) {
   ASSERT_TRUE(in.Offered(kTransfer, kTotal));
   ASSERT_TRUE(in.Add(Piece(0, std::string(kBeforeHeldBytes, 'a'), kTotal), kTotal).ok());
   Refuse(in, Piece(kBeforeHeldBytes, "b", kTotal), absl::StatusCode::kDataLoss,
-         "expected at most 16384 bytes before the donor knows what is held");
+         "expected at most 49152 bytes before the donor knows what is held");
 }
 
 TEST_F(IncomingSnapshotTest, PassesOverWhatWasNotOfferedOrWasGivenUp) {

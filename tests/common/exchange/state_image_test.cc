@@ -53,5 +53,16 @@ TEST(StateImageTest, BlocksAreHashedByThemselves) {
   EXPECT_NE(StateHashOf(after), StateHashOf(before));
 }
 
+TEST(StateImageTest, ManyBlocksHaveTheHashesOfEach) {
+  std::string state(9 * kFrameBytes + 13, '\0');
+  for (size_t i = 0; i < state.size(); ++i) state[i] = static_cast<char>(i * i >> 7);
+  const auto hashes = HashBlocks(state);
+  ASSERT_EQ(hashes.size(), 10u);
+  for (size_t b = 0; b < hashes.size(); ++b) {
+    const auto block = std::string_view(state).substr(b * kFrameBytes, kFrameBytes);
+    EXPECT_EQ(hashes[b], BlockHash(block)) << b;
+  }
+}
+
 }  // namespace
 }  // namespace isthmus
