@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/compression/dct.h"
 #include "common/compression/topk.h"
+#include "common/kernels/simd.h"
 
 namespace isthmus {
 
@@ -34,12 +35,32 @@ void AccumulateMomentum(const BlockTransform& transform, float decay, float scal
   }
 }
 
+namespace {
+
+void ExtractBlocks(const PayloadFormat& format, const PayloadPlace& place,
+                   std::span<float> momentum, std::string* payload) {
+  const TileKernels& kernels = ActiveKernels();
+  PayloadWriter writer;
+  writer.Begin(format, place, payload);
+  for (uint64_t at = 0; at < momentum.size(); at += format.chunk_size) {
+    writer.segment(0).TakeBlocks(kernels, momentum.data() + at);
+  }
+  writer.Finish();
+}
+
+}  // namespace
+
 Selection Extract(const PayloadFormat& format, const PayloadPlace& place, float alpha,
                   std::span<float> momentum, std::string* payload) {
   const uint64_t k = format.k;
   const uint64_t block_size = format.chunk_size;
   const bool all = k == block_size;
   ISTHMUS_CHECK(momentum.size() == place.chunks.count * block_size);
+  if (format.block_scales) {
+    ISTHMUS_CHECK(alpha == 1.0f);
+    ExtractBlocks(format, place, momentum, payload);
+    return {};
+  }
   Selection taken;
   taken.first_chunk = place.chunks.first;
   taken.chunk_count = place.chunks.count;

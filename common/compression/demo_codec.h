@@ -28,8 +28,8 @@ void AccumulateMomentum(const BlockTransform& transform, float decay, float scal
 // Takes out of `momentum` what `format` says of a round: the k largest of each block, those at the
 // positions that the scheme knows, or all. Encodes it into `payload` and subtracts `alpha` times
 // what the payload says; a value that the payload cannot say is left where it is. Returns what is
-// to be added back, alpha times, if the contribution misses its round. `momentum` is the blocks of
-// `place`.
+// to be added back, alpha times, if the contribution misses its round; nothing with a scale per
+// block, where the payload says it all and alpha must be 1. `momentum` is the blocks of `place`.
 Selection Extract(const PayloadFormat& format, const PayloadPlace& place, float alpha,
                   std::span<float> momentum, std::string* payload);
 

@@ -4,6 +4,7 @@
 #define ISTHMUS_COMMON_COMPRESSION_FORMATS_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "common/tensor/chunk_run.h"
 
@@ -13,9 +14,16 @@ namespace isthmus {
 
 enum class Transform : uint8_t { kNone = 0, kDct = 1 };
 
-// kInt4, kOneBit: with a scale per chunk, the error stays in the momentum. kSign: the sign alone,
-// for all groups alike; nothing stays.
-enum class ValueFormat : uint8_t { kF32 = 0, kBf16 = 1, kInt4 = 2, kOneBit = 3, kSign = 4 };
+// kInt4, kTwoBit, kOneBit: with a scale per chunk or block, the error stays in the momentum. kSign:
+// the sign alone, for all groups alike; nothing stays.
+enum class ValueFormat : uint8_t {
+  kF32 = 0,
+  kBf16 = 1,
+  kInt4 = 2,
+  kOneBit = 3,
+  kSign = 4,
+  kTwoBit = 5
+};
 
 // Of one value.
 constexpr int ValueBits(ValueFormat values) {
@@ -26,12 +34,23 @@ constexpr int ValueBits(ValueFormat values) {
       return 16;
     case ValueFormat::kInt4:
       return 4;
+    case ValueFormat::kTwoBit:
+      return 2;
     case ValueFormat::kOneBit:
     case ValueFormat::kSign:
       return 1;
   }
   return 0;
 }
+
+// True for values that share a scale.
+constexpr bool HasScale(ValueFormat values) {
+  return values == ValueFormat::kInt4 || values == ValueFormat::kTwoBit ||
+         values == ValueFormat::kOneBit;
+}
+
+// Elements that share a scale, where all are sent with a scale per block.
+inline constexpr uint32_t kScaleBlock = 64;
 
 // Which elements of a chunk are sent: chosen by the sender and told by indices, or known to all
 // (common/kernels/positions.h). With k = chunk_size all are, whatever this says.
@@ -45,6 +64,8 @@ struct PayloadFormat {
   ValueFormat values = ValueFormat::kBf16;
   Positions positions = Positions::kChosen;
   uint64_t seed = 0;  // of kRandom
+  // A scale for every 64 elements, whatever the chunk: where all are sent, in values that have one.
+  bool block_scales = false;
   friend bool operator==(const PayloadFormat&, const PayloadFormat&) = default;
 
   bool has_indices() const { return positions == Positions::kChosen && k < chunk_size; }
@@ -70,7 +91,13 @@ struct PayloadPlace {
 // length.
 enum class MergeRule : uint8_t { kSenderMean = 0, kMean = 1, kSum = 2 };
 
-enum class UpdateEncoding : uint8_t { kSigns = 1, kValues = 2, kTernary = 3, kContributions = 4 };
+enum class UpdateEncoding : uint8_t {
+  kSigns = 1,
+  kValues = 2,
+  kTernary = 3,
+  kContributions = 4,
+  kRequantized = 5
+};
 
 struct UpdateFormat {
   // What every contribution looks like; of those that are not uniform, k is the largest.
@@ -79,6 +106,9 @@ struct UpdateFormat {
   bool sign = true;  // the direction is the sign of the decoded mean (0 stays 0)
   // False: contributions may differ in k and in values.
   bool uniform = true;
+  // Of contributions with block scales: what a mean of many of them is said in, with block scales
+  // again, so that an update does not grow with their number (docs/protocol.md, P20).
+  std::optional<ValueFormat> requantized;
   friend bool operator==(const UpdateFormat&, const UpdateFormat&) = default;
 };
 

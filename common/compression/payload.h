@@ -5,21 +5,27 @@
 //   header    := magic:u16 version:u8 flags:u8 values:u8 index_coding:u8 chunk_size-1:u16 k-1:u16
 //                chunk_count:u32 first_chunk:u64 round:u64 crc32c:u32
 //                                        -- the crc is of everything else: header, then body
-//   flags     := bit 0: presence is there; bits 1-2: transform; bits 3-5: positions; the rest zero
+//   flags     := bit 0: presence is there; bits 1-2: transform; bits 3-5: positions; bit 6: a
+//                scale per block; the rest zero
 //   presence  := only if some chunk is absent: one bit per chunk, least significant first (1:
 //                present), zero-padded to a whole byte
 //   record    := one per present chunk, in order, all of the same number of bits, least significant
 //                bit first, without gaps; zero-padded to a whole byte at the end of the payload
-//                indices scale? values
+//                indices scale? values, or block*
 //   indices   := index_coding.h; none where all or known positions are sent
 //   scale     := 8 bits, value_codes.h (values of 4 bits and 1 bit)
-//   values    := k values of 32, 16, 4 or 1 bits, ascending by index
+//   values    := k values of 32, 16, 4, 2 or 1 bits, ascending by index
+//   block     := where all are sent with a scale per block: 64 elements' scale, then their values;
+//   a
+//                scale of 0, and values of 0 bits, where there is nothing to say. Not in all
+//                blocks.
 //
 // A chunk without anything to send is absent: it costs one bit, and dilutes no mean.
 #ifndef ISTHMUS_COMMON_COMPRESSION_PAYLOAD_H_
 #define ISTHMUS_COMMON_COMPRESSION_PAYLOAD_H_
 
 #include <absl/status/statusor.h>
+#include <absl/strings/string_view.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -59,6 +65,10 @@ class RecordWriter {
   // to send.
   void AddSigns(uint64_t rank, int scale_code, uint64_t negative);
 
+  // The same of a whole chunk with a scale per block: takes what the record says of `elements`,
+  // [chunk_size], finite, out of them.
+  bool TakeBlocks(const TileKernels& kernels, float* elements);
+
   // After chunk_count chunks; zero-pads the last byte.
   void Finish();
 
@@ -68,6 +78,7 @@ class RecordWriter {
 
  private:
   bool Quantize(float* values);
+  void MarkPresent(uint64_t chunk);
 
   PayloadFormat format_;
   PayloadPlace place_;
@@ -166,7 +177,10 @@ class PayloadView {
 
  private:
   absl::Status CheckRecords() const;
+  absl::Status RecordError(uint64_t record, absl::string_view what) const;
+  absl::Status CheckBlocks(uint64_t record) const;
   void DecodeValues(uint64_t bit, float* values) const;
+  void DecodeBlocks(uint64_t bit, float* values) const;
 
   PayloadFormat format_;
   PayloadPlace place_;

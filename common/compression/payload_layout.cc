@@ -6,6 +6,7 @@
 #include "common/compression/bit_stream.h"
 #include "common/compression/topk.h"
 #include "common/kernels/positions.h"
+#include "common/kernels/tile_kernels.h"
 
 namespace isthmus {
 namespace {
@@ -16,8 +17,12 @@ int StrideBits(const PayloadFormat& format) {
 
 }  // namespace
 
-int ScaleBits(ValueFormat values) {
-  return values == ValueFormat::kInt4 || values == ValueFormat::kOneBit ? 8 : 0;
+int ScaleBits(ValueFormat values) { return HasScale(values) ? 8 : 0; }
+
+static_assert(kScaleBlock == kBlock);
+
+uint64_t BlockBits(ValueFormat values) {
+  return static_cast<uint64_t>(ScaleBits(values) + kBlock * ValueBits(values));
 }
 
 const IndexCoder* CoderOf(const PayloadFormat& format) {
@@ -29,6 +34,7 @@ uint8_t CodingOf(const IndexCoder* coder) {
 }
 
 uint64_t RecordBits(const PayloadFormat& format, const IndexCoder* coder) {
+  if (format.block_scales) return format.chunk_size / kBlock * BlockBits(format.values);
   return static_cast<uint64_t>(coder == nullptr ? 0 : coder->bits()) +
          static_cast<uint64_t>(ScaleBits(format.values)) +
          uint64_t{format.k} * static_cast<uint64_t>(ValueBits(format.values));
@@ -39,6 +45,9 @@ void CheckFormat(const PayloadFormat& format) {
   ISTHMUS_CHECK(0 < format.k && format.k <= format.chunk_size);
   ISTHMUS_CHECK(format.positions == Positions::kChosen || format.k == format.chunk_size ||
                 HasPositions(format.chunk_size, format.k));
+  ISTHMUS_CHECK(!format.block_scales ||
+                (format.k == format.chunk_size && format.chunk_size % kBlock == 0 &&
+                 HasScale(format.values)));
 }
 
 bool HasPositions(uint32_t chunk_size, uint32_t k) {

@@ -17,6 +17,9 @@ inline constexpr uint64_t kPayloadCrcOffset = kPayloadHeaderBytes - sizeof(uint3
 
 int ScaleBits(ValueFormat values);
 
+// Of a block: a scale, then kBlock values. Whole bytes.
+uint64_t BlockBits(ValueFormat values);
+
 // Null where no indices are sent.
 const IndexCoder* CoderOf(const PayloadFormat& format);
 uint8_t CodingOf(const IndexCoder* coder);

@@ -10,6 +10,7 @@
 #include "common/compression/payload_check.h"
 #include "common/compression/payload_layout.h"
 #include "common/compression/tile_masks.h"
+#include "common/kernels/simd.h"
 #include "common/kernels/value_codes.h"
 
 namespace isthmus {
@@ -52,7 +53,8 @@ absl::Status CheckHeader(std::span<const std::byte> payload, const PayloadFormat
       expect("transform", static_cast<uint64_t>(expected.transform), u8(3) >> 1 & 3));
   ISTHMUS_RETURN_IF_ERROR(
       expect("positions", static_cast<uint64_t>(expected.positions), u8(3) >> 3 & 7));
-  ISTHMUS_RETURN_IF_ERROR(expect("reserved flags", 0, u8(3) >> 6));
+  ISTHMUS_RETURN_IF_ERROR(expect("block scales", expected.block_scales ? 1 : 0, u8(3) >> 6 & 1));
+  ISTHMUS_RETURN_IF_ERROR(expect("reserved flags", 0, u8(3) >> 7));
   ISTHMUS_RETURN_IF_ERROR(expect("values", static_cast<uint64_t>(expected.values), u8(4)));
   ISTHMUS_RETURN_IF_ERROR(expect("index_coding", coding, u8(5)));
   ISTHMUS_RETURN_IF_ERROR(expect("chunk_size", expected.chunk_size, u16(6) + uint64_t{1}));
@@ -63,13 +65,60 @@ absl::Status CheckHeader(std::span<const std::byte> payload, const PayloadFormat
   return expect("round", place.round, u64(22));
 }
 
+// A block's scale and values as they lie in a record.
+struct BlockCodes {
+  int scale = 0;
+  uint64_t words[4] = {};
+};
+BlockCodes LoadBlock(std::span<const std::byte> records, uint64_t bit, int bits) {
+  BlockCodes codes;
+  const std::byte* at = records.data() + bit / 8;  // blocks are whole bytes
+  codes.scale = std::to_integer<int>(*at++);
+  for (int i = 0; i < bits; ++i, at += 8) codes.words[i] = LoadLittleEndian<uint64_t>(at);
+  return codes;
+}
+
+// Of 16 values of 4 bits: not 0 if one is 8, negative without a magnitude.
+uint64_t MinusZeros(uint64_t codes) {
+  constexpr uint64_t kOnes = 0x1111111111111111;
+  const uint64_t magnitude = codes | codes >> 1 | codes >> 2;
+  return codes >> 3 & ~magnitude & kOnes;
+}
+
 }  // namespace
+
+absl::Status PayloadView::RecordError(uint64_t record, absl::string_view what) const {
+  return absl::InvalidArgumentError(absl::StrCat(kName, " round ", place_.round, ", record ",
+                                                 record, " of the run from chunk ",
+                                                 place_.chunks.first, ": ", what));
+}
+
+absl::Status PayloadView::CheckBlocks(uint64_t record) const {
+  const int bits = ValueBits(format_.values);
+  const uint64_t blocks = format_.chunk_size / kBlock;
+  bool any = false;
+  for (uint64_t block = 0; block < blocks; ++block) {
+    const BlockCodes codes =
+        LoadBlock(records_, (record * blocks + block) * BlockBits(format_.values), bits);
+    uint64_t some = 0, minus_zero = 0;
+    for (int i = 0; i < bits; ++i) some |= codes.words[i];
+    if (bits == 4) {
+      for (const uint64_t word : codes.words) minus_zero |= MinusZeros(word);
+    }
+    if (codes.scale == 0 && some != 0) {
+      return RecordError(record,
+                         absl::StrCat("block ", block, ": expected no values without a scale"));
+    }
+    if (minus_zero != 0)
+      return RecordError(record, absl::StrCat("block ", block, ": expected no -0"));
+    any |= codes.scale != 0;
+  }
+  return any ? absl::OkStatus() : RecordError(record, "expected a block that says something");
+}
 
 absl::Status PayloadView::CheckRecords() const {
   const auto error = [&](uint64_t record, absl::string_view what) {
-    return absl::InvalidArgumentError(absl::StrCat(kName, " round ", place_.round, ", record ",
-                                                   record, " of the run from chunk ",
-                                                   place_.chunks.first, ": ", what));
+    return RecordError(record, what);
   };
   const uint64_t records = presence_.present_chunks();
   uint64_t index_bits = 0;
@@ -96,7 +145,10 @@ absl::Status PayloadView::CheckRecords() const {
     }
     if (!any) return error(record, "expected a value other than zero");
   }
-  const bool codes = format_.values == ValueFormat::kInt4;
+  for (uint64_t record = 0; format_.block_scales && record < records; ++record) {
+    ISTHMUS_RETURN_IF_ERROR(CheckBlocks(record));
+  }
+  const bool codes = format_.values == ValueFormat::kInt4 && !format_.block_scales;
   for (uint64_t record = 0; codes && record < records; ++record) {
     uint64_t bit = record * record_bits_ + index_bits + 8;
     for (uint32_t i = 0; i < format_.k; ++i, bit += 4) {
@@ -149,7 +201,21 @@ absl::StatusOr<PayloadView> PayloadView::Parse(std::span<const std::byte> payloa
   return view;
 }
 
+void PayloadView::DecodeBlocks(uint64_t bit, float* values) const {
+  const TileKernels& kernels = ActiveKernels();
+  const int bits = ValueBits(format_.values);
+  for (uint32_t at = 0; at < format_.chunk_size; at += kBlock, bit += BlockBits(format_.values)) {
+    const BlockCodes codes = LoadBlock(records_, bit, bits);
+    if (codes.scale == 0) {
+      std::fill_n(values + at, kBlock, 0.0f);
+    } else {
+      kernels.say_block(bits, codes.scale, codes.words, values + at);
+    }
+  }
+}
+
 void PayloadView::DecodeValues(uint64_t bit, float* values) const {
+  if (format_.block_scales) return DecodeBlocks(bit, values);
   const uint32_t k = format_.k;
   switch (format_.values) {
     case ValueFormat::kF32:
@@ -167,6 +233,14 @@ void PayloadView::DecodeValues(uint64_t bit, float* values) const {
       bit += 8;
       for (uint32_t i = 0; i < k; ++i, bit += 4) {
         values[i] = Int4Value(static_cast<uint32_t>(LoadBits(records_, bit, 4)), scale);
+      }
+      break;
+    }
+    case ValueFormat::kTwoBit: {
+      const float scale = ScaleOf(static_cast<uint32_t>(LoadBits(records_, bit, 8)));
+      bit += 8;
+      for (uint32_t i = 0; i < k; ++i, bit += 2) {
+        values[i] = TwoBitValue(static_cast<uint32_t>(LoadBits(records_, bit, 2)), scale);
       }
       break;
     }

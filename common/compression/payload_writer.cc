@@ -8,6 +8,7 @@
 #include "common/compression/payload_check.h"
 #include "common/compression/payload_layout.h"
 #include "common/kernels/positions.h"
+#include "common/kernels/simd.h"
 #include "common/kernels/value_codes.h"
 
 namespace isthmus {
@@ -15,7 +16,8 @@ namespace {
 
 uint8_t Flags(const PayloadFormat& format, bool presence) {
   return static_cast<uint8_t>((presence ? 1 : 0) | static_cast<int>(format.transform) << 1 |
-                              static_cast<int>(format.positions) << 3);
+                              static_cast<int>(format.positions) << 3 |
+                              (format.block_scales ? 1 << 6 : 0));
 }
 
 void StoreHeader(const PayloadFormat& format, const PayloadPlace& place, bool presence,
@@ -47,11 +49,46 @@ void RecordWriter::Begin(const PayloadFormat& format, const PayloadPlace& place,
   presence_.assign(BytesForBits(place.chunks.count), 0);
 }
 
+void RecordWriter::MarkPresent(uint64_t chunk) {
+  presence_[chunk / 8] |= static_cast<uint8_t>(1 << (chunk % 8));
+  ++present_;
+}
+
+bool RecordWriter::TakeBlocks(const TileKernels& kernels, float* elements) {
+  const uint64_t chunk = added_++;
+  const int bits = ValueBits(format_.values);
+  constexpr uint64_t kNothing[4] = {};
+  const auto put = [&](int scale_code, const uint64_t* codes) {
+    bits_.Put(static_cast<uint64_t>(scale_code), 8);
+    for (int i = 0; i < bits; ++i) {
+      bits_.Put(codes[i] & 0xffffffff, 32);
+      bits_.Put(codes[i] >> 32, 32);
+    }
+  };
+  // Blocks without anything are written once it is known that the record is.
+  uint32_t empty = 0;
+  bool present = false;
+  for (uint32_t at = 0; at < format_.chunk_size; at += kBlock) {
+    uint64_t codes[4];
+    const int scale_code = kernels.take_block(bits, elements + at, codes);
+    if (scale_code == kNoScale) {
+      ++empty;
+      continue;
+    }
+    present = true;
+    for (; empty > 0; --empty) put(0, kNothing);
+    put(scale_code, codes);
+  }
+  if (!present) return false;
+  for (; empty > 0; --empty) put(0, kNothing);
+  MarkPresent(chunk);
+  return true;
+}
+
 void RecordWriter::AddSigns(uint64_t rank, int scale_code, uint64_t negative) {
   const uint64_t chunk = added_++;
   if (scale_code == kNoScale) return;
-  presence_[chunk / 8] |= static_cast<uint8_t>(1 << (chunk % 8));
-  ++present_;
+  MarkPresent(chunk);
   const int index_bits = coder_->bits();
   const int k = static_cast<int>(format_.k);
   if (index_bits + 8 + k <= kMaxBitsAtOnce) {
@@ -96,6 +133,16 @@ bool RecordWriter::Quantize(float* values) {
       for (uint32_t i = 0; i < k; ++i) values[i] = OneBitValue(FloatBits(values[i]) >> 31, scale_);
       return true;
     }
+    case ValueFormat::kTwoBit: {
+      float sum = 0;
+      for (uint32_t i = 0; i < k; ++i) sum += values[i] * values[i];
+      scale_code_ = TwoBitScaleCode(sum / static_cast<float>(k));
+      if (scale_code_ == kNoScale) return false;
+      scale_ = ScaleOf(static_cast<uint32_t>(scale_code_));
+      for (uint32_t i = 0; i < k; ++i)
+        values[i] = TwoBitValue(TwoBitCode(values[i], scale_), scale_);
+      return true;
+    }
     case ValueFormat::kInt4: {
       float most = 0;
       for (uint32_t i = 0; i < k; ++i) {
@@ -112,13 +159,13 @@ bool RecordWriter::Quantize(float* values) {
 }
 
 bool RecordWriter::Add(const uint16_t* indices, float* values) {
+  ISTHMUS_CHECK(!format_.block_scales);
   const uint64_t chunk = added_++;
   if (!Quantize(values)) {
     std::fill_n(values, format_.k, 0.0f);
     return false;
   }
-  presence_[chunk / 8] |= static_cast<uint8_t>(1 << (chunk % 8));
-  ++present_;
+  MarkPresent(chunk);
   if (coder_ != nullptr) coder_->Encode(indices, bits_);
   if (ScaleBits(format_.values) != 0) bits_.Put(static_cast<uint64_t>(scale_code_), 8);
   const uint32_t k = format_.k;
@@ -131,6 +178,9 @@ bool RecordWriter::Add(const uint16_t* indices, float* values) {
       break;
     case ValueFormat::kInt4:
       for (uint32_t i = 0; i < k; ++i) bits_.Put(Int4Code(values[i], scale_), 4);
+      break;
+    case ValueFormat::kTwoBit:
+      for (uint32_t i = 0; i < k; ++i) bits_.Put(TwoBitCode(values[i], scale_), 2);
       break;
     case ValueFormat::kOneBit:
       for (uint32_t at = 0; at < k; at += 32) {
@@ -265,7 +315,17 @@ std::string EncodePayload(const PayloadFormat& format, uint64_t round, Selection
                 (format.k == format.chunk_size ? 0 : selection.values.size()));
   std::string payload;
   PayloadWriter writer;
-  writer.Begin(format, {round, {selection.first_chunk, selection.chunk_count}}, &payload);
+  const PayloadPlace place{round, {selection.first_chunk, selection.chunk_count}};
+  writer.Begin(format, place, &payload);
+  if (format.block_scales) {
+    std::vector<float> elements = selection.values;
+    for (size_t at = 0; at < elements.size(); at += format.chunk_size) {
+      writer.segment(0).TakeBlocks(ActiveKernels(), elements.data() + at);
+    }
+    writer.Finish();
+    selection.values = DecodePayload(std::as_bytes(std::span(payload)), format, place)->values;
+    return payload;
+  }
   for (uint64_t chunk = 0; chunk < selection.chunk_count; ++chunk) {
     const uint16_t* indices =
         selection.indices.empty() ? nullptr : selection.indices.data() + chunk * format.k;

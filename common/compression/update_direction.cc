@@ -106,8 +106,41 @@ void UpdateView::DecodeValues(uint64_t first, std::span<float> out,
   TileDirection(format_, scratch.tile_.data(), count, present, scratch.kernels_, out);
 }
 
+// What TileMerger and TileDirection do, without a tile: where all is sent and nothing transformed,
+// rows are all there is.
+void UpdateView::DecodeRows(uint64_t first_chunk, std::span<float> out, const PayloadView* own,
+                            DirectionScratch& scratch) const {
+  const uint64_t size = format_.contribution.chunk_size;
+  const uint64_t end = first_chunk + out.size() / size;
+  std::ranges::fill(out, 0.0f);
+  const auto add = [&](const PayloadView& part, float weight) {
+    const uint64_t from = std::max(first_chunk, part.place().chunks.first);
+    const uint64_t to = std::min(end, part.place().chunks.first + part.place().chunks.count);
+    if (from >= to) return;
+    uint8_t chunks[kTileChunks];
+    float* const values = scratch.tile_.data();
+    const int present = part.Decode(from, static_cast<int>(to - from), chunks, nullptr, values);
+    for (int i = 0; i < present; ++i) {
+      const float* const said = values + static_cast<size_t>(i) * size;
+      float* const row = out.data() + (from - first_chunk + chunks[i]) * size;
+      for (uint64_t j = 0; j < size; ++j) row[j] += weight * said[j];
+    }
+  };
+  size_t part = 0;
+  for (size_t i = 0; i < contributors_.size(); ++i) {
+    const float weight = contributors_[i].weight;
+    if (static_cast<int>(i) == own_) add(*own, weight);
+    scratch.ahead.Some();
+    for (; part < contributors_[i].end; ++part) add(parts_[part], weight);
+  }
+  const bool mean = format_.merge == MergeRule::kMean && contributors_.size() > 1;
+  const float most = mean ? static_cast<float>(contributors_.size()) : 1.0f;
+  for (float& u : out) u = u / most + 0.0f;  // never -0, as an update that says values
+}
+
 void UpdateView::DecodeContributions(uint64_t first_chunk, std::span<float> out,
                                      const PayloadView* own, DirectionScratch& scratch) const {
+  if (rows_) return DecodeRows(first_chunk, out, own, scratch);
   const int count = static_cast<int>(out.size() / format_.contribution.chunk_size);
   scratch.merger_.Begin(sign_tiles_);
   size_t part = 0;

@@ -18,6 +18,14 @@ inline uint8_t UpdateFlags(const UpdateFormat& format, bool presence) {
                               static_cast<int>(format.contribution.transform) << 2);
 }
 
+// What an update that is quantized again is written in.
+inline PayloadFormat RequantizedFormat(const UpdateFormat& format) {
+  PayloadFormat requantized = format.contribution;
+  requantized.k = requantized.chunk_size;
+  requantized.values = *format.requantized;
+  return requantized;
+}
+
 // Of five ternary digits in a byte, the lowest first.
 inline constexpr unsigned kPowersOfThree[] = {1, 3, 9, 27, 81};
 

@@ -18,7 +18,11 @@
 //   values   := per present chunk a bitmap of chunk_size bits (1: non-zero coefficient) and, after
 //               all bitmaps, the non-zero coefficients as float32
 //
-// The fourth encoding has no such payload: the contributions themselves, merged by the receiver.
+//   requantized := of contributions with a scale per block: a contribution's payload (payload.h) of
+//               all chunks, in the finer values that the format says; no presence before it. What
+//               it loses of the mean is lost.
+//
+// One encoding more has no such payload: the contributions themselves, merged by the receiver.
 //
 // The direction that all of them have, naively: ReferenceMerge and ReferenceDirection of
 // tests/common/compression/reference_merge.h, to which update_property_test.cc holds every
@@ -132,6 +136,9 @@ class UpdateView {
   void DecodeKnown(uint64_t chunk, std::span<float> out) const;
   bool IsZero(uint64_t element) const;
   void DecodeValues(uint64_t first, std::span<float> out, DirectionScratch& scratch) const;
+  bool AreRows() const;
+  void DecodeRows(uint64_t first_chunk, std::span<float> out, const PayloadView* own,
+                  DirectionScratch& scratch) const;
   void DecodeContributions(uint64_t first_chunk, std::span<float> out, const PayloadView* own,
                            DirectionScratch& scratch) const;
 
@@ -151,6 +158,7 @@ class UpdateView {
   std::vector<Merged> contributors_;
   std::vector<PayloadView> parts_;
   bool sign_tiles_ = false;  // all of them have, and the receiver's own
+  bool rows_ = false;        // all elements are sent as they are, and averaged or summed
 };
 
 }  // namespace isthmus

@@ -34,15 +34,18 @@ absl::StatusOr<UpdateEncoding> CheckHeader(std::span<const std::byte> payload,
   ISTHMUS_RETURN_IF_ERROR(expect("version", kUpdateVersion, u8(2)));
   ISTHMUS_RETURN_IF_ERROR(ExpectCrc(kName, payload, kUpdateCrcOffset));
   const auto encoding = static_cast<UpdateEncoding>(u8(3));
-  const bool known = encoding == UpdateEncoding::kValues ||
-                     (encoding == UpdateEncoding::kSigns && format.sign) ||
-                     (encoding == UpdateEncoding::kTernary && HasKnownSigns(format));
-  if (!known) {
+  if (format.requantized) {
+    ISTHMUS_RETURN_IF_ERROR(
+        expect("encoding", static_cast<uint64_t>(UpdateEncoding::kRequantized), u8(3)));
+  } else if (encoding != UpdateEncoding::kValues &&
+             !(encoding == UpdateEncoding::kSigns && format.sign) &&
+             !(encoding == UpdateEncoding::kTernary && HasKnownSigns(format))) {
     return absl::InvalidArgumentError(absl::StrCat(
         kName, " encoding: expected ",
         HasKnownSigns(format) ? "1, 2 or 3" : (format.sign ? "1 or 2" : "2"), ", got ", u8(3)));
   }
-  ISTHMUS_RETURN_IF_ERROR(expect("flags", UpdateFlags(format, (u8(4) & 1) != 0), u8(4)));
+  const bool presence = !format.requantized && (u8(4) & 1) != 0;
+  ISTHMUS_RETURN_IF_ERROR(expect("flags", UpdateFlags(format, presence), u8(4)));
   ISTHMUS_RETURN_IF_ERROR(expect("reserved", 0, u8(5)));
   ISTHMUS_RETURN_IF_ERROR(expect("chunk_size", format.contribution.chunk_size,
                                  LoadLittleEndian<uint16_t>(at + 6) + uint64_t{1}));
@@ -97,6 +100,14 @@ absl::Status UpdateView::ReadBody(std::span<const std::byte> body) {
   const uint64_t elements = presence_.present_chunks() * SignElements();
   if (encoding_ == UpdateEncoding::kSigns) return ReadSigns(elements);
   if (encoding_ == UpdateEncoding::kTernary) return CheckDigits(elements);
+  if (encoding_ == UpdateEncoding::kRequantized) {
+    ISTHMUS_ASSIGN_OR_RETURN(const PayloadView whole,
+                             PayloadView::Parse(body, RequantizedFormat(format_), place_));
+    parts_ = {whole};
+    contributors_ = {{1.0f, 1}};
+    rows_ = AreRows();
+    return absl::OkStatus();
+  }
   return ReadValues();
 }
 
@@ -192,18 +203,19 @@ absl::Status UpdateView::SetContributions(std::span<const EncodedContribution> c
   place_ = place;
   own_ = own;
   sign_tiles_ = true;
+  rows_ = AreRows();
   contributors_.clear();
   parts_.clear();
   for (size_t i = 0; i < contributions.size(); ++i) {
     const size_t begin = parts_.size();
     const PayloadFormat expected = contributions[i].format.value_or(format.contribution);
     sign_tiles_ &= HasSignTiles(expected);
+    rows_ &= expected.k == format.contribution.chunk_size;
     if (static_cast<int>(i) != own) {
       for (std::span<const std::byte> bytes : contributions[i].parts) {
         ISTHMUS_ASSIGN_OR_RETURN(const PayloadPlace at, PayloadView::PeekPlace(bytes));
-        ISTHMUS_ASSIGN_OR_RETURN(
-            const PayloadView part,
-            PayloadView::Parse(bytes, expected, {place.round, at.chunks}));
+        ISTHMUS_ASSIGN_OR_RETURN(const PayloadView part,
+                                 PayloadView::Parse(bytes, expected, {place.round, at.chunks}));
         parts_.push_back(part);
       }
       const auto parts = std::span(parts_).subspan(begin);
@@ -216,6 +228,11 @@ absl::Status UpdateView::SetContributions(std::span<const EncodedContribution> c
     contributors_.push_back({contributions[i].weight, parts_.size()});
   }
   return absl::OkStatus();
+}
+
+bool UpdateView::AreRows() const {
+  return format_.contribution.transform == Transform::kNone && !format_.sign &&
+         format_.merge != MergeRule::kSenderMean;
 }
 
 // Sorted parts follow one another from the bucket's first chunk to its last.

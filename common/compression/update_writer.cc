@@ -26,6 +26,7 @@ class Encoder {
 
   std::string Encode() {
     presence_.assign(BytesForBits(place_.chunks.count), std::byte{0});
+    if (format_.requantized) return EncodeRequantized();
     if (format_.sign && HasKnownSigns(format_)) return EncodeKnown();
     if (!format_.sign) {
       EncodeValues();
@@ -120,6 +121,28 @@ class Encoder {
     Append(values.data(), values.size());
   }
 
+  // A contribution's payload (payload.h), as if one group had sent the mean.
+  std::string EncodeRequantized() {
+    std::string payload;
+    PayloadWriter writer;
+    writer.Begin(RequantizedFormat(format_), place_, &payload);
+    std::vector<float> row(chunk_size());
+    ForEachTile([&](uint64_t, int count, uint32_t) {
+      for (int chunk = 0; chunk < count; ++chunk) {
+        const float* element = merger_.tile() + chunk;
+        for (float& x : row) {
+          x = *element;
+          element += kTileChunks;
+        }
+        writer.segment(0).TakeBlocks(kernels_, row.data());
+      }
+    });
+    writer.Finish();
+    present_ = place_.chunks.count;  // the payload says which are not
+    Append(payload.data(), payload.size());
+    return Finish(UpdateEncoding::kRequantized);
+  }
+
   // Only the elements that the scheme sends: their signs, or ternary digits if many are zero.
   std::string EncodeKnown() {
     const uint32_t k = format_.contribution.k;
@@ -190,6 +213,9 @@ class Encoder {
 
 uint64_t SmallestUpdateBytes(const UpdateFormat& format, uint64_t chunk_count) {
   const PayloadFormat& contribution = format.contribution;
+  if (format.requantized) {
+    return kUpdateHeaderBytes + PayloadBytes(RequantizedFormat(format), chunk_count);
+  }
   if (!format.sign) {
     return kUpdateHeaderBytes + chunk_count * (contribution.chunk_size / 8 + contribution.k * 4);
   }

@@ -159,6 +159,8 @@ class BlockRecords {
       return said << 1 == 0 ? 0.0f : FloatOf(said);
     } else if constexpr (kValues == ValueFormat::kInt4) {
       return Int4Value(Int4Code(value, scale), scale);
+    } else if constexpr (kValues == ValueFormat::kTwoBit) {
+      return TwoBitValue(TwoBitCode(value, scale), scale);
     } else if constexpr (kValues == ValueFormat::kOneBit) {
       return OneBitValue(bits >> 31, scale);
     } else {
@@ -199,6 +201,8 @@ class BlockRecords {
       return FloatBits(said) >> 16;
     } else if constexpr (kValues == ValueFormat::kInt4) {
       return Int4Code(value, scale);
+    } else if constexpr (kValues == ValueFormat::kTwoBit) {
+      return TwoBitCode(value, scale);
     } else if constexpr (kValues == ValueFormat::kOneBit) {
       return FloatBits(said) >> 31;
     } else {
@@ -251,6 +255,8 @@ class BlockRecords {
       return FloatOf(code << 16);
     } else if constexpr (kValues == ValueFormat::kInt4) {
       return Int4Value(code, scale);
+    } else if constexpr (kValues == ValueFormat::kTwoBit) {
+      return TwoBitValue(code, scale);
     } else {
       return OneBitValue(code, scale);
     }
@@ -258,17 +264,19 @@ class BlockRecords {
 
   // Of the values that the chunk's mask has, summed in ascending order.
   ISTHMUS_KERNEL static int ScaleOfRow(Place& place, const RecordFormat& format) {
-    float sum = 0, most = 0;
+    float sum = 0, squares = 0, most = 0;
     for (int i = 0; i < Shape::kWords; ++i) {
       for (uint32_t mask = place.mask()[i]; mask != 0; mask &= mask - 1) {
         const float magnitude = fabsf(place.row()[32 * i + static_cast<int>(LowestOne(mask))]);
         sum += magnitude;
+        squares += magnitude * magnitude;
         most = magnitude > most ? magnitude : most;
       }
     }
-    return format.payload.values == ValueFormat::kInt4
-               ? Int4ScaleCode(most)
-               : ScaleCode(sum / static_cast<float>(format.payload.k));
+    const auto k = static_cast<float>(format.payload.k);
+    if (format.payload.values == ValueFormat::kInt4) return Int4ScaleCode(most);
+    if (format.payload.values == ValueFormat::kTwoBit) return TwoBitScaleCode(squares / k);
+    return ScaleCode(sum / k);
   }
 
   ISTHMUS_KERNEL static void WriteRank(Place& place, const RecordFormat& format, uint32_t* words,

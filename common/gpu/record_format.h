@@ -48,6 +48,8 @@ ISTHMUS_KERNEL void WithValueFormat(ValueFormat values, const Use& use) {
       return use(OfValueFormat<ValueFormat::kBf16>());
     case ValueFormat::kInt4:
       return use(OfValueFormat<ValueFormat::kInt4>());
+    case ValueFormat::kTwoBit:
+      return use(OfValueFormat<ValueFormat::kTwoBit>());
     case ValueFormat::kOneBit:
       return use(OfValueFormat<ValueFormat::kOneBit>());
     case ValueFormat::kSign:

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/kernels/naive_block.h"
 #include "common/kernels/naive_dct.h"
 #include "common/kernels/naive_flat.h"
 #include "common/kernels/naive_select.h"
@@ -138,6 +139,13 @@ struct Kernels {
   static void ExpandSigns(const uint8_t* bits, float* direction, size_t n) {
     for (size_t i = 0; i < n; ++i) direction[i] = SignOfBit(bits, i);
   }
+
+  static int TakeBlock(int bits, float* x, uint64_t* codes) {
+    return naive::TakeBlock(bits, x, codes);
+  }
+  static void SayBlock(int bits, int scale_code, const uint64_t* codes, float* values) {
+    naive::SayBlock(bits, scale_code, codes, values);
+  }
 };
 
 inline constexpr TileKernels kKernels = {
@@ -159,6 +167,8 @@ inline constexpr TileKernels kKernels = {
     .accumulate_flat = Kernels::AccumulateFlat,
     .sgd = Kernels::Sgd,
     .expand_signs = Kernels::ExpandSigns,
+    .take_block = Kernels::TakeBlock,
+    .say_block = Kernels::SayBlock,
 };
 
 }  // namespace isthmus::naive

@@ -16,6 +16,8 @@
 namespace isthmus {
 
 inline constexpr int kTileChunks = 16;
+// Values that share a scale where all of a chunk are sent in few bits.
+inline constexpr int kBlock = 64;
 
 // 32-element words of one chunk's bit mask.
 ISTHMUS_FORMULA constexpr int MaskWords(int chunk_size) { return (chunk_size + 31) / 32; }
@@ -158,6 +160,13 @@ struct TileKernels {
 
   // 1, or -1 where bit i of `bits` (least significant first) is set. n is a multiple of 8.
   void (*expand_signs)(const uint8_t* bits, float* direction, size_t n);
+
+  // Takes out of kBlock elements, all finite, what 1, 2 or 4 bits of each and a scale of them all
+  // say (P19). Returns the scale's code, 1 to 255, with element i at bit i * bits of `codes`,
+  // [bits]; or kNoScale, with codes of zero, if there is nothing worth saying: then they stay.
+  int (*take_block)(int bits, float* x, uint64_t* codes);
+  // What that says of them.
+  void (*say_block)(int bits, int scale_code, const uint64_t* codes, float* values);
 };
 
 // One per source file that exists for this machine's architecture; whether the processor can run

@@ -3,6 +3,7 @@
 #ifndef ISTHMUS_COMMON_KERNELS_TILE_KERNELS_IMPL_H_
 #define ISTHMUS_COMMON_KERNELS_TILE_KERNELS_IMPL_H_
 
+#include "common/kernels/block_kernels.h"
 #include "common/kernels/flat_kernels.h"
 #include "common/kernels/select_kernels.h"
 #include "common/kernels/sign_kernels.h"
@@ -18,6 +19,7 @@ constexpr TileKernels MakeTileKernels(const char* name) {
   using Subset = SubsetKernels<W>;
   using Sign = SignKernels<W>;
   using Flat = FlatKernels<W>;
+  using Block = BlockKernels<W>;
   return {
       .name = name,
       .forward_rows = Transform::ForwardRows,
@@ -37,6 +39,8 @@ constexpr TileKernels MakeTileKernels(const char* name) {
       .accumulate_flat = Flat::AccumulateFlat,
       .sgd = Flat::Sgd,
       .expand_signs = Flat::ExpandSigns,
+      .take_block = Block::TakeBlock,
+      .say_block = Block::SayBlock,
   };
 }
 

@@ -3,6 +3,7 @@
 #ifndef ISTHMUS_COMMON_KERNELS_VALUE_CODES_H_
 #define ISTHMUS_COMMON_KERNELS_VALUE_CODES_H_
 
+#include <math.h>
 #include <stdint.h>
 
 #include "common/kernels/formula.h"
@@ -68,6 +69,24 @@ ISTHMUS_FORMULA uint32_t Int4Code(float value, float scale) {
 ISTHMUS_FORMULA float Int4Value(uint32_t code, float scale) {
   const float magnitude = static_cast<float>(code & 7) * scale;  // exact: 3 bits times 3 bits
   return FloatOf(FloatBits(magnitude) | (code >> 3 << 31));
+}
+
+// --- 2 bits: sign, and a magnitude of half the scale or one and a half times it ------------------
+
+// The scale for values whose squares have this mean: of a normal distribution, the levels lose
+// least (Max, "Quantizing for minimum distortion", 1960, table I, N = 4).
+ISTHMUS_FORMULA int TwoBitScaleCode(float mean_square) {
+  return ScaleCode(0.9957f * sqrtf(mean_square));
+}
+
+// 2 for negative, 1 for the larger magnitude.
+ISTHMUS_FORMULA uint32_t TwoBitCode(float value, float scale) {
+  const uint32_t large = FloatOf(FloatBits(value) & 0x7fffffff) >= scale ? 1 : 0;
+  return FloatBits(value) >> 31 << 1 | large;
+}
+ISTHMUS_FORMULA float TwoBitValue(uint32_t code, float scale) {
+  const float magnitude = (static_cast<float>(code & 1) + 0.5f) * scale;  // exact
+  return FloatOf(FloatBits(magnitude) | (code >> 1 << 31));
 }
 
 // --- 1 bit -------------------------------------------------------------------------------------

@@ -62,7 +62,8 @@ struct Encode {
     wire.local_rank = hello.local_rank;
     wire.local_world_size = hello.local_world_size;
     wire.entry_count = hello.entry_count;
-    wire.memory = static_cast<uint32_t>(hello.memory);
+    wire.memory = static_cast<uint32_t>(hello.terms.memory);
+    wire.own_optimizer = hello.terms.own_optimizer ? 1 : 0;
     return ToPacket(wire);
   }
   Packet operator()(const JobEntry& entry) const {
@@ -240,7 +241,7 @@ class Server {
                .name = "group 3",
                .max_pending = 2,
                .admit =
-                   [this](const Layout& layout, JobMemory) {
+                   [this](const Layout& layout, const JobTerms&) {
                      return SessionBytes(layout, ranks_) <= max_session_bytes_
                                 ? absl::OkStatus()
                                 : absl::ResourceExhaustedError("no room");

@@ -40,7 +40,11 @@ inline constexpr PayloadFormat kContributionFormats[] = {
     {Transform::kNone, 128, 64, ValueFormat::kBf16, Positions::kRandom, 1},
     {Transform::kDct, 16, 16, ValueFormat::kOneBit},
     {Transform::kDct, 64, 56, ValueFormat::kOneBit},
-    {Transform::kDct, 128, 12, ValueFormat::kOneBit}};
+    {Transform::kDct, 128, 12, ValueFormat::kOneBit},
+    {Transform::kDct, 64, 4, ValueFormat::kTwoBit},
+    {Transform::kNone, 64, 64, ValueFormat::kTwoBit, Positions::kChosen, 0, true},
+    {Transform::kNone, 256, 256, ValueFormat::kOneBit, Positions::kChosen, 0, true},
+    {Transform::kNone, 128, 128, ValueFormat::kInt4, Positions::kChosen, 0, true}};
 inline constexpr UpdateFormat kUpdateFormats[] = {
     {{Transform::kDct, 64, 4, ValueFormat::kOneBit}, MergeRule::kSenderMean, true},
     {{Transform::kNone, 16, 16, ValueFormat::kF32}, MergeRule::kMean, false},
@@ -49,7 +53,12 @@ inline constexpr UpdateFormat kUpdateFormats[] = {
     {{Transform::kNone, 64, 8, ValueFormat::kSign, Positions::kRandom, 7}, MergeRule::kMean, true},
     {{Transform::kNone, 16, 4, ValueFormat::kInt4, Positions::kStriding}, MergeRule::kMean, true},
     {{Transform::kNone, 16, 8, ValueFormat::kBf16, Positions::kSlicing}, MergeRule::kSum, false},
-    {{Transform::kDct, 64, 12, ValueFormat::kSign}, MergeRule::kMean, true}};
+    {{Transform::kDct, 64, 12, ValueFormat::kSign}, MergeRule::kMean, true},
+    {{Transform::kNone, 64, 64, ValueFormat::kTwoBit, Positions::kChosen, 0, true},
+     MergeRule::kMean,
+     false,
+     true,
+     ValueFormat::kInt4}};
 inline constexpr uint64_t kMaxChunks = 40;  // of a payload here
 inline constexpr uint64_t kMaxRound = uint64_t{1} << 40;
 

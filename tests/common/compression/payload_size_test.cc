@@ -19,13 +19,18 @@ uint64_t BitsOfValue(ValueFormat values) {
       return 16;
     case ValueFormat::kInt4:
       return 4;
+    case ValueFormat::kTwoBit:
+      return 2;
     default:
       return 1;
   }
 }
 
 uint64_t ScaleBits(ValueFormat values) {
-  return values == ValueFormat::kInt4 || values == ValueFormat::kOneBit ? 8 : 0;
+  return values == ValueFormat::kInt4 || values == ValueFormat::kTwoBit ||
+                 values == ValueFormat::kOneBit
+             ? 8
+             : 0;
 }
 
 TEST(PayloadSizeTest, IsHeaderPresenceAndRecordsWithoutGaps) {

@@ -82,14 +82,14 @@ TEST(PayloadTest, P19_ValuesBecomeWhatThePayloadSays) {
 
 TEST(PayloadTest, AbsentChunksAreThoseWithoutAnythingToSend) {
   const PayloadFormat formats[] = {
-      DctFormat(16, 2, ValueFormat::kF32),  DctFormat(16, 2, ValueFormat::kBf16),
-      DctFormat(16, 2, ValueFormat::kInt4), DctFormat(16, 2, ValueFormat::kOneBit),
-      DctFormat(16, 2, ValueFormat::kSign), DctFormat(16, 16, ValueFormat::kF32)};
+      DctFormat(16, 2, ValueFormat::kF32),    DctFormat(16, 2, ValueFormat::kBf16),
+      DctFormat(16, 2, ValueFormat::kInt4),   DctFormat(16, 2, ValueFormat::kOneBit),
+      DctFormat(16, 2, ValueFormat::kTwoBit), DctFormat(16, 2, ValueFormat::kSign),
+      DctFormat(16, 16, ValueFormat::kF32)};
   for (const PayloadFormat& format : formats) {
     const bool numbers = format.values == ValueFormat::kF32;
     const bool anything = numbers || format.values == ValueFormat::kSign;
-    const bool scaled =
-        format.values == ValueFormat::kInt4 || format.values == ValueFormat::kOneBit;
+    const bool scaled = HasScale(format.values);
     std::vector<float> m(5 * 16, -0.0f);
     m[16 + 3] = 1.0f;                        // chunk 1: something
     m[2 * 16 + 3] = 1e-45f;                  // chunk 2: for f32 and signs only

@@ -102,9 +102,9 @@ TEST_F(PayloadViolationTest, Fields) {
 
 TEST_F(PayloadViolationTest, Flags) {
   const std::vector<std::pair<int, std::string>> flags = {
-      {1, "transform: expected 1, got 0"},      {2, "transform: expected 1, got 3"},
-      {3, "positions: expected 0, got 1"},      {5, "positions: expected 0, got 4"},
-      {6, "reserved flags: expected 0, got 1"}, {7, "reserved flags: expected 0, got 2"}};
+      {1, "transform: expected 1, got 0"},    {2, "transform: expected 1, got 3"},
+      {3, "positions: expected 0, got 1"},    {5, "positions: expected 0, got 4"},
+      {6, "block scales: expected 0, got 1"}, {7, "reserved flags: expected 0, got 1"}};
   for (const auto& [bit, words] : flags) {
     SetUp();
     payload_[3] = static_cast<char>(payload_[3] ^ (1 << bit));

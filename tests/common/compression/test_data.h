@@ -17,9 +17,9 @@
 
 namespace isthmus {
 
-inline constexpr ValueFormat kValueFormats[] = {ValueFormat::kF32, ValueFormat::kBf16,
-                                                ValueFormat::kInt4, ValueFormat::kOneBit,
-                                                ValueFormat::kSign};
+inline constexpr ValueFormat kValueFormats[] = {ValueFormat::kF32,    ValueFormat::kBf16,
+                                                ValueFormat::kInt4,   ValueFormat::kTwoBit,
+                                                ValueFormat::kOneBit, ValueFormat::kSign};
 
 // Roughly normal, of unit variance: the sum of twelve uniforms.
 inline std::vector<float> RandomVector(Rng& rng, size_t n) {

@@ -173,6 +173,23 @@ void AddSubsets(const TileKernels& kernels, Digest& digest) {
   }
 }
 
+void AddBlocks(const TileKernels& kernels, Digest& digest) {
+  Inputs inputs;
+  for (int bits : {1, 2, 4}) {
+    std::vector<float> x = inputs.Floats(kBlock, 30);
+    for (size_t at = 0; at < x.size(); at += kBlock) {
+      uint64_t codes[4] = {};
+      std::vector<float> said(kBlock);
+      const int scale = kernels.take_block(bits, x.data() + at, codes);
+      if (scale >= 0) kernels.say_block(bits, scale, codes, said.data());
+      digest.Add(static_cast<uint64_t>(scale));
+      for (uint64_t word : codes) digest.Add(word);
+      digest.Add(said, said.size());
+    }
+    digest.Add(x, x.size());
+  }
+}
+
 // What is no kernel, but must be the same everywhere as well.
 void AddFormulas(Digest& digest) {
   Inputs inputs;
@@ -182,6 +199,8 @@ void AddFormulas(Digest& digest) {
     digest.Add(static_cast<uint64_t>(ScaleCode(FloatOf(magnitude))));
     digest.Add(static_cast<uint64_t>(Int4ScaleCode(FloatOf(magnitude))));
     digest.Add(Int4Code(x, ScaleOf(static_cast<uint32_t>(inputs.Word() & 255))));
+    digest.Add(static_cast<uint64_t>(TwoBitScaleCode(FloatOf(magnitude))));
+    digest.Add(TwoBitCode(x, ScaleOf(static_cast<uint32_t>(inputs.Word() & 255))));
   }
   for (uint64_t i = 0; i < 1000; ++i) {
     digest.Add(RandomPosition(i, i * i, i + 7, static_cast<int>(i % 13), static_cast<uint32_t>(i)));
@@ -218,6 +237,7 @@ int main(int argc, char** argv) {
     isthmus::AddTransforms(*kernels, digest);
     isthmus::AddFlat(*kernels, digest);
     isthmus::AddSubsets(*kernels, digest);
+    isthmus::AddBlocks(*kernels, digest);
     isthmus::AddFormulas(digest);
     char text[17];
     std::snprintf(text, sizeof(text), "%016" PRIx64, digest.hash());
