@@ -126,7 +126,8 @@ static isthmus_code map_flat(isthmus_session* session, const isthmus_wire_buffer
                             &session->gpu);
     if (code != ISTHMUS_OK) return code;
     session->parameters = isthmus_gpu_parameters(session->gpu);
-    session->gradients = isthmus_gpu_gradients(session->gpu);
+    session->gradients =
+        session->period.own_optimizer ? NULL : isthmus_gpu_gradients(session->gpu);
     return ISTHMUS_OK;
   }
   const size_t flat_bytes = session->flat_length * session->element_bytes;
@@ -135,7 +136,8 @@ static isthmus_code map_flat(isthmus_session* session, const isthmus_wire_buffer
   code = map(channel, "parameter", fds[0], flat_bytes, both, &at);
   session->parameters = at;
   if (code != ISTHMUS_OK) return code;
-  code = map(channel, "gradient", fds[1], flat_bytes, both, &at);
+  code =
+      map(channel, "gradient", fds[1], session->period.own_optimizer ? 0 : flat_bytes, both, &at);
   session->gradients = at;
   return code;
 }
@@ -223,6 +225,7 @@ static isthmus_code wait_until_attached(isthmus_session* session) {
   session->info.world_size = said->world_size;
   session->info.round = said->round;
   session->info.rounds = said->rounds;
+  session->info.every_steps = said->every_steps > 0 ? said->every_steps : 1;
   return ISTHMUS_OK;
 }
 
@@ -244,11 +247,13 @@ isthmus_code isthmus_open(isthmus_session* session, const isthmus_attach_options
   session->slot_count = count;
   channel->keep_waiting = options->keep_waiting;
   channel->waiting_context = options->waiting_context;
+  session->period.own_optimizer = options->own_optimizer != 0;
   isthmus_set_timeout(channel, options->timeout_seconds);
   isthmus_wire_hello hello = {.local_rank = options->local_rank,
                               .local_world_size = options->local_world_size,
                               .entry_count = (uint32_t)count,
-                              .memory = (uint32_t)options->memory};
+                              .memory = (uint32_t)options->memory,
+                              .own_optimizer = options->own_optimizer != 0};
   isthmus_wire_header filled;
   isthmus_code code = isthmus_connect(channel, options->socket_path);
   if (code == ISTHMUS_OK)

@@ -118,7 +118,9 @@ void* isthmus_parameter(isthmus_session* session, size_t index) {
 
 void* isthmus_gradient(isthmus_session* session, size_t index) {
   const isthmus_slot* slot = slot_at(session, index, false);
-  return slot == NULL ? NULL : session->gradients + slot->offset * session->element_bytes;
+  return slot == NULL || session->gradients == NULL
+             ? NULL
+             : session->gradients + slot->offset * session->element_bytes;
 }
 
 void* isthmus_constant(isthmus_session* session, size_t index) {

@@ -13,6 +13,14 @@
  *   }
  *   isthmus_detach(s);
  *
+ * A job that would rather keep its own optimizer, and exchange now and then how far it has gone,
+ * says so at attach (options.own_optimizer, for runs of scheme local):
+ *
+ *   for (;;) {
+ *     forward/backward; the job's optimizer steps isthmus_parameter(s, i) in place
+ *     if (isthmus_step(s, &args, &result) == ISTHMUS_END) break;
+ *   }
+ *
  * On a GPU (options.memory = ISTHMUS_DEVICE_MEMORY, the daemon runs with --ranks cuda:...)
  * parameters and gradients are device pointers. Nothing waits for the GPU: what the job has queued
  * on args.stream before step_begin comes before the daemon's work, and that comes before what the
@@ -112,6 +120,9 @@ typedef struct isthmus_attach_options {
    * nothing of Isthmus. NULL: wait. */
   int (*keep_waiting)(void* context, const char* what);
   void* waiting_context; /* its first argument */
+  /* 1: the job steps by an optimizer of its own, and the run is one of local steps (scheme local):
+   * no gradients here, and isthmus_step() after each of the job's steps. */
+  uint32_t own_optimizer;
 } isthmus_attach_options;
 
 /* Where this rank stands. */
@@ -120,19 +131,23 @@ typedef struct isthmus_info {
   uint32_t group_id;    /* this site's replica group */
   uint32_t group_index; /* its dense index among group_count groups: read your part of the data */
   uint32_t group_count;
-  uint32_t rank;       /* within the group */
-  uint32_t world_size; /* ranks of the group */
-  uint64_t round;      /* last round applied; 0 before training */
-  uint64_t rounds;     /* the run ends with this round; 0: no end */
-  uint64_t parameters; /* elements trained, padding not counted */
+  uint32_t rank;        /* within the group */
+  uint32_t world_size;  /* ranks of the group */
+  uint64_t round;       /* last round applied; 0 before training */
+  uint64_t rounds;      /* the run ends with this round; 0: no end */
+  uint64_t parameters;  /* elements trained, padding not counted */
+  uint32_t every_steps; /* steps from one exchange to the next; 1 without own_optimizer */
 } isthmus_info;
 
 typedef struct isthmus_step_args {
   size_t struct_size;
-  const float* lr;           /* [parameter_groups], each from 0 to ISTHMUS_MAX_RATE */
+  const float* lr;           /* [parameter_groups], each from 0 to ISTHMUS_MAX_RATE. With
+                                own_optimizer neither rates nor their number are read */
   const float* weight_decay; /* the same, decoupled; NULL: 0 */
   uint32_t parameter_groups;
-  uint32_t skip;    /* 1: this rank's gradient is unusable; the group sits the round out */
+  uint32_t skip;    /* 1: this rank's gradient is unusable; the group sits the round out. With
+                       own_optimizer: its parameters are, and the group's steps since the last
+                       exchange are dropped at the next */
   uint64_t samples; /* in this rank's batch: the weight of its gradient between groups; at most
                        ISTHMUS_MAX_SAMPLES / world_size */
   float loss;       /* of this rank's batch; only reported. NaN or infinite: there is none */
@@ -151,6 +166,10 @@ typedef struct isthmus_step_result {
   double local_seconds;     /* of that: reduce-scatter, compress, apply, all-gather */
   double peer_wait_seconds; /* of that: waiting for other groups' contributions */
   double link_wait_seconds; /* the rest: the link */
+  /* 1: an exchange, which the rest is about, and parameters are the run's. 0, with own_optimizer:
+   * none was due; parameters stay the job's own, round is the last one exchanged, and the rest 0.
+   */
+  uint32_t exchanged;
 } isthmus_step_result;
 
 typedef struct isthmus_session isthmus_session;
@@ -181,7 +200,10 @@ ISTHMUS_API size_t isthmus_flat_length(isthmus_session* session);
 
 ISTHMUS_API isthmus_code isthmus_get_info(isthmus_session* session, isthmus_info* info);
 
-/* Hands over the gradients. Until isthmus_step_wait() returns, touch neither buffer (with device
+/* With own_optimizer: says that the job has stepped. Hands its parameters over where an exchange is
+ * due, which is the same step at all ranks; else nothing leaves the process, and step_wait returns
+ * at once. Otherwise:
+ * Hands over the gradients. Until isthmus_step_wait() returns, touch neither buffer (with device
  * memory: queue nothing that does). Does not block on the network. ISTHMUS_END when the run is
  * over. After INVALID_ARGUMENT no step has begun, and the session is as it was. */
 ISTHMUS_API isthmus_code isthmus_step_begin(isthmus_session* session,

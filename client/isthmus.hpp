@@ -81,13 +81,14 @@ struct AttachOptions {
   int32_t local_world_size = -1;
   double timeout_seconds = 0;
   isthmus_memory memory = ISTHMUS_HOST_MEMORY;
+  bool own_optimizer = false;  // the job steps by itself: no gradients here
   // As in isthmus_attach_options: false ends the call with ISTHMUS_INTERRUPTED. Does not throw;
   // kept by the session.
   std::function<bool(const char* what)> keep_waiting;
 };
 
 struct StepArgs {
-  std::span<const float> lr;            // [parameter groups]
+  std::span<const float> lr;            // [parameter groups]; not read with an own optimizer
   std::span<const float> weight_decay;  // the same, or empty for 0
   uint64_t samples = 1;
   float loss = 0;
@@ -110,7 +111,8 @@ class Session {
   }
   template <typename T = float>
   std::span<T> Gradient(size_t index) {
-    return {As<T>(isthmus_gradient(get(), index)), Of(index)};
+    T* const data = As<T>(isthmus_gradient(get(), index));
+    return {data, data == nullptr ? 0 : Of(index)};
   }
   std::span<std::byte> Constant(size_t index) {
     auto* data = static_cast<std::byte*>(isthmus_constant(get(), index));
@@ -122,7 +124,8 @@ class Session {
   }
   template <typename T = float>
   std::span<T> FlatGradients() {
-    return {As<T>(isthmus_flat_gradients(get())), isthmus_flat_length(get())};
+    T* const data = As<T>(isthmus_flat_gradients(get()));
+    return {data, data == nullptr ? 0 : isthmus_flat_length(get())};
   }
 
   isthmus_info Info() {
@@ -208,6 +211,7 @@ inline Result<Session> Session::Attach(const AttachOptions& options,
   given.local_world_size = options.local_world_size;
   given.timeout_seconds = options.timeout_seconds;
   given.memory = options.memory;
+  given.own_optimizer = options.own_optimizer ? 1 : 0;
   if (options.keep_waiting) {
     made.keep_waiting_ = std::make_unique<std::function<bool(const char*)>>(options.keep_waiting);
     given.waiting_context = made.keep_waiting_.get();

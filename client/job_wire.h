@@ -17,7 +17,7 @@
  * can make the other's mapping fault:
  *
  *   parameters  [flat_length] of the entries' dtype
- *   gradients   [flat_length] of the entries' dtype, zero at first
+ *   gradients   [flat_length] of the entries' dtype, zero at first; empty with own_optimizer
  *   constants   byte[constants_bytes]
  *   offsets     uint64_t[entry_count], read-only: where each entry starts, in elements of the flat
  *               buffers, or in bytes of `constants` for a constant
@@ -36,6 +36,10 @@
  * Between BUFFERS and FILLED, and from STEP_DONE to STEP_BEGIN, the buffers are the job's; from
  * FILLED to ATTACHED and from STEP_BEGIN to STEP_DONE they are the daemon's.
  *
+ * A job with own_optimizer sends STEP_BEGIN only where an exchange is due: after every_steps of its
+ * steps, counted from ATTACHED and from each STEP_DONE, with the samples of all of them, their mean
+ * loss, and skip if one was to be skipped; and at its next step once the run is over. Rates are 0.
+ *
  * A STEP_BEGIN says rates and samples within the bounds of isthmus.h (ISTHMUS_MAX_RATE,
  * ISTHMUS_MAX_SAMPLES over the ranks of the group); a loss may be any float.
  *
@@ -49,7 +53,7 @@
 
 enum {
   ISTHMUS_WIRE_MAGIC = 0x4a485449, /* also tells a byte order that is not ours */
-  ISTHMUS_WIRE_VERSION = 4,
+  ISTHMUS_WIRE_VERSION = 5,
 
   ISTHMUS_WIRE_MAX_ENTRIES = 1 << 17, /* tensors and constants together */
   ISTHMUS_WIRE_MAX_NAME = 256,
@@ -88,7 +92,9 @@ typedef struct isthmus_wire_hello {
   int32_t local_rank;
   int32_t local_world_size; /* -1: not stated */
   uint32_t entry_count;
-  uint32_t memory; /* isthmus_memory: where parameters and gradients are to be */
+  uint32_t memory;        /* isthmus_memory: where parameters and gradients are to be */
+  uint32_t own_optimizer; /* 0 or 1: the job steps by itself, and needs no gradients */
+  uint32_t reserved;
 } isthmus_wire_hello;
 
 /* One tensor or constant, in attach order. */
@@ -128,7 +134,7 @@ typedef struct isthmus_wire_attached {
   uint32_t group_count;
   uint32_t rank;
   uint32_t world_size;
-  uint32_t reserved;
+  uint32_t every_steps; /* a job's steps from one exchange to the next; 1 without own_optimizer */
   uint64_t round;
   uint64_t rounds;
 } isthmus_wire_attached;
@@ -177,7 +183,7 @@ typedef struct isthmus_wire_error {
 
 /* No padding anywhere: compilers and architectures agree on every offset. */
 static_assert(sizeof(isthmus_wire_header) == 16, "layout");
-static_assert(sizeof(isthmus_wire_hello) == 32, "layout");
+static_assert(sizeof(isthmus_wire_hello) == 40, "layout");
 static_assert(sizeof(isthmus_wire_entry) == 48 + 8 * 16 + 256, "layout");
 static_assert(sizeof(isthmus_wire_buffers) == 72 + 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_attached) == 56, "layout");

@@ -18,6 +18,17 @@ typedef struct isthmus_slot {
   bool constant;
 } isthmus_slot;
 
+/* Of a job with an optimizer of its own: its steps since the last exchange. */
+typedef struct isthmus_period {
+  bool own_optimizer;
+  bool local; /* the step that has begun exchanges nothing */
+  bool skip;
+  uint32_t steps;
+  uint64_t samples;
+  double loss_sum; /* weighted by samples, of the finite ones */
+  uint64_t loss_samples;
+} isthmus_period;
+
 struct isthmus_session {
   isthmus_channel channel;
   pid_t owner; /* the process that attached; a forked child has a copy of all this */
@@ -33,7 +44,8 @@ struct isthmus_session {
   size_t constants_bytes;
   uint32_t parameter_groups;
   isthmus_info info;
-  bool stepping;       /* between step_begin and step_wait */
+  bool stepping; /* between step_begin and step_wait */
+  isthmus_period period;
   bool ended;          /* the run is over */
   isthmus_code broken; /* why the connection is of no more use; OK while it is */
 };

@@ -1,4 +1,5 @@
 /* Steps: the job's gradients to the daemon, and the word that the parameters are new. */
+#include <math.h>
 #include <string.h>
 
 #include "client/session.h"
@@ -28,9 +29,13 @@ static isthmus_code check_rates(isthmus_channel* channel, const char* what, cons
   return ISTHMUS_OK;
 }
 
+static uint32_t ranks_of(const isthmus_session* session) {
+  return session->info.world_size > 0 ? session->info.world_size : 1;
+}
+
 /* Each rank has an equal share of what its group may say, so that no sum has to be refused. */
 static isthmus_code check_samples(isthmus_session* session, uint64_t samples) {
-  const uint32_t ranks = session->info.world_size > 0 ? session->info.world_size : 1;
+  const uint32_t ranks = ranks_of(session);
   const uint64_t most = ISTHMUS_MAX_SAMPLES / ranks;
   if (samples <= most) return ISTHMUS_OK;
   return isthmus_fail(
@@ -39,18 +44,20 @@ static isthmus_code check_samples(isthmus_session* session, uint64_t samples) {
       (unsigned long long)most, ranks, (unsigned long long)samples);
 }
 
-/* Mistakes are found here, where they cost the other ranks nothing. */
+/* Mistakes are found here, where they cost the other ranks nothing. Of a job with an optimizer of its
+ * own the rates are none of anybody's business. */
 static isthmus_code check_step(isthmus_session* session, const isthmus_step_args* given,
                                isthmus_step_args* args) {
   isthmus_channel* channel = &session->channel;
   if (given == NULL ||
       !isthmus_copy_in(args, sizeof(*args), given, given->struct_size,
                        offsetof(isthmus_step_args, stream)) ||
-      args->lr == NULL) {
+      (args->lr == NULL && !session->period.own_optimizer)) {
     return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
                         "step args: expected struct_size %zu or more, and lr",
                         offsetof(isthmus_step_args, stream));
   }
+  if (session->period.own_optimizer) return check_samples(session, args->samples);
   if (args->parameter_groups != session->parameter_groups) {
     return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
                         "parameter_groups: expected the layout's %u, got %u",
@@ -63,9 +70,48 @@ static isthmus_code check_step(isthmus_session* session, const isthmus_step_args
   return code == ISTHMUS_OK ? check_samples(session, args->samples) : code;
 }
 
+/* Counts a step of the job's own optimizer. Whether an exchange is due: the same answer at all
+ * ranks, since they count the same steps. Once the run is over there is one more, which says so. */
+static bool count_step(isthmus_session* session, const isthmus_step_args* args) {
+  isthmus_period* period = &session->period;
+  const uint64_t most = ISTHMUS_MAX_SAMPLES / ranks_of(session);
+  ++period->steps;
+  period->samples = args->samples < most - period->samples ? period->samples + args->samples : most;
+  period->skip |= args->skip != 0;
+  if (isfinite(args->loss)) {
+    const uint64_t weight = args->samples > 0 ? args->samples : 1;
+    period->loss_sum += (double)args->loss * (double)weight;
+    period->loss_samples += weight;
+  }
+  const bool over = session->info.rounds > 0 && session->info.round >= session->info.rounds;
+  return over || period->steps >= session->info.every_steps;
+}
+
+/* What the daemon hears of the steps since the last exchange. */
+static isthmus_wire_step_begin sum_up(isthmus_session* session) {
+  isthmus_period* period = &session->period;
+  const isthmus_wire_step_begin message = {
+      .samples = period->samples,
+      .loss = period->loss_samples > 0 ? (float)(period->loss_sum / (double)period->loss_samples)
+                                       : NAN,
+      .skip = period->skip,
+      .parameter_groups = session->parameter_groups};
+  *period = (isthmus_period){.own_optimizer = true};
+  return message;
+}
+
+/* Neither a system call nor anything of the daemon's. (Whether this is a forked child is asked at the
+ * next exchange.) */
+static isthmus_code begin_local_step(isthmus_session* session) {
+  session->period.local = true;
+  session->stepping = true;
+  return ISTHMUS_OK;
+}
+
 isthmus_code isthmus_step_begin(isthmus_session* session, const isthmus_step_args* given) {
   if (session == NULL) return ISTHMUS_INVALID_ARGUMENT;
-  isthmus_code code = isthmus_check_owner(session, "step_begin");
+  const bool own = session->period.own_optimizer;
+  isthmus_code code = own ? ISTHMUS_OK : isthmus_check_owner(session, "step_begin");
   if (code != ISTHMUS_OK) return code;
   if (session->broken != ISTHMUS_OK) return session->broken;
   if (session->ended) return ISTHMUS_END;
@@ -81,9 +127,16 @@ isthmus_code isthmus_step_begin(isthmus_session* session, const isthmus_step_arg
                                      .loss = args.loss,
                                      .skip = args.skip != 0,
                                      .parameter_groups = args.parameter_groups};
-  const size_t bytes = args.parameter_groups * sizeof(float);
-  memcpy(message.lr, args.lr, bytes);
-  if (args.weight_decay != NULL) memcpy(message.weight_decay, args.weight_decay, bytes);
+  if (own) {
+    if (!count_step(session, &args)) return begin_local_step(session);
+    code = isthmus_check_owner(session, "step_begin");
+    if (code != ISTHMUS_OK) return code;
+    message = sum_up(session);
+  } else {
+    const size_t bytes = args.parameter_groups * sizeof(float);
+    memcpy(message.lr, args.lr, bytes);
+    if (args.weight_decay != NULL) memcpy(message.weight_decay, args.weight_decay, bytes);
+  }
   if (session->gpu != NULL) {
     session->stream = args.stream;
     code = isthmus_gpu_hand_over(&session->channel, session->gpu, args.stream);
@@ -99,6 +152,7 @@ isthmus_code isthmus_step_begin(isthmus_session* session, const isthmus_step_arg
 /* OK where there is a step to wait for. */
 static isthmus_code check_stepping(isthmus_session* session, const char* call) {
   if (session == NULL) return ISTHMUS_INVALID_ARGUMENT;
+  if (session->stepping && session->period.local) return ISTHMUS_OK;
   const isthmus_code code = isthmus_check_owner(session, call);
   if (code != ISTHMUS_OK) return code;
   if (session->broken != ISTHMUS_OK) return session->broken;
@@ -115,6 +169,7 @@ isthmus_code isthmus_step_poll(isthmus_session* session, double seconds) {
     return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
                         "step_poll: expected 0 seconds or more, got %g", seconds);
   }
+  if (session->period.local) return ISTHMUS_OK;
   code = isthmus_await(channel, seconds);
   if (code == ISTHMUS_DEADLINE_EXCEEDED) {
     const bool said = channel->waiting[0] != '\0';
@@ -128,6 +183,12 @@ isthmus_code isthmus_step_poll(isthmus_session* session, double seconds) {
 isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* result) {
   isthmus_code code = check_stepping(session, "step_wait");
   if (code != ISTHMUS_OK) return code;
+  if (session->period.local) {
+    session->stepping = session->period.local = false;
+    const isthmus_step_result none = {.round = session->info.round};
+    if (result != NULL) isthmus_copy_out(result, result->struct_size, &none, sizeof(none));
+    return ISTHMUS_OK;
+  }
   isthmus_packet packet;
   code = isthmus_receive(&session->channel, ISTHMUS_WIRE_STEP_DONE, sizeof(isthmus_wire_step_done),
                          &packet);
@@ -152,6 +213,7 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
       .local_seconds = done->local_seconds,
       .peer_wait_seconds = done->peer_wait_seconds,
       .link_wait_seconds = done->link_wait_seconds,
+      .exchanged = done->end == 0,
   };
   if (result != NULL) isthmus_copy_out(result, result->struct_size, &said, sizeof(said));
   return session->ended ? ISTHMUS_END : ISTHMUS_OK;

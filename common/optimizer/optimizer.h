@@ -8,12 +8,12 @@
 
 namespace isthmus {
 
-enum class OptimizerKind : uint8_t { kSgd = 0, kAdamW = 1 };
+enum class OptimizerKind : uint8_t { kSgd = 0, kAdamW = 1, kNesterov = 2 };
 
 // Fixed for a run.
 struct OptimizerSpec {
   OptimizerKind kind = OptimizerKind::kSgd;
-  float momentum = 0.0f;  // kSgd; 0 keeps no buffer
+  float momentum = 0.0f;  // kSgd, kNesterov; 0 keeps no buffer
   float beta1 = 0.9f;     // kAdamW
   float beta2 = 0.999f;
   float epsilon = 1e-8f;
@@ -35,6 +35,7 @@ struct OptimizerScalars {
 
 // p <- decay * p, then
 //   SGD:    buf = first ? u : momentum * buf + u (only if momentum > 0);  p <- p - lr * buf (or u)
+//   Nesterov: the same buf;  p <- p - lr * (momentum * buf + u)
 //   AdamW:  m <- b1 m + (1-b1) u;  v <- b2 v + (1-b2) u^2;
 //           p <- p - (lr / bias1) * (m / (sqrt(v) / bias2_sqrt + epsilon))
 // `state1` and `state2` have the length of `parameters`, or are empty where the spec keeps none.

@@ -17,7 +17,8 @@ ISTHMUS_FORMULA void SgdStep(const OptimizerScalars& scalars, float u, float& pa
 ISTHMUS_FORMULA void SgdMomentumStep(const OptimizerSpec& spec, const OptimizerScalars& scalars,
                                      float u, float& parameter, float& buffer) {
   buffer = scalars.first ? u : spec.momentum * buffer + u;
-  parameter = scalars.decay * parameter - scalars.lr * buffer;
+  const float step = spec.kind == OptimizerKind::kNesterov ? spec.momentum * buffer + u : buffer;
+  parameter = scalars.decay * parameter - scalars.lr * step;
 }
 
 // What of AdamW is the same for all elements.

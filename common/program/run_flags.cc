@@ -102,11 +102,11 @@ absl::StatusOr<RunSpec> RunSpecOf(const GivenFields& given) {
     ISTHMUS_RETURN_IF_ERROR(FindSpecField("scheme")->parse(scheme->second, &spec));
   }
   spec = DefaultRunSpec(spec.scheme);
-  // A scheme that sends whole chunks does so of any size.
-  const bool whole = spec.format.all.k == spec.format.chunk_size;
   for (const auto& [name, text] : given) {
     ISTHMUS_RETURN_IF_ERROR(FindSpecField(name)->parse(text, &spec));
   }
+  // What sends whole chunks does so of any size.
+  const bool whole = SelectionOf(spec) == SelectionKind::kDense;
   if (whole && !given.contains("k")) spec.format.all.k = spec.format.chunk_size;
   ISTHMUS_RETURN_IF_ERROR(Validate(spec));
   return spec;

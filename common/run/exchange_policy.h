@@ -6,14 +6,16 @@
 #define ISTHMUS_COMMON_RUN_EXCHANGE_POLICY_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "common/optimizer/optimizer.h"
 #include "common/run/run_spec.h"
 
 namespace isthmus {
 
-// What enters the momentum in every step.
-enum class ExchangeSource : uint8_t { kGradient = 0 };
+// What is taken in: the step's gradient; or progress, how far the job has gone since the last
+// exchange: what its parameters were given less what they are now.
+enum class ExchangeSource : uint8_t { kGradient = 0, kProgress = 1 };
 
 struct ExchangePolicy {
   ExchangeSource source = ExchangeSource::kGradient;
@@ -25,8 +27,12 @@ struct ExchangePolicy {
   float alpha = 1.0f;
   // False: contributions say nothing, and every group applies what it would have sent, by itself.
   bool exchanges = true;
-  // How the merged direction steps the masters.
+  // How the merged direction steps the masters, and at which rate if not at the job's.
   OptimizerSpec optimizer;
+  std::optional<float> outer_lr;
+
+  // The job steps by an optimizer of its own.
+  bool job_steps() const { return source == ExchangeSource::kProgress; }
 
   float Scale(float lr) const { return lr_scales ? lr : 1.0f; }
 };
@@ -35,11 +41,14 @@ struct ExchangePolicy {
 // left and late contributions returned.
 inline ExchangePolicy PolicyOf(const RunSpec& run) {
   const bool sends_all = run.scheme == Scheme::kFull || run.scheme == Scheme::kNone;
-  return {.decay = sends_all ? 1.0f : run.decay,
+  const bool local = run.scheme == Scheme::kLocal;
+  return {.source = local ? ExchangeSource::kProgress : ExchangeSource::kGradient,
+          .decay = sends_all ? 1.0f : run.decay,
           .lr_scales = !sends_all && run.lr_in_momentum,
           .alpha = sends_all ? 1.0f : run.alpha,
           .exchanges = run.scheme != Scheme::kNone,
-          .optimizer = run.optimizer};
+          .optimizer = run.optimizer,
+          .outer_lr = local ? std::optional(run.outer_lr) : std::nullopt};
 }
 
 }  // namespace isthmus

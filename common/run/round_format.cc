@@ -8,28 +8,42 @@
 namespace isthmus {
 namespace {
 
-Positions PositionsOf(Scheme scheme) {
-  switch (scheme) {
-    case Scheme::kRandom:
+Positions PositionsOf(SelectionKind selection) {
+  switch (selection) {
+    case SelectionKind::kRandom:
       return Positions::kRandom;
-    case Scheme::kStriding:
+    case SelectionKind::kStriding:
       return Positions::kStriding;
-    case Scheme::kSlicing:
+    case SelectionKind::kSlicing:
       return Positions::kSlicing;
     default:
       return Positions::kChosen;
   }
 }
 
+// Of local steps, where all are sent in few bits: a scale for each block, and an update of many
+// groups in a finer format of the same kind (P20).
+ValueFormat Finer(ValueFormat values) {
+  switch (values) {
+    case ValueFormat::kOneBit:
+      return ValueFormat::kTwoBit;
+    case ValueFormat::kTwoBit:
+      return ValueFormat::kInt4;
+    default:
+      return values;
+  }
+}
+
 }  // namespace
 
 RoundFormats::RoundFormats(const RunSpec& run)
-    : contribution_{.transform =
-                        run.scheme == Scheme::kFlexDemo ? Transform::kDct : Transform::kNone,
-                    .positions = PositionsOf(run.scheme),
+    : contribution_{.transform = SelectionOf(run) == SelectionKind::kDct ? Transform::kDct
+                                                                         : Transform::kNone,
+                    .positions = PositionsOf(SelectionOf(run)),
                     .seed = run.seed},
       merge_(run.merge),
       sign_(run.sign),
+      blocks_(run.scheme == Scheme::kLocal && run.selection == SelectionKind::kDense),
       format_(run.format) {}
 
 const RoundFormat& RoundFormats::At(Round /*round*/) const { return format_; }
@@ -40,6 +54,7 @@ PayloadFormat RoundFormats::FormatAt(Round round, GroupId group) const {
   const GroupFormat& its = At(round).of(group);
   format.k = its.k;
   format.values = its.values;
+  format.block_scales = blocks_ && HasScale(its.values);
   return format;
 }
 
@@ -49,6 +64,10 @@ UpdateFormat RoundFormats::MergedAt(Round round) const {
   merged.contribution.chunk_size = format.chunk_size;
   merged.contribution.k = format.all.k;
   merged.contribution.values = format.all.values;
+  if (blocks_ && HasScale(format.all.values)) {
+    merged.contribution.block_scales = true;
+    merged.requantized = Finer(format.all.values);
+  }
   for (const auto& [group, own] : format.own) {
     if (own == format.all) continue;
     merged.uniform = false;

@@ -23,11 +23,19 @@ struct GroupFormat {
   friend bool operator==(const GroupFormat&, const GroupFormat&) = default;
 };
 
+// How far apart exchanges are: a run that exchanges every step has 1.
+struct Period {
+  static constexpr uint32_t kMostSteps = 1'000'000;
+  uint32_t steps = 1;  // of a job, from one exchange to the next
+  friend bool operator==(const Period&, const Period&) = default;
+};
+
 // One round's. The chunk grid is the same for all groups (P2).
 struct RoundFormat {
   uint32_t chunk_size = 64;  // elements
   GroupFormat all;           // of every group that has none of its own
   std::map<GroupId, GroupFormat> own;
+  Period every;
   friend bool operator==(const RoundFormat&, const RoundFormat&) = default;
 
   const GroupFormat& of(GroupId group) const {
@@ -62,6 +70,7 @@ class RoundFormats {
   PayloadFormat contribution_;
   MergeRule merge_;
   bool sign_;
+  bool blocks_;         // all are sent, with a scale for each block where values have one
   RoundFormat format_;  // of every round
 };
 

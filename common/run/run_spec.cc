@@ -20,22 +20,31 @@ struct Named {
   T value;
 };
 
-constexpr std::array<Named<Scheme>, 6> kSchemes{{{"flexdemo", Scheme::kFlexDemo},
+constexpr std::array<Named<Scheme>, 7> kSchemes{{{"flexdemo", Scheme::kFlexDemo},
                                                  {"full", Scheme::kFull},
                                                  {"random", Scheme::kRandom},
                                                  {"striding", Scheme::kStriding},
                                                  {"slicing", Scheme::kSlicing},
-                                                 {"none", Scheme::kNone}}};
-constexpr std::array<Named<ValueFormat>, 5> kValueFormats{{{"f32", ValueFormat::kF32},
+                                                 {"none", Scheme::kNone},
+                                                 {"local", Scheme::kLocal}}};
+constexpr std::array<Named<SelectionKind>, 6> kSelections{{{"dense", SelectionKind::kDense},
+                                                           {"dct", SelectionKind::kDct},
+                                                           {"top-k", SelectionKind::kTopK},
+                                                           {"random", SelectionKind::kRandom},
+                                                           {"striding", SelectionKind::kStriding},
+                                                           {"slicing", SelectionKind::kSlicing}}};
+constexpr std::array<Named<ValueFormat>, 6> kValueFormats{{{"f32", ValueFormat::kF32},
                                                            {"bf16", ValueFormat::kBf16},
                                                            {"4bit", ValueFormat::kInt4},
+                                                           {"2bit", ValueFormat::kTwoBit},
                                                            {"1bit", ValueFormat::kOneBit},
                                                            {"sign", ValueFormat::kSign}}};
 constexpr std::array<Named<MergeRule>, 3> kMergeRules{{{"sender-mean", MergeRule::kSenderMean},
                                                        {"mean", MergeRule::kMean},
                                                        {"sum", MergeRule::kSum}}};
-constexpr std::array<Named<OptimizerKind>, 2> kOptimizers{
-    {{"sgd", OptimizerKind::kSgd}, {"adamw", OptimizerKind::kAdamW}}};
+constexpr std::array<Named<OptimizerKind>, 3> kOptimizers{{{"sgd", OptimizerKind::kSgd},
+                                                           {"nesterov", OptimizerKind::kNesterov},
+                                                           {"adamw", OptimizerKind::kAdamW}}};
 
 template <typename T, size_t N>
 absl::StatusOr<T> Parse(const char* what, const std::array<Named<T>, N>& table,
@@ -70,22 +79,51 @@ std::string TextOf(const char* field, const RunSpec& spec) {
 
 bool SendsAll(Scheme scheme) { return scheme == Scheme::kFull || scheme == Scheme::kNone; }
 
+// What decides which values may go: the scheme, and for local ones what is selected.
+std::string With(const RunSpec& spec) {
+  if (spec.scheme != Scheme::kLocal) return absl::StrCat(" with scheme ", Name(spec.scheme));
+  return absl::StrCat(" with scheme local and selection ", Name(spec.selection));
+}
+
+absl::Status CheckLocalFormat(const RunSpec& spec, uint32_t chunk_size, const GroupFormat& format,
+                              const std::string& whose) {
+  if (format.values == ValueFormat::kSign) {
+    return FieldError("values" + whose, "other than sign" + With(spec), Name(format.values));
+  }
+  const bool part = spec.selection != SelectionKind::kDense;
+  if (part && format.k == chunk_size) {
+    return FieldError("k" + whose, absl::StrCat("below chunk_size ", chunk_size, With(spec)),
+                      absl::StrCat(format.k));
+  }
+  if (!part && HasScale(format.values) && chunk_size % kScaleBlock != 0) {
+    return FieldError(
+        "chunk_size",
+        absl::StrCat("at least ", kScaleBlock, With(spec), ": a scale serves so many"),
+        absl::StrCat(chunk_size));
+  }
+  return absl::OkStatus();
+}
+
 // `whose`: " of group 3" where it is one group's own.
 absl::Status CheckGroupFormat(const RunSpec& spec, uint32_t chunk_size, const GroupFormat& format,
                               const std::string& whose) {
-  const std::string with = absl::StrCat(" with scheme ", Name(spec.scheme));
+  const std::string with = With(spec);
   const std::string k = "k" + whose, values = "values" + whose;
+  const SelectionKind selection = SelectionOf(spec);
   if (format.k == 0 || format.k > chunk_size) {
     return FieldError(k, absl::StrCat("1 to chunk_size ", chunk_size), absl::StrCat(format.k));
   }
+  if (selection == SelectionKind::kDense && format.k != chunk_size) {
+    return FieldError(k, absl::StrCat("chunk_size ", chunk_size, with), absl::StrCat(format.k));
+  }
+  if (spec.scheme == Scheme::kLocal) {
+    ISTHMUS_RETURN_IF_ERROR(CheckLocalFormat(spec, chunk_size, format, whose));
+  }
   if (SendsAll(spec.scheme)) {
-    if (format.k != chunk_size) {
-      return FieldError(k, absl::StrCat("chunk_size ", chunk_size, with), absl::StrCat(format.k));
-    }
     if (format.values != ValueFormat::kF32 && format.values != ValueFormat::kBf16) {
       return FieldError(values, "f32 or bf16" + with, Name(format.values));
     }
-  } else if (spec.scheme != Scheme::kFlexDemo && !HasPositions(chunk_size, format.k)) {
+  } else if (selection >= SelectionKind::kRandom && !HasPositions(chunk_size, format.k)) {
     return FieldError(k, absl::StrCat("a power of two below chunk_size ", chunk_size, with),
                       absl::StrCat(format.k));
   }
@@ -110,8 +148,44 @@ absl::Status CheckOwnFormat(const RunSpec& spec, const RoundFormat& format, Grou
   return absl::OkStatus();
 }
 
+// What a run of local steps must be, and no other may.
+absl::Status CheckLocal(const RunSpec& spec) {
+  const std::string with = absl::StrCat(" with scheme ", Name(spec.scheme));
+  if (spec.scheme != Scheme::kLocal) {
+    const RunSpec unset;
+    if (spec.selection != unset.selection) {
+      return FieldError("selection", Name(unset.selection) + (with + ", which has its own"),
+                        Name(spec.selection));
+    }
+    if (spec.outer_lr != unset.outer_lr) {
+      return FieldError("outer_lr", "1" + with + ": jobs say the rate", TextOf("outer_lr", spec));
+    }
+    if (spec.format.every != unset.format.every) {
+      return FieldError("every", "1 step" + with + ", which exchanges every step",
+                        TextOf("every", spec));
+    }
+    return absl::OkStatus();
+  }
+  if (spec.sign) return FieldError("sign", "false" + with + ": how far counts", "true");
+  if (spec.lr_in_momentum) return FieldError("lr_in_momentum", "false" + with, "true");
+  if (spec.alpha != 1.0f) return FieldError("alpha", "1" + with, TextOf("alpha", spec));
+  if (spec.merge != MergeRule::kMean) {
+    return FieldError("merge", "mean" + with + ": where a group has not gone is a value too",
+                      Name(spec.merge));
+  }
+  if (spec.optimizer.kind == OptimizerKind::kAdamW) {
+    return FieldError("optimizer", "sgd or nesterov" + with + ": the job has its own",
+                      Name(spec.optimizer.kind));
+  }
+  if (!(spec.outer_lr > 0.0f && spec.outer_lr <= 10.0f)) {
+    return FieldError("outer_lr", "a number above 0, at most 10", TextOf("outer_lr", spec));
+  }
+  return absl::OkStatus();
+}
+
 // What goes with which scheme.
 absl::Status CheckScheme(const RunSpec& spec) {
+  ISTHMUS_RETURN_IF_ERROR(CheckLocal(spec));
   const std::string with = absl::StrCat(" with scheme ", Name(spec.scheme));
   if (SendsAll(spec.scheme)) {
     if (spec.lr_in_momentum) return FieldError("lr_in_momentum", "false" + with, "true");
@@ -135,6 +209,9 @@ absl::Status CheckRate(const char* field, float value) {
 absl::StatusOr<Scheme> ParseScheme(const std::string& name) {
   return Parse("scheme", kSchemes, name);
 }
+absl::StatusOr<SelectionKind> ParseSelectionKind(const std::string& name) {
+  return Parse("selection", kSelections, name);
+}
 absl::StatusOr<ValueFormat> ParseValueFormat(const std::string& name) {
   return Parse("values", kValueFormats, name);
 }
@@ -145,6 +222,7 @@ absl::StatusOr<OptimizerKind> ParseOptimizerKind(const std::string& name) {
   return Parse("optimizer", kOptimizers, name);
 }
 const char* Name(Scheme scheme) { return NameOf(kSchemes, scheme); }
+const char* Name(SelectionKind selection) { return NameOf(kSelections, selection); }
 const char* Name(ValueFormat format) { return NameOf(kValueFormats, format); }
 const char* Name(MergeRule rule) { return NameOf(kMergeRules, rule); }
 const char* Name(OptimizerKind kind) { return NameOf(kOptimizers, kind); }
@@ -162,6 +240,15 @@ RunSpec DefaultRunSpec(Scheme scheme) {
     spec.merge = MergeRule::kMean;
   }
   if (scheme == Scheme::kNone) spec.audit_rounds = 0;  // replicas part by design
+  if (scheme == Scheme::kLocal) {
+    spec.format.chunk_size = kScaleBlock;
+    spec.format.all = {.k = kScaleBlock, .values = ValueFormat::kTwoBit};
+    spec.format.every = {.steps = 16};
+    spec.decay = 1.0f;
+    spec.sign = false;
+    spec.merge = MergeRule::kMean;
+    spec.audit_rounds = 1;  // rounds are far apart
+  }
   if (SendsAll(scheme)) {
     spec.format.chunk_size = kMaxChunkSize;
     spec.format.all.k = kMaxChunkSize;
@@ -173,7 +260,30 @@ RunSpec DefaultRunSpec(Scheme scheme) {
   return spec;
 }
 
+SelectionKind SelectionOf(const RunSpec& spec) {
+  switch (spec.scheme) {
+    case Scheme::kFlexDemo:
+      return SelectionKind::kDct;
+    case Scheme::kRandom:
+      return SelectionKind::kRandom;
+    case Scheme::kStriding:
+      return SelectionKind::kStriding;
+    case Scheme::kSlicing:
+      return SelectionKind::kSlicing;
+    case Scheme::kFull:
+    case Scheme::kNone:
+      return SelectionKind::kDense;
+    case Scheme::kLocal:
+      return spec.selection;
+  }
+  return SelectionKind::kDense;
+}
+
 absl::Status CheckFormat(const RunSpec& spec, const RoundFormat& format) {
+  if (format.every.steps == 0 || format.every.steps > Period::kMostSteps) {
+    return FieldError("every", absl::StrCat("1 to ", Period::kMostSteps, " steps"),
+                      absl::StrCat(format.every.steps));
+  }
   if (!IsChunkSize(format.chunk_size)) {
     return FieldError("chunk_size", "a power of two from 16 to 4096",
                       absl::StrCat(format.chunk_size));

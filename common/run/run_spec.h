@@ -19,26 +19,41 @@
 namespace isthmus {
 
 // The replicator of a run. kNone exchanges nothing: groups train apart, which is what the others
-// are compared with.
+// are compared with. With kLocal jobs step by themselves, and groups exchange how far they have
+// gone now and then; the others exchange every step.
 enum class Scheme : uint8_t {
   kFlexDemo = 0,
   kFull = 1,
   kRandom = 2,
   kStriding = 3,
   kSlicing = 4,
-  kNone = 5
+  kNone = 5,
+  kLocal = 6
+};
+
+// What of the momentum, or of scheme local's residual, crosses: all of it; the largest of each
+// chunk, of its transform or of itself; or elements that all groups know.
+enum class SelectionKind : uint8_t {
+  kDense = 0,
+  kDct = 1,
+  kTopK = 2,
+  kRandom = 3,
+  kStriding = 4,
+  kSlicing = 5
 };
 
 // What a run never changes, and the format that its rounds have.
 struct RunSpec {
   Scheme scheme = Scheme::kFlexDemo;
-  RoundFormat format;  // of every round
+  RoundFormat format;                               // of every round
+  SelectionKind selection = SelectionKind::kDense;  // of scheme local; others imply theirs
   float decay = 0.999f;
   float alpha = 1.0f;  // the share of what is sent that leaves the momentum
   bool lr_in_momentum = false;
   bool sign = true;
   MergeRule merge = MergeRule::kSenderMean;
   OptimizerSpec optimizer;
+  float outer_lr = 1.0f;       // of scheme local, whose jobs have rates of their own
   uint64_t bucket_length = 0;  // elements; 0: chosen from the length of the flat vector
   uint64_t rounds = 0;         // 0: no end
   uint32_t start_groups = 1;
@@ -51,8 +66,12 @@ struct RunSpec {
 
 // The defaults of a scheme, which are what docs/schemes.md found best: those that send a part step
 // by sign with SGD, FlexDeMo 2 of 64 as one bit each; full synchronisation averages float32
-// gradients and runs AdamW, and so does training apart.
+// gradients and runs AdamW, and so does training apart. Local steps go to the mean of where the
+// groups have gone, told in 2 bits.
 RunSpec DefaultRunSpec(Scheme scheme);
+
+// What crosses of what is there: the scheme's, or what a run of local steps says.
+SelectionKind SelectionOf(const RunSpec& spec);
 
 // INVALID_ARGUMENT naming field, expected and actual for what cannot run: a chunk size that is no
 // power of two from 16 to 4096, k beyond it, rates out of range, values or dials that do not go
@@ -72,10 +91,12 @@ absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::strin
 
 // Names used in flags and protos. Errors: INVALID_ARGUMENT naming the choices.
 absl::StatusOr<Scheme> ParseScheme(const std::string& name);
+absl::StatusOr<SelectionKind> ParseSelectionKind(const std::string& name);
 absl::StatusOr<ValueFormat> ParseValueFormat(const std::string& name);
 absl::StatusOr<MergeRule> ParseMergeRule(const std::string& name);
 absl::StatusOr<OptimizerKind> ParseOptimizerKind(const std::string& name);
 const char* Name(Scheme scheme);
+const char* Name(SelectionKind selection);
 const char* Name(ValueFormat format);
 const char* Name(MergeRule rule);
 const char* Name(OptimizerKind kind);

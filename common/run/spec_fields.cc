@@ -42,6 +42,9 @@ std::string Text(Enum value) {
 std::string Text(const std::optional<GroupId>& donor) {
   return donor ? absl::StrCat(donor->value()) : "lowest";
 }
+std::string Text(const Period& period) {
+  return absl::StrCat(period.steps, period.steps == 1 ? " step" : " steps");
+}
 // "3=1/1bit,5=2/4bit": group 3 keeps 1 coefficient of a chunk, as one bit.
 std::string Text(const std::map<GroupId, GroupFormat>& own) {
   return absl::StrJoin(own, ",", [](std::string* out, const auto& entry) {
@@ -74,6 +77,16 @@ absl::Status Take(absl::StatusOr<Enum> parsed, Enum* to) {
 }
 absl::Status Parse(const char*, const std::string& text, Scheme* to) {
   return Take(ParseScheme(text), to);
+}
+absl::Status Parse(const char*, const std::string& text, SelectionKind* to) {
+  return Take(ParseSelectionKind(text), to);
+}
+absl::Status Parse(const char* field, const std::string& text, Period* to) {
+  const std::vector<std::string> words = absl::StrSplit(text, ' ', absl::SkipEmpty());
+  const bool steps =
+      words.size() == 1 || (words.size() == 2 && (words[1] == "steps" || words[1] == "step"));
+  if (steps && absl::SimpleAtoi(words[0], &to->steps)) return absl::OkStatus();
+  return Expected(field, "a number of steps, as in '30 steps'", text);
 }
 absl::Status Parse(const char*, const std::string& text, ValueFormat* to) {
   return Take(ParseValueFormat(text), to);
@@ -134,8 +147,15 @@ const std::vector<SpecField>& Table() {
   static const auto* const table = new std::vector<SpecField>{
       ISTHMUS_FIELD("scheme",
                     "flexdemo (compressed momentum), random, striding or slicing (parts of the "
-                    "momentum, without indices), full (gradients) or none (groups train apart)",
+                    "momentum, without indices), full (gradients), none (groups train apart) or "
+                    "local (jobs step by themselves and exchange how far they have gone)",
                     scheme),
+      ISTHMUS_FIELD("every", "Of scheme local: a job's steps from one exchange to the next",
+                    format.every),
+      ISTHMUS_FIELD("selection",
+                    "Of scheme local: dense (all, in few bits), dct or top-k (the largest of each "
+                    "chunk), random, striding or slicing (elements that all groups know)",
+                    selection),
       ISTHMUS_FIELD("chunk_size", "Elements of one DCT block, 16 to 4096", format.chunk_size),
       ISTHMUS_FIELD("k", "Coefficients kept per chunk", format.all.k),
       ISTHMUS_FIELD("decay", "Momentum decay per step", decay),
@@ -143,13 +163,15 @@ const std::vector<SpecField>& Table() {
       ISTHMUS_SWITCH("lr_in_momentum",
                      "Multiply gradients by the learning rate on their way into the momentum",
                      "Take gradients into the momentum as they are", lr_in_momentum),
-      ISTHMUS_FIELD("values", "Values on the wire: f32, bf16, 4bit, 1bit or sign",
+      ISTHMUS_FIELD("values", "Values on the wire: f32, bf16, 4bit, 2bit, 1bit or sign",
                     format.all.values),
       ISTHMUS_SWITCH("sign", "Step by the sign of the merged direction",
                      "Step by the merged direction itself", sign),
       ISTHMUS_FIELD("merge", "sender-mean, mean or sum", merge),
-      ISTHMUS_FIELD("optimizer", "sgd or adamw", optimizer.kind),
-      ISTHMUS_FIELD("sgd_momentum", "Momentum of sgd", optimizer.momentum),
+      ISTHMUS_FIELD("optimizer", "sgd, nesterov or adamw", optimizer.kind),
+      ISTHMUS_FIELD("sgd_momentum", "Momentum of sgd and nesterov", optimizer.momentum),
+      ISTHMUS_FIELD("outer_lr", "Of scheme local: the rate at which the merged progress is applied",
+                    outer_lr),
       ISTHMUS_FIELD("adam_beta1", "Of adamw: decay of its first moment", optimizer.beta1),
       ISTHMUS_FIELD("adam_beta2", "Of adamw: decay of its second moment", optimizer.beta2),
       ISTHMUS_FIELD("adam_epsilon", "Of adamw: added to the root", optimizer.epsilon),

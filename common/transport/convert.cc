@@ -22,11 +22,14 @@ const FieldDescriptor& FieldOf(const SpecField& field) {
   return *found;
 }
 
-constexpr char kUnset[] = "lowest";  // the text of an optional number that is not there
+// A field that may be unset is, where it says what a run spec says by itself: initial_donor
+// "lowest", and what was added since peers and states were first written (P28).
+bool IsUnset(const v1::RunSpec& message, const FieldDescriptor& field) {
+  return field.has_presence() && !message.GetReflection()->HasField(message, &field);
+}
 
 std::string TextIn(const v1::RunSpec& message, const FieldDescriptor& field) {
   const google::protobuf::Reflection& reflection = *message.GetReflection();
-  if (field.has_presence() && !reflection.HasField(message, &field)) return kUnset;
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
       return reflection.GetString(message, &field);
@@ -46,7 +49,6 @@ std::string TextIn(const v1::RunSpec& message, const FieldDescriptor& field) {
 
 void SetIn(v1::RunSpec* message, const FieldDescriptor& field, const std::string& text) {
   const google::protobuf::Reflection& reflection = *message->GetReflection();
-  if (field.has_presence() && text == kUnset) return;
   uint32_t u32 = 0;
   uint64_t u64 = 0;
   float number = 0;
@@ -72,12 +74,18 @@ void SetIn(v1::RunSpec* message, const FieldDescriptor& field, const std::string
 }  // namespace
 
 void ToProto(const RunSpec& spec, v1::RunSpec* out) {
-  for (const SpecField& field : SpecFields()) SetIn(out, FieldOf(field), field.text(spec));
+  const RunSpec unset;
+  for (const SpecField& field : SpecFields()) {
+    const FieldDescriptor& to = FieldOf(field);
+    if (to.has_presence() && field.text(spec) == field.text(unset)) continue;
+    SetIn(out, to, field.text(spec));
+  }
 }
 
 absl::StatusOr<RunSpec> FromProto(const v1::RunSpec& in) {
   RunSpec spec;
   for (const SpecField& field : SpecFields()) {
+    if (IsUnset(in, FieldOf(field))) continue;
     ISTHMUS_RETURN_IF_ERROR(field.parse(TextIn(in, FieldOf(field)), &spec));
   }
   ISTHMUS_RETURN_IF_ERROR(Validate(spec));

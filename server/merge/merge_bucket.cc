@@ -3,19 +3,34 @@
 #include "common/base/check.h"
 #include "common/compression/merge.h"
 #include "common/compression/update_payload.h"
+#include "common/kernels/tile_kernels.h"
 
 namespace isthmus {
+namespace {
+
+// Quantizing again loses something, so whether it is done may not depend on what was sent, nor on
+// who receives it: only on how many contributed, of the size that most have.
+bool ForwardsByCount(const UpdateFormat& merged, uint64_t groups) {
+  if (groups == 0) return false;
+  const auto bits = [](ValueFormat values) {
+    return static_cast<uint64_t>(ValueBits(values)) * kBlock + 8;
+  };
+  return (groups - 1) * bits(merged.contribution.values) <= bits(*merged.requantized);
+}
+
+}  // namespace
 
 bool ForwardContributions(const RoundFormats& formats, const PayloadPlace& place,
                           std::span<const std::vector<StoredPart>> parts) {
+  const UpdateFormat merged = formats.MergedAt(Round(place.round));
+  if (merged.requantized) return ForwardsByCount(merged, parts.size());
   uint64_t bytes = 0;
   for (const std::vector<StoredPart>& group : parts) {
     for (const StoredPart& part : group) bytes += part.payload.size();
   }
   const uint64_t groups = parts.size();
   if (groups == 0) return false;
-  return bytes / groups * (groups - 1) <=
-         SmallestUpdateBytes(formats.MergedAt(Round(place.round)), place.chunks.count);
+  return bytes / groups * (groups - 1) <= SmallestUpdateBytes(merged, place.chunks.count);
 }
 
 std::string MergeContributions(const RoundFormats& formats, const PayloadPlace& place,

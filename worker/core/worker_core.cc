@@ -112,6 +112,7 @@ void WorkerCore::ContributionRefused(Round round, BucketIndex index, const std::
   }
   if (!step_ || !bucket.of_step) return;
   step_.reset();
+  if (config_.job_steps) GatherAll(out);
   out.push_back(FailStep{absl::InvalidArgumentError(absl::StrCat(
       "group ", config_.group.value(), ": the coordinator refused this step's ",
       "contribution to round ", round.value(), " bucket ", index.value(), ": ", reason))});
@@ -253,12 +254,22 @@ void WorkerCore::FinishStepIfDone(WorkerActions& out) {
   step_.reset();
 }
 
-void WorkerCore::FinishRun(WorkerActions& out) {
-  // The last updates may have come outside a step; the job is to end with the run's parameters.
+// Of a job that steps by itself: its way so far has been taken in, and must not be once more.
+void WorkerCore::GatherAll(WorkerActions& out) {
   for (uint32_t b = 0; b < buckets_.size(); ++b) {
+    out.push_back(GatherBucket{BucketIndex(b)});
+    buckets_[b].stale = false;
+  }
+}
+
+void WorkerCore::FinishRun(WorkerActions& out) {
+  // The last updates may have come outside a step, and a job that steps by itself has gone on
+  // since; it is to end with the run's parameters.
+  for (uint32_t b = 0; b < buckets_.size() && !config_.job_steps; ++b) {
     if (buckets_[b].stale) out.push_back(GatherBucket{BucketIndex(b)});
     buckets_[b].stale = false;
   }
+  if (config_.job_steps) GatherAll(out);
   out.push_back(FinishStep{.round = AppliedRound(), .end = true});
 }
 

@@ -141,6 +141,7 @@ struct WorkerCoreConfig {
   Incarnation incarnation;
   Round last_round;           // the run ends with it; 0: no end
   uint32_t audit_rounds = 0;  // the state is audited after every multiple of it; 0: never
+  bool job_steps = false;     // the job's parameters move between rounds as well
 };
 
 // Single-threaded. Errors are the coordinator's: the stream should be ended and opened again.
@@ -233,6 +234,7 @@ class WorkerCore {
   void FinishRound(Round round, WorkerActions& out);
   void GiveSnapshotIfDue(WorkerActions& out);
   void FinishStepIfDone(WorkerActions& out);
+  void GatherAll(WorkerActions& out);
   void FinishRun(WorkerActions& out);
 
   const WorkerCoreConfig config_;

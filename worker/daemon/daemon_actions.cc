@@ -42,7 +42,8 @@ void DaemonImpl::MakeRun(const ControlClient::Registration& registration) {
   {
     MutexLock lock(&mu_);
     core_.emplace(WorkerCoreConfig{options_.group, registration.incarnation,
-                                   Round(registration.run.rounds), registration.run.audit_rounds});
+                                   Round(registration.run.rounds), registration.run.audit_rounds,
+                                   PolicyOf(registration.run).job_steps()});
     ++run_;
     layout_.reset();
     outbox_ = Outbox();
@@ -66,7 +67,8 @@ void DaemonImpl::AttachJob(Job session) {
     // Lost meanwhile, or attached by MakeRun already.
     if (job_ != session || core_->job_attached()) return;
   }
-  const absl::Status status = ConfigureFor(session);
+  absl::Status status = CheckOptimizer(*session);
+  if (status.ok()) status = ConfigureFor(session);
   if (!status.ok()) {
     LogError(std::string(status.message()));
     jobs_->FinishAttach(session->id(), status);
@@ -77,6 +79,24 @@ void DaemonImpl::AttachJob(Job session) {
   WorkerActions actions;
   core_->JobAttached(pipeline_->buckets().count(), actions);
   Queue(std::move(actions), session);
+}
+
+// A job that steps by itself has no gradients to give, and one that does not would wait for ever.
+absl::Status DaemonImpl::CheckOptimizer(const JobSession& session) {
+  MutexLock lock(&mu_);
+  const bool wanted = PolicyOf(registration_->run).job_steps();
+  if (wanted && (!options_.devices.empty() || site_ != nullptr)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(name_,
+                     ": the run's scheme is local: expected ranks on the CPUs of one machine "
+                     "(--ranks cpu:N), which are all that take part in it today"));
+  }
+  if (session.own_optimizer() == wanted) return absl::OkStatus();
+  const std::string scheme = Name(registration_->run.scheme);
+  return absl::FailedPreconditionError(absl::StrCat(
+      name_, ": the run's scheme is ", scheme, wanted ? ", whose jobs step" : ", which steps",
+      wanted ? " by an optimizer of their own: expected own_optimizer 1 at attach, got 0"
+             : " by the daemon's optimizer: expected own_optimizer 0 at attach, got 1"));
 }
 
 // The state that the pipeline has may do; else it makes another, which can take long.
@@ -179,13 +199,14 @@ void DaemonImpl::Do(const AdoptJobParameters&, const Job& job) { pipeline_->Adop
 void DaemonImpl::Do(const LoadJob&, const Job& job) { pipeline_->Load(job); }
 
 void DaemonImpl::Do(const ProcessBucket& process, const Job& job) {
-  float lr = 0;
+  StepScales scales;
   {
     MutexLock lock(&mu_);
     const auto info = infos_.find(process.round);
-    if (info != infos_.end()) lr = info->second.lr.front();
+    if (info != infos_.end()) scales.lr = info->second.lr.front();
+    scales.rank_weights = rank_weights_;
   }
-  pipeline_->Process(job, process.round, process.bucket, process.extract, lr);
+  pipeline_->Process(job, process.round, process.bucket, process.extract, std::move(scales));
 }
 
 void DaemonImpl::Do(const ApplyUpdate& apply, const Job& job) {
@@ -276,6 +297,7 @@ void DaemonImpl::Do(const FinishAttach& attach, const Job& job) {
     MutexLock lock(&mu_);
     reply.world_size = ranks_;
     reply.rounds = registration_->run.rounds;
+    reply.every_steps = registration_->run.format.every.steps;
     step_ended_ = absl::InfinitePast();
   }
   if (job == nullptr) return;

@@ -129,12 +129,14 @@ WorkerReport DaemonImpl::MakeReport() {
   report.applied_round = core_->AppliedRound();
   report.hash_round = hash_round_;
   report.state_hash = hash_;
-  report.step_seconds = times_.Median([](const StepTime& t) { return t.step; });
-  report.compute_seconds = times_.Median([](const StepTime& t) { return t.compute(); });
-  report.link_wait_seconds = times_.Median([](const StepTime& t) { return t.link_wait(); });
-  report.peer_wait_seconds = times_.Median([](const StepTime& t) { return t.peer_wait; });
+  // Of the job's steps: an exchange comes once for so many.
+  const double every = registration_ ? registration_->run.format.every.steps : 1;
+  report.step_seconds = times_.Median([](const StepTime& t) { return t.step; }) / every;
+  report.compute_seconds = times_.Median([](const StepTime& t) { return t.compute(); }) / every;
+  report.link_wait_seconds = times_.Median([](const StepTime& t) { return t.link_wait(); }) / every;
+  report.peer_wait_seconds = times_.Median([](const StepTime& t) { return t.peer_wait; }) / every;
   report.communication_ratio = times_.Ratio();
-  report.steps = steps_;
+  report.steps = steps_ * static_cast<uint64_t>(every);
   report.nonfinite_buckets = core_->nonfinite();
   report.nonfinite_losses = nonfinite_losses_;
   report.returned_contributions = core_->returned();

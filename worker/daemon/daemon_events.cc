@@ -3,6 +3,8 @@
 #include <absl/strings/str_cat.h>
 
 #include "common/base/status_macros.h"
+#include "common/compression/merge.h"
+#include "common/run/exchange_policy.h"
 #include "common/run/loss.h"
 #include "common/telemetry/log.h"
 #include "worker/daemon/daemon_impl.h"
@@ -54,6 +56,14 @@ ContributionInfo DaemonImpl::Gather(const std::vector<RankStep>& steps, Round ba
   nonfinite_losses_ += loss.left_out();
   info.lr = steps.front().lr;
   info.weight_decay = steps.front().weight_decay;
+  rank_weights_.clear();
+  const ExchangePolicy policy = PolicyOf(registration_->run);
+  if (!policy.job_steps()) return info;
+  std::vector<uint64_t> samples;
+  for (const RankStep& step : steps) samples.push_back(step.samples);
+  rank_weights_ = MergeWeights(samples);
+  info.lr.assign(info.lr.size(), *policy.outer_lr);
+  info.weight_decay.assign(info.lr.size(), 0.0f);
   return info;
 }
 

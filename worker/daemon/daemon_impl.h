@@ -110,6 +110,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void Do(const FailStep& fail, const Job& job);
   void MakeRun(const ControlClient::Registration& registration);
   void AttachJob(Job session);
+  absl::Status CheckOptimizer(const JobSession& session);
   absl::Status ConfigureFor(const Job& session);
   void ReleaseJob();
   std::shared_ptr<ExchangeClient> Stream();
@@ -171,6 +172,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   // What belongs to decisions that are still to be performed, or may be needed again.
   Outbox outbox_ ABSL_GUARDED_BY(mu_);
   std::map<Round, ContributionInfo> infos_ ABSL_GUARDED_BY(mu_);
+  std::vector<float> rank_weights_ ABSL_GUARDED_BY(mu_);  // of the step under way; StepScales
   std::map<Sequence, std::shared_ptr<const ReceivedUpdate>> received_ ABSL_GUARDED_BY(mu_);
   IncomingSnapshot incoming_ ABSL_GUARDED_BY(mu_);
   std::map<TransferId, std::shared_ptr<const StateImage>> images_ ABSL_GUARDED_BY(mu_);

@@ -8,10 +8,11 @@
 
 namespace isthmus {
 
-HostNeed BuffersNeed(const Layout& layout, uint32_t ranks, JobMemory memory) {
+HostNeed BuffersNeed(const Layout& layout, uint32_t ranks, const JobTerms& terms) {
   const uint64_t flat_bytes =
-      memory == JobMemory::kHost ? layout.length() * SizeOf(TypeOf(layout)) : 0;
-  return {.buffers_bytes = (2 * flat_bytes + layout.constants_bytes()) * ranks,
+      terms.memory == JobMemory::kHost ? layout.length() * SizeOf(TypeOf(layout)) : 0;
+  const uint64_t flat_buffers = terms.own_optimizer ? 1 : 2;
+  return {.buffers_bytes = (flat_buffers * flat_bytes + layout.constants_bytes()) * ranks,
           .largest_buffer_bytes = std::max(flat_bytes, layout.constants_bytes())};
 }
 

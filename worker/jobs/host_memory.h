@@ -21,7 +21,7 @@ namespace isthmus {
 inline constexpr uint64_t kDaemonBytes = uint64_t{64} << 20;
 
 // Of the `ranks` on this host, together. Parameters and gradients on a device count nothing.
-HostNeed BuffersNeed(const Layout& layout, uint32_t ranks, JobMemory memory);
+HostNeed BuffersNeed(const Layout& layout, uint32_t ranks, const JobTerms& terms);
 
 // Errors: RESOURCE_EXHAUSTED with the bytes needed, by what they are for, and the bytes there.
 absl::Status CheckHostMemory(const Layout& layout, uint32_t ranks, const HostNeed& need,

@@ -154,8 +154,11 @@ absl::StatusOr<JobMessage> DecodeJobMessage(std::span<const std::byte> packet) {
       if (hello.memory > ISTHMUS_DEVICE_MEMORY) {
         return Malformed("memory", ISTHMUS_DEVICE_MEMORY, hello.memory);
       }
-      return JobHello{hello.local_rank, hello.local_world_size, hello.entry_count,
-                      static_cast<JobMemory>(hello.memory)};
+      if (hello.own_optimizer > 1) return Malformed("own_optimizer", 1, hello.own_optimizer);
+      return JobHello{hello.local_rank,
+                      hello.local_world_size,
+                      hello.entry_count,
+                      {static_cast<JobMemory>(hello.memory), hello.own_optimizer == 1}};
     }
     case ISTHMUS_WIRE_ENTRY: {
       ISTHMUS_ASSIGN_OR_RETURN(const auto entry, As<isthmus_wire_entry>(packet));
@@ -215,6 +218,7 @@ isthmus_wire_attached MakeAttachedPacket(const AttachReply& reply, uint32_t rank
   packet.world_size = reply.world_size;
   packet.round = reply.round;
   packet.rounds = reply.rounds;
+  packet.every_steps = reply.every_steps;
   return packet;
 }
 

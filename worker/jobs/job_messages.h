@@ -24,7 +24,7 @@ struct JobHello {
   int32_t local_rank = 0;
   int32_t local_world_size = -1;  // -1: not stated
   uint32_t entry_count = 0;
-  JobMemory memory = JobMemory::kHost;
+  JobTerms terms;
 };
 struct JobEntry {
   uint32_t index = 0;

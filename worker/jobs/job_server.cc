@@ -16,12 +16,12 @@ namespace {
 constexpr uint32_t kMaxRanks = 1024;
 
 // Buffers, state and a snapshot together: each may fit where all do not.
-std::function<absl::Status(const Layout&, JobMemory)> AdmitWhatFits(
+std::function<absl::Status(const Layout&, const JobTerms&)> AdmitWhatFits(
     const JobServer::Options& options) {
   return [ranks = options.ranks, engine_need = options.engine_need, limits = options.memory_limits](
-             const Layout& layout, JobMemory memory) {
+             const Layout& layout, const JobTerms& terms) {
     HostNeed need = engine_need ? engine_need(layout) : HostNeed();
-    const HostNeed buffers = BuffersNeed(layout, ranks, memory);
+    const HostNeed buffers = BuffersNeed(layout, ranks, terms);
     need.buffers_bytes = buffers.buffers_bytes;
     need.largest_buffer_bytes = buffers.largest_buffer_bytes;
     return CheckHostMemory(layout, ranks, need, limits());

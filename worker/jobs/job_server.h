@@ -44,6 +44,13 @@ struct RankStep {
 // Where a session's parameters and gradients are; constants are the host's always.
 enum class JobMemory : uint8_t { kHost = 0, kDevice = 1 };
 
+// How a job wants to be served; all its ranks alike.
+struct JobTerms {
+  JobMemory memory = JobMemory::kHost;
+  bool own_optimizer = false;  // it steps by itself, and has no gradients here
+  friend bool operator==(const JobTerms&, const JobTerms&) = default;
+};
+
 // The shared memory of one whole session. Immutable apart from the buffers' contents; who may
 // touch those follows from the events below.
 class JobSession : public std::enable_shared_from_this<JobSession> {
@@ -53,10 +60,13 @@ class JobSession : public std::enable_shared_from_this<JobSession> {
   virtual const Layout& layout() const = 0;
   virtual uint32_t ranks() const = 0;
   virtual JobMemory memory() const = 0;
+  // The job steps by an optimizer of its own: it has no gradients here.
+  virtual bool own_optimizer() const = 0;
   // The job has gone, or is being sent away: what it had queued on a device may never be done.
   // Thread-safe.
   virtual bool gone() const = 0;
-  // [layout().length()] each, of the type of the layout's tensors; kDevice: of the rank's device.
+  // [layout().length()] each, gradients none with own_optimizer(); of the type of the layout's
+  // tensors; kDevice: of the rank's device.
   virtual Elements parameters(uint32_t rank) = 0;
   virtual Elements gradients(uint32_t rank) = 0;
   // [layout().constants_bytes()].
@@ -95,8 +105,9 @@ struct AttachReply {
   uint32_t group_count = 0;
   uint64_t round = 0;
   uint64_t rounds = 0;
-  uint32_t first_rank = 0;  // of this server, in the group
-  uint32_t world_size = 0;  // ranks of the group
+  uint32_t first_rank = 0;   // of this server, in the group
+  uint32_t world_size = 0;   // ranks of the group
+  uint32_t every_steps = 1;  // a job's steps from one exchange to the next
 };
 
 struct StepReply {

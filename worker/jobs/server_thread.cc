@@ -256,9 +256,10 @@ ServerThread::Actions ServerThread::Send(JobConnectionId to, std::span<const std
 
 ServerThread::Actions ServerThread::Perform(SendBuffers&& action) {
   if (!connections_.contains(action.to)) return {};
+  const JobTerms& terms = core_.terms();
   absl::StatusOr<RankBuffers> buffers =
-      RankBuffers::Create(core_.layout(), action.offsets,
-                          core_.memory() == JobMemory::kDevice ? devices_[action.rank] : nullptr);
+      RankBuffers::Create(core_.layout(), action.offsets, terms.own_optimizer,
+                          terms.memory == JobMemory::kDevice ? devices_[action.rank] : nullptr);
   if (!buffers.ok()) {
     absl::Status status = buffers.status();
     if (!leaving_.empty()) {

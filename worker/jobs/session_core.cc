@@ -34,6 +34,20 @@ absl::Status OutOfOrder(const JobMessage& message, const char* expected) {
       absl::StrCat("expected ", expected, ", got ", MessageName(message)));
 }
 
+absl::Status CheckSameTerms(const JobTerms& terms, const std::string& whose,
+                            const JobTerms& other) {
+  const auto name = [](JobMemory m) { return m == JobMemory::kHost ? "host" : "device"; };
+  if (other.memory != terms.memory) {
+    return absl::FailedPreconditionError(absl::StrCat("memory: expected the ", name(terms.memory),
+                                                      "'s as ", whose, ", got the ",
+                                                      name(other.memory), "'s"));
+  }
+  if (other.own_optimizer == terms.own_optimizer) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("own_optimizer: expected ",
+                                                    terms.own_optimizer ? 1 : 0, " as ", whose,
+                                                    ", got ", other.own_optimizer ? 1 : 0));
+}
+
 }  // namespace
 
 SessionCore::SessionCore(Options options)
@@ -185,11 +199,11 @@ absl::Status SessionCore::OnHello(Connection& connection, const JobHello& hello)
   const auto rank = static_cast<uint32_t>(hello.local_rank);
   connection.rank = rank;
   ISTHMUS_RETURN_IF_ERROR(CheckRankFree(rank));
-  if (hello.memory == JobMemory::kDevice && !options_.device_memory) {
+  if (hello.terms.memory == JobMemory::kDevice && !options_.device_memory) {
     return absl::FailedPreconditionError(
         "memory: expected the host's, since the daemon's ranks are CPUs, got a device's");
   }
-  connection.memory = hello.memory;
+  connection.terms = hello.terms;
   ISTHMUS_ASSIGN_OR_RETURN(connection.table, AttachTable::Create(hello.entry_count));
   connection.phase = Phase::kTable;
   return absl::OkStatus();
@@ -218,16 +232,12 @@ absl::Status SessionCore::Claim(JobConnectionId id, Connection& connection, absl
   if (first != holders_.end()) {
     ISTHMUS_RETURN_IF_ERROR(
         CheckSameModel(layout_, absl::StrCat("rank ", first - holders_.begin()), layout));
-    if (connection.memory != memory_) {
-      const auto name = [](JobMemory m) { return m == JobMemory::kHost ? "host" : "device"; };
-      return absl::FailedPreconditionError(
-          absl::StrCat("memory: expected the ", name(memory_), "'s as rank ",
-                       first - holders_.begin(), ", got the ", name(connection.memory), "'s"));
-    }
+    ISTHMUS_RETURN_IF_ERROR(
+        CheckSameTerms(terms_, absl::StrCat("rank ", first - holders_.begin()), connection.terms));
   } else {
-    if (options_.admit) ISTHMUS_RETURN_IF_ERROR(options_.admit(layout, connection.memory));
+    if (options_.admit) ISTHMUS_RETURN_IF_ERROR(options_.admit(layout, connection.terms));
     layout_ = std::move(layout);
-    memory_ = connection.memory;
+    terms_ = connection.terms;
   }
   holders_[rank] = id;
   connection.phase = Phase::kFilling;

@@ -91,7 +91,7 @@ class SessionCore {
     uint32_t max_pending = 16;  // unfinished handshakes beyond `ranks`
     // Whether there is room for a session of this layout; an error is told to the rank that
     // declared it. Null: always.
-    std::function<absl::Status(const Layout&, JobMemory)> admit;
+    std::function<absl::Status(const Layout&, const JobTerms&)> admit;
     bool device_memory = false;  // jobs may ask for it
   };
   explicit SessionCore(Options options);
@@ -119,7 +119,7 @@ class SessionCore {
 
   // Of the session that is forming or whole; meaningful from the first SendBuffers on.
   const Layout& layout() const { return layout_; }
-  JobMemory memory() const { return memory_; }
+  const JobTerms& terms() const { return terms_; }
 
  private:
   enum class Phase { kHello, kTable, kFilling, kWaiting, kAttached };
@@ -128,7 +128,7 @@ class SessionCore {
     Phase phase = Phase::kHello;
     absl::Time deadline;
     std::optional<uint32_t> rank;  // as it says; it holds that rank from kFilling on
-    JobMemory memory = JobMemory::kHost;
+    JobTerms terms;
     AttachTable table;
     std::string told;  // what it waits for, as it knows
   };
@@ -160,7 +160,7 @@ class SessionCore {
   State state_ = State::kForming;
   uint64_t session_id_ = 1;  // of the session that forms or is whole
   Layout layout_;
-  JobMemory memory_ = JobMemory::kHost;
+  JobTerms terms_;
   uint32_t group_ranks_ = 1;                             // on all its machines; of a whole session
   std::vector<std::optional<JobConnectionId>> holders_;  // by rank
   std::vector<std::optional<RankStep>> steps_;           // by rank; of the step being begun

@@ -75,8 +75,10 @@ class JobSessionImpl : public JobSession {
     return Flat(at.on_device != nullptr ? at.on_device->parameters.memory.data()
                                         : at.parameters.bytes().data());
   }
+  bool own_optimizer() const override { return buffers_[0].own_optimizer; }
   Elements gradients(uint32_t rank) override {
     RankBuffers& at = At(rank);
+    if (own_optimizer()) return {TypeOf(layout_), nullptr, 0};
     return Flat(at.on_device != nullptr ? at.on_device->gradients.memory.data()
                                         : at.gradients.bytes().data());
   }
@@ -131,9 +133,11 @@ SharedBuffer::~SharedBuffer() {
 
 absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
                                                 std::span<const uint64_t> offsets,
+                                                bool own_optimizer,
                                                 std::shared_ptr<Device> device) {
   const uint64_t flat_bytes = layout.length() * SizeOf(TypeOf(layout));
   RankBuffers made;
+  made.own_optimizer = own_optimizer;
   if (device != nullptr) {
     made.on_device = std::make_shared<DeviceBuffers>();
     DeviceBuffers& there = *made.on_device;
@@ -146,7 +150,8 @@ absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
   } else {
     ISTHMUS_ASSIGN_OR_RETURN(made.parameters,
                              SharedBuffer::Create("isthmus-parameters", flat_bytes));
-    ISTHMUS_ASSIGN_OR_RETURN(made.gradients, SharedBuffer::Create("isthmus-gradients", flat_bytes));
+    ISTHMUS_ASSIGN_OR_RETURN(
+        made.gradients, SharedBuffer::Create("isthmus-gradients", own_optimizer ? 0 : flat_bytes));
   }
   ISTHMUS_ASSIGN_OR_RETURN(made.constants,
                            SharedBuffer::Create("isthmus-constants", layout.constants_bytes()));

@@ -69,10 +69,11 @@ struct DeviceBuffers {
 
 // What one rank shares with the daemon.
 struct RankBuffers {
-  // `offsets` as in job_wire.h; parameters and gradients on `device`, unless that is null. Errors:
+  // `offsets` as in job_wire.h; parameters and gradients on `device`, unless that is null.
+  // Gradients are empty with `own_optimizer`, but for those of a device. Errors:
   // RESOURCE_EXHAUSTED; what the device says.
   static absl::StatusOr<RankBuffers> Create(const Layout& layout, std::span<const uint64_t> offsets,
-                                            std::shared_ptr<Device> device);
+                                            bool own_optimizer, std::shared_ptr<Device> device);
   // In the order of the BUFFERS packet: 4, or the last 2 of them if the rest is on a device.
   std::vector<int> fds() const;
   // Once the rank has its copies.
@@ -85,6 +86,7 @@ struct RankBuffers {
   SharedBuffer constants;
   UniqueFd offsets;  // sealed against writing, never mapped here
   std::shared_ptr<DeviceBuffers> on_device;
+  bool own_optimizer = false;
 };
 
 // What the server says of a session while it lasts.

@@ -166,9 +166,8 @@ absl::Status LedPipeline::Configure(const v1::Configure& message) {
 
 absl::Status LedPipeline::Then(const v1::Request& message) {
   pipeline_->Then([this, request = message.request()] {
-    Answer([request](v1::FollowerMessage* answer) {
-      answer->mutable_done()->set_request(request);
-    });
+    Answer(
+        [request](v1::FollowerMessage* answer) { answer->mutable_done()->set_request(request); });
   });
   return absl::OkStatus();
 }
@@ -182,9 +181,9 @@ absl::Status LedPipeline::Release() {
 absl::Status LedPipeline::Adopt(v1::AdoptParameters& message) {
   ISTHMUS_ASSIGN_OR_RETURN(auto job, SessionOf(message.leader_session()));
   if (message.constants().size() != job->layout().constants_bytes()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("constants: expected the layout's ", job->layout().constants_bytes(),
-                     " bytes, got ", message.constants().size()));
+    return absl::InvalidArgumentError(absl::StrCat("constants: expected the layout's ",
+                                                   job->layout().constants_bytes(), " bytes, got ",
+                                                   message.constants().size()));
   }
   pipeline_->AdoptWith(std::move(job), std::move(*message.mutable_constants()));
   return absl::OkStatus();
@@ -200,7 +199,7 @@ absl::Status LedPipeline::Process(const v1::ProcessOperation& message) {
   ISTHMUS_RETURN_IF_ERROR(CheckBucket(message.bucket()));
   ISTHMUS_ASSIGN_OR_RETURN(auto job, SessionOf(message.leader_session()));
   pipeline_->Process(std::move(job), Round(message.round()), BucketIndex(message.bucket()),
-                     message.extract(), message.lr());
+                     message.extract(), {.lr = message.lr()});
   return absl::OkStatus();
 }
 
@@ -229,22 +228,22 @@ absl::Status LedPipeline::Gather(const v1::JobOperation& message) {
 
 absl::Status LedPipeline::Snapshot(const v1::Request& message) {
   const auto vectors = static_cast<uint32_t>(1 + OptimizerStateVectors(run_.optimizer));
-  std::vector<ImageRun> runs =
-      RunsOf(pipeline_->ownership(), vectors, first_rank_, options_.ranks);
+  std::vector<ImageRun> runs = RunsOf(pipeline_->ownership(), vectors, first_rank_, options_.ranks);
   if (runs.empty()) runs.push_back({});  // nothing is an answer, too
-  pipeline_->Snapshot([this, request = message.request(), runs = std::move(runs)](StateImage image) {
-    const auto shared = std::make_shared<const StateImage>(std::move(image));
-    for (size_t i = 0; i < runs.size(); ++i) {
-      const bool last = i + 1 == runs.size();
-      Answer([request, shared, run = runs[i], last](v1::FollowerMessage* answer) {
-        v1::StatePiece* piece = answer->mutable_state();
-        piece->set_request(request);
-        piece->set_offset(run.offset);
-        piece->set_data(shared->bytes.data() + run.offset, run.size);
-        piece->set_last(last);
+  pipeline_->Snapshot(
+      [this, request = message.request(), runs = std::move(runs)](StateImage image) {
+        const auto shared = std::make_shared<const StateImage>(std::move(image));
+        for (size_t i = 0; i < runs.size(); ++i) {
+          const bool last = i + 1 == runs.size();
+          Answer([request, shared, run = runs[i], last](v1::FollowerMessage* answer) {
+            v1::StatePiece* piece = answer->mutable_state();
+            piece->set_request(request);
+            piece->set_offset(run.offset);
+            piece->set_data(shared->bytes.data() + run.offset, run.size);
+            piece->set_last(last);
+          });
+        }
       });
-    }
-  });
   return absl::OkStatus();
 }
 
@@ -252,9 +251,9 @@ absl::Status LedPipeline::TakeState(const v1::StatePiece& piece) {
   incoming_.bytes.resize(pipeline_->state_bytes());
   const uint64_t size = incoming_.bytes.size();
   if (piece.offset() > size || piece.data().size() > size - piece.offset()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a state's piece of ", piece.data().size(), " bytes at ", piece.offset(),
-                     ": expected no more than ", size, " in all"));
+    return absl::InvalidArgumentError(absl::StrCat("a state's piece of ", piece.data().size(),
+                                                   " bytes at ", piece.offset(),
+                                                   ": expected no more than ", size, " in all"));
   }
   std::memcpy(incoming_.bytes.data() + piece.offset(), piece.data().data(), piece.data().size());
   return absl::OkStatus();

@@ -182,8 +182,10 @@ void SitePipeline::Load(std::shared_ptr<JobSession> job) {
 }
 
 void SitePipeline::Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
-                           bool extract, float lr) {
-  followers_->SendAll([=, id = job->id()](v1::LeaderMessage* message) {
+                           bool extract, StepScales scales) {
+  // (Ranks of several machines are GPUs, whose jobs do not step by themselves.)
+  ISTHMUS_CHECK(scales.rank_weights.empty());
+  followers_->SendAll([=, id = job->id(), lr = scales.lr](v1::LeaderMessage* message) {
     v1::ProcessOperation* to = message->mutable_process();
     to->set_leader_session(id);
     to->set_round(round.value());
@@ -191,7 +193,7 @@ void SitePipeline::Process(std::shared_ptr<JobSession> job, Round round, BucketI
     to->set_extract(extract);
     to->set_lr(lr);
   });
-  local_.Process(std::move(job), round, bucket, extract, lr);
+  local_.Process(std::move(job), round, bucket, extract, std::move(scales));
 }
 
 void SitePipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,

@@ -21,8 +21,8 @@ class FlippingRank : public RankState {
         image_bytes_(image_bytes),
         after_(after) {}
 
-  absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) override {
-    return rank_state_->Reduce(job, bucket);
+  absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) override {
+    return rank_state_->Reduce(job, bucket, weight);
   }
   absl::Status Gather(JobSession& job, BucketIndex bucket) override {
     return rank_state_->Gather(job, bucket);
@@ -37,6 +37,7 @@ class FlippingRank : public RankState {
   }
   absl::Status Finish() override { return rank_state_->Finish(); }
   absl::Status Complete() override { return rank_state_->Complete(); }
+  void JobStaysBehind(BucketIndex bucket) override { rank_state_->JobStaysBehind(bucket); }
   absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override {
     if (header.round > after_ && !flipped_) ISTHMUS_RETURN_IF_ERROR(Flip());
     return rank_state_->Apply(header, update);
@@ -59,8 +60,8 @@ class FlippingRank : public RankState {
     std::vector<std::byte> image(image_bytes_);
     ISTHMUS_RETURN_IF_ERROR(rank_state_->Save(image));
     const uint64_t index = LargestMaster(image);
-    const float flipped = std::bit_cast<float>(std::bit_cast<uint32_t>(MasterAt(image, index)) ^
-                                               (uint32_t{1} << 22));
+    const float flipped =
+        std::bit_cast<float>(std::bit_cast<uint32_t>(MasterAt(image, index)) ^ (uint32_t{1} << 22));
     std::memcpy(image.data() + index * sizeof(float), &flipped, sizeof(float));
     // Of no round: what is in flight stays.
     return rank_state_->Load(image, false, std::vector<Round>(buckets().count()));
@@ -110,9 +111,9 @@ class FlippingRanks : public LocalRanks {
     for (uint32_t i = 0; i < made.size(); ++i) {
       const auto runs = made[i]->shard().runs();
       if (runs.empty() || runs[0].extent.begin != 0) continue;
-      made[i] = std::make_unique<FlippingRank>(std::move(made[i]), ownership, place.first_rank + i,
-                                               layout, vectors * layout.length() * sizeof(float),
-                                               after_);
+      made[i] =
+          std::make_unique<FlippingRank>(std::move(made[i]), ownership, place.first_rank + i,
+                                         layout, vectors * layout.length() * sizeof(float), after_);
     }
     return made;
   }

@@ -19,6 +19,7 @@
 #include "worker/jobs/host_memory.h"
 #include "worker/replication/in_flight.h"
 #include "worker/replication/replicator.h"
+#include "worker/step/job_progress.h"
 #include "worker/step/state_need.h"
 #include "worker/step/work_pool.h"
 
@@ -37,7 +38,7 @@ class CpuRank : public RankState {
   CpuRank(const RunSpec& run, const Layout& layout, const Ownership& ownership,
           const ReplicatorPlace& place, Communicator* communicator);
 
-  absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) override;
+  absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) override;
   absl::Status Gather(JobSession& job, BucketIndex bucket) override;
   absl::Status Adopt(JobSession& job) override;
   absl::Status Barrier() override { return communicator_->Barrier(); }
@@ -45,16 +46,25 @@ class CpuRank : public RankState {
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
   absl::Status Finish() override { return absl::OkStatus(); }
   absl::Status Complete() override { return absl::OkStatus(); }
+  void JobStaysBehind(BucketIndex bucket) override {
+    if (policy_.job_steps()) given_.StaysBehind(bucket, OwnedOf(masters_, bucket));
+  }
   absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override;
   void Settle(Round round, BucketIndex bucket, Credit credit) override;
   absl::Status ClearGradients(JobSession& job) override;
-  absl::Status ReleaseJob() override { return absl::OkStatus(); }
+  absl::Status ReleaseJob() override {
+    given_.Release();
+    return absl::OkStatus();
+  }
   absl::Status Save(std::span<std::byte> image) override;
   absl::Status Load(std::span<const std::byte> image, bool reset_momentum,
                     std::span<const Round> applied_rounds) override;
   absl::StatusOr<uint64_t> Hash(BucketIndex bucket) override;
 
  private:
+  // What this rank adds to the mean: the job's gradients of the bucket, or its progress, which is
+  // in progress_ then.
+  absl::StatusOr<Elements> Input(JobSession& job, BucketIndex bucket, float weight);
   // What this group remembers having sent of the bucket's `i`-th run, for an update that leaves it
   // to the receiver. Of a run that exchanges nothing: what it applies.
   absl::StatusOr<PayloadView> Own(const UpdateHeader& header, size_t i) const;
@@ -69,7 +79,8 @@ class CpuRank : public RankState {
                 const PayloadView* own);
   void ApplyBlock(const UpdateHeader& header, const Extent& block, std::span<const float> direction,
                   uint64_t first);
-  // Calls f(packed vector, where it begins in an image, in elements) for masters and optimizer state.
+  // Calls f(packed vector, where it begins in an image, in elements) for masters and optimizer
+  // state.
   template <typename F>
   void ForEachVector(F f);
 
@@ -79,7 +90,9 @@ class CpuRank : public RankState {
   Communicator* const communicator_;
   std::vector<float> masters_;                 // packed as the shard is
   std::vector<std::vector<float>> optimizer_;  // OptimizerStateVectors() of them, as masters_
-  std::vector<float> scratch_;  // what is owned of a bucket: its gradient; or a direction
+  std::vector<float> scratch_;   // what is owned of a bucket: its gradient; or a direction
+  std::vector<float> progress_;  // of the whole of a bucket; where the job steps
+  GivenParameters given_;
   std::unique_ptr<Replicator> replicator_;
   DirectionScratch direction_scratch_;
   InFlight<std::vector<Extraction>> taken_;  // one for each of the bucket's runs
@@ -97,19 +110,32 @@ CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
   optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(policy_.optimizer)));
   for (std::vector<float>& vector : optimizer_) vector.resize(shard_.length());
   scratch_.resize(shard_.longest());
+  if (policy_.job_steps()) progress_.resize(buckets().bucket(BucketIndex(0)).size());
   replicator_ = MakeReplicator(run, shard_, place);
 }
 
-absl::StatusOr<bool> CpuRank::Reduce(JobSession& job, BucketIndex bucket) {
+absl::StatusOr<Elements> CpuRank::Input(JobSession& job, BucketIndex bucket, float weight) {
   const Extent whole = buckets().bucket(bucket);
+  if (!policy_.job_steps()) return job.gradients(rank_).subspan(whole.begin, whole.size());
+  const std::span<float> progress = std::span(progress_).first(whole.size());
+  std::span<const float> given = given_.of(bucket, OwnedOf(masters_, bucket));
+  if (ownership_.ranks() > 1) {  // all of them alike, whatever each has of it
+    ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(given, ownership_.of(bucket), progress));
+    given = progress;
+  }
+  TakeProgress(given, job.parameters(rank_).subspan(whole.begin, whole.size()), weight, progress);
+  return Elements(progress);
+}
+
+absl::StatusOr<bool> CpuRank::Reduce(JobSession& job, BucketIndex bucket, float weight) {
+  ISTHMUS_ASSIGN_OR_RETURN(const Elements input, Input(job, bucket, weight));
   const std::span<float> mean = std::span(scratch_).first(shard_.length(bucket));
-  ISTHMUS_RETURN_IF_ERROR(
-      communicator_->ReduceScatterMean(job.gradients(rank_).subspan(whole.begin, whole.size()),
-                                       ownership_.of(bucket), mean));
+  ISTHMUS_RETURN_IF_ERROR(communicator_->ReduceScatterMean(input, ownership_.of(bucket), mean));
   return communicator_->AllTrue(AllUsable(mean));
 }
 
 absl::Status CpuRank::Gather(JobSession& job, BucketIndex bucket) {
+  given_.Gave(bucket);
   const Extent whole = buckets().bucket(bucket);
   return communicator_->AllGather(OwnedOf(masters_, bucket), ownership_.of(bucket),
                                   job.parameters(rank_).subspan(whole.begin, whole.size()));
@@ -147,11 +173,9 @@ absl::StatusOr<PayloadView> CpuRank::Own(const UpdateHeader& header, size_t i) c
                                             header.round.value(), " bucket ", header.bucket.value(),
                                             ": this group's own contribution is not remembered"));
   }
-  const ChunkRun chunks =
-      formats_.ChunksAt(header.round, shard_.runs(header.bucket)[i].extent);
+  const ChunkRun chunks = formats_.ChunksAt(header.round, shard_.runs(header.bucket)[i].extent);
   return PayloadView::ParseTrusted(std::as_bytes(std::span((*taken)[i].applied())),
-                                   (*taken)[i].format,
-                                   {header.round.value(), chunks});
+                                   (*taken)[i].format, {header.round.value(), chunks});
 }
 
 absl::Status CpuRank::Apply(const UpdateHeader& header, const UpdateView& update) {
@@ -229,6 +253,7 @@ absl::Status CpuRank::Adopt(JobSession& job) {
 
 absl::Status CpuRank::ClearGradients(JobSession& job) {
   const Elements gradients = job.gradients(rank_);
+  if (gradients.size() == 0) return absl::OkStatus();
   std::memset(gradients.data(), 0, gradients.size_bytes());
   return absl::OkStatus();
 }
@@ -252,6 +277,7 @@ absl::Status CpuRank::Save(std::span<std::byte> image) {
 
 absl::Status CpuRank::Load(std::span<const std::byte> image, bool reset_momentum,
                            std::span<const Round> applied_rounds) {
+  for (uint32_t b = 0; b < buckets().count(); ++b) JobStaysBehind(BucketIndex(b));
   ForEachVector([&](std::vector<float>& vector, uint64_t base) {
     for (const Shard::Run& run : shard_.runs()) {
       const std::span<std::byte> to =
@@ -311,8 +337,9 @@ absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const Run
   if (place.ranks != count()) return Invite().status();
   // The job was admitted by what was known of the run then, perhaps nothing. Its buffers are there
   // by now and partly touched: what others use can no longer be told from them.
-  HostNeed need = StateNeed(run.optimizer, layout, /*on_host=*/true);
-  const HostNeed buffers = BuffersNeed(layout, count(), JobMemory::kHost);
+  HostNeed need = StateNeed(run, layout, /*on_host=*/true);
+  const HostNeed buffers =
+      BuffersNeed(layout, count(), {.own_optimizer = PolicyOf(run).job_steps()});
   need.buffers_bytes = buffers.buffers_bytes;
   need.largest_buffer_bytes = buffers.largest_buffer_bytes;
   std::vector<MemoryLimit> limits = limits_();
@@ -321,11 +348,11 @@ absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const Run
   std::vector<std::unique_ptr<RankState>> ranks;
   try {
     for (uint32_t rank = 0; rank < count(); ++rank) {
-      ranks.push_back(std::make_unique<CpuRank>(run, layout, ownership,
-                                                ReplicatorPlace{.group = place.group,
-                                                                .threads = threads_,
-                                                                .parallel = pool_.parallel_for()},
-                                                communicators_[rank].get()));
+      ranks.push_back(std::make_unique<CpuRank>(
+          run, layout, ownership,
+          ReplicatorPlace{
+              .group = place.group, .threads = threads_, .parallel = pool_.parallel_for()},
+          communicators_[rank].get()));
     }
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(absl::StrCat("the state of ", layout.length(),

@@ -32,10 +32,9 @@ absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, con
   Resources made;
   ISTHMUS_ASSIGN_OR_RETURN(made.loading, device.MakeStream());
   ISTHMUS_ASSIGN_OR_RETURN(made.stream, device.MakeStream());
-  ISTHMUS_ASSIGN_OR_RETURN(made.memory,
-                           GpuRankMemory::Create(run, group, layout,
-                                                 Shard(ownership, communicator->rank()),
-                                                 communicator->rank(), device, *made.stream));
+  ISTHMUS_ASSIGN_OR_RETURN(
+      made.memory, GpuRankMemory::Create(run, group, layout, Shard(ownership, communicator->rank()),
+                                         communicator->rank(), device, *made.stream));
   ISTHMUS_ASSIGN_OR_RETURN(made.word, device.Allocate(sizeof(uint64_t)));
   ISTHMUS_ASSIGN_OR_RETURN(made.pinned_word, device.AllocatePinned(sizeof(uint64_t)));
   for (DeviceMemory& outgoing : made.outgoing) {
@@ -69,8 +68,8 @@ GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
       outgoing_{std::move(made.outgoing[0]), std::move(made.outgoing[1])},
       loading_(std::move(made.loading)),
       stream_(std::move(made.stream)),
-      transfer_(job_rank, LongestBucket(ownership.buckets()), shard_.longest(), *device_,
-                *kernels_, *communicator_, *loading_, *stream_) {}
+      transfer_(job_rank, LongestBucket(ownership.buckets()), shard_.longest(), *device_, *kernels_,
+                *communicator_, *loading_, *stream_) {}
 
 GpuRank::~GpuRank() {
   // Before anything that it uses goes.
@@ -78,7 +77,7 @@ GpuRank::~GpuRank() {
   stream_->Synchronize().IgnoreError();
 }
 
-absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket) {
+absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket, float /*weight*/) {
   ISTHMUS_ASSIGN_OR_RETURN(
       gradient_, transfer_.ReduceMean(job, buckets().bucket(bucket), ownership_.of(bucket)));
   *pinned_word_.as<uint64_t>() = gradient_.whole ? 0 : 1;
@@ -199,8 +198,7 @@ absl::Status GpuRank::ExtractRun(Round round, BucketIndex bucket, size_t i, floa
   stream_->CopyOut(out, taken.records.data(), taken.records.size_bytes());
   stream_->CopyOut(out + taken.records.size_bytes(), taken.presence.data(),
                    taken.presence.size_bytes());
-  pending_.push_back(
-      {bucket, i - shard_.first_run(bucket), place, stream_->Record(), slot, done});
+  pending_.push_back({bucket, i - shard_.first_run(bucket), place, stream_->Record(), slot, done});
   return absl::OkStatus();
 }
 
@@ -336,16 +334,15 @@ void GpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
     if (credit == Credit::kReturn) {
       for (size_t i = 0; i < taken.size(); ++i) {
         const PayloadPlace place = PlaceOf(round, shard_.runs(bucket)[i]);
-        kernels_->Return(*stream_,
-                         {.format = memory_.format,
-                          .chunks = place.chunks.count,
-                          .momentum = memory_.MomentumOf(shard_.first_run(bucket) + i),
-                          .alpha = policy_.alpha,
-                          .round = place.round,
-                          .first_chunk = place.chunks.first,
-                          .records = taken[i].records.as<uint32_t>(),
-                          .presence = taken[i].presence.as<uint32_t>(),
-                          .exact = taken[i].exact.as<float>()});
+        kernels_->Return(*stream_, {.format = memory_.format,
+                                    .chunks = place.chunks.count,
+                                    .momentum = memory_.MomentumOf(shard_.first_run(bucket) + i),
+                                    .alpha = policy_.alpha,
+                                    .round = place.round,
+                                    .first_chunk = place.chunks.first,
+                                    .records = taken[i].records.as<uint32_t>(),
+                                    .presence = taken[i].presence.as<uint32_t>(),
+                                    .exact = taken[i].exact.as<float>()});
       }
     }
     GiveRooms(bucket, std::move(taken));
@@ -355,8 +352,8 @@ void GpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
 absl::Status GpuRank::Adopt(JobSession& job) {
   for (uint32_t b = 0; b < buckets().count(); ++b) {
     const BucketIndex bucket(b);
-    ISTHMUS_RETURN_IF_ERROR(transfer_.Adopt(job, buckets().bucket(bucket), ownership_.of(bucket),
-                                            MastersOf(bucket)));
+    ISTHMUS_RETURN_IF_ERROR(
+        transfer_.Adopt(job, buckets().bucket(bucket), ownership_.of(bucket), MastersOf(bucket)));
   }
   return absl::OkStatus();
 }
@@ -375,8 +372,8 @@ absl::Status GpuRank::Save(std::span<std::byte> image) {
   ISTHMUS_RETURN_IF_ERROR(Synchronize());  // copies to memory that is not pinned block, unwatched
   ForEachVector([&](const float* vector, uint64_t base) {
     for (const Shard::Run& run : shard_.runs()) {
-      stream_->CopyOut(image.data() + (base + run.extent.begin) * sizeof(float),
-                       vector + run.start, run.extent.size() * sizeof(float));
+      stream_->CopyOut(image.data() + (base + run.extent.begin) * sizeof(float), vector + run.start,
+                       run.extent.size() * sizeof(float));
     }
   });
   return Synchronize();
@@ -387,8 +384,7 @@ absl::Status GpuRank::Load(std::span<const std::byte> image, bool reset_momentum
   ISTHMUS_RETURN_IF_ERROR(Finish());
   ForEachVector([&](float* vector, uint64_t base) {
     for (const Shard::Run& run : shard_.runs()) {
-      stream_->CopyIn(vector + run.start,
-                      image.data() + (base + run.extent.begin) * sizeof(float),
+      stream_->CopyIn(vector + run.start, image.data() + (base + run.extent.begin) * sizeof(float),
                       run.extent.size() * sizeof(float));
     }
   });

@@ -29,7 +29,8 @@ class GpuRank : public RankState {
                                                          DeviceCommunicator* communicator);
   ~GpuRank() override;  // waits for what is queued
 
-  absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) override;
+  absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) override;
+  void JobStaysBehind(BucketIndex) override {}  // jobs of GPUs do not step by themselves
   absl::Status Gather(JobSession& job, BucketIndex bucket) override;
   absl::Status Adopt(JobSession& job) override;
   absl::Status Barrier() override { return communicator_->Barrier(); }
@@ -102,7 +103,8 @@ class GpuRank : public RankState {
   // anew: kernels read records of one format. Blocks for this rank's own, if needed.
   absl::StatusOr<std::string> MergeOnHost(const UpdateHeader& header, const UpdateView& update,
                                           size_t i);
-  // Calls f(packed vector, where it begins in an image, in elements) for masters and optimizer state.
+  // Calls f(packed vector, where it begins in an image, in elements) for masters and optimizer
+  // state.
   template <typename F>
   void ForEachVector(F f) const;
   // The gradient may be written again after what is queued by now.

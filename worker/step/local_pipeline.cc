@@ -69,7 +69,7 @@ class LocalPipeline::Impl {
   absl::Status Adopt(uint32_t rank, JobSession& job, const std::string* constants);
   absl::Status Load(uint32_t rank, JobSession& job);
   absl::Status Process(uint32_t rank, JobSession& job, Round round, BucketIndex bucket,
-                       bool extract, float lr);
+                       bool extract, const StepScales& scales);
   absl::Status Apply(uint32_t rank, SharedUpdate& update, Credit credit, JobSession* gather_to);
   absl::Status Save(uint32_t rank, std::string& image);
   absl::Status Install(uint32_t rank, const std::string& image, bool reset_momentum,
@@ -126,8 +126,8 @@ absl::Status LocalPipeline::Impl::Configure(const Layout& layout, const GroupPla
   state->first_rank = place.first_rank;
   GroupPlace mine = place;
   mine.group = options_.self.group;
-  ISTHMUS_ASSIGN_OR_RETURN(state->ranks,
-                           options_.ranks->Make(options_.run, state->layout, state->ownership, mine));
+  ISTHMUS_ASSIGN_OR_RETURN(
+      state->ranks, options_.ranks->Make(options_.run, state->layout, state->ownership, mine));
   state->constants.resize(layout.constants_bytes());
   state_ = std::move(state);
   return absl::OkStatus();
@@ -156,23 +156,27 @@ absl::Status LocalPipeline::Impl::Load(uint32_t rank, JobSession& job) {
 }
 
 absl::Status LocalPipeline::Impl::Process(uint32_t rank, JobSession& job, Round round,
-                                          BucketIndex bucket, bool extract, float lr) {
+                                          BucketIndex bucket, bool extract,
+                                          const StepScales& scales) {
   RankState& mine = rank_state(rank);
-  ISTHMUS_ASSIGN_OR_RETURN(const bool usable, mine.Reduce(job, bucket));
+  const uint32_t in_group = state().first_rank + rank;
+  const float weight = scales.rank_weights.empty() ? 1.0f : scales.rank_weights[in_group];
+  const float lr = scales.lr;
+  ISTHMUS_ASSIGN_OR_RETURN(const bool usable, mine.Reduce(job, bucket, weight));
   if (!usable) {
     if (rank == 0) events_->OnNonFinite(round, bucket);
     return absl::OkStatus();
   }
   if (!extract) return mine.Accumulate(bucket, lr);
-  return mine.Extract(round, bucket, lr,
-                      [=, events = events_, first_rank = state().first_rank](
-                          const ChunkRun& chunks, std::shared_ptr<const std::string> payload) {
-                        events->OnPart({.round = round,
-                                        .bucket = bucket,
-                                        .rank = first_rank + rank,
-                                        .chunks = chunks,
-                                        .payload = std::move(payload)});
-                      });
+  return mine.Extract(
+      round, bucket, lr,
+      [=, events = events_](const ChunkRun& chunks, std::shared_ptr<const std::string> payload) {
+        events->OnPart({.round = round,
+                        .bucket = bucket,
+                        .rank = in_group,
+                        .chunks = chunks,
+                        .payload = std::move(payload)});
+      });
 }
 
 absl::Status LocalPipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Credit credit,
@@ -185,6 +189,7 @@ absl::Status LocalPipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Cre
                                                    ", got ", header.bucket.value()));
   }
   if (!header.contributors.empty()) {
+    if (gather_to == nullptr) mine.JobStaysBehind(header.bucket);
     ISTHMUS_ASSIGN_OR_RETURN(const UpdateView* view,
                              update.Parsed(reader_, state().layout, buckets()));
     ISTHMUS_RETURN_IF_ERROR(mine.Apply(header, *view));
@@ -253,11 +258,12 @@ void LocalPipeline::Load(std::shared_ptr<JobSession> job) {
 }
 
 void LocalPipeline::Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
-                            bool extract, float lr) {
+                            bool extract, StepScales scales) {
   impl_->CheckFits(*job);
-  impl_->threads().Queue([impl = impl_.get(), job, round, bucket, extract, lr](uint32_t rank) {
-    return impl->Process(rank, *job, round, bucket, extract, lr);
-  });
+  impl_->threads().Queue(
+      [impl = impl_.get(), job, round, bucket, extract, scales = std::move(scales)](uint32_t rank) {
+        return impl->Process(rank, *job, round, bucket, extract, scales);
+      });
 }
 
 void LocalPipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,

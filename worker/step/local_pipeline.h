@@ -40,7 +40,7 @@ class LocalPipeline : public Pipeline {
   void Adopt(std::shared_ptr<JobSession> job) override;
   void Load(std::shared_ptr<JobSession> job) override;
   void Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket, bool extract,
-               float lr) override;
+               StepScales scales) override;
   void Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
              std::shared_ptr<JobSession> gather_to) override;
   void Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) override;

@@ -44,6 +44,15 @@ class PipelineEvents {
   virtual void OnFailure(const absl::Status& status) = 0;
 };
 
+// What a step's inputs are multiplied by on their way in.
+struct StepScales {
+  float lr =
+      1;  // runs with lr inside the momentum; one group's rate must then serve all: the first
+  // Of progress, by rank of the group: its samples to their mean (docs/protocol.md, P29). Empty:
+  // all are one.
+  std::vector<float> rank_weights;
+};
+
 // Operations return at once and are performed later, in order. Thread-safe, but the order of calls
 // from several threads is theirs to arrange. Callbacks come on the pipeline's own threads.
 class Pipeline {
@@ -63,11 +72,10 @@ class Pipeline {
   virtual void Adopt(std::shared_ptr<JobSession> job) = 0;
   // Every rank's buffers become the masters and constants; gradients zero.
   virtual void Load(std::shared_ptr<JobSession> job) = 0;
-  // Reduce-scatter of the job's gradients of `bucket`, finite check, momentum update; with
-  // `extract` also selection, subtraction and OnPart. `lr` per parameter group, for runs with lr
-  // inside the momentum (one group's rate must then serve all: the first).
+  // Reduce-scatter of the job's gradients of `bucket`, or of how far it has gone (ExchangeSource),
+  // finite check, momentum update; with `extract` also selection, subtraction and OnPart.
   virtual void Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
-                       bool extract, float lr) = 0;
+                       bool extract, StepScales scales) = 0;
   // Applies `update` to the masters and settles what was taken for its (round, bucket); gathers
   // the bucket into the job's parameters if `gather_to` is set.
   virtual void Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,

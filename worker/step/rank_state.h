@@ -48,9 +48,10 @@ class RankState {
 
   // --- collectives: all ranks enter the same ones in the same order; ABORTED after Abort() -------
 
-  // The mean over ranks of the job's gradients of the bucket becomes the shard's, until the next
-  // call. False at every rank if some rank's holds what is no usable number.
-  virtual absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket) = 0;
+  // The mean over ranks of what the job has for the bucket, gradients or progress (ExchangeSource),
+  // becomes the shard's, until the next call. Progress is first multiplied by `weight`, this
+  // rank's. False at every rank if some rank's holds what is no usable number.
+  virtual absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) = 0;
   // The job's parameters of the bucket become all ranks' masters.
   virtual absl::Status Gather(JobSession& job, BucketIndex bucket) = 0;
   // Masters become the shard of the parameters that the group's rank 0 has in its job.
@@ -72,15 +73,17 @@ class RankState {
   // Blocks until all that is under way has been done.
   virtual absl::Status Complete() = 0;
 
-  // Applies the shard's part of `update`'s direction to masters and optimizer state. `header.scalars` has
-  // an entry for each parameter group of the layout. Errors: INTERNAL if the update needs this
-  // group's own contribution and it is not remembered.
+  // Masters of the bucket are about to change, and the job's parameters are not, not now.
+  virtual void JobStaysBehind(BucketIndex bucket) = 0;
+  // Applies the shard's part of `update`'s direction to masters and optimizer state.
+  // `header.scalars` has an entry for each parameter group of the layout. Errors: INTERNAL if the
+  // update needs this group's own contribution and it is not remembered.
   virtual absl::Status Apply(const UpdateHeader& header, const UpdateView& update) = 0;
   // What was taken for (round, bucket), if anything, is forgotten (kMerged) or first added back to
   // the momentum (kReturn).
   virtual void Settle(Round round, BucketIndex bucket, Credit credit) = 0;
 
-  // The job's gradients at this rank become zero.
+  // The job's gradients at this rank become zero, if it has any.
   virtual absl::Status ClearGradients(JobSession& job) = 0;
   // Nothing that is under way uses a job's buffers after this.
   virtual absl::Status ReleaseJob() = 0;
@@ -131,9 +134,10 @@ class LocalRanks {
   // This daemon's ranks, ascending, all zero, connected to the group's others: blocks until those
   // have come. Errors: RESOURCE_EXHAUSTED with the bytes needed and there; ABORTED if the others
   // did not come, or Abort() was called. `layout` and `ownership`, of place.ranks, outlive them.
-  virtual absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(
-      const RunSpec& run, const Layout& layout, const Ownership& ownership,
-      const GroupPlace& place) = 0;
+  virtual absl::StatusOr<std::vector<std::unique_ptr<RankState>>> Make(const RunSpec& run,
+                                                                       const Layout& layout,
+                                                                       const Ownership& ownership,
+                                                                       const GroupPlace& place) = 0;
 
   // Wakes every rank out of its collective with ABORTED(reason); every later one fails likewise.
   // Callable from any thread.

@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "common/optimizer/optimizer.h"
+#include "common/run/exchange_policy.h"
+#include "common/run/run_spec.h"
 #include "common/tensor/layout.h"
 #include "worker/jobs/job_server.h"
 
@@ -13,16 +14,18 @@ namespace isthmus {
 
 // State and one image of it; no buffers. `on_host`: the ranks are CPUs; GPUs keep their state, and
 // refuse for themselves what does not fit them (gpu_rank_memory.h).
-inline HostNeed StateNeed(const OptimizerSpec& optimizer, const Layout& layout, bool on_host) {
+inline HostNeed StateNeed(const RunSpec& run, const Layout& layout, bool on_host) {
   constexpr uint64_t kLongestBucket = uint64_t{4} << 20;  // unless the run asks for more
   const uint64_t vector_bytes = layout.length() * sizeof(float);
-  const auto vectors = static_cast<uint64_t>(1 + OptimizerStateVectors(optimizer));  // masters
+  const auto vectors = static_cast<uint64_t>(1 + OptimizerStateVectors(run.optimizer));  // masters
   HostNeed need;
   need.snapshot_bytes = vectors * vector_bytes + layout.constants_bytes();
   if (!on_host) return need;
-  // Beside them momentum, and a direction or gradient of one bucket.
-  need.state_bytes = (vectors + 1) * vector_bytes + layout.constants_bytes() +
-                     std::min(layout.length(), kLongestBucket) * sizeof(float);
+  // Beside them momentum, and a direction or gradient of one bucket. Where jobs step, what they
+  // were given while masters moved on, and progress of one bucket.
+  const uint64_t bucket_bytes = std::min(layout.length(), kLongestBucket) * sizeof(float);
+  need.state_bytes = (vectors + 1) * vector_bytes + layout.constants_bytes() + bucket_bytes;
+  if (PolicyOf(run).job_steps()) need.state_bytes += vector_bytes + bucket_bytes;
   return need;
 }
 

@@ -39,9 +39,15 @@ struct Reference {
 
   void Apply(const OptimizerSpec& spec, int step, double u) {
     p *= 1.0 - kLr * kWeightDecay;
+    const double momentum = static_cast<double>(spec.momentum);
     if (spec.kind == OptimizerKind::kSgd) {
-      state1 = step == 1 ? u : static_cast<double>(spec.momentum) * state1 + u;
+      state1 = step == 1 ? u : momentum * state1 + u;
       p -= kLr * (spec.momentum > 0.0f ? state1 : u);
+      return;
+    }
+    if (spec.kind == OptimizerKind::kNesterov) {
+      state1 = step == 1 ? u : momentum * state1 + u;
+      p -= kLr * (u + momentum * state1);
       return;
     }
     const double beta1 = static_cast<double>(spec.beta1);
@@ -84,11 +90,18 @@ TEST(OptimizerTest, SgdMomentumFollowsTheReference) {
   ExpectFollowsReference({OptimizerKind::kSgd, 0.9f});
 }
 
+TEST(OptimizerTest, NesterovFollowsTheReference) {
+  ExpectFollowsReference({OptimizerKind::kNesterov, 0.9f});
+  ExpectFollowsReference({OptimizerKind::kNesterov, 0.0f});
+}
+
 TEST(OptimizerTest, AdamWFollowsTheReference) { ExpectFollowsReference({OptimizerKind::kAdamW}); }
 
 TEST(OptimizerTest, CountsItsStateVectors) {
   EXPECT_EQ(OptimizerStateVectors({}), 0);
   EXPECT_EQ(OptimizerStateVectors({OptimizerKind::kSgd, 0.5f}), 1);
+  EXPECT_EQ(OptimizerStateVectors({OptimizerKind::kNesterov, 0.0f}), 0);
+  EXPECT_EQ(OptimizerStateVectors({OptimizerKind::kNesterov, 0.5f}), 1);
   EXPECT_EQ(OptimizerStateVectors({OptimizerKind::kAdamW}), 2);
 }
 
@@ -107,6 +120,37 @@ TEST(OptimizerTest, TheFirstDirectionReplacesWhateverTheBufferHeld) {
   ApplyDirection({OptimizerKind::kSgd, 0.9f}, scalars, std::vector<float>{1.0f}, p, buffer, {});
   EXPECT_EQ(buffer[0], 1.0f);
   EXPECT_EQ(p[0], 0.5f);
+}
+
+// By hand: the buffer is 2, then 0.5 * 2 - 1 = 0; the steps are 0.5 * 2 + 2 = 3 and 0.5 * 0 - 1.
+TEST(OptimizerTest, NesterovLooksAheadOfItsBuffer) {
+  const OptimizerSpec spec{OptimizerKind::kNesterov, 0.5f};
+  std::vector<float> p = {8.0f};
+  std::vector<float> buffer = {1e30f};
+  OptimizerScalars scalars;
+  scalars.lr = 0.25f;
+  scalars.decay = 0.5f;
+  scalars.first = true;
+  ApplyDirection(spec, scalars, std::vector<float>{2.0f}, p, buffer, {});
+  EXPECT_EQ(buffer[0], 2.0f);
+  EXPECT_EQ(p[0], 3.25f);
+  scalars.first = false;
+  scalars.decay = 1.0f;
+  ApplyDirection(spec, scalars, std::vector<float>{-1.0f}, p, buffer, {});
+  EXPECT_EQ(buffer[0], 0.0f);
+  EXPECT_EQ(p[0], 3.5f);
+}
+
+TEST(OptimizerTest, NesterovWithoutMomentumIsSgd) {
+  Rng rng(3);
+  std::vector<float> p = RandomVector(rng);
+  std::vector<float> sgd = p;
+  for (int step = 1; step <= 5; ++step) {
+    const std::vector<float> u = RandomVector(rng);
+    ApplyDirection({OptimizerKind::kNesterov, 0.0f}, Scalars({}, step), u, p, {}, {});
+    ApplyDirection({}, Scalars({}, step), u, sgd, {}, {});
+  }
+  EXPECT_EQ(p, sgd);
 }
 
 // Every length and alignment meets the same operations, whatever the compiler vectorised.

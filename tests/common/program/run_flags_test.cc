@@ -38,7 +38,7 @@ class RunFlagsTest : public ::testing::Test {
   GivenFields given_;
 };
 
-// No field has a scheme's default.
+// No field has a scheme's default, apart from those of local steps.
 RunSpec Unusual() {
   RunSpec spec;
   spec.scheme = Scheme::kRandom;
@@ -65,20 +65,52 @@ RunSpec Unusual() {
   return spec;
 }
 
+// None of local steps has.
+RunSpec UnusualLocal() {
+  RunSpec spec = DefaultRunSpec(Scheme::kLocal);
+  spec.format.every = {.steps = 30};
+  spec.selection = SelectionKind::kTopK;
+  spec.outer_lr = 0.7f;
+  spec.format.all.k = 3;
+  return spec;
+}
+
 TEST_F(RunFlagsTest, WhatTheySayIsReadBack) {
-  const RunSpec unusual = Unusual(), defaults = DefaultRunSpec(unusual.scheme);
+  const RunSpec all_unusual[] = {Unusual(), UnusualLocal()};
   for (const SpecField& field : SpecFields()) {
     if (field.name == std::string("scheme")) continue;
-    ASSERT_NE(field.text(unusual), field.text(defaults)) << field.name << ": add it to Unusual()";
+    ASSERT_TRUE(std::ranges::any_of(all_unusual,
+                                    [&](const RunSpec& spec) {
+                                      return field.text(spec) !=
+                                             field.text(DefaultRunSpec(spec.scheme));
+                                    }))
+        << field.name << ": add it to Unusual()";
   }
-  Parse(RunFlags(unusual));
-  EXPECT_EQ(RunSpecOf(given_).value(), unusual);
+  for (const RunSpec& unusual : all_unusual) {
+    Parse(RunFlags(unusual));
+    EXPECT_EQ(RunSpecOf(given_).value(), unusual);
+  }
   for (const Scheme scheme : {Scheme::kFlexDemo, Scheme::kFull, Scheme::kRandom, Scheme::kStriding,
-                              Scheme::kSlicing, Scheme::kNone}) {
+                              Scheme::kSlicing, Scheme::kNone, Scheme::kLocal}) {
     EXPECT_THAT(RunFlags(DefaultRunSpec(scheme)), ElementsAre("--scheme", Name(scheme)));
     Parse({"--scheme", Name(scheme)});
     EXPECT_EQ(RunSpecOf(given_).value(), DefaultRunSpec(scheme));
   }
+}
+
+TEST_F(RunFlagsTest, LocalStepsSendWholeChunksOfAnySizeUnlessTheySelectAPart) {
+  Parse({"--scheme", "local", "--chunk-size", "256"});
+  EXPECT_EQ(RunSpecOf(given_)->format.all.k, 256u);
+  Parse({"--scheme", "local", "--chunk-size", "256", "--selection", "top-k"});
+  EXPECT_EQ(RunSpecOf(given_)->format.all.k, 64u);
+  RunSpec part = UnusualLocal();  // whose k is the default
+  part.format.chunk_size = 256;
+  part.format.all.k = 64;
+  Parse(RunFlags(part));
+  EXPECT_EQ(*RunSpecOf(given_), part);
+  Parse({"--scheme", "local", "--selection", "top-k"});
+  EXPECT_THAT(std::string(RunSpecOf(given_).status().message()),
+              HasSubstr("k: expected below chunk_size 64"));
 }
 
 TEST_F(RunFlagsTest, HelpSaysWhatASwitchAndItsOppositeDo) {

@@ -6,7 +6,11 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
+
+#include "common/run/spec_fields.h"
 
 namespace isthmus {
 namespace {
@@ -35,8 +39,11 @@ void ExpectRefused(const Change& change, const std::string& words,
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-constexpr Scheme kSchemes[] = {Scheme::kFlexDemo, Scheme::kFull,    Scheme::kRandom,
-                               Scheme::kStriding, Scheme::kSlicing, Scheme::kNone};
+constexpr Scheme kSchemes[] = {Scheme::kFlexDemo, Scheme::kFull, Scheme::kRandom, Scheme::kStriding,
+                               Scheme::kSlicing,  Scheme::kNone, Scheme::kLocal};
+constexpr SelectionKind kSelections[] = {SelectionKind::kDense,    SelectionKind::kDct,
+                                         SelectionKind::kTopK,     SelectionKind::kRandom,
+                                         SelectionKind::kStriding, SelectionKind::kSlicing};
 constexpr Scheme kKnownPositions[] = {Scheme::kRandom, Scheme::kStriding, Scheme::kSlicing};
 
 TEST(RunSpecTest, DefaultsAreValid) {
@@ -95,6 +102,217 @@ TEST(RunSpecTest, KnownPositionsAreAPowerOfTwoBelowTheChunk) {
   }
 }
 
+// --- local steps ---------------------------------------------------------------------------------
+
+std::string WithLocal(SelectionKind selection) {
+  return std::string(" with scheme local and selection ") + Name(selection);
+}
+
+TEST(RunSpecTest, LocalStepsSayAllOfTheirProgressInFewBits) {
+  const RunSpec spec = DefaultRunSpec(Scheme::kLocal);
+  EXPECT_EQ(SelectionOf(spec), SelectionKind::kDense);
+  EXPECT_EQ(spec.format.all, (GroupFormat{64, ValueFormat::kTwoBit}));
+  EXPECT_EQ(spec.format.chunk_size, 64u);
+  EXPECT_GT(spec.format.every.steps, 1u);
+  for (ValueFormat values : {ValueFormat::kF32, ValueFormat::kBf16, ValueFormat::kInt4,
+                             ValueFormat::kTwoBit, ValueFormat::kOneBit}) {
+    ExpectValid([&](RunSpec& s) { s.format.all.values = values; }, Scheme::kLocal);
+  }
+  ExpectRefused([](RunSpec& s) { s.format.all.k = 8; },
+                "k: expected chunk_size 64" + WithLocal(SelectionKind::kDense) + ", got 8",
+                Scheme::kLocal);
+}
+
+TEST(RunSpecTest, LocalStepsMaySelectAPart) {
+  for (SelectionKind selection : kSelections) {
+    if (selection == SelectionKind::kDense) continue;
+    const auto with_k = [&](uint32_t k) {
+      return [=](RunSpec& s) {
+        s.selection = selection;
+        s.format.all.k = k;
+      };
+    };
+    EXPECT_EQ(SelectionOf(With(with_k(8), Scheme::kLocal)), selection);
+    for (uint32_t k : {1, 8, 32}) ExpectValid(with_k(k), Scheme::kLocal);
+    ExpectRefused(with_k(64), "k: expected below chunk_size 64" + WithLocal(selection) + ", got 64",
+                  Scheme::kLocal);
+    if (selection < SelectionKind::kRandom) {
+      ExpectValid(with_k(63), Scheme::kLocal);
+    } else {
+      ExpectRefused(
+          with_k(63),
+          "k: expected a power of two below chunk_size 64" + WithLocal(selection) + ", got 63",
+          Scheme::kLocal);
+    }
+    ExpectRefused(
+        [&](RunSpec& s) {
+          with_k(8)(s);
+          s.format.own[GroupId(3)] = {64, ValueFormat::kOneBit};
+        },
+        "k of group 3: expected below chunk_size 64" + WithLocal(selection) + ", got 64",
+        Scheme::kLocal);
+  }
+}
+
+TEST(RunSpecTest, SignsAloneSayNoProgress) {
+  for (SelectionKind selection : kSelections) {
+    const Change select = [&](RunSpec& s) {
+      s.selection = selection;
+      if (selection != SelectionKind::kDense) s.format.all.k = 8;
+    };
+    ExpectRefused(
+        [&](RunSpec& s) {
+          select(s);
+          s.format.all.values = ValueFormat::kSign;
+        },
+        "values: expected other than sign" + WithLocal(selection) + ", got sign", Scheme::kLocal);
+    ExpectRefused(
+        [&](RunSpec& s) {
+          select(s);
+          s.format.own[GroupId(5)] = {s.format.all.k, ValueFormat::kSign};
+        },
+        "values of group 5: expected other than sign" + WithLocal(selection) + ", got sign",
+        Scheme::kLocal);
+  }
+}
+
+TEST(RunSpecTest, P19_AScalePerBlockNeedsAWholeBlock) {
+  for (uint32_t size : {16, 32}) {
+    const auto with_values = [&](ValueFormat values) {
+      return [=](RunSpec& s) {
+        s.format.chunk_size = s.format.all.k = size;
+        s.format.all.values = values;
+      };
+    };
+    const std::string words = "chunk_size: expected at least 64" +
+                              WithLocal(SelectionKind::kDense) + ": a scale serves so many, got " +
+                              std::to_string(size);
+    for (ValueFormat values : {ValueFormat::kInt4, ValueFormat::kTwoBit, ValueFormat::kOneBit}) {
+      ExpectRefused(with_values(values), words, Scheme::kLocal);
+      ExpectRefused(
+          [&](RunSpec& s) {
+            with_values(ValueFormat::kF32)(s);
+            s.format.own[GroupId(2)] = {size, values};
+          },
+          words, Scheme::kLocal);
+      // A part has a scale per chunk, of any size.
+      ExpectValid(
+          [&](RunSpec& s) {
+            with_values(values)(s);
+            s.selection = SelectionKind::kTopK;
+            s.format.all.k = 4;
+          },
+          Scheme::kLocal);
+    }
+    for (ValueFormat values : {ValueFormat::kF32, ValueFormat::kBf16}) {
+      ExpectValid(with_values(values), Scheme::kLocal);
+    }
+  }
+}
+
+TEST(RunSpecTest, LocalStepsAreAveragedAsTheyAre) {
+  ExpectRefused([](RunSpec& s) { s.sign = true; },
+                "sign: expected false with scheme local: how far counts, got true", Scheme::kLocal);
+  ExpectRefused([](RunSpec& s) { s.lr_in_momentum = true; },
+                "lr_in_momentum: expected false with scheme local, got true", Scheme::kLocal);
+  ExpectRefused([](RunSpec& s) { s.alpha = 0.5f; }, "alpha: expected 1 with scheme local, got 0.5",
+                Scheme::kLocal);
+  ExpectRefused([](RunSpec& s) { s.alpha = kNan; }, "alpha: expected 1 with scheme local, got nan",
+                Scheme::kLocal);
+  for (MergeRule rule : {MergeRule::kSenderMean, MergeRule::kSum}) {
+    ExpectRefused([&](RunSpec& s) { s.merge = rule; },
+                  std::string("merge: expected mean with scheme local: where a group has not gone "
+                              "is a value too, got ") +
+                      Name(rule),
+                  Scheme::kLocal);
+  }
+}
+
+TEST(RunSpecTest, LocalStepsHaveAnOuterOptimizer) {
+  ExpectValid([](RunSpec& s) { s.optimizer = {OptimizerKind::kNesterov, 0.9f}; }, Scheme::kLocal);
+  ExpectValid([](RunSpec& s) { s.optimizer = {OptimizerKind::kSgd, 0.9f}; }, Scheme::kLocal);
+  ExpectRefused(
+      [](RunSpec& s) { s.optimizer.kind = OptimizerKind::kAdamW; },
+      "optimizer: expected sgd or nesterov with scheme local: the job has its own, got adamw",
+      Scheme::kLocal);
+  for (float rate : {0.001f, 0.7f, 1.0f, 10.0f}) {
+    ExpectValid([&](RunSpec& s) { s.outer_lr = rate; }, Scheme::kLocal);
+  }
+  for (const auto& [rate, text] : {std::pair(0.0f, "0"), std::pair(-1.0f, "-1"),
+                                   std::pair(10.5f, "10.5"), std::pair(kNan, "nan")}) {
+    ExpectRefused([r = rate](RunSpec& s) { s.outer_lr = r; },
+                  std::string("outer_lr: expected a number above 0, at most 10, got ") + text,
+                  Scheme::kLocal);
+  }
+}
+
+TEST(RunSpecTest, OnlyLocalStepsHaveADialForThem) {
+  for (Scheme scheme : kSchemes) {
+    if (scheme == Scheme::kLocal) continue;
+    const std::string with = std::string(" with scheme ") + Name(scheme);
+    for (SelectionKind selection : kSelections) {
+      if (selection == SelectionKind::kDense) continue;
+      ExpectRefused(
+          [&](RunSpec& s) { s.selection = selection; },
+          "selection: expected dense" + with + ", which has its own, got " + Name(selection),
+          scheme);
+    }
+    ExpectRefused([](RunSpec& s) { s.outer_lr = 0.5f; },
+                  "outer_lr: expected 1" + with + ": jobs say the rate, got 0.5", scheme);
+    ExpectRefused([](RunSpec& s) { s.format.every.steps = 2; },
+                  "every: expected 1 step" + with + ", which exchanges every step, got 2 steps",
+                  scheme);
+  }
+}
+
+TEST(RunSpecTest, ExchangesAreOneStepToAMillionApart) {
+  for (uint32_t steps : {1, 30, 1'000'000}) {
+    ExpectValid([&](RunSpec& s) { s.format.every.steps = steps; }, Scheme::kLocal);
+  }
+  for (Scheme scheme : kSchemes) {
+    for (uint32_t steps : {0, 1'000'001}) {
+      ExpectRefused([&](RunSpec& s) { s.format.every.steps = steps; },
+                    "every: expected 1 to 1000000 steps, got " + std::to_string(steps), scheme);
+    }
+  }
+}
+
+TEST(RunSpecTest, APeriodReadsAsItIsWritten) {
+  const SpecField& every = *FindSpecField("every");
+  for (uint32_t steps : {1, 2, 30, 1'000'000}) {
+    const RunSpec spec = With([&](RunSpec& s) { s.format.every.steps = steps; }, Scheme::kLocal);
+    RunSpec back;
+    ASSERT_TRUE(every.parse(every.text(spec), &back).ok()) << every.text(spec);
+    EXPECT_EQ(back.format.every, spec.format.every);
+  }
+  for (const auto& [text, steps, written] :
+       {std::tuple("30 steps", 30u, "30 steps"), std::tuple("1 step", 1u, "1 step"),
+        std::tuple("30", 30u, "30 steps"), std::tuple("1 steps", 1u, "1 step")}) {
+    RunSpec spec;
+    EXPECT_TRUE(every.parse(text, &spec).ok()) << text;
+    EXPECT_EQ(spec.format.every.steps, steps);
+    EXPECT_EQ(every.text(spec), written);
+  }
+}
+
+TEST(RunSpecTest, WhatIsNoPeriodIsRefused) {
+  const SpecField& every = *FindSpecField("every");
+  for (const char* text : {"", " ", "steps", "30 rounds", "30 steps more", "30steps",
+                           "thirty steps", "-1 steps", "1.5 steps", "4294967296 steps"}) {
+    RunSpec spec;
+    const absl::Status status = every.parse(text, &spec);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_EQ(
+        status.message(),
+        std::string("every: expected a number of steps, as in '30 steps', got '") + text + "'");
+  }
+  RunSpec spec = DefaultRunSpec(Scheme::kLocal);
+  EXPECT_TRUE(every.parse("0 steps", &spec).ok());  // a number, if none that can run
+  EXPECT_EQ(Validate(spec).message(), "run spec: every: expected 1 to 1000000 steps, got 0");
+}
+
+// --- what all schemes have -----------------------------------------------------------------------
+
 TEST(RunSpecTest, SignsAloneNeedSignMode) {
   for (Scheme scheme : {Scheme::kFlexDemo, Scheme::kRandom}) {
     const Change signs = [](RunSpec& s) { s.format.all.values = ValueFormat::kSign; };
@@ -105,8 +323,8 @@ TEST(RunSpecTest, SignsAloneNeedSignMode) {
           s.sign = false;
         },
         "sign: expected true with values sign: magnitudes are not sent, got false", scheme);
-    for (ValueFormat values :
-         {ValueFormat::kF32, ValueFormat::kBf16, ValueFormat::kInt4, ValueFormat::kOneBit}) {
+    for (ValueFormat values : {ValueFormat::kF32, ValueFormat::kBf16, ValueFormat::kInt4,
+                               ValueFormat::kTwoBit, ValueFormat::kOneBit}) {
       ExpectValid(
           [&](RunSpec& s) {
             s.format.all.values = values;
@@ -185,26 +403,33 @@ TEST(RunSpecTest, NamesRoundTrip) {
     EXPECT_EQ(*ParseScheme(Name(scheme)), scheme);
   }
   for (ValueFormat format : {ValueFormat::kF32, ValueFormat::kBf16, ValueFormat::kInt4,
-                             ValueFormat::kOneBit, ValueFormat::kSign}) {
+                             ValueFormat::kTwoBit, ValueFormat::kOneBit, ValueFormat::kSign}) {
     EXPECT_EQ(*ParseValueFormat(Name(format)), format);
   }
   for (MergeRule rule : {MergeRule::kSenderMean, MergeRule::kMean, MergeRule::kSum}) {
     EXPECT_EQ(*ParseMergeRule(Name(rule)), rule);
   }
-  for (OptimizerKind kind : {OptimizerKind::kSgd, OptimizerKind::kAdamW}) {
+  for (SelectionKind selection : kSelections) {
+    EXPECT_EQ(*ParseSelectionKind(Name(selection)), selection);
+  }
+  for (OptimizerKind kind :
+       {OptimizerKind::kSgd, OptimizerKind::kNesterov, OptimizerKind::kAdamW}) {
     EXPECT_EQ(*ParseOptimizerKind(Name(kind)), kind);
   }
 }
 
 TEST(RunSpecTest, AnUnknownNameIsAnsweredWithTheChoices) {
-  EXPECT_EQ(ParseScheme("demo").status().message(),
-            "scheme: expected one of flexdemo, full, random, striding, slicing, none; got 'demo'");
+  EXPECT_EQ(
+      ParseScheme("demo").status().message(),
+      "scheme: expected one of flexdemo, full, random, striding, slicing, none, local; got 'demo'");
+  EXPECT_EQ(ParseSelectionKind("all").status().message(),
+            "selection: expected one of dense, dct, top-k, random, striding, slicing; got 'all'");
   EXPECT_EQ(ParseValueFormat("").status().message(),
-            "values: expected one of f32, bf16, 4bit, 1bit, sign; got ''");
+            "values: expected one of f32, bf16, 4bit, 2bit, 1bit, sign; got ''");
   EXPECT_EQ(ParseMergeRule("max").status().message(),
             "merge: expected one of sender-mean, mean, sum; got 'max'");
   EXPECT_EQ(ParseOptimizerKind("SGD").status().message(),
-            "optimizer: expected one of sgd, adamw; got 'SGD'");
+            "optimizer: expected one of sgd, nesterov, adamw; got 'SGD'");
   EXPECT_EQ(ParseScheme("demo").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
@@ -246,7 +471,7 @@ TEST(RunSpecTest, P6_EveryFieldOfTheSpecSatisfiesItsOwnExpectation) {
   spec.initial_donor = GroupId(3);
   std::vector<std::string> expect;
   for (const auto& [name, value] : Fields(spec)) expect.push_back(name + "=" + value);
-  EXPECT_EQ(expect.size(), 22u);
+  EXPECT_EQ(expect.size(), 25u);
   EXPECT_TRUE(CheckExpectations(spec, expect).ok());
   EXPECT_TRUE(CheckExpectations(spec, {}).ok());
   EXPECT_TRUE(CheckExpectations(RunSpec(), {"initial_donor=lowest"}).ok());
@@ -267,7 +492,8 @@ TEST(RunSpecTest, AnExpectationMustNameAField) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << item;
     EXPECT_THAT(std::string(status.message()),
                 StartsWith(std::string("expectation '") + item + "'"));
-    EXPECT_THAT(std::string(status.message()), HasSubstr("scheme, chunk_size, k, decay"));
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("scheme, every, selection, chunk_size, k, decay"));
   }
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 using testing::HasSubstr;
 
-// Every field differs from its default.
+// Every field differs from its default, apart from those of local steps.
 RunSpec UnusualSpec() {
   RunSpec spec;
   spec.scheme = Scheme::kFlexDemo;
@@ -36,6 +36,16 @@ RunSpec UnusualSpec() {
   return spec;
 }
 
+RunSpec UnusualLocalSpec() {
+  RunSpec spec = DefaultRunSpec(Scheme::kLocal);
+  spec.format.every = {.steps = 30};
+  spec.selection = SelectionKind::kStriding;
+  spec.format.all = {.k = 16, .values = ValueFormat::kTwoBit};
+  spec.outer_lr = 0.7f;
+  spec.optimizer = {.kind = OptimizerKind::kNesterov, .momentum = 0.9f};
+  return spec;
+}
+
 TEST(ConvertTest, RunSpecsRoundTrip) {
   RunSpec without_donor = UnusualSpec();
   without_donor.initial_donor.reset();
@@ -44,13 +54,54 @@ TEST(ConvertTest, RunSpecsRoundTrip) {
   for (const RunSpec& spec :
        {RunSpec(), DefaultRunSpec(Scheme::kFull), DefaultRunSpec(Scheme::kRandom),
         DefaultRunSpec(Scheme::kStriding), DefaultRunSpec(Scheme::kSlicing),
-        DefaultRunSpec(Scheme::kNone), UnusualSpec(), without_donor, donor_zero}) {
+        DefaultRunSpec(Scheme::kNone), DefaultRunSpec(Scheme::kLocal), UnusualSpec(),
+        UnusualLocalSpec(), without_donor, donor_zero}) {
     v1::RunSpec message;
     ToProto(spec, &message);
     const auto back = FromProto(message);
     ASSERT_TRUE(back.ok()) << back.status();
     EXPECT_EQ(*back, spec);
   }
+}
+
+TEST(ConvertTest, LocalStepsTravelInWords) {
+  v1::RunSpec message;
+  ToProto(UnusualLocalSpec(), &message);
+  EXPECT_EQ(message.scheme(), "local");
+  EXPECT_EQ(message.every(), "30 steps");
+  EXPECT_EQ(message.selection(), "striding");
+  EXPECT_EQ(message.outer_lr(), 0.7f);
+  EXPECT_EQ(message.optimizer(), "nesterov");
+}
+
+// What was written before these fields were is read, and what has no use for them is written, as it
+// was.
+TEST(ConvertTest, P28_WithoutTheFieldsOfLocalStepsTheyAreTheDefaults) {
+  v1::RunSpec other;
+  ToProto(UnusualSpec(), &other);
+  EXPECT_FALSE(other.has_every());
+  EXPECT_FALSE(other.has_selection());
+  EXPECT_FALSE(other.has_outer_lr());
+  v1::RunSpec message;
+  RunSpec spec = UnusualLocalSpec();
+  spec.format.all.k = spec.format.chunk_size;  // of dense, which is the default
+  ToProto(spec, &message);
+  EXPECT_TRUE(message.has_every());
+  EXPECT_TRUE(message.has_selection());
+  EXPECT_TRUE(message.has_outer_lr());
+  message.clear_every();
+  message.clear_selection();
+  message.clear_outer_lr();
+  const auto back = FromProto(message);
+  ASSERT_TRUE(back.ok()) << back.status();
+  const RunSpec unset;
+  EXPECT_EQ(back->format.every, Period{1});
+  EXPECT_EQ(back->selection, SelectionKind::kDense);
+  EXPECT_EQ(back->outer_lr, 1.0f);
+  spec.format.every = unset.format.every;
+  spec.selection = unset.selection;
+  spec.outer_lr = unset.outer_lr;
+  EXPECT_EQ(*back, spec);
 }
 
 TEST(ConvertTest, RunSpecsThatCannotRunAreRefused) {
@@ -70,6 +121,12 @@ TEST(ConvertTest, RunSpecsThatCannotRunAreRefused) {
   refused([](v1::RunSpec& m) { m.set_chunk_size(100); }, "run spec: chunk_size");
   refused([](v1::RunSpec& m) { m.clear_alpha(); }, "run spec: alpha");
   refused([](v1::RunSpec& m) { m.set_min_groups(6); }, "run spec: min_groups");
+  refused([](v1::RunSpec& m) { m.set_every(""); }, "every: expected a number of steps");
+  refused([](v1::RunSpec& m) { m.set_every("30 rounds"); }, "every: expected a number of steps");
+  refused([](v1::RunSpec& m) { m.set_every("2 steps"); }, "run spec: every");
+  refused([](v1::RunSpec& m) { m.set_selection("all"); }, "selection: expected one of");
+  refused([](v1::RunSpec& m) { m.set_selection("top-k"); }, "run spec: selection");
+  refused([](v1::RunSpec& m) { m.set_outer_lr(0.5f); }, "run spec: outer_lr");
   EXPECT_FALSE(FromProto(v1::RunSpec()).ok());
 }
 

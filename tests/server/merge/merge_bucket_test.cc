@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/rng.h"
@@ -147,6 +149,81 @@ TEST(MergeBucketTest, P20_ContributionsAreForwardedWhereTheyAreSmaller) {
   exact.format.all.values = ValueFormat::kF32;
   EXPECT_FALSE(Forwards(exact, 2, 1024));
   EXPECT_TRUE(Forwards(exact, 1, 1024));  // to the only contributor nothing is sent
+}
+
+RunSpec LocalRun(ValueFormat values) {
+  RunSpec run = DefaultRunSpec(Scheme::kLocal);
+  run.format.all.values = values;
+  return run;
+}
+
+// A scale and 64 values.
+uint64_t BlockBits(ValueFormat values) { return 8 + 64 * static_cast<uint64_t>(ValueBits(values)); }
+
+// Here the update would say something else, so what was sent must not decide.
+TEST(MergeBucketTest, P20_BlocksAreForwardedByTheNumberOfContributorsAlone) {
+  const std::pair<ValueFormat, ValueFormat> formats[] = {
+      {ValueFormat::kOneBit, ValueFormat::kTwoBit},
+      {ValueFormat::kTwoBit, ValueFormat::kInt4},
+      {ValueFormat::kInt4, ValueFormat::kInt4}};
+  for (const auto& [up, down] : formats) {
+    const RunSpec run = LocalRun(up);
+    const RoundFormats round_formats(run);
+    for (uint64_t groups = 1; groups <= 6; ++groups) {
+      const bool expected = (groups - 1) * BlockBits(up) <= BlockBits(down);
+      for (const uint64_t absent : {0, 1, 20, 39}) {
+        uint64_t element = 0;
+        const StoredPart some =
+            Part(run, kFirst, 40, [&] { return element++ < 64 * absent ? 0.0f : 1.0f; });
+        const std::vector<std::vector<StoredPart>> parts(groups, {some});
+        EXPECT_EQ(ForwardContributions(round_formats, {kRound, {kFirst, 40}}, parts), expected)
+            << Name(up) << ", " << groups << " groups, " << absent << " absent chunks";
+      }
+      const StoredPart nothing = Part(run, kFirst, 40, [] { return 0.0f; });
+      std::vector<std::vector<StoredPart>> parts(groups, {nothing});
+      EXPECT_EQ(ForwardContributions(round_formats, {kRound, {kFirst, 40}}, parts), expected);
+      parts[0] = {Part(run, kFirst, 10, [] { return 1.0f; }),
+                  Part(run, kFirst + 10, 30, [] { return 1.0f; })};
+      EXPECT_EQ(ForwardContributions(round_formats, {kRound, {kFirst, 40}}, parts), expected);
+    }
+    EXPECT_FALSE(ForwardContributions(round_formats, {kRound, {kFirst, 40}}, {}));
+  }
+}
+
+// As written out: beyond the second group an update is quantized again.
+TEST(MergeBucketTest, P20_ASecondContributionOfBlocksIsForwardedAndAThirdIsNot) {
+  for (ValueFormat values : {ValueFormat::kOneBit, ValueFormat::kTwoBit, ValueFormat::kInt4}) {
+    const RunSpec run = LocalRun(values);
+    const std::vector<StoredPart> all = {Part(run, kFirst, kCount, [] { return 1.0f; })};
+    for (uint64_t groups = 1; groups <= 6; ++groups) {
+      EXPECT_EQ(ForwardContributions(RoundFormats(run), kPlace,
+                                     std::vector<std::vector<StoredPart>>(groups, all)),
+                groups <= 2)
+          << Name(values) << ", " << groups << " groups";
+    }
+  }
+}
+
+TEST(MergeBucketTest, P20_AnUpdateOfBlocksDoesNotGrowWithItsContributors) {
+  const std::pair<ValueFormat, uint64_t> formats[] = {
+      {ValueFormat::kOneBit, 2}, {ValueFormat::kTwoBit, 2}, {ValueFormat::kInt4, 1}};
+  for (const auto& [values, times] : formats) {
+    const RunSpec run = LocalRun(values);
+    Rng rng(3);
+    std::vector<std::vector<StoredPart>> parts;
+    for (uint64_t groups = 1; groups <= 20; ++groups) {
+      parts.push_back(
+          {Part(run, kFirst, kCount, [&] { return static_cast<float>(rng.Uniform() - 0.5); })});
+      const std::string update = MergeContributions(
+          RoundFormats(run), kPlace, Contributors(std::vector<uint64_t>(groups, 1)), parts);
+      const uint64_t contribution = parts[0][0].payload.size();
+      // Besides the blocks, only the header that an update has before its payload.
+      EXPECT_LE(update.size(), times * contribution + (times == 1 ? 32 : 0)) << groups;
+      EXPECT_EQ(update.size(),
+                SmallestUpdateBytes(RoundFormats(run).MergedAt(Round(kRound)), kCount));
+      EXPECT_TRUE(std::isfinite(Direction(run, update)));
+    }
+  }
 }
 
 TEST(MergeBucketTest, P10_EqualSamplesWeighExactlyOne) {

@@ -15,8 +15,9 @@ std::string ToText(const WorkerAction& action);
 // A core of group 5 in incarnation 2, and what it has asked for since the last look.
 class CoreUnderTest {
  public:
-  explicit CoreUnderTest(Round last_round = Round(0), uint32_t audit_rounds = 0)
-      : core({GroupId(5), Incarnation(2), last_round, audit_rounds}) {}
+  explicit CoreUnderTest(Round last_round = Round(0), uint32_t audit_rounds = 0,
+                         bool job_steps = false)
+      : core({GroupId(5), Incarnation(2), last_round, audit_rounds, job_steps}) {}
 
   // In words; forgets them.
   std::vector<std::string> Texts();

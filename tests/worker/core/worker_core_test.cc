@@ -266,6 +266,32 @@ TEST(WorkerCoreTest, P16_AfterTheLastRoundStepReturnsEnd) {
   EXPECT_THAT(t.Texts(), ElementsAre("step done 1 END"));
 }
 
+TEST(WorkerCoreTest, P29_AJobThatStepsByItselfEndsAtTheAnchor) {
+  CoreUnderTest t(Round(1), 0, /*job_steps=*/true);
+  t.Start(2);
+  t.core.StepBegun(false, t.out);
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  ASSERT_TRUE(t.Update(Round(1), kB1, true).ok());
+  t.Texts();
+  // It has stepped once more since.
+  t.core.StepBegun(false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("gather 0", "gather 1", "step done 1 END"));
+}
+
+// What it had gone is in the residual already, and comes back there: it must not be taken in twice.
+TEST(WorkerCoreTest, P29_AJobWhoseContributionWasRefusedGoesOnFromTheAnchor) {
+  CoreUnderTest t(Round(0), 0, /*job_steps=*/true);
+  t.Start(2);
+  t.core.StepBegun(false, t.out);
+  t.Texts();
+  t.core.ContributionRefused(Round(1), kB1, "no", t.out);
+  const std::vector<std::string> texts = t.Texts();
+  ASSERT_EQ(texts.size(), 5u);
+  EXPECT_EQ(texts[2], "gather 0");
+  EXPECT_EQ(texts[3], "gather 1");
+  EXPECT_THAT(texts[4], testing::HasSubstr("refused this step's contribution"));
+}
+
 TEST(WorkerCoreTest, P22_TheStateIsAuditedEveryIntervalOnceTheRoundIsWhole) {
   CoreUnderTest t(Round(0), 2);
   t.Start(2);

@@ -86,8 +86,8 @@ class RawJob {
            std::string(error.text, error.text_size);
   }
   // Up to FILLED.
-  void Attach(int rank, JobMemory memory = JobMemory::kHost) {
-    Send(HelloPacket(rank, 1, -1, static_cast<uint32_t>(memory)));
+  void Attach(int rank, JobMemory memory = JobMemory::kHost, uint32_t own_optimizer = 0) {
+    Send(HelloPacket(rank, 1, -1, static_cast<uint32_t>(memory), own_optimizer));
     Send(EntryPacket());
     EXPECT_EQ(ReceiveType(), ISTHMUS_WIRE_BUFFERS);
     Send(BarePacket(ISTHMUS_WIRE_FILLED));
@@ -123,6 +123,23 @@ TEST_F(JobServerTest, BuffersAreSealedMemfds) {
     EXPECT_NE(ftruncate(fd.get(), 1 << 24), 0);
   }
   EXPECT_NE(pwrite(job.fds[3].get(), "x", 1, 0), 1) << "the offsets are read-only";
+}
+
+TEST_F(JobServerTest, AJobWithAnOptimizerOfItsOwnHasNoGradientsHere) {
+  std::vector<std::unique_ptr<RawJob>> jobs;
+  for (int rank = 0; rank < 2; ++rank) {
+    jobs.push_back(std::make_unique<RawJob>(dir_.path()));
+    jobs[rank]->Attach(rank, JobMemory::kHost, /*own_optimizer=*/1);
+  }
+  struct stat parameters, gradients;
+  ASSERT_EQ(fstat(jobs[1]->fds[0].get(), &parameters), 0);
+  ASSERT_EQ(fstat(jobs[1]->fds[1].get(), &gradients), 0);
+  EXPECT_EQ(parameters.st_size, 4096 * 4);
+  EXPECT_EQ(gradients.st_size, 0);
+  auto session = engine_.AwaitAttached();
+  EXPECT_TRUE(session->own_optimizer());
+  EXPECT_EQ(session->parameters(1).size(), 4096u);
+  EXPECT_EQ(session->gradients(1).size(), 0u);
 }
 
 TEST_F(JobServerTest, ABreachEndsTheSessionForAllInMidStepAndTheNextFormsAtOnce) {
@@ -262,6 +279,23 @@ TEST_F(JobServerDeviceTest, MemoryLivesUntilItsJobLetsGo) {
   EXPECT_THAT(TryToAttach(), HasSubstr("processes of ended sessions that have yet to detach: 1"));
   first.HangUp();
   EXPECT_EQ(TryToAttach(), "memory");
+}
+
+// Where there is memory for gradients, nobody is to take it for them.
+TEST_F(JobServerDeviceTest, OnADeviceTooTheEngineHearsOfAnOptimizerOfTheJobsOwn) {
+  Start(2, 16);
+  RawJob own(dir_.path());
+  own.Attach(0, JobMemory::kDevice, /*own_optimizer=*/1);
+  auto session = engine_.AwaitAttached();
+  EXPECT_TRUE(session->own_optimizer());
+  EXPECT_EQ(session->gradients(0).size(), 0u);
+  own.HangUp();
+  engine_.AwaitLost();
+  RawJob other(dir_.path());
+  other.Attach(0, JobMemory::kDevice);
+  session = engine_.AwaitAttached(1);
+  EXPECT_FALSE(session->own_optimizer());
+  EXPECT_EQ(session->gradients(0).size(), 4096u);
 }
 
 TEST_F(JobServerDeviceTest, MemoryOutlivesADetachThatIsNotTheEnd) {

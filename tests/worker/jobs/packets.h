@@ -38,13 +38,14 @@ inline Packet BarePacket(isthmus_wire_type type) {
   return ToPacket(NewWire<Bare>(type));
 }
 
-inline Packet HelloPacket(int rank, uint32_t entries = 1, int world_size = -1,
-                          uint32_t memory = 0) {
+inline Packet HelloPacket(int rank, uint32_t entries = 1, int world_size = -1, uint32_t memory = 0,
+                          uint32_t own_optimizer = 0) {
   auto wire = NewWire<isthmus_wire_hello>(ISTHMUS_WIRE_HELLO);
   wire.local_rank = rank;
   wire.local_world_size = world_size;
   wire.entry_count = entries;
   wire.memory = memory;
+  wire.own_optimizer = own_optimizer;
   return ToPacket(wire);
 }
 

@@ -55,7 +55,7 @@ class SessionCoreTest : public testing::Test {
     options.ranks = ranks;
     options.name = "group 3";
     options.max_pending = 2;
-    options.admit = [](const Layout& layout, JobMemory) {
+    options.admit = [](const Layout& layout, const JobTerms&) {
       return layout.length() <= 1 << 17
                  ? absl::OkStatus()
                  : absl::ResourceExhaustedError(absl::StrCat("too long: ", layout.length()));
@@ -297,7 +297,7 @@ TEST_F(SessionCoreTest, OtherVersionsAndOversizeTablesAreRefused) {
   Connect(1);
   EXPECT_THAT(Say(1, ToPacket(hello)),
               ElementsAre("hang up on 1: FAILED_PRECONDITION: group 3: job protocol: expected "
-                          "version 4, got 9"));
+                          "version 5, got 9"));
   Connect(2);
   EXPECT_THAT(
       Say(2, HelloPacket(0, ISTHMUS_WIRE_MAX_ENTRIES + 1)),
@@ -340,7 +340,7 @@ TEST_F(SessionCoreTest, RanksAgreeOnWhereAndWhatTheirBuffersAre) {
   Connect(1);
   Say(1, DeviceHello(0));
   EXPECT_THAT(Say(1, HalfEntry(0)), ElementsAre(HasSubstr("buffers")));
-  EXPECT_EQ(core_->memory(), JobMemory::kDevice);
+  EXPECT_EQ(core_->terms().memory, JobMemory::kDevice);
   Connect(2);
   Say(2, HelloPacket(1));
   EXPECT_THAT(Say(2, HalfEntry(0)),
@@ -360,6 +360,39 @@ TEST_F(SessionCoreTest, RanksAgreeOnWhereAndWhatTheirBuffersAre) {
   Connect(6);
   Say(6, DeviceHello(1));
   EXPECT_THAT(Say(6, HalfEntry(0)), ElementsAre(HasSubstr("buffers")));
+}
+
+Packet OwnOptimizerHello(int rank, uint32_t own_optimizer = 1) {
+  return HelloPacket(rank, 1, -1, ISTHMUS_HOST_MEMORY, own_optimizer);
+}
+
+TEST_F(SessionCoreTest, RanksAgreeOnWhoseOptimizerSteps) {
+  Connect(1);
+  Say(1, HelloPacket(0));
+  EXPECT_THAT(Say(1, EntryPacket()), ElementsAre("buffers to 1 as rank 0"));
+  EXPECT_FALSE(core_->terms().own_optimizer);
+  Connect(2);
+  Say(2, OwnOptimizerHello(1));
+  EXPECT_THAT(Say(2, EntryPacket()),
+              ElementsAre("hang up on 2: FAILED_PRECONDITION: group 3, rank 1: own_optimizer: "
+                          "expected 0 as rank 0, got 1"));
+  Die(1);
+  Connect(3);
+  Say(3, OwnOptimizerHello(1));
+  EXPECT_THAT(Say(3, EntryPacket()), ElementsAre("buffers to 3 as rank 1"));
+  EXPECT_TRUE(core_->terms().own_optimizer);
+  Connect(4);
+  Say(4, HelloPacket(0));
+  EXPECT_THAT(Say(4, EntryPacket()),
+              ElementsAre("hang up on 4: FAILED_PRECONDITION: group 3, rank 0: own_optimizer: "
+                          "expected 1 as rank 1, got 0"));
+  Connect(5);
+  Say(5, OwnOptimizerHello(0));
+  EXPECT_THAT(Say(5, EntryPacket()), ElementsAre("buffers to 5 as rank 0"));
+  Connect(6);
+  EXPECT_THAT(Say(6, OwnOptimizerHello(0, 2)),
+              ElementsAre(HasSubstr("INVALID_ARGUMENT: group 3: malformed packet: own_optimizer: "
+                                    "expected at most 1, got 2")));
 }
 
 TEST_F(SessionCoreTest, HandshakesAreBoundedInTimeAndNumber) {

@@ -28,6 +28,7 @@ class DeviceJob : public JobSession {
   const Layout& layout() const override { return layout_; }
   uint32_t ranks() const override { return static_cast<uint32_t>(ranks_.size()); }
   JobMemory memory() const override { return JobMemory::kDevice; }
+  bool own_optimizer() const override { return false; }
   bool gone() const override { return gone_; }
   Elements parameters(uint32_t rank) override { return Of(ranks_[rank].parameters); }
   Elements gradients(uint32_t rank) override { return Of(ranks_[rank].gradients); }
@@ -79,7 +80,7 @@ class DeviceJob : public JobSession {
 
 void ProcessAll(TestGroup& group, const std::shared_ptr<JobSession>& job, Round round) {
   for (uint32_t b = 0; b < group.pipeline.buckets().count(); ++b) {
-    group.pipeline.Process(job, round, BucketIndex(b), true, 0.1f);
+    group.pipeline.Process(job, round, BucketIndex(b), true, {.lr = 0.1f});
   }
 }
 

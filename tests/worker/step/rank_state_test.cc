@@ -16,9 +16,9 @@ class RankStateTest : public testing::Test {
   using States = std::vector<std::unique_ptr<RankState>>;
 
   States Make(LocalRanks& ranks, const RunSpec& run) {
-    auto states = ranks.Make(run, layout_, ownerships_.emplace_back(
-                                                     Ownership::InEqualParts(buckets_, ranks.count())),
-                             {.ranks = ranks.count()});
+    auto states = ranks.Make(
+        run, layout_, ownerships_.emplace_back(Ownership::InEqualParts(buckets_, ranks.count())),
+        {.ranks = ranks.count()});
     EXPECT_TRUE(states.ok()) << states.status();
     return *std::move(states);
   }
@@ -63,7 +63,8 @@ TEST_F(RankStateTest, P11_EachParameterGroupGetsItsOwnScalars) {
   for (uint32_t b = 0; b < buckets_.count(); ++b) {
     header.bucket = BucketIndex(b);
     const Extent extent = buckets_.bucket(header.bucket);
-    const PayloadPlace place{0, {extent.begin / run_.format.chunk_size, extent.size() / run_.format.chunk_size}};
+    const PayloadPlace place{
+        0, {extent.begin / run_.format.chunk_size, extent.size() / run_.format.chunk_size}};
     const std::string payload = EncodeUpdate(RoundFormats(run_).MergedAt(Round(1)), place, {});
     const auto view = UpdateView::Parse(std::as_bytes(std::span(payload)),
                                         RoundFormats(run_).MergedAt(Round(1)), place);
@@ -89,10 +90,12 @@ TEST_F(RankStateTest, P12_CreditIsSettledOnce) {
   FakeJob job(layout_, 1);
   const auto sent = [&](Round round, const FloatVector& gradient) {
     std::ranges::copy(gradient, job.gradients(0).floats().begin());
-    const auto usable = state.Reduce(job, bucket);
+    const auto usable = state.Reduce(job, bucket, 1.0f);
     EXPECT_TRUE(usable.ok() && *usable) << usable.status();
     std::shared_ptr<const std::string> payload;
-    EXPECT_TRUE(state.Extract(round, bucket, 0.0f, [&](const ChunkRun&, auto said) { payload = said; }).ok());
+    EXPECT_TRUE(
+        state.Extract(round, bucket, 0.0f, [&](const ChunkRun&, auto said) { payload = said; })
+            .ok());
     EXPECT_TRUE(state.Finish().ok());
     const auto selection = DecodePayload(
         std::as_bytes(std::span(*payload)), RoundFormats(run).FormatAt(Round(1), GroupId(1)),

@@ -32,15 +32,17 @@ using FloatVector = std::vector<float>;
 
 class FakeJob : public JobSession {
  public:
-  FakeJob(Layout layout, uint32_t ranks)
+  FakeJob(Layout layout, uint32_t ranks, bool own_optimizer = false)
       : layout_(std::move(layout)),
+        own_optimizer_(own_optimizer),
         parameters_(ranks, FloatVector(layout_.length())),
-        gradients_(ranks, FloatVector(layout_.length())),
+        gradients_(ranks, FloatVector(own_optimizer ? 0 : layout_.length())),
         constants_(ranks, std::vector<std::byte>(layout_.constants_bytes())) {}
   uint64_t id() const override { return 1; }
   const Layout& layout() const override { return layout_; }
   uint32_t ranks() const override { return static_cast<uint32_t>(parameters_.size()); }
   JobMemory memory() const override { return JobMemory::kHost; }
+  bool own_optimizer() const override { return own_optimizer_; }
   bool gone() const override { return false; }
   Elements parameters(uint32_t rank) override { return std::span(parameters_[rank]); }
   Elements gradients(uint32_t rank) override { return std::span(gradients_[rank]); }
@@ -52,6 +54,7 @@ class FakeJob : public JobSession {
 
  private:
   const Layout layout_;
+  const bool own_optimizer_;
   std::vector<FloatVector> parameters_;
   std::vector<FloatVector> gradients_;
   std::vector<std::vector<std::byte>> constants_;
@@ -200,12 +203,12 @@ struct TestGroup {
       : self{GroupId(id), Incarnation(1)},
         run(run_spec),
         layout(the_layout),
-        job(std::make_shared<FakeJob>(layout, ranks)),
+        job(std::make_shared<FakeJob>(layout, ranks, PolicyOf(run).job_steps())),
         pipeline(OptionsOf(ranks, edit), &events) {
     EXPECT_TRUE(pipeline.Configure(layout).ok());
   }
-  LocalPipeline::Options OptionsOf(
-      uint32_t ranks, const std::function<void(LocalPipeline::Options&)>& edit) const {
+  LocalPipeline::Options OptionsOf(uint32_t ranks,
+                                   const std::function<void(LocalPipeline::Options&)>& edit) const {
     LocalPipeline::Options options{.ranks = MakeTestRanks(ranks), .self = self, .run = run};
     if (edit) edit(options);
     return options;
@@ -228,7 +231,7 @@ struct TestGroup {
   }
   void ProcessAll(Round round, bool extract) {
     for (uint32_t b = 0; b < pipeline.buckets().count(); ++b) {
-      pipeline.Process(job, round, BucketIndex(b), extract, 0.1f);
+      pipeline.Process(job, round, BucketIndex(b), extract, {.lr = 0.1f});
     }
   }
   static PayloadPlace PlaceOf(const ContributionPart& part) {

@@ -1,0 +1,257 @@
+// Rounds of jobs that step by themselves (docs/protocol.md, P29): what of their way is sent, and
+// what their buffers hold then.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "common/kernels/bfloat16.h"
+#include "tests/worker/step/test_group.h"
+#include "worker/step/job_progress.h"
+
+namespace isthmus {
+namespace {
+
+constexpr BucketIndex kBucket0(0);
+
+RunSpec LocalRun(ValueFormat values = ValueFormat::kF32) {
+  RunSpec run = SchemeRun(Scheme::kLocal);
+  run.format.all.values = values;
+  return run;
+}
+
+// The job of every rank steps: p <- p - way.
+void Move(TestGroup& group, const FloatVector& way) {
+  group.Await();
+  for (uint32_t rank = 0; rank < group.job->ranks(); ++rank) {
+    const std::span<float> p = group.job->parameters(rank).floats();
+    for (size_t i = 0; i < way.size(); ++i) p[i] -= way[i];
+  }
+}
+
+FloatVector Of(const Elements& parameters) {
+  const std::span<const float> floats = parameters.floats();
+  return {floats.begin(), floats.end()};
+}
+
+// Every bucket's update, of what `groups` sent, at rate 1 and without weight decay: forwarded where
+// there are few, as the coordinator does.
+void ApplyAll(const std::vector<TestGroup*>& groups, Round round) {
+  for (TestGroup* group : groups) group->Await();  // what they send is there
+  for (uint32_t b = 0; b < groups[0]->pipeline.buckets().count(); ++b) {
+    for (TestGroup* group : groups) {
+      const BucketIndex bucket(b);
+      auto update =
+          groups.size() > 2
+              ? std::make_shared<ReceivedUpdate>(*MakeUpdate(groups, *groups[0], round, bucket))
+              : MakeForwarded(groups, *group, round, bucket);
+      for (ParameterGroupScalars& scalars : update->header.scalars) scalars = {.lr = 1, .decay = 1};
+      group->pipeline.Apply(update, Credit::kMerged, group->job);
+    }
+  }
+}
+
+TEST(LocalStepsTest, P29_AJobThatDoesNothingHasNotMoved) {
+  for (const ValueFormat values : {ValueFormat::kF32, ValueFormat::kTwoBit}) {
+    for (const uint32_t ranks : {1u, 2u, 3u}) {
+      TestGroup group(ranks, LocalRun(values), MixedLayout());
+      group.Start(3);
+      const uint64_t before = group.Hash();
+      group.ProcessAll(Round(1), true);
+      group.Await();
+      for (const float value : group.SentWhole(Round(1), kBucket0).values) ASSERT_EQ(value, 0.0f);
+      ApplyAll({&group}, Round(1));
+      EXPECT_EQ(group.Hash(), before);
+    }
+  }
+}
+
+TEST(LocalStepsTest, P29_OneGroupsAnchorGoesWhereItsJobHasGone) {
+  for (const uint32_t ranks : {1u, 2u, 4u}) {
+    TestGroup group(ranks, LocalRun(), MixedLayout());
+    group.Start(3);
+    Move(group, CoarseVector(8, group.layout));
+    const FloatVector there = Of(group.job->parameters(0));
+    group.ProcessAll(Round(1), true);
+    ApplyAll({&group}, Round(1));
+    group.Await();
+    EXPECT_EQ(group.Masters(), there);
+    EXPECT_EQ(Of(group.job->parameters(ranks - 1)), there);
+  }
+}
+
+TEST(LocalStepsTest, P29_GroupsOfDifferentSizesMeetAtOneAnchor) {
+  for (const ValueFormat values :
+       {ValueFormat::kOneBit, ValueFormat::kTwoBit, ValueFormat::kInt4, ValueFormat::kBf16}) {
+    TestGroup one(1, LocalRun(values), MixedLayout(), 0);
+    TestGroup two(2, LocalRun(values), MixedLayout(), 1);
+    TestGroup three(3, LocalRun(values), MixedLayout(), 2);
+    const std::vector<TestGroup*> groups{&one, &two, &three};
+    for (TestGroup* group : groups) group->Start(7);
+    uint64_t before = one.Hash();
+    for (Round round(1); round <= Round(4); ++round) {
+      for (TestGroup* group : groups) {
+        Move(*group, CoarseVector(round.value() * 10 + group->self.group.value(), group->layout));
+        group->ProcessAll(round, true);
+        group->Await();
+      }
+      ApplyAll(groups, round);
+      const uint64_t hash = one.Hash();
+      EXPECT_NE(hash, before);
+      EXPECT_EQ(two.Hash(), hash);
+      EXPECT_EQ(three.Hash(), hash);
+      before = hash;
+    }
+    EXPECT_EQ(Of(three.job->parameters(2)), one.Masters());
+  }
+}
+
+// Ranks that have seen more samples count for more.
+TEST(LocalStepsTest, P29_AGroupsWayIsTheMeanOfItsRanksBySamples) {
+  TestGroup group(2, LocalRun(), TinyLayout());
+  group.Start(3);
+  const FloatVector start = Of(group.job->parameters(0));
+  group.job->parameters(0).floats()[5] -= 1.0f;
+  group.job->parameters(1).floats()[5] -= 3.0f;
+  const std::vector<uint64_t> samples = {1, 3};
+  group.pipeline.Process(group.job, Round(1), kBucket0, true,
+                         {.rank_weights = MergeWeights(samples)});
+  group.Await();
+  const Selection sent = group.SentWhole(Round(1), kBucket0);
+  for (size_t i = 0; i < sent.values.size(); ++i) {
+    ASSERT_EQ(sent.values[i], i == 5 ? (1.0f * 1 + 3.0f * 3) / 4 : 0.0f) << i;
+  }
+}
+
+// What few bits do not say stays, and goes with the next exchange.
+TEST(LocalStepsTest, P29_WhatIsNotSaidIsSentLater) {
+  TestGroup group(1, LocalRun(ValueFormat::kTwoBit), TinyLayout());
+  group.Start(3);
+  const FloatVector start = Of(group.job->parameters(0));
+  FloatVector way(group.layout.length());
+  for (size_t i = 0; i < 130; ++i) way[i] = static_cast<float>(i % 7) / 8.0f - 0.25f;
+  Move(group, way);
+  const FloatVector there = Of(group.job->parameters(0));
+  for (Round round(1); round <= Round(60); ++round) {
+    group.ProcessAll(round, true);
+    ApplyAll({&group}, round);
+    group.Await();  // the job stays at the anchor
+  }
+  for (size_t i = 0; i < 130; ++i) EXPECT_NEAR(group.Masters()[i], there[i], 1e-5) << i;
+}
+
+// Masters that others moved meanwhile are no way of this job's.
+TEST(LocalStepsTest, P29_ProgressIsSinceTheBuffersWereWritten) {
+  TestGroup here(1, LocalRun(), TinyLayout(), 0);
+  TestGroup there(1, LocalRun(), TinyLayout(), 1);
+  here.Start(3);
+  there.Start(3);
+  FloatVector way(here.layout.length()), others(here.layout.length());
+  way[2] = 0.5f;
+  others[2] = 4.0f;
+  Move(here, way);
+  Move(there, others);
+  there.ProcessAll(Round(1), true);
+  there.Await();
+  const FloatVector before = here.Masters();
+  // The round is closed without this group, outside of a step of its job.
+  auto update = std::make_shared<ReceivedUpdate>(*MakeUpdate({&there}, there, Round(1), kBucket0));
+  update->header.contributors[0].group = GroupId(1);
+  for (ParameterGroupScalars& scalars : update->header.scalars) scalars = {.lr = 1, .decay = 1};
+  here.pipeline.Apply(update, Credit::kNone, nullptr);
+  EXPECT_EQ(here.Masters()[2], before[2] - 4.0f);
+  EXPECT_EQ(here.job->parameters(0).floats()[2], before[2] - 0.5f);
+  here.ProcessAll(Round(2), true);
+  here.Await();
+  EXPECT_EQ(here.SentWhole(Round(2), kBucket0).values[2], 0.5f);
+  here.pipeline.Gather(kBucket0, here.job);
+  here.ProcessAll(Round(3), true);
+  here.Await();
+  EXPECT_EQ(here.SentWhole(Round(3), kBucket0).values[2], 0.0f);
+}
+
+// A snapshot moves the masters as others' updates do.
+TEST(LocalStepsTest, P29_ASnapshotIsNoWayOfTheJobs) {
+  TestGroup here(2, LocalRun(), TinyLayout(), 0);
+  TestGroup there(1, LocalRun(), TinyLayout(), 1);
+  here.Start(3);
+  there.Start(4);
+  FloatVector way(here.layout.length());
+  way[100] = 0.25f;
+  Move(here, way);
+  here.pipeline.Install(std::make_shared<const StateImage>(there.Snapshot()), false, {Round(1)});
+  EXPECT_EQ(here.Masters(), there.Masters());
+  here.ProcessAll(Round(2), true);
+  here.Await();
+  const Selection sent = here.SentWhole(Round(2), kBucket0);
+  for (size_t i = 0; i < sent.values.size(); ++i) ASSERT_EQ(sent.values[i], way[i]) << i;
+}
+
+TEST(LocalStepsTest, P12_AWayThatMissedItsRoundIsSentAgain) {
+  TestGroup group(2, LocalRun(ValueFormat::kInt4), TinyLayout());
+  group.Start(3);
+  FloatVector way(group.layout.length());
+  for (size_t i = 0; i < 130; ++i) way[i] = static_cast<float>(i % 8);  // what 4 bits say exactly
+  Move(group, way);
+  group.ProcessAll(Round(1), true);
+  group.Await();
+  const Selection first = group.SentWhole(Round(1), kBucket0);
+  group.pipeline.Apply(MakeUpdate({}, group, Round(1), kBucket0), Credit::kReturn, group.job);
+  group.ProcessAll(Round(2), true);
+  group.Await();
+  EXPECT_EQ(group.SentWhole(Round(2), kBucket0).values, first.values);
+}
+
+TEST(LocalStepsTest, P18_ARankThatIsNowhereIsSaidAndReturnsToTheAnchor) {
+  TestGroup group(2, LocalRun(), TinyLayout());
+  group.Start(3);
+  const FloatVector start = group.Masters();
+  group.job->parameters(1).floats()[7] = std::numeric_limits<float>::quiet_NaN();
+  group.ProcessAll(Round(1), true);
+  group.pipeline.Apply(MakeUpdate({}, group, Round(1), kBucket0), Credit::kNone, group.job);
+  group.Await();
+  EXPECT_EQ(group.events.non_finite().size(), 1u);
+  EXPECT_TRUE(group.events.parts(Round(1), kBucket0).empty());
+  EXPECT_EQ(Of(group.job->parameters(1)), start);
+}
+
+// --- the pass itself -----------------------------------------------------------------------------
+
+// A buffer of bfloat16 is given rounded masters: that rounding is no way of the job's.
+TEST(TakeProgressTest, P29_IsMeasuredAsTheJobHoldsIt) {
+  Rng rng(6);
+  FloatVector given(1000), progress(1000, 1.0f);
+  std::vector<uint16_t> now(1000);
+  for (size_t i = 0; i < given.size(); ++i) {
+    given[i] = static_cast<float>(rng.Uniform() - 0.5);
+    now[i] = ToBfloat16(given[i]);
+  }
+  const Elements buffer(DType::kBFloat16, now.data(), now.size());
+  TakeProgress(given, buffer, 1.5f, progress);
+  for (const float p : progress) ASSERT_EQ(p, 0.0f);
+  now[3] = ToBfloat16(2.0f);
+  TakeProgress(given, buffer, 0.5f, progress);
+  EXPECT_EQ(progress[3], 0.5f * (FromBfloat16(ToBfloat16(given[3])) - 2.0f));
+  EXPECT_EQ(progress[4], 0.0f);
+}
+
+TEST(GivenParametersTest, RemembersOnceAndOnlyForAJob) {
+  FloatVector masters = {1, 2};
+  GivenParameters given;
+  given.StaysBehind(kBucket0, masters);  // nobody was given anything
+  EXPECT_EQ(given.of(kBucket0, masters).data(), masters.data());
+  given.Gave(kBucket0);
+  given.StaysBehind(kBucket0, masters);
+  masters[0] = 5;
+  given.StaysBehind(kBucket0, masters);
+  EXPECT_EQ(given.of(kBucket0, masters)[0], 1.0f);
+  given.Gave(kBucket0);
+  EXPECT_EQ(given.of(kBucket0, masters)[0], 5.0f);
+  given.StaysBehind(kBucket0, masters);
+  given.Release();
+  masters[0] = 6;
+  EXPECT_EQ(given.of(kBucket0, masters)[0], 6.0f);
+}
+
+}  // namespace
+}  // namespace isthmus
