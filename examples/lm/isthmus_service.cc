@@ -85,6 +85,7 @@ absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
   options.timeout_seconds = options_.attach_timeout_seconds;
   options.keep_waiting = &KeepWaiting;
   options.waiting_context = this;
+  options.own_optimizer = options_.own_optimizer != nullptr ? 1 : 0;
   waiting_ = Stopwatch();
   said_.clear();
   const std::vector<isthmus_tensor> declared = Declare(tensors, initial);
@@ -98,27 +99,48 @@ absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
     parameters_.push_back(static_cast<float*>(isthmus_parameter(session_, i)));
     gradients_.push_back(static_cast<float*>(isthmus_gradient(session_, i)));
   }
-  round_ = standing().round;
+  if (options_.own_optimizer != nullptr) {
+    if (optimizer_ == nullptr) optimizer_ = options_.own_optimizer(tensors);
+    if (!own_gradients_) own_gradients_.emplace(tensors);
+    gradients_ = own_gradients_->pointers();
+  }
+  round_ = Info().round;
+  local_steps_ = 0;
   return absl::OkStatus();
 }
 
 void IsthmusService::Detach() { isthmus_detach(std::exchange(session_, nullptr)); }
 
-Standing IsthmusService::standing() const {
+isthmus_info IsthmusService::Info() const {
   isthmus_info info = {};
   info.struct_size = sizeof(info);
   isthmus_get_info(session_, &info);
-  return {info.group_id,   info.group_index, info.group_count, info.rank,
-          info.world_size, info.round,       info.rounds};
+  return info;
+}
+
+Standing IsthmusService::standing() const {
+  const isthmus_info info = Info();
+  return {info.group_id,
+          info.group_index,
+          info.group_count,
+          info.rank,
+          info.world_size,
+          info.round * info.every_steps + local_steps_,
+          info.rounds * info.every_steps};
 }
 
 absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
   isthmus_step_args args = {};
   args.struct_size = sizeof(args);
-  args.lr = input.learning_rate.data();
-  args.weight_decay = input.weight_decay.data();
+  args.lr = input.rates.learning_rate.data();
+  args.weight_decay = input.rates.weight_decay.data();
   args.parameter_groups = kParameterGroups;
   args.skip = input.skip ? 1 : 0;
+  if (optimizer_ != nullptr) {
+    // A gradient that is unusable is a step not taken, and no reason to drop the steps before it.
+    if (!input.skip) optimizer_->Step(input.rates, parameters_, gradients_);
+    args.skip = 0;
+  }
   args.samples = input.samples;
   args.loss = input.loss;
   isthmus_step_result result = {};
@@ -131,9 +153,11 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
   // The end may come with the last round or instead of one; the round number tells.
   StepOutput output;
   output.ended = code == ISTHMUS_END;
-  output.applied = result.round > round_;
-  if (output.applied) round_ = result.round;
-  output.round = round_;
+  const bool exchanged = result.round > round_;
+  if (exchanged) round_ = result.round;
+  local_steps_ = exchanged || output.ended || optimizer_ == nullptr ? 0 : local_steps_ + 1;
+  output.applied = exchanged || local_steps_ > 0;
+  output.round = standing().round;
   output.loss = result.loss;
   output.blocked_seconds = result.blocked_seconds;
   output.local_seconds = result.local_seconds;

@@ -2,6 +2,7 @@
 #ifndef ISTHMUS_EXAMPLES_LM_ISTHMUS_SERVICE_H_
 #define ISTHMUS_EXAMPLES_LM_ISTHMUS_SERVICE_H_
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@ struct IsthmusOptions {
   double attach_timeout_seconds = 0;  // 0: the daemon has to be there; then no limit
   // How long a step under way may still take once a stop signal has come.
   absl::Duration stop_grace = absl::Seconds(2);
+  // Set: the run is one of local steps (scheme local), and this is the job's optimizer.
+  OptimizerFactory own_optimizer;
   // What the daemon waits for goes to stderr after so long.
   absl::Duration say_waiting_after = absl::Seconds(2);
 };
@@ -45,6 +48,7 @@ class IsthmusService : public ParameterService {
   // isthmus_attach_options.keep_waiting.
   static int KeepWaiting(void* self, const char* what);
   bool KeepWaiting(const std::string& what);
+  isthmus_info Info() const;
 
   const IsthmusOptions options_;
   isthmus_session* session_ = nullptr;
@@ -52,6 +56,9 @@ class IsthmusService : public ParameterService {
   std::optional<absl::Duration> stop_seen_;  // a stop signal, that long into the wait
   std::string said_;                         // of what it waits for
   uint64_t round_ = 0;                       // last one applied
+  uint64_t local_steps_ = 0;                 // since then; with an optimizer of its own
+  std::unique_ptr<Optimizer> optimizer_;  // stays from one session to the next, as its moments do
+  std::optional<ParameterSet<float>> own_gradients_;
   std::vector<float*> parameters_;
   std::vector<float*> gradients_;
 };

@@ -52,9 +52,18 @@ absl::StatusOr<Text> LoadText(const Options& options) {
   return text;
 }
 
+OptimizerFactory OwnOptimizer(const Options& options) {
+  if (options.own_optimizer == "muon") {
+    return MuonFactory({.lr_to_adamw = options.muon_lr / options.trainer.schedule.peak});
+  }
+  return AdamWFactory();
+}
+
 std::unique_ptr<ParameterService> MakeService(const Options& options) {
-  if (options.local) return std::make_unique<LocalService>();
-  return std::make_unique<IsthmusService>(options.isthmus);
+  if (options.local) return std::make_unique<LocalService>(OwnOptimizer(options));
+  IsthmusOptions isthmus = options.isthmus;
+  if (!options.own_optimizer.empty()) isthmus.own_optimizer = OwnOptimizer(options);
+  return std::make_unique<IsthmusService>(isthmus);
 }
 
 // Where this rank writes what `path` asks for; empty: nowhere.

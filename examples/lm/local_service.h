@@ -1,25 +1,19 @@
-// AdamW in this process: one rank, no daemon. What a run over several sites is compared with.
-//
-// Source: Loshchilov & Hutter (arXiv:1711.05101), algorithm 2.
+// An optimizer in this process: one rank, no daemon. What a run over several sites is compared
+// with.
 #ifndef ISTHMUS_EXAMPLES_LM_LOCAL_SERVICE_H_
 #define ISTHMUS_EXAMPLES_LM_LOCAL_SERVICE_H_
 
 #include <memory>
 #include <vector>
 
+#include "examples/lm/optimizer.h"
 #include "examples/lm/parameter_service.h"
 
 namespace isthmus::lm {
 
-struct AdamWOptions {
-  double beta1 = 0.9;
-  double beta2 = 0.95;
-  double epsilon = 1e-8;
-};
-
 class LocalService : public ParameterService {
  public:
-  explicit LocalService(const AdamWOptions& options = {});
+  explicit LocalService(OptimizerFactory make_optimizer = AdamWFactory());
   ~LocalService() override;
 
   // Keeps its parameters and moments across a Detach() and Attach() of the same tensors.
@@ -35,7 +29,7 @@ class LocalService : public ParameterService {
  private:
   struct State;
 
-  const AdamWOptions options_;
+  const OptimizerFactory make_optimizer_;
   std::unique_ptr<State> state_;
 };
 

@@ -87,7 +87,17 @@ void AddTrainingFlags(CLI::App* app, TrainerOptions* trainer) {
 
 void AddSessionFlags(CLI::App* app, Options* options) {
   const auto group = "Session";
-  app->add_flag("--local", options->local, "Train alone with AdamW; no daemon")->group(group);
+  app->add_flag("--local", options->local, "Train alone; no daemon")->group(group);
+  app->add_option("--own-optimizer", options->own_optimizer,
+                  "adamw or muon: the job steps by itself, in a run of local steps (the "
+                  "coordinator's --scheme local), or with --local alone (default there adamw)")
+      ->check(CLI::IsMember({"adamw", "muon"}))
+      ->group(group);
+  app->add_option("--muon-lr", options->muon_lr,
+                  "Of --own-optimizer muon: of matrices, after warm-up; --lr is for the rest")
+      ->check(PositiveNumber(1000))
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--socket", options->isthmus.socket_path,
                   "The daemon's (default $ISTHMUS_SOCKET)")
       ->group(group);

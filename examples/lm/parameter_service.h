@@ -1,14 +1,15 @@
 // Who holds the parameters and turns gradients into updates, as the trainer sees it: a run of many
-// sites behind a worker daemon (isthmus_service.h), or AdamW in this process (local_service.h).
+// sites behind a worker daemon (isthmus_service.h), or an optimizer in this process
+// (local_service.h).
 #ifndef ISTHMUS_EXAMPLES_LM_PARAMETER_SERVICE_H_
 #define ISTHMUS_EXAMPLES_LM_PARAMETER_SERVICE_H_
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "examples/lm/optimizer.h"
 #include "examples/lm/parameter_set.h"
 #include "examples/lm/tensors.h"
 
@@ -21,23 +22,23 @@ struct Standing {
   uint32_t group_count = 1;
   uint32_t rank = 0;
   uint32_t world_size = 1;
-  uint64_t round = 0;   // last one applied
-  uint64_t rounds = 0;  // the run's last; 0: no end
+  // Steps done, and the run's last (0: no end): rounds, but where a round has several local steps.
+  uint64_t round = 0;
+  uint64_t rounds = 0;
 };
 
 struct StepInput {
-  std::array<float, kParameterGroups> learning_rate;
-  std::array<float, kParameterGroups> weight_decay;
+  Rates rates;
   bool skip;         // the gradient is unusable
   uint64_t samples;  // the gradient's weight
   float loss;
 };
 
 struct StepOutput {
-  bool applied = false;  // a round was applied
+  bool applied = false;  // a step was done
   bool ended = false;    // the run is over
-  uint64_t round = 0;    // the one applied
-  float loss = 0;        // over all contributors
+  uint64_t round = 0;    // steps done, as Standing has them
+  float loss = 0;        // over all contributors, where there was an exchange
   double blocked_seconds = 0;
   double local_seconds = 0;
   double peer_wait_seconds = 0;

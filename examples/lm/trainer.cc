@@ -143,9 +143,9 @@ absl::StatusOr<StepOutput> Trainer::Step(StepRecord* record) {
   Schedule schedule = options_.schedule;
   schedule.rounds = last_round_;
   StepInput input;
-  input.learning_rate.fill(LearningRate(schedule, standing_.round));
-  input.weight_decay.fill(0.0f);
-  input.weight_decay[kDecayedGroup] = static_cast<float>(options_.weight_decay);
+  input.rates.learning_rate.fill(LearningRate(schedule, standing_.round));
+  input.rates.weight_decay.fill(0.0f);
+  input.rates.weight_decay[kDecayedGroup] = static_cast<float>(options_.weight_decay);
   input.skip = !std::isfinite(record->loss) ||
                !ClipGradients(tensors_, service_->gradients(), options_.clip);
   input.samples = batch_.inputs.size();

@@ -147,7 +147,7 @@ TEST(TrainTest, OneSiteWithOneRankIsTheTrainerAlone) {
   RivalOptions options = SmallOptions(Rival::kFull);
   options.sites = options.ranks = 1;
   const RivalResult result = Train(options, text);
-  lm::LocalService service({.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8});
+  lm::LocalService service(lm::AdamWFactory({.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8}));
   lm::Trainer trainer(options.trainer, text, &service);
   ASSERT_TRUE(trainer.Run().ok());
   const std::vector<lm::CurvePoint> curve = lm::ValidationCurve(trainer.steps());

@@ -18,7 +18,7 @@ Site::Site(const lm::TrainerOptions& options, const lm::Text& text, uint32_t ind
       index_(index),
       ranks_(ranks),
       tensors_(lm::ModelTensors(options.model)),
-      service_(kAdamW),
+      service_(lm::AdamWFactory(kAdamW)),
       model_(options.model, options.batch),
       rank_gradients_(tensors_) {
   const auto initial =
@@ -53,8 +53,8 @@ void Site::Step(uint64_t round) {
   lm::Schedule schedule = options_.schedule;
   schedule.rounds = options_.steps;
   lm::StepInput input = {};
-  input.learning_rate.fill(lm::LearningRate(schedule, round));
-  input.weight_decay[lm::kDecayedGroup] = static_cast<float>(options_.weight_decay);
+  input.rates.learning_rate.fill(lm::LearningRate(schedule, round));
+  input.rates.weight_decay[lm::kDecayedGroup] = static_cast<float>(options_.weight_decay);
   if (!service_.Step(input).ok()) std::abort();
 }
 

@@ -71,6 +71,81 @@ TEST_F(IsthmusServiceTest, AStopSignalEndsAnAttachThatWaitsForOthers) {
   EXPECT_TRUE(absl::IsCancelled(attaching.get()));
 }
 
+TEST_F(IsthmusServiceTest, AnOptimizerOfItsOwnStepsBetweenExchanges) {
+  Start(1);
+  IsthmusOptions options = Options();
+  options.own_optimizer = AdamWFactory();
+  IsthmusService service(options);
+  const ScopedStopSignals stop_signals;  // forgets those of other tests
+  const ModelConfig model = {.width = 16, .layers = 1, .heads = 2, .context = 16};
+  auto attaching = std::async(std::launch::async, [&] {
+    return service.Attach(ModelTensors(model), InitialParameters<float>(model, 1, 0.02));
+  });
+  auto session = engine_.AwaitAttached();
+  server_->FinishAttach(session->id(),
+                        AttachReply{.round = 1, .rounds = 2, .world_size = 1, .every_steps = 3});
+  ASSERT_TRUE(attaching.get().ok());
+  EXPECT_TRUE(session->own_optimizer());
+  EXPECT_EQ(service.standing().round, 3u) << "steps, of which a round has three";
+  EXPECT_EQ(service.standing().rounds, 6u);
+
+  StepInput input = {.skip = false, .samples = 5, .loss = 2};
+  input.rates.learning_rate.fill(0.25f);
+  input.rates.weight_decay.fill(0.0f);
+  const float initial = *service.parameters()[0];
+  *service.gradients()[0] = 3;
+  absl::StatusOr<StepOutput> output = service.Step(input);
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_TRUE(output->applied);
+  EXPECT_EQ(output->round, 4u);
+  EXPECT_NEAR(*service.parameters()[0], initial - 0.25f, 1e-5f);
+  EXPECT_EQ(session->parameters(0).floats()[0], *service.parameters()[0]) << "in place";
+
+  input.skip = true;  // of this step alone
+  const float kept = *service.parameters()[0];
+  output = service.Step(input);
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_EQ(output->round, 5u);
+  EXPECT_EQ(*service.parameters()[0], kept);
+
+  input.skip = false;
+  auto exchange = std::async(std::launch::async, [&] { return service.Step(input); });
+  const auto [id, heard] = engine_.AwaitStep();
+  EXPECT_EQ(heard[0].samples, 15u);
+  EXPECT_EQ(heard[0].loss, 2);
+  EXPECT_FALSE(heard[0].skip);
+  EXPECT_LT(session->parameters(0).floats()[0], kept) << "stepped before it was handed over";
+  session->parameters(0).floats()[0] = 42;
+  server_->FinishStep(id, StepReply{.round = 2, .loss = 1.5f});
+  output = exchange.get();
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_TRUE(output->applied);
+  EXPECT_FALSE(output->ended);
+  EXPECT_EQ(output->round, 6u);
+  EXPECT_EQ(output->loss, 1.5f);
+  EXPECT_EQ(service.standing().round, 6u);
+  EXPECT_EQ(*service.parameters()[0], 42);
+}
+
+TEST_F(IsthmusServiceTest, ATrainerWithAnOptimizerOfItsOwnEndsWithTheLastExchange) {
+  Start(1);
+  IsthmusOptions options = Options();
+  options.own_optimizer = MuonFactory();
+  IsthmusService service(options);
+  std::future<absl::Status> training = TrainAsync(&service);
+  auto session = engine_.AwaitAttached();
+  server_->FinishAttach(session->id(),
+                        AttachReply{.group_count = 1, .rounds = 2, .every_steps = 3});
+  for (uint64_t round = 1; round <= 2; ++round) {
+    const auto [id, heard] = engine_.AwaitStep(round - 1);
+    EXPECT_EQ(heard[0].samples, 3u * 16) << "of three batches";
+    server_->FinishStep(id, StepReply{.round = round});
+  }
+  EXPECT_TRUE(training.get().ok());
+  EXPECT_FALSE(kept_initial_);
+  EXPECT_EQ(round_, 6u);
+}
+
 TEST_F(IsthmusServiceTest, AStopSignalEndsAStepThatIsStuck) {
   Start(1);
   IsthmusService service(Options());

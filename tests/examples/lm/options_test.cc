@@ -47,6 +47,21 @@ TEST_F(LmOptionsTest, WhatIsGivenIsTaken) {
   EXPECT_EQ(parsed.options->sample.bytes, 1 << 20);
 }
 
+TEST_F(LmOptionsTest, AnOptimizerOfTheJobsOwnIsAskedForByName) {
+  EXPECT_EQ(Parse({}).options->own_optimizer, "") << "the daemon's steps";
+  EXPECT_EQ(Parse({"--own-optimizer", "adamw"}).options->own_optimizer, "adamw");
+  const ParsedOptions muon = Parse({"--own-optimizer", "muon", "--muon-lr", "0.02"});
+  ASSERT_TRUE(muon.options.has_value()) << errors_.str();
+  EXPECT_EQ(muon.options->own_optimizer, "muon");
+  EXPECT_EQ(muon.options->muon_lr, 0.02);
+  for (const char* name : {"nope", "Muon", ""}) {
+    const ParsedOptions parsed = Parse({"--own-optimizer", name});
+    EXPECT_FALSE(parsed.options.has_value()) << name;
+    EXPECT_EQ(parsed.exit_code, kExitUsage) << name;
+    EXPECT_THAT(errors_.str(), HasSubstr("--own-optimizer: ")) << name;
+  }
+}
+
 TEST_F(LmOptionsTest, HelpIsNoFailure) {
   EXPECT_EQ(Parse({"--help"}).exit_code, kExitDone);
   EXPECT_THAT(out_.str(), HasSubstr("Exit codes:"));
@@ -85,6 +100,8 @@ TEST_F(LmOptionsTest, NumbersThatCannotBeAreRefused) {
       {"--local-rank", "2147483648", "a whole number from 0 to 2147483647"},
       {"--attach-timeout", "-1", "a number from 0 to 1e+09"},
       {"--attach-timeout", "inf", "a number from 0 to 1e+09"},
+      {"--muon-lr", "0", "a number above 0, at most 1000"},
+      {"--muon-lr", "nan", "a number above 0, at most 1000"},
       {"--reattach", "-1", "a whole number from 0 to 2147483647"},
       {"--log-every", "-1", "a whole number from 0 to"},
       {"--validate-every", "-1", "a whole number from 0 to"},

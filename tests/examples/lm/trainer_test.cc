@@ -96,7 +96,7 @@ TEST(TrainerTest, AttachesAgainAndContinuesOnTheSchedule) {
   EXPECT_EQ(trainer.steps().size(), 6u);
   // The step that was lost is taken again: the same round, so the same batch and learning rate.
   EXPECT_EQ(service.inputs[4].loss, service.inputs[3].loss);
-  EXPECT_EQ(service.inputs[4].learning_rate, service.inputs[3].learning_rate);
+  EXPECT_EQ(service.inputs[4].rates.learning_rate, service.inputs[3].rates.learning_rate);
 }
 
 TEST(TrainerTest, DoesNotInsistWhereTheFirstAttachFails) {
