@@ -54,12 +54,19 @@ void AddTraining(CLI::App* app, RehearseFlags* flags) {
   app->add_option("--text", flags->text, "File or directory of text to train on")
       ->type_name("PATH")
       ->group(group);
-  app->add_option("--steps", flags->steps, "Rounds of the run")
+  app->add_option("--steps", flags->steps,
+                  "Steps of every rank: the run's rounds, or with scheme local --every times as "
+                  "many")
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
   app->add_option("--lr", flags->lr, "Learning rate after warm-up (default: as tuned per scheme)")
       ->type_name("X")
+      ->group(group);
+  app->add_option("--own-optimizer", flags->own_optimizer,
+                  "With scheme local: what isthmus-lm steps by, adamw or muon (default)")
+      ->check(CLI::IsMember({"adamw", "muon"}))
+      ->type_name("NAME")
       ->group(group);
   app->add_option("--batch", flags->batch, "Sequences per step and rank")
       ->type_name("N")
@@ -112,6 +119,7 @@ Examples:
   isthmus rehearse --text book.txt --ranks 1,2,3 --link 10mbit/40ms,50mbit/10ms,2mbit:20mbit/15ms
   isthmus rehearse --text book.txt --link none --compare-steps 0 --seed 7
   isthmus rehearse --text book.txt --fault kill:2@50 --fault cut:1@100/5 --fault flip:2@150
+  isthmus rehearse --text book.txt --link 1mbit/40ms --scheme local --every 30 --steps 300
   isthmus rehearse --steps 100 -- ./my-job --flag
 )";
 }

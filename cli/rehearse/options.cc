@@ -100,9 +100,13 @@ absl::Status ParseRun(const RehearseFlags& flags, RehearseOptions* options) {
   ISTHMUS_ASSIGN_OR_RETURN(const uint64_t steps,
                            ParseInt<uint64_t>("--steps", flags.steps, 1, kMaxSteps));
   GivenFields given = flags.run;
-  given["rounds"] = absl::StrCat(steps);
   given["start_groups"] = absl::StrCat(options->sites());
   ISTHMUS_ASSIGN_OR_RETURN(options->run, RunSpecOf(given));
+  const uint32_t every = options->run.format.every.steps;
+  if (steps % every != 0) {
+    return Wrong("--steps", absl::StrCat("a multiple of --every, ", every), flags.steps);
+  }
+  options->run.rounds = steps / every;
   return absl::OkStatus();
 }
 
@@ -120,6 +124,12 @@ absl::Status ParseJob(const RehearseFlags& flags, RehearseOptions* options) {
   options->text = flags.text;
   options->lm_args = absl::StrSplit(flags.lm_args, ' ', absl::SkipWhitespace());
   options->command = flags.command;
+  const bool local = options->run.scheme == Scheme::kLocal;
+  if (!local && !flags.own_optimizer.empty()) {
+    return Wrong("--own-optimizer", "--scheme local beside it: others step by the daemon's",
+                 flags.own_optimizer);
+  }
+  if (local) options->own_optimizer = flags.own_optimizer.empty() ? "muon" : flags.own_optimizer;
   return absl::OkStatus();
 }
 
@@ -169,6 +179,7 @@ double DefaultLearningRate(Scheme scheme) {
       return 0.006;
     case Scheme::kFull:
     case Scheme::kNone:
+    case Scheme::kLocal:  // of the job's AdamW
       return 0.004;
   }
   return 0;

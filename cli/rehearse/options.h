@@ -47,6 +47,7 @@ struct RehearseFlags {
   std::string simd;
   std::string devices = "cpu";
   std::string lr;
+  std::string own_optimizer;
   std::string batch = "8";
   std::string seed = "1";
   std::string deadline = "off";
@@ -67,6 +68,7 @@ struct RehearseOptions {
   RunSpec run;
   std::string text;
   double lr = 0;
+  std::string own_optimizer;  // of isthmus-lm, with scheme local; else empty
   int batch = 0;
   uint64_t seed = 0;
   std::optional<absl::Duration> deadline;  // of a bucket; nullopt: off
@@ -78,6 +80,8 @@ struct RehearseOptions {
   std::vector<std::string> lm_args;
   std::vector<std::string> command;  // empty: isthmus-lm
 
+  // Of every rank.
+  uint64_t steps() const { return run.rounds * run.format.every.steps; }
   int sites() const { return static_cast<int>(ranks.size()); }
 };
 

@@ -30,6 +30,7 @@ Plan Plan::Comparison(const RehearseOptions& options, Places places) {
   full.run.start_groups = options.run.start_groups;
   full.run.audit_rounds = options.run.audit_rounds;
   full.lr = DefaultLearningRate(Scheme::kFull);
+  full.own_optimizer.clear();
   full.faults.clear();
   return Plan(std::move(full), std::move(places), 0);
 }
@@ -128,6 +129,9 @@ Command Plan::Job(int site, int rank) const {
             "--reattach",
             absl::StrCat(kReattachAttempts),
             "--quiet"};
+    if (!options_.own_optimizer.empty()) {
+      argv.insert(argv.end(), {"--own-optimizer", options_.own_optimizer});
+    }
     argv.insert(argv.end(), options_.lm_args.begin(), options_.lm_args.end());
   }
   return {.name = name,

@@ -172,9 +172,9 @@ class Rehearsal {
       const absl::Status written = WriteOutputFile(options_.json_path, SummaryJson(summary));
       if (!written.ok()) return Fail(written, kExitFailure);
     }
-    if (summary.rounds_committed < summary.steps) {
+    if (summary.rounds_committed < summary.rounds) {
       return Fail(absl::AbortedError(absl::StrCat("the run ended after ", summary.rounds_committed,
-                                                  " of ", summary.steps, " rounds")),
+                                                  " of ", summary.rounds, " rounds")),
                   kExitFailure);
     }
     if (!summary.hashes_equal) {

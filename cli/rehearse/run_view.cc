@@ -93,6 +93,7 @@ absl::StatusOr<JobReport> ParseJobReport(const std::string& json) {
   report.validation_loss = Number(object, "validation_loss");
   report.validation_curve = Curve(object);
   report.unigram_entropy = Number(object, "unigram_entropy");
+  report.step_seconds_mean = Number(object, "step_seconds_mean").value_or(0);
   report.step_seconds = Number(object, "step_seconds").value_or(0);
   report.compute_seconds = Number(object, "compute_seconds").value_or(0);
   report.communication_ratio = Number(object, "communication_ratio").value_or(0);

@@ -67,6 +67,7 @@ struct JobReport {
   std::optional<double> validation_loss;
   std::vector<CurvePoint> validation_curve;  // on the way, where the job was told to measure it
   std::optional<double> unigram_entropy;
+  double step_seconds_mean = 0;
   double step_seconds = 0;  // medians
   double compute_seconds = 0;
   double communication_ratio = 0;

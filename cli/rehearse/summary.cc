@@ -14,11 +14,13 @@ struct SiteTimes {
   double communication_ratio = 0;
 };
 
-// Of the job where it reported, else as the worker last told the coordinator.
-SiteTimes TimesOf(const DeploymentResult& result, size_t site) {
+// Of the job where it reported, else as the worker last told the coordinator. Where only one of
+// `every` steps exchanges, a median of the job's would miss the exchanges.
+SiteTimes TimesOf(const DeploymentResult& result, size_t site, uint32_t every) {
   if (site < result.reports.size() && result.reports[site]) {
     const JobReport& report = *result.reports[site];
-    return {report.step_seconds, report.compute_seconds, report.communication_ratio};
+    return {every > 1 ? report.step_seconds_mean : report.step_seconds, report.compute_seconds,
+            report.communication_ratio};
   }
   const GroupView* group = result.view.Group(static_cast<uint32_t>(site + 1));
   if (group == nullptr) return {};
@@ -26,10 +28,10 @@ SiteTimes TimesOf(const DeploymentResult& result, size_t site) {
 }
 
 // The slowest site's times; the mean communication ratio.
-SiteTimes TimesOfAll(const DeploymentResult& result, size_t sites) {
+SiteTimes TimesOfAll(const DeploymentResult& result, size_t sites, uint32_t every) {
   SiteTimes all;
   for (size_t site = 0; site < sites; ++site) {
-    const SiteTimes times = TimesOf(result, site);
+    const SiteTimes times = TimesOf(result, site, every);
     all.step_seconds = std::max(all.step_seconds, times.step_seconds);
     all.compute_seconds = std::max(all.compute_seconds, times.compute_seconds);
     all.communication_ratio += times.communication_ratio / static_cast<double>(sites);
@@ -52,14 +54,15 @@ void FillReported(const DeploymentResult& main, Summary* summary) {
   }
   if (main.counted_seconds > 0) {
     summary->tokens_per_second =
-        static_cast<double>(tokens_per_step * main.counted_rounds) / main.counted_seconds;
+        static_cast<double>(tokens_per_step * main.counted_rounds * summary->every) /
+        main.counted_seconds;
   }
 }
 
 void FillHashes(const DeploymentResult& main, Summary* summary) {
   for (size_t site = 0; site < summary->ranks.size(); ++site) {
     const GroupView* group = main.view.Group(static_cast<uint32_t>(site + 1));
-    const bool reported = group != nullptr && group->hash_round == summary->steps;
+    const bool reported = group != nullptr && group->hash_round == summary->rounds;
     summary->hashes.push_back(reported ? absl::StrFormat("%016x", group->state_hash) : "");
   }
   summary->hashes_equal =
@@ -69,14 +72,15 @@ void FillHashes(const DeploymentResult& main, Summary* summary) {
 }
 
 void FillBytes(const DeploymentResult& main, Summary* summary) {
-  const auto rounds = static_cast<double>(std::max<uint64_t>(1, main.counted_rounds));
+  const auto steps =
+      static_cast<double>(std::max<uint64_t>(1, main.counted_rounds) * summary->every);
   for (size_t site = 0; site < main.counters_end.size(); ++site) {
     const LinkCounters& start = main.counters_start[site];
     const LinkCounters& end = main.counters_end[site];
     summary->bytes_up_per_step.push_back(static_cast<double>(end.bytes_up - start.bytes_up) /
-                                         rounds);
+                                         steps);
     summary->bytes_down_per_step.push_back(static_cast<double>(end.bytes_down - start.bytes_down) /
-                                           rounds);
+                                           steps);
   }
 }
 
@@ -104,7 +108,10 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
                   const DeploymentResult* comparison) {
   Summary summary;
   summary.parameters = main.view.parameters;
-  summary.steps = options.run.rounds;
+  summary.steps = options.steps();
+  summary.rounds = options.run.rounds;
+  summary.every = options.run.format.every.steps;
+  summary.own_optimizer = options.own_optimizer;
   summary.ranks = options.ranks;
   for (const LinkSpec& link : options.links) summary.links.push_back(link.ToString());
   summary.scheme = Name(options.run.scheme);
@@ -115,12 +122,12 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
   FillReported(main, &summary);
   FillHashes(main, &summary);
   FillBytes(main, &summary);
-  const SiteTimes times = TimesOfAll(main, options.ranks.size());
+  const SiteTimes times = TimesOfAll(main, options.ranks.size(), summary.every);
   summary.step_seconds = times.step_seconds;
   summary.compute_seconds = times.compute_seconds;
   summary.communication_ratio = times.communication_ratio;
   if (comparison != nullptr) {
-    const double full = TimesOfAll(*comparison, options.ranks.size()).step_seconds;
+    const double full = TimesOfAll(*comparison, options.ranks.size(), 1).step_seconds;
     if (full > 0) summary.full_step_seconds = full;
     const double exchange = times.step_seconds - times.compute_seconds;
     if (exchange > 0 && full > times.compute_seconds) {
@@ -149,6 +156,8 @@ std::string SummaryJson(const Summary& summary) {
       {"chunk", summary.chunk},
       {"k", summary.k},
       {"values", summary.values},
+      {"every", summary.every},
+      {"own_optimizer", summary.own_optimizer},
       {"seed", summary.seed},
       {"validation_loss", OrNull(summary.validation_loss)},
       {"validation_curve", CurveJson(summary.validation_curve)},

@@ -73,9 +73,12 @@ std::string ReplicasText(const Summary& summary) {
 std::string SummaryText(const Summary& summary) {
   std::vector<std::vector<std::string>> rows = {
       {"validation loss", LossText(summary)},
-      {"rounds", absl::StrCat(summary.rounds_committed, " committed, contributions ",
-                              summary.contributions_late, " late, ", summary.contributions_rejected,
-                              " rejected, ", summary.abstentions, " abstained")},
+      {"rounds",
+       absl::StrCat(summary.rounds_committed, " committed",
+                    summary.every > 1 ? absl::StrCat(" of ", summary.every, " steps each") : "",
+                    ", contributions ", summary.contributions_late, " late, ",
+                    summary.contributions_rejected, " rejected, ", summary.abstentions,
+                    " abstained")},
       {"replicas", ReplicasText(summary)},
       {"audit", absl::StrCat("compared after ", summary.audits, " rounds, ",
                              summary.audit_mismatches, " states differed")},

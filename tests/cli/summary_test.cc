@@ -108,6 +108,8 @@ TEST(SummaryTest, JsonHasTheAgreedKeys) {
                           "chunk",
                           "k",
                           "values",
+                          "every",
+                          "own_optimizer",
                           "seed",
                           "validation_loss",
                           "validation_curve",
