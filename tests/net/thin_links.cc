@@ -115,10 +115,14 @@ Deployment::Deployment(const ThinLinks& links, const std::string& folder, const 
         std::make_unique<NetProgram>(space, argv, absl::StrCat(folder, "/", name, ".log")));
     return programs_.back().get();
   };
-  std::vector<std::string> coordinator = {
-      ISTHMUS_COORDINATOR, "--listen",         absl::StrCat("0.0.0.0:", kPort),
-      "--insecure",        "--start-groups",   absl::StrCat(options.sites),
-      "--rounds",          absl::StrCat(options.steps)};
+  std::vector<std::string> coordinator = {ISTHMUS_COORDINATOR,
+                                          "--listen",
+                                          absl::StrCat("0.0.0.0:", kPort),
+                                          "--insecure",
+                                          "--start-groups",
+                                          absl::StrCat(options.sites),
+                                          "--rounds",
+                                          absl::StrCat(options.steps)};
   coordinator.insert(coordinator.end(), options.coordinator_flags.begin(),
                      options.coordinator_flags.end());
   start(links.hub(), coordinator, "coordinator");
@@ -126,12 +130,12 @@ Deployment::Deployment(const ThinLinks& links, const std::string& folder, const 
   const auto socket = [&](int site) { return absl::StrCat(folder, "/", site, ".sock"); };
   std::vector<NetProgram*> workers;
   for (int site = 0; site < options.sites; ++site) {
-    workers.push_back(start(links.site(site),
-                            {ISTHMUS_WORKER, "--coordinator",
-                             absl::StrCat(ThinLinks::HubAddress(site), ":", kPort), "--group",
-                             absl::StrCat(site + 1), "--ranks", "cpu:1", "--threads", "1",
-                             "--socket", socket(site)},
-                            absl::StrCat("worker-", site)));
+    workers.push_back(start(
+        links.site(site),
+        {ISTHMUS_WORKER, "--coordinator", absl::StrCat(ThinLinks::HubAddress(site), ":", kPort),
+         "--group", absl::StrCat(site + 1), "--ranks", "cpu:1", "--threads", "1", "--socket",
+         socket(site)},
+        absl::StrCat("worker-", site)));
   }
   for (NetProgram* worker : workers) {
     if (!worker->AwaitUntil(kStartPatience, [&] {
@@ -141,11 +145,11 @@ Deployment::Deployment(const ThinLinks& links, const std::string& folder, const 
     }
   }
   for (int site = 0; site < options.sites; ++site) {
-    jobs_.push_back(start(links.site(site),
-                          {LINK_JOB, socket(site), absl::StrCat(site + 1),
-                           absl::StrCat(options.equal_start ? 1 : site + 1),
-                           absl::StrCat(options.parameters)},
-                          absl::StrCat("job-", site)));
+    jobs_.push_back(
+        start(links.site(site),
+              {LINK_JOB, socket(site), absl::StrCat(site + 1),
+               absl::StrCat(options.equal_start ? 1 : site + 1), absl::StrCat(options.parameters)},
+              absl::StrCat("job-", site)));
   }
 }
 
