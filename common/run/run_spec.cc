@@ -243,7 +243,7 @@ RunSpec DefaultRunSpec(Scheme scheme) {
   if (scheme == Scheme::kLocal) {
     spec.format.chunk_size = kScaleBlock;
     spec.format.all = {.k = kScaleBlock, .values = ValueFormat::kTwoBit};
-    spec.format.every = {.steps = 16};
+    spec.format.every = {.steps = 15};
     spec.decay = 1.0f;
     spec.sign = false;
     spec.merge = MergeRule::kMean;
