@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 
 #include <numeric>
+#include <utility>
 
 #include "common/telemetry/log.h"
 #include "worker/daemon/daemon_impl.h"
@@ -37,6 +38,7 @@ void DaemonImpl::MakeRun(const ControlClient::Registration& registration) {
   } else {
     pipeline_ = std::make_unique<LocalPipeline>(std::move(options), events);
   }
+  first_state_ = nullptr;
   Job job;
   std::shared_ptr<ExchangeClient> old_stream;
   {
@@ -137,9 +139,14 @@ void DaemonImpl::ReleaseJob() {
 }
 
 void DaemonImpl::Do(const AnnounceReady&, const Job& job) {
-  MutexLock lock(&mu_);
-  announced_[connection_.Announce(true, "", clock_.Now())] = job;
-  wake_.NotifyAll();
+  bool first;
+  {
+    MutexLock lock(&mu_);
+    first = !core_->has_state();
+    announced_[connection_.Announce(true, "", clock_.Now())] = job;
+    wake_.NotifyAll();
+  }
+  if (first) first_state_ = CopyState();
 }
 
 void DaemonImpl::Do(const AnnounceNotReady& lost, const Job&) {
@@ -194,9 +201,15 @@ void DaemonImpl::Do(const SendCaughtUp& caught_up, const Job&) {
 
 // --- the arithmetic ----------------------------------------------------------------------------
 
-void DaemonImpl::Do(const AdoptJobParameters&, const Job& job) { pipeline_->Adopt(job); }
+void DaemonImpl::Do(const AdoptJobParameters&, const Job& job) {
+  first_state_ = nullptr;
+  pipeline_->Adopt(job);
+}
 
-void DaemonImpl::Do(const LoadJob&, const Job& job) { pipeline_->Load(job); }
+void DaemonImpl::Do(const LoadJob&, const Job& job) {
+  first_state_ = nullptr;
+  pipeline_->Load(job);
+}
 
 void DaemonImpl::Do(const ProcessBucket& process, const Job& job) {
   StepScales scales;
@@ -215,6 +228,7 @@ void DaemonImpl::Do(const ApplyUpdate& apply, const Job& job) {
     MutexLock lock(&mu_);
     update = received_.extract(apply.sequence).mapped();
   }
+  first_state_ = nullptr;
   pipeline_->Apply(std::move(update), apply.credit, apply.gather ? job : nullptr);
 }
 
@@ -228,18 +242,30 @@ void DaemonImpl::Do(const InstallSnapshot& install, const Job&) {
     MutexLock lock(&mu_);
     image = images_.extract(install.transfer).mapped();
   }
+  first_state_ = nullptr;
   pipeline_->Install(std::move(image), install.reset_momentum, install.applied_rounds);
+}
+
+std::shared_ptr<StateCopy> DaemonImpl::CopyState() {
+  auto copy = std::make_shared<StateCopy>();
+  pipeline_->Snapshot([copy](StateImage image) { copy->Made(std::move(image)); });
+  return copy;
+}
+
+void DaemonImpl::TakeState(std::function<void(StateCopy::State)> done) {
+  std::shared_ptr<StateCopy> copy = std::exchange(first_state_, nullptr);
+  if (copy == nullptr) copy = CopyState();
+  copy->Take(std::move(done));
 }
 
 void DaemonImpl::Do(const GiveSnapshot& give, const Job&) {
   LogInfo(absl::StrCat(name_, ": giving a snapshot as of update ", give.sequence.value()));
-  pipeline_->Snapshot([this, give](StateImage image) {
-    std::vector<uint64_t> hashes = HashBlocks(image.bytes);
+  TakeState([this, give](StateCopy::State state) {
     // One of another stream was given up with that, and is passed over.
     const std::shared_ptr<ExchangeClient> stream = Stream();
     if (stream == nullptr) return;
     stream->GiveSnapshot(give.transfer, {give.sequence, give.round, give.applied_rounds,
-                                         std::move(image), std::move(hashes)});
+                                         std::move(state.image), std::move(state.block_hashes)});
   });
 }
 
@@ -261,11 +287,10 @@ void DaemonImpl::TellHeld(uint64_t stream_number, TransferId transfer) {
     copy = incoming_.Offered(transfer, state_bytes_);
   }
   if (!copy) return tell();
-  pipeline_->Snapshot([this, transfer, tell](StateImage image) {
-    std::vector<uint64_t> hashes = HashBlocks(image.bytes);
+  TakeState([this, transfer, tell](StateCopy::State state) {
     {
       MutexLock lock(&mu_);
-      incoming_.SetHeld(transfer, std::move(image), std::move(hashes));
+      incoming_.SetHeld(transfer, std::move(state.image), std::move(state.block_hashes));
     }
     tell();
   });

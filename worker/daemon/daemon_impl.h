@@ -24,6 +24,7 @@
 #include "worker/core/worker_core.h"
 #include "worker/daemon/daemon.h"
 #include "worker/daemon/outbox.h"
+#include "worker/daemon/state_copy.h"
 #include "worker/daemon/step_times.h"
 #include "worker/daemon/task_thread.h"
 #include "worker/jobs/job_server.h"
@@ -114,6 +115,10 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   absl::Status ConfigureFor(const Job& session);
   void ReleaseJob();
   std::shared_ptr<ExchangeClient> Stream();
+  // Begins a copy of the state as of this point.
+  std::shared_ptr<StateCopy> CopyState();
+  // Calls `done` with the state as of this point, which may have been copied already.
+  void TakeState(std::function<void(StateCopy::State)> done);
   // Says what this group holds of the state that `transfer` will bring.
   void TellHeld(uint64_t stream, TransferId transfer);
   // From the pipeline's threads.
@@ -200,6 +205,10 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   TaskThread<Task> tasks_;
   // The performing thread's alone, apart from the pipeline's own threads.
   std::unique_ptr<Pipeline> pipeline_;
+  // Also the performing thread's alone: the state that a job begins with. Whether this group gives
+  // it or gets another, it is asked for when a run starts, while a link waits: so it is copied
+  // before. None once the state changes, or the run has begun without anybody asking.
+  std::shared_ptr<StateCopy> first_state_;
 };
 
 // --- implementation ----------------------------------------------------------------------------
