@@ -19,6 +19,7 @@
 #include "common/base/signals.h"
 #include "common/kernels/simd.h"
 #include "common/program/flags.h"
+#include "common/run/run_spec.h"
 #include "common/telemetry/log.h"
 #include "common/transport/endpoints.h"
 #include "worker/daemon/daemon.h"
@@ -142,6 +143,8 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
   CLI::Option* expect = app.add_option(
       "--expect", flags->expect,
       "Refuse to take part unless the run has this setting: field=value, repeatable");
+  expect->check(
+      [](const std::string& text) { return std::string(CheckExpectation(text).message()); });
   CLI::Option* give_up =
       app.add_option("--give-up-after", flags->give_up_after,
                      "End after so long without the coordinator, once it was reached; or off")

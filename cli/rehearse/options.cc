@@ -142,6 +142,12 @@ absl::Status ParseFaults(const RehearseFlags& flags, RehearseOptions* options) {
     if (fault.round > options->run.rounds) {
       return Wrong("--fault", absl::StrCat("a round from 1 to ", options->run.rounds), text);
     }
+    if (fault.kind == Fault::Kind::kFlip && fault.round == options->run.rounds) {
+      return Wrong("--fault",
+                   absl::StrCat("a flip before the last round, ", fault.round,
+                                ", so that a later one shows it"),
+                   text);
+    }
     // Its worker is told when it starts.
     for (const Fault& other : options->faults) {
       if (fault.kind == Fault::Kind::kFlip && other.kind == fault.kind &&

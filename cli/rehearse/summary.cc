@@ -69,6 +69,8 @@ void FillHashes(const DeploymentResult& main, Summary* summary) {
       !summary->hashes[0].empty() &&
       std::all_of(summary->hashes.begin(), summary->hashes.end(),
                   [&](const std::string& hash) { return hash == summary->hashes[0]; });
+  summary->replicas_part = summary->scheme == Name(Scheme::kNone) &&
+                           std::ranges::none_of(summary->hashes, &std::string::empty);
 }
 
 void FillBytes(const DeploymentResult& main, Summary* summary) {

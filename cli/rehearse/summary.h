@@ -43,6 +43,7 @@ struct Summary {
   std::optional<double> unigram_entropy;
   bool hashes_equal = false;
   std::vector<std::string> hashes;  // per site, 16 hex digits; empty if not reported in time
+  bool replicas_part = false;       // all reported, and need not be equal: scheme none
   double step_seconds = 0;          // the slowest site's median; 0: not measured
   double compute_seconds = 0;
   std::optional<double> full_step_seconds;

@@ -60,7 +60,7 @@ std::string ReplicasText(const Summary& summary) {
   if (summary.hashes_equal) {
     return absl::StrCat("bit-identical (", summary.hashes[0], " at every site)");
   }
-  std::string text = "DIFFERENT:";
+  std::string text = summary.replicas_part ? "apart, as scheme none trains them:" : "DIFFERENT:";
   for (size_t site = 0; site < summary.hashes.size(); ++site) {
     absl::StrAppend(&text, " site-", site + 1, " ",
                     summary.hashes[site].empty() ? "not reported" : summary.hashes[site]);

@@ -98,8 +98,12 @@ std::string StateName(v1::GetStatusReply::State state) {
 }
 
 std::string FormatStatusTable(const v1::GetStatusReply& status) {
-  std::string state = StateName(status.state());
-  if (!status.waiting_reason().empty()) absl::StrAppend(&state, ": ", status.waiting_reason());
+  // A reason why there is no training says the state by itself.
+  std::string state = status.waiting_reason();
+  if (state.empty()) state = StateName(status.state());
+  if (status.state() == v1::GetStatusReply::TRAINING && !status.waiting_reason().empty()) {
+    state = absl::StrCat(StateName(status.state()), ": ", status.waiting_reason());
+  }
   std::string text = PrintableColumns({
       {"run", DescribeRun(status.run())},
       {"instance", absl::StrFormat("%016x, epoch %d, up %s", status.instance(), status.epoch(),

@@ -197,6 +197,29 @@ absl::Status CheckScheme(const RunSpec& spec) {
   return absl::OkStatus();
 }
 
+struct Expectation {
+  const SpecField* field = nullptr;
+  std::string wanted;
+  RunSpec asserted;  // in that field
+};
+
+absl::StatusOr<Expectation> ParseExpectation(const std::string& item) {
+  const size_t equals = item.find('=');
+  Expectation expectation{.field = FindSpecField(item.substr(0, equals))};
+  if (equals == std::string::npos || expectation.field == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "expectation '", item, "': expected field=value with one of ",
+        absl::StrJoin(SpecFields(), ", ",
+                      [](std::string* out, const auto& f) { absl::StrAppend(out, f.name); })));
+  }
+  // Read as the field is: 1e-8 is 1e-08.
+  expectation.wanted = item.substr(equals + 1);
+  const absl::Status read = expectation.field->parse(expectation.wanted, &expectation.asserted);
+  if (read.ok()) return expectation;
+  return absl::InvalidArgumentError(
+      absl::StrCat("expectation '", item, "': ", std::string(read.message())));
+}
+
 constexpr uint32_t kMaxAuditRounds = 1'000'000;
 
 absl::Status CheckRate(const char* field, float value) {
@@ -337,27 +360,18 @@ std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec) {
   return fields;
 }
 
+absl::Status CheckExpectation(const std::string& expect) {
+  return ParseExpectation(expect).status();
+}
+
 absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::string>& expect) {
   std::vector<std::string> differences;
   for (const std::string& item : expect) {
-    const size_t equals = item.find('=');
-    const SpecField* const field = FindSpecField(item.substr(0, equals));
-    if (equals == std::string::npos || field == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "expectation '", item, "': expected field=value with one of ",
-          absl::StrJoin(SpecFields(), ", ",
-                        [](std::string* out, const auto& f) { absl::StrAppend(out, f.name); })));
-    }
-    // Read as the field is: 1e-8 is 1e-08.
-    const std::string wanted = item.substr(equals + 1);
-    RunSpec asserted;
-    if (const absl::Status s = field->parse(wanted, &asserted); !s.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("expectation '", item, "': ", std::string(s.message())));
-    }
-    if (field->text(asserted) != field->text(spec)) {
-      differences.push_back(absl::StrCat(field->name, ": this worker expects ", wanted,
-                                         ", the run has ", field->text(spec)));
+    ISTHMUS_ASSIGN_OR_RETURN(const Expectation expectation, ParseExpectation(item));
+    const SpecField& field = *expectation.field;
+    if (field.text(expectation.asserted) != field.text(spec)) {
+      differences.push_back(absl::StrCat(field.name, ": this worker expects ", expectation.wanted,
+                                         ", the run has ", field.text(spec)));
     }
   }
   if (differences.empty()) return absl::OkStatus();

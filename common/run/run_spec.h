@@ -85,8 +85,11 @@ absl::Status CheckFormat(const RunSpec& spec, const RoundFormat& format);
 // are those of the proto.
 std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec);
 
+// INVALID_ARGUMENT unless `expect` is "field=value" with a value that the field takes.
+absl::Status CheckExpectation(const std::string& expect);
+
 // Each of `expect` is "field=value". OK if all agree; FAILED_PRECONDITION lists every difference
-// in words; INVALID_ARGUMENT for an unknown field.
+// in words; INVALID_ARGUMENT as CheckExpectation().
 absl::Status CheckExpectations(const RunSpec& spec, const std::vector<std::string>& expect);
 
 // Names used in flags and protos. Errors: INVALID_ARGUMENT naming the choices.

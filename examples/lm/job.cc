@@ -1,5 +1,6 @@
 #include "examples/lm/job.h"
 
+#include <cerrno>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -124,6 +125,14 @@ absl::Status CheckOutputs(const Options& options) {
   return absl::OkStatus();
 }
 
+// Says so where it cannot be read: of a sample alone it is the only result.
+absl::Status PrintSample(const std::string& sample) {
+  errno = 0;
+  std::printf("%s\n", Printable(sample).c_str());
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, "standard output");
+}
+
 int RunTraining(const Options& options) {
   const absl::Status writable = CheckOutputs(options);
   if (!writable.ok()) return Explain(writable, kExitFailed);
@@ -142,11 +151,13 @@ int RunTraining(const Options& options) {
     report.validation_loss = ValidationLoss(*text, trainer.model(), &batch);
     report.sample = Sample(options.sample, trainer.model());
     if (options.trainer.log_every != 0) Summary(report);
-    if (!report.sample.empty()) std::printf("%s\n", Printable(report.sample).c_str());
   }
   const absl::Status written = WriteResults(options, report, trainer);
   if (!written.ok()) return Explain(written, kExitFailed);
-  return ExitCodeFor(status);
+  if (!report.sample.empty()) {
+    if (absl::Status s = PrintSample(report.sample); !s.ok()) return Explain(s, kExitFailed);
+  }
+  return stopped ? Explain(status, ExitCodeFor(status)) : kExitDone;
 }
 
 int RunSampling(const Options& options) {
@@ -154,8 +165,8 @@ int RunSampling(const Options& options) {
   if (!saved.ok()) return Explain(saved.status(), kExitFailed);
   Model<float> model(saved->config, /*max_batch=*/1);
   model.Bind(saved->parameters.pointers(), {});
-  std::printf("%s\n", Printable(Sample(options.sample, &model)).c_str());
-  return kExitDone;
+  const absl::Status printed = PrintSample(Sample(options.sample, &model));
+  return printed.ok() ? kExitDone : Explain(printed, kExitFailed);
 }
 
 }  // namespace

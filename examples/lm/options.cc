@@ -87,7 +87,8 @@ void AddTrainingFlags(CLI::App* app, TrainerOptions* trainer) {
 
 void AddSessionFlags(CLI::App* app, Options* options) {
   const auto group = "Session";
-  app->add_flag("--local", options->local, "Train alone; no daemon")->group(group);
+  CLI::Option* const local =
+      app->add_flag("--local", options->local, "Train alone; no daemon")->group(group);
   app->add_option("--own-optimizer", options->own_optimizer,
                   "adamw or muon: the job steps by itself, in a run of local steps (the "
                   "coordinator's --scheme local), or with --local alone (default there adamw)")
@@ -100,6 +101,7 @@ void AddSessionFlags(CLI::App* app, Options* options) {
       ->group(group);
   app->add_option("--socket", options->isthmus.socket_path,
                   "The daemon's (default $ISTHMUS_SOCKET)")
+      ->excludes(local)
       ->group(group);
   app->add_option("--local-rank", options->isthmus.local_rank, "Default $LOCAL_RANK, or 0")
       ->check(WholeNumber(0, kMaxInt))
@@ -131,11 +133,14 @@ void AddOutputFlags(CLI::App* app, Options* options, bool* quiet) {
       ->check(WholeNumber(0, kMaxSteps))
       ->capture_default_str()
       ->group(group);
-  app->add_option("--sample", options->sample.bytes, "Bytes of text to write at the end")
-      ->check(WholeNumber(0, 1 << 20))
-      ->capture_default_str()
+  CLI::Option* const sample =
+      app->add_option("--sample", options->sample.bytes, "Bytes of text to write at the end")
+          ->check(WholeNumber(0, 1 << 20))
+          ->capture_default_str()
+          ->group(group);
+  app->add_option("--prompt", options->sample.prompt, "What the sample continues")
+      ->needs(sample)
       ->group(group);
-  app->add_option("--prompt", options->sample.prompt, "What the sample continues")->group(group);
   app->add_option("--temperature", options->sample.temperature, "Of the sample")
       ->check(Number(0, 1000))
       ->capture_default_str()

@@ -324,6 +324,13 @@ std::string Coordinator::WaitingReason(absl::Time now) const {
     return absl::StrCat("waiting for groups: ", ready, " of start_groups ",
                         config_.run.start_groups, " are ready");
   }
+  if (!training_ && config_.run.initial_donor) {
+    const auto donor = membership_.groups().find(*config_.run.initial_donor);
+    if (donor == membership_.groups().end() || !donor->second.ready || !donor->second.stream) {
+      return absl::StrCat("waiting for groups: group ", config_.run.initial_donor->value(),
+                          ", whose parameters all start from (initial_donor), is not ready");
+    }
+  }
   if (!training_) {
     return absl::StrCat("agreeing on initial parameters: ", active, " of ", ready,
                         " groups have them");

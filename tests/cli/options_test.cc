@@ -151,6 +151,12 @@ TEST(RehearseOptionsTest, SaysWhichFlagIsWrongWhatIsExpectedAndWhatCame) {
       {"--fault", [](auto& f) { f.faults = {"flip:1@5/1"}; }, "flip:SITE@ROUND"},
       {"--fault",
        [](auto& f) {
+         f.steps = "50";
+         f.faults = {"flip:1@50"};
+       },
+       "before the last round"},
+      {"--fault",
+       [](auto& f) {
          f.faults = {"flip:1@5", "flip:1@9"};
        },
        "one flip for each site"},

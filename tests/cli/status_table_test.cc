@@ -13,7 +13,7 @@ v1::GetStatusReply Example() {
   status.set_instance(0xabc);
   status.set_epoch(3);
   status.set_state(v1::GetStatusReply::WAITING_FOR_QUORUM);
-  status.set_waiting_reason("1 of 2 groups can answer");
+  status.set_waiting_reason("waiting for quorum: 1 of 2 groups can answer");
   status.set_round(12);
   status.set_rounds_committed(11);
   status.set_loss(2.5);
@@ -39,7 +39,7 @@ TEST(StatusTableTest, SaysWhereTheRunStandsAndWhy) {
   const std::string table = FormatStatusTable(Example());
   EXPECT_THAT(table, HasSubstr("flexdemo, chunk 64, k 4"));
   EXPECT_THAT(table, HasSubstr("0000000000000abc, epoch 3"));
-  EXPECT_THAT(table, HasSubstr("waiting for a quorum: 1 of 2 groups can answer"));
+  EXPECT_THAT(table, HasSubstr("waiting for quorum: 1 of 2 groups can answer"));
   EXPECT_THAT(table, HasSubstr("12 of 300, 11 committed, loss 2.5000"));
 }
 

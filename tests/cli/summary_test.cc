@@ -84,6 +84,19 @@ TEST(SummaryTest, P22HashesMustBeOfTheLastRoundAndEqual) {
   EXPECT_FALSE(Summarize(Options(), missing, nullptr).hashes_equal);
 }
 
+TEST(SummaryTest, SchemeNoneMayEndWithStatesOfItsOwn) {
+  RehearseOptions options = Options();
+  options.run.scheme = Scheme::kNone;
+  DeploymentResult differ = Result(0.1);
+  differ.view.groups[1].state_hash = 1;
+  EXPECT_FALSE(Summarize(Options(), differ, nullptr).replicas_part);
+  const Summary summary = Summarize(options, differ, nullptr);
+  EXPECT_TRUE(summary.replicas_part);
+  EXPECT_THAT(SummaryText(summary), HasSubstr("apart, as scheme none trains them"));
+  differ.view.groups.pop_back();
+  EXPECT_FALSE(Summarize(options, differ, nullptr).replicas_part);
+}
+
 TEST(SummaryTest, FallsBackToHeartbeatsForJobsWithoutAReport) {
   DeploymentResult result = Result(0.1);
   result.reports = {std::nullopt, std::nullopt};

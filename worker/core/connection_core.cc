@@ -118,7 +118,8 @@ void ConnectionCore::CallFailed(Call call, const absl::Status& status, absl::Tim
     return;
   }
   const bool lost = call == Call::kRegister && holds_state_;
-  Fail(lost ? DaemonExit::kLost : DaemonExit::kRefused, text, out);
+  if (!lost) return Fail(DaemonExit::kRefused, text, out);
+  Fail(DaemonExit::kLost, absl::StrCat(text, "; start this worker again to join that run"), out);
 }
 
 void ConnectionCore::AnnouncementRefused(const absl::Status& status, absl::Time now) {
@@ -240,7 +241,8 @@ void ConnectionCore::Tick(absl::Time now, ConnectionActions& out) {
   if (now >= last_contact_ + config_.give_up_after) {
     return Fail(DaemonExit::kLost,
                 absl::StrCat("nothing heard of the coordinator at ", config_.coordinator, " for ",
-                             absl::FormatDuration(config_.give_up_after)),
+                             absl::FormatDuration(config_.give_up_after),
+                             "; start this worker again once it answers"),
                 out);
   }
   if (!site_whole_) {

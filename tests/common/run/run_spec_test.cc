@@ -474,6 +474,10 @@ TEST(RunSpecTest, P6_EveryFieldOfTheSpecSatisfiesItsOwnExpectation) {
   EXPECT_EQ(expect.size(), 25u);
   EXPECT_TRUE(CheckExpectations(spec, expect).ok());
   EXPECT_TRUE(CheckExpectations(spec, {}).ok());
+  EXPECT_TRUE(CheckExpectation("k=2").ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckExpectation("k")));
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckExpectation("k=two")));
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckExpectation("q=2")));
   EXPECT_TRUE(CheckExpectations(RunSpec(), {"initial_donor=lowest"}).ok());
 }
 

@@ -125,6 +125,7 @@ TEST_F(LmOptionsTest, FlagsThatDoNotGoTogetherAreRefused) {
   const Case cases[] = {
       {{"--local"}, "--local needs --steps"},
       {{"--load", "model"}, "--load needs --sample"},
+      {{"--text", "t", "--prompt", "once"}, "--prompt requires --sample"},
       {{"--heads", "3"}, "model width is 128, expected a multiple of its 3 heads"},
       {{"surplus"}, "surplus"},
       {{"--no-such-flag"}, "no-such-flag"},

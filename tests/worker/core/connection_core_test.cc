@@ -141,7 +141,9 @@ TEST_F(ConnectionCoreTest, GivesUpOnACoordinatorThatWasThereAndIsSilent) {
       (void)StreamEnds(absl::UnavailableError("down"));
     }
   }
-  EXPECT_THAT(last, ElementsAre("end 5: nothing heard of the coordinator at there:1 for 1m"));
+  EXPECT_THAT(last, ElementsAre("end 5: nothing heard of the coordinator at there:1 for 1m; start "
+                                "this worker again once it "
+                                "answers"));
   EXPECT_EQ(now, absl::UnixEpoch() + absl::Minutes(1));
   EXPECT_THAT(Wait(absl::Hours(1)), IsEmpty());
 }
@@ -199,7 +201,8 @@ TEST_F(ConnectionCoreTest, P14_WhoHoldsStateSaysOfWhichInstanceAndRefusalIsALoss
   EXPECT_THAT(Answer(absl::FailedPreconditionError("who?")), IsEmpty());
   EXPECT_THAT(Wait(absl::Seconds(1)), ElementsAre("register, holding 7"));
   EXPECT_THAT(Answer(absl::FailedPreconditionError("another instance")),
-              ElementsAre("end 5: register: another instance"));
+              ElementsAre("end 5: register: another instance; start this worker again to join that "
+                          "run"));
 }
 
 TEST_F(ConnectionCoreTest, ARefusedRegistrationEndsTheWorker) {
