@@ -126,8 +126,7 @@ static isthmus_code map_flat(isthmus_session* session, const isthmus_wire_buffer
                             &session->gpu);
     if (code != ISTHMUS_OK) return code;
     session->parameters = isthmus_gpu_parameters(session->gpu);
-    session->gradients =
-        session->period.own_optimizer ? NULL : isthmus_gpu_gradients(session->gpu);
+    session->gradients = session->period.own_optimizer ? NULL : isthmus_gpu_gradients(session->gpu);
     return ISTHMUS_OK;
   }
   const size_t flat_bytes = session->flat_length * session->element_bytes;
@@ -226,6 +225,9 @@ static isthmus_code wait_until_attached(isthmus_session* session) {
   session->info.round = said->round;
   session->info.rounds = said->rounds;
   session->info.every_steps = said->every_steps > 0 ? said->every_steps : 1;
+  session->info.overlap_steps = said->overlap_steps < session->info.every_steps
+                                    ? said->overlap_steps
+                                    : session->info.every_steps;
   return ISTHMUS_OK;
 }
 
@@ -297,5 +299,6 @@ void isthmus_free(isthmus_session* session) {
   }
   if (session->constants != NULL) munmap(session->constants, session->constants_bytes);
   free(session->slots);
+  free(session->aside);
   free(session);
 }

@@ -131,12 +131,13 @@ typedef struct isthmus_info {
   uint32_t group_id;    /* this site's replica group */
   uint32_t group_index; /* its dense index among group_count groups: read your part of the data */
   uint32_t group_count;
-  uint32_t rank;        /* within the group */
-  uint32_t world_size;  /* ranks of the group */
-  uint64_t round;       /* last round applied; 0 before training */
-  uint64_t rounds;      /* the run ends with this round; 0: no end */
-  uint64_t parameters;  /* elements trained, padding not counted */
-  uint32_t every_steps; /* steps from one exchange to the next; 1 without own_optimizer */
+  uint32_t rank;          /* within the group */
+  uint32_t world_size;    /* ranks of the group */
+  uint64_t round;         /* last round applied; 0 before training */
+  uint64_t rounds;        /* the run ends with this round; 0: no end */
+  uint64_t parameters;    /* elements trained, padding not counted */
+  uint32_t every_steps;   /* steps from one exchange to the next; 1 without own_optimizer */
+  uint32_t overlap_steps; /* steps from where one begins to where it is applied; 0: none between */
 } isthmus_info;
 
 typedef struct isthmus_step_args {
@@ -166,10 +167,14 @@ typedef struct isthmus_step_result {
   double local_seconds;     /* of that: reduce-scatter, compress, apply, all-gather */
   double peer_wait_seconds; /* of that: waiting for other groups' contributions */
   double link_wait_seconds; /* the rest: the link */
-  /* 1: an exchange, which the rest is about, and parameters are the run's. 0, with own_optimizer:
-   * none was due; parameters stay the job's own, round is the last one exchanged, and the rest 0.
-   */
+  /* 1: an exchange was applied, which the rest is about, and parameters are the run's (with
+   * overlap: and the steps since that exchange began). 0, with own_optimizer: none was; parameters
+   * stay the job's own, round is the last one applied, and the rest 0, unless one began, which says
+   * what that cost. */
   uint32_t exchanged;
+  uint32_t nonfinite; /* buckets that the group sat out, since NaN or infinities were in what some
+                         rank had: of an optimizer of the job's own they are dropped, the parameters
+                         are the run's, and its state is the job's to mend */
 } isthmus_step_result;
 
 typedef struct isthmus_session isthmus_session;
@@ -217,6 +222,16 @@ ISTHMUS_API isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_ste
 /* Both in one. `result` may be NULL. After ISTHMUS_INTERRUPTED go on with isthmus_step_wait(). */
 ISTHMUS_API isthmus_code isthmus_step(isthmus_session* session, const isthmus_step_args* args,
                                       isthmus_step_result* result);
+
+/* The anchor: what all sites have in common as of *round (NULL: never mind), which no buffer of a
+ * job with an optimizer of its own need ever hold; for evaluation and checkpoints. Writes tensor
+ * `index` of the attach list to tensors[index], of its size, where that is not NULL; constants are
+ * left out. At every rank, between the same two steps: the job's parameters and the counting of its
+ * steps stay as they are. Waits for the exchange that is under way, if there is one. Needs memory
+ * for another copy of the parameters meanwhile. After ISTHMUS_INTERRUPTED the same call goes on.
+ * Host memory only. */
+ISTHMUS_API isthmus_code isthmus_read_anchor(isthmus_session* session, void* const* tensors,
+                                             size_t tensor_count, uint64_t* round);
 
 /* Leaves and frees the session; NULL is fine. The daemon keeps masters and momentum. In a forked
  * child it frees only, and the parent's session goes on. */

@@ -135,6 +135,15 @@ class Session {
     return info;
   }
 
+  // isthmus_read_anchor(): a place for each entry of the attach list, nullptr where it is not
+  // wanted. The round that they are of.
+  Result<uint64_t> ReadAnchor(std::span<void* const> tensors) {
+    uint64_t round = 0;
+    const isthmus_code code = isthmus_read_anchor(get(), tensors.data(), tensors.size(), &round);
+    if (code != ISTHMUS_OK) return ToStatus(code);
+    return round;
+  }
+
   Status StepBegin(const StepArgs& args);
   // Whether StepWait() would not block; waits for that at most so long.
   Result<bool> StepPoll(double seconds) {

@@ -36,9 +36,16 @@
  * Between BUFFERS and FILLED, and from STEP_DONE to STEP_BEGIN, the buffers are the job's; from
  * FILLED to ATTACHED and from STEP_BEGIN to STEP_DONE they are the daemon's.
  *
- * A job with own_optimizer sends STEP_BEGIN only where an exchange is due: after every_steps of its
- * steps, counted from ATTACHED and from each STEP_DONE, with the samples of all of them, their mean
- * loss, and skip if one was to be skipped; and at its next step once the run is over. Rates are 0.
+ * A job with own_optimizer sends STEP_BEGIN only where something is due. What it has is taken in
+ * after every_steps of its steps, counted from ATTACHED and from where it was taken in last, with
+ * the samples of all of them, their mean loss, and skip if one was to be skipped; it is given what
+ * comes of that overlap_steps later, or at the same step where there is no overlap or the run ends
+ * with that round. `wants` says which; where both fall on one step, what was taken in before is
+ * given first. Once the run is over, it sends one more at its next step, which says so. Rates are
+ * 0.
+ *
+ * ANCHOR, in the place of all that, has the parameters hold the anchor from STEP_DONE on; the job
+ * puts its own back before it sends anything else.
  *
  * A STEP_BEGIN says rates and samples within the bounds of isthmus.h (ISTHMUS_MAX_RATE,
  * ISTHMUS_MAX_SAMPLES over the ranks of the group); a loss may be any float.
@@ -53,7 +60,7 @@
 
 enum {
   ISTHMUS_WIRE_MAGIC = 0x4a485449, /* also tells a byte order that is not ours */
-  ISTHMUS_WIRE_VERSION = 5,
+  ISTHMUS_WIRE_VERSION = 6,
 
   ISTHMUS_WIRE_MAX_ENTRIES = 1 << 17, /* tensors and constants together */
   ISTHMUS_WIRE_MAX_NAME = 256,
@@ -77,6 +84,15 @@ typedef enum isthmus_wire_type {
   ISTHMUS_WIRE_ERROR = 9,
   ISTHMUS_WIRE_WAITING = 10
 } isthmus_wire_type;
+
+/* What a STEP_BEGIN asks for, in this order; ANCHOR stands alone. Without an optimizer of its own a
+ * job asks for TAKE and GIVE. All ranks ask for the same. */
+enum {
+  ISTHMUS_WIRE_GIVE_FIRST = 1, /* with TAKE: what was taken in last is applied and given */
+  ISTHMUS_WIRE_TAKE = 2,
+  ISTHMUS_WIRE_GIVE = 4,
+  ISTHMUS_WIRE_ANCHOR = 8
+};
 
 /* Starts every packet. FILLED and DETACH are nothing else. */
 typedef struct isthmus_wire_header {
@@ -137,6 +153,8 @@ typedef struct isthmus_wire_attached {
   uint32_t every_steps; /* a job's steps from one exchange to the next; 1 without own_optimizer */
   uint64_t round;
   uint64_t rounds;
+  uint32_t overlap_steps; /* from where a job's way is taken in to where it is given; 0 as above */
+  uint32_t reserved;
 } isthmus_wire_attached;
 
 typedef struct isthmus_wire_step_begin {
@@ -145,7 +163,7 @@ typedef struct isthmus_wire_step_begin {
   float loss;
   uint32_t skip; /* 0 or 1 */
   uint32_t parameter_groups;
-  uint32_t reserved;
+  uint32_t wants;                              /* as above */
   float lr[ISTHMUS_WIRE_MAX_PARAMETER_GROUPS]; /* the first parameter_groups count */
   float weight_decay[ISTHMUS_WIRE_MAX_PARAMETER_GROUPS];
 } isthmus_wire_step_begin;
@@ -161,8 +179,8 @@ typedef struct isthmus_wire_step_done {
   double local_seconds;
   double peer_wait_seconds;
   double link_wait_seconds;
-  uint32_t end; /* 1: the run is over */
-  uint32_t reserved;
+  uint32_t end;       /* 1: the run is over */
+  uint32_t nonfinite; /* buckets that were not taken in, for NaN or Inf at some rank */
 } isthmus_wire_step_done;
 
 typedef struct isthmus_wire_waiting {
@@ -186,7 +204,7 @@ static_assert(sizeof(isthmus_wire_header) == 16, "layout");
 static_assert(sizeof(isthmus_wire_hello) == 40, "layout");
 static_assert(sizeof(isthmus_wire_entry) == 48 + 8 * 16 + 256, "layout");
 static_assert(sizeof(isthmus_wire_buffers) == 72 + 4 * 64, "layout");
-static_assert(sizeof(isthmus_wire_attached) == 56, "layout");
+static_assert(sizeof(isthmus_wire_attached) == 64, "layout");
 static_assert(sizeof(isthmus_wire_step_begin) == 40 + 2 * 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_step_done) == 80, "layout");
 static_assert(sizeof(isthmus_wire_waiting) == 24 + 2048, "layout");

@@ -18,11 +18,12 @@ typedef struct isthmus_slot {
   bool constant;
 } isthmus_slot;
 
-/* Of a job with an optimizer of its own: its steps since the last exchange. */
+/* Of a job with an optimizer of its own: its steps since its way was taken in last. */
 typedef struct isthmus_period {
   bool own_optimizer;
-  bool local; /* the step that has begun exchanges nothing */
+  bool local; /* nothing is due at the step that has begun */
   bool skip;
+  bool taken; /* an exchange has begun, and is not applied yet */
   uint32_t steps;
   uint64_t samples;
   double loss_sum; /* weighted by samples, of the finite ones */
@@ -44,7 +45,9 @@ struct isthmus_session {
   size_t constants_bytes;
   uint32_t parameter_groups;
   isthmus_info info;
-  bool stepping; /* between step_begin and step_wait */
+  bool stepping;        /* between step_begin and step_wait */
+  uint32_t wants;       /* of the step that has begun; job_wire.h */
+  unsigned char* aside; /* the job's own parameters while read_anchor waits; else NULL */
   isthmus_period period;
   bool ended;          /* the run is over */
   isthmus_code broken; /* why the connection is of no more use; OK while it is */
@@ -64,6 +67,9 @@ isthmus_code isthmus_open(isthmus_session* session, const isthmus_attach_options
 bool isthmus_is_owner(const isthmus_session* session);
 /* FAILED_PRECONDITION, with words, in any other process; the session stays as it is. */
 isthmus_code isthmus_check_owner(isthmus_session* session, const char* call);
+/* Remembers what broke the session: each later call repeats it, in the same words. The daemon hears
+ * of it at once; but while a device's memory is mapped, the connection stays (job_wire.h). */
+isthmus_code isthmus_lose(isthmus_session* session, isthmus_code code);
 /* Frees all that a session holds, itself included; of a copy, what this process has of it. */
 void isthmus_free(isthmus_session* session);
 

@@ -4,9 +4,7 @@
 
 #include "client/session.h"
 
-/* Remembers what broke the session: each later call repeats it, in the same words. The daemon hears
- * of it at once; but while a device's memory is mapped, the connection stays (job_wire.h). */
-static isthmus_code lose(isthmus_session* session, isthmus_code code) {
+isthmus_code isthmus_lose(isthmus_session* session, isthmus_code code) {
   if (session->gpu == NULL) {
     isthmus_disconnect(&session->channel);
   } else {
@@ -44,8 +42,8 @@ static isthmus_code check_samples(isthmus_session* session, uint64_t samples) {
       (unsigned long long)most, ranks, (unsigned long long)samples);
 }
 
-/* Mistakes are found here, where they cost the other ranks nothing. Of a job with an optimizer of its
- * own the rates are none of anybody's business. */
+/* Mistakes are found here, where they cost the other ranks nothing. Of a job with an optimizer of
+ * its own the rates are none of anybody's business. */
 static isthmus_code check_step(isthmus_session* session, const isthmus_step_args* given,
                                isthmus_step_args* args) {
   isthmus_channel* channel = &session->channel;
@@ -70,10 +68,12 @@ static isthmus_code check_step(isthmus_session* session, const isthmus_step_args
   return code == ISTHMUS_OK ? check_samples(session, args->samples) : code;
 }
 
-/* Counts a step of the job's own optimizer. Whether an exchange is due: the same answer at all
- * ranks, since they count the same steps. Once the run is over there is one more, which says so. */
-static bool count_step(isthmus_session* session, const isthmus_step_args* args) {
+/* Counts a step of the job's own optimizer. What is due (job_wire.h), 0: nothing; the same answer
+ * at all ranks, since they count the same steps. Once the run is over there is one more, which says
+ * so. */
+static uint32_t count_step(isthmus_session* session, const isthmus_step_args* args) {
   isthmus_period* period = &session->period;
+  const isthmus_info* info = &session->info;
   const uint64_t most = ISTHMUS_MAX_SAMPLES / ranks_of(session);
   ++period->steps;
   period->samples = args->samples < most - period->samples ? period->samples + args->samples : most;
@@ -83,25 +83,37 @@ static bool count_step(isthmus_session* session, const isthmus_step_args* args) 
     period->loss_sum += (double)args->loss * (double)weight;
     period->loss_samples += weight;
   }
-  const bool over = session->info.rounds > 0 && session->info.round >= session->info.rounds;
-  return over || period->steps >= session->info.every_steps;
+  if (info->rounds > 0 && info->round >= info->rounds) return ISTHMUS_WIRE_TAKE | ISTHMUS_WIRE_GIVE;
+  const bool give = period->taken && period->steps >= info->overlap_steps;
+  if (period->steps < info->every_steps) return give ? ISTHMUS_WIRE_GIVE : 0;
+  /* The run's last exchange is waited for: there is nothing to go on for. */
+  const uint64_t next = info->round + 1 + (give ? 1 : 0);
+  const bool waits = info->overlap_steps == 0 || (info->rounds > 0 && next >= info->rounds);
+  return (give ? ISTHMUS_WIRE_GIVE_FIRST : 0) | ISTHMUS_WIRE_TAKE | (waits ? ISTHMUS_WIRE_GIVE : 0);
 }
 
-/* What the daemon hears of the steps since the last exchange. */
-static isthmus_wire_step_begin sum_up(isthmus_session* session) {
+/* What the daemon hears of the steps since the last that it took in, where it is to take them in.
+ */
+static isthmus_wire_step_begin sum_up(isthmus_session* session, uint32_t wants) {
   isthmus_period* period = &session->period;
+  if ((wants & ISTHMUS_WIRE_TAKE) == 0) {
+    period->taken = false;
+    return (isthmus_wire_step_begin){
+        .loss = NAN, .parameter_groups = session->parameter_groups, .wants = wants};
+  }
   const isthmus_wire_step_begin message = {
       .samples = period->samples,
-      .loss = period->loss_samples > 0 ? (float)(period->loss_sum / (double)period->loss_samples)
-                                       : NAN,
+      .loss =
+          period->loss_samples > 0 ? (float)(period->loss_sum / (double)period->loss_samples) : NAN,
       .skip = period->skip,
-      .parameter_groups = session->parameter_groups};
-  *period = (isthmus_period){.own_optimizer = true};
+      .parameter_groups = session->parameter_groups,
+      .wants = wants};
+  *period = (isthmus_period){.own_optimizer = true, .taken = (wants & ISTHMUS_WIRE_GIVE) == 0};
   return message;
 }
 
-/* Neither a system call nor anything of the daemon's. (Whether this is a forked child is asked at the
- * next exchange.) */
+/* Neither a system call nor anything of the daemon's. (Whether this is a forked child is asked at
+ * the next exchange.) */
 static isthmus_code begin_local_step(isthmus_session* session) {
   session->period.local = true;
   session->stepping = true;
@@ -120,18 +132,25 @@ isthmus_code isthmus_step_begin(isthmus_session* session, const isthmus_step_arg
                         "step_begin: rank %u has begun a step already; step_wait comes first",
                         session->info.rank);
   }
+  if (session->aside != NULL) {
+    return isthmus_fail(&session->channel, ISTHMUS_FAILED_PRECONDITION,
+                        "step_begin: rank %u reads the anchor; read_anchor comes first",
+                        session->info.rank);
+  }
   isthmus_step_args args;
   code = check_step(session, given, &args);
   if (code != ISTHMUS_OK) return code;
   isthmus_wire_step_begin message = {.samples = args.samples,
                                      .loss = args.loss,
                                      .skip = args.skip != 0,
-                                     .parameter_groups = args.parameter_groups};
+                                     .parameter_groups = args.parameter_groups,
+                                     .wants = ISTHMUS_WIRE_TAKE | ISTHMUS_WIRE_GIVE};
   if (own) {
-    if (!count_step(session, &args)) return begin_local_step(session);
+    const uint32_t wants = count_step(session, &args);
+    if (wants == 0) return begin_local_step(session);
     code = isthmus_check_owner(session, "step_begin");
     if (code != ISTHMUS_OK) return code;
-    message = sum_up(session);
+    message = sum_up(session, wants);
   } else {
     const size_t bytes = args.parameter_groups * sizeof(float);
     memcpy(message.lr, args.lr, bytes);
@@ -140,12 +159,13 @@ isthmus_code isthmus_step_begin(isthmus_session* session, const isthmus_step_arg
   if (session->gpu != NULL) {
     session->stream = args.stream;
     code = isthmus_gpu_hand_over(&session->channel, session->gpu, args.stream);
-    if (code != ISTHMUS_OK) return lose(session, code);
+    if (code != ISTHMUS_OK) return isthmus_lose(session, code);
   }
   session->channel.waiting[0] = '\0'; /* whatever it was, it is no reason any more */
   code = isthmus_send(&session->channel, ISTHMUS_WIRE_STEP_BEGIN, &message, sizeof(message), false);
-  if (code != ISTHMUS_OK) return lose(session, code);
+  if (code != ISTHMUS_OK) return isthmus_lose(session, code);
   session->stepping = true;
+  session->wants = message.wants;
   return ISTHMUS_OK;
 }
 
@@ -193,13 +213,15 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
   code = isthmus_receive(&session->channel, ISTHMUS_WIRE_STEP_DONE, sizeof(isthmus_wire_step_done),
                          &packet);
   if (code == ISTHMUS_INTERRUPTED) return code; /* the step is still under way */
-  if (code != ISTHMUS_OK) return lose(session, code);
+  if (code != ISTHMUS_OK) return isthmus_lose(session, code);
   if (session->gpu != NULL) {
     const isthmus_code taken =
         isthmus_gpu_take_back(&session->channel, session->gpu, session->stream);
-    if (taken != ISTHMUS_OK) return lose(session, taken);
+    if (taken != ISTHMUS_OK) return isthmus_lose(session, taken);
   }
   const isthmus_wire_step_done* done = &packet.as.step_done;
+  const bool gave =
+      done->end == 0 && (session->wants & (ISTHMUS_WIRE_GIVE | ISTHMUS_WIRE_GIVE_FIRST)) != 0;
   session->stepping = false;
   session->ended = done->end != 0;
   session->info.round = done->round;
@@ -213,7 +235,8 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
       .local_seconds = done->local_seconds,
       .peer_wait_seconds = done->peer_wait_seconds,
       .link_wait_seconds = done->link_wait_seconds,
-      .exchanged = done->end == 0,
+      .exchanged = gave,
+      .nonfinite = done->nonfinite,
   };
   if (result != NULL) isthmus_copy_out(result, result->struct_size, &said, sizeof(said));
   return session->ended ? ISTHMUS_END : ISTHMUS_OK;

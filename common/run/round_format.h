@@ -36,6 +36,7 @@ struct RoundFormat {
   GroupFormat all;           // of every group that has none of its own
   std::map<GroupId, GroupFormat> own;
   Period every;
+  uint32_t overlap = 0;  // steps that a job goes on after an exchange has begun, up to every.steps
   friend bool operator==(const RoundFormat&, const RoundFormat&) = default;
 
   const GroupFormat& of(GroupId group) const {

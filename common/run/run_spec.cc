@@ -307,6 +307,14 @@ absl::Status CheckFormat(const RunSpec& spec, const RoundFormat& format) {
     return FieldError("every", absl::StrCat("1 to ", Period::kMostSteps, " steps"),
                       absl::StrCat(format.every.steps));
   }
+  if (format.overlap > format.every.steps ||
+      (format.overlap > 0 && spec.scheme != Scheme::kLocal)) {
+    return FieldError("overlap",
+                      spec.scheme == Scheme::kLocal
+                          ? absl::StrCat("at most every, ", format.every.steps)
+                          : absl::StrCat("0", With(spec), ", which exchanges every step"),
+                      absl::StrCat(format.overlap));
+  }
   if (!IsChunkSize(format.chunk_size)) {
     return FieldError("chunk_size", "a power of two from 16 to 4096",
                       absl::StrCat(format.chunk_size));

@@ -152,6 +152,10 @@ const std::vector<SpecField>& Table() {
                     scheme),
       ISTHMUS_FIELD("every", "Of scheme local: a job's steps from one exchange to the next",
                     format.every),
+      ISTHMUS_FIELD("overlap",
+                    "Of scheme local: a job's steps after an exchange begins until it is applied, "
+                    "up to --every; 0: it waits",
+                    format.overlap),
       ISTHMUS_FIELD("selection",
                     "Of scheme local: dense (all, in few bits), dct or top-k (the largest of each "
                     "chunk), random, striding or slicing (elements that all groups know)",

@@ -1,5 +1,6 @@
 #include "examples/lm/isthmus_service.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -154,8 +155,14 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
   StepOutput output;
   output.ended = code == ISTHMUS_END;
   const bool exchanged = result.round > round_;
+  if (output.ended || optimizer_ == nullptr) {
+    local_steps_ = 0;
+  } else {
+    // Of these the round has its own; with overlap the others come after it.
+    const uint64_t steps = local_steps_ + 1;
+    local_steps_ = steps - std::min(steps, (result.round - round_) * Info().every_steps);
+  }
   if (exchanged) round_ = result.round;
-  local_steps_ = exchanged || output.ended || optimizer_ == nullptr ? 0 : local_steps_ + 1;
   output.applied = exchanged || local_steps_ > 0;
   output.round = standing().round;
   output.loss = result.loss;

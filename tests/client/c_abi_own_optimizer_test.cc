@@ -230,6 +230,115 @@ TEST_F(CAbiOwnOptimizerTest, OnceTheRunIsOverTheVeryNextStepHearsOfIt) {
   isthmus_detach(s);
 }
 
+// --- overlap -------------------------------------------------------------------------------------
+
+AttachReply Overlapping(uint32_t every, uint32_t overlap) {
+  AttachReply reply = SomeReply();  // round 10 of 12
+  reply.rounds = 14;
+  reply.every_steps = every;
+  reply.overlap_steps = overlap;
+  return reply;
+}
+
+constexpr StepWants kBegin{.take = true, .give = false};
+constexpr StepWants kBeGiven{.take = false, .give = true};
+
+TEST_F(CAbiOwnOptimizerTest, WithOverlapAnExchangeIsGivenSoManyStepsAfterItBegan) {
+  Start(1);
+  isthmus_session* s = AttachOwn(Overlapping(4, 1));
+  EXPECT_EQ(InfoOf(s).overlap_steps, 1u);
+  for (uint64_t round = 11; round <= 13; ++round) {
+    StepLocally(s, round == 11 ? 3 : 2, OwnArgs(1));
+    RankStep heard = BeginExchange(s, OwnArgs(1));
+    EXPECT_EQ(heard.wants, kBegin);
+    EXPECT_EQ(heard.samples, 4u);
+    isthmus_step_result result = NewResult();
+    ASSERT_EQ(EndExchange(s, {.round = round - 1, .blocked_seconds = 0.5}, &result), ISTHMUS_OK);
+    EXPECT_EQ(result.exchanged, 0u);
+    EXPECT_EQ(result.blocked_seconds, 0.5);
+    heard = BeginExchange(s, OwnArgs(1));
+    EXPECT_EQ(heard.wants, kBeGiven);
+    EXPECT_EQ(heard.samples, 0u) << "they go with the next";
+    ASSERT_EQ(EndExchange(s, {.round = round, .nonfinite = 2}, &result), ISTHMUS_OK);
+    EXPECT_EQ(result.exchanged, 1u);
+    EXPECT_EQ(result.nonfinite, 2u);
+    EXPECT_EQ(result.round, round);
+  }
+  // There is nothing to go on for after the last.
+  StepLocally(s, 2, OwnArgs(1));
+  EXPECT_EQ(BeginExchange(s, OwnArgs(1)).wants, StepWants());
+  ASSERT_EQ(EndExchange(s, {.round = 14}), ISTHMUS_OK);
+  EXPECT_EQ(BeginExchange(s, OwnArgs(1)).wants, StepWants());
+  EXPECT_EQ(EndExchange(s, {.round = 14, .end = true}), ISTHMUS_END);
+  isthmus_detach(s);
+}
+
+TEST_F(CAbiOwnOptimizerTest, AnOverlapOfAWholePeriodGivesWhereTheNextBegins) {
+  Start(1);
+  isthmus_session* s = AttachOwn(Overlapping(2, 2));
+  StepLocally(s, 1, OwnArgs());
+  EXPECT_EQ(BeginExchange(s, OwnArgs()).wants, kBegin);
+  ASSERT_EQ(EndExchange(s, {.round = 10}), ISTHMUS_OK);
+  for (uint64_t round = 11; round <= 12; ++round) {
+    StepLocally(s, 1, OwnArgs());
+    const RankStep heard = BeginExchange(s, OwnArgs());
+    EXPECT_EQ(heard.wants, (StepWants{.give_first = true, .take = true, .give = false}));
+    EXPECT_EQ(heard.samples, 14u);
+    isthmus_step_result result = NewResult();
+    ASSERT_EQ(EndExchange(s, {.round = round}, &result), ISTHMUS_OK);
+    EXPECT_EQ(result.exchanged, 1u);
+  }
+  StepLocally(s, 1, OwnArgs());
+  EXPECT_EQ(BeginExchange(s, OwnArgs()).wants, (StepWants{true, true, true}));
+  ASSERT_EQ(EndExchange(s, {.round = 14}), ISTHMUS_OK);
+  EXPECT_EQ(BeginExchange(s, OwnArgs()).wants, StepWants()) << "the run is over";
+  EXPECT_EQ(EndExchange(s, {.round = 14, .end = true}), ISTHMUS_END);
+  isthmus_detach(s);
+}
+
+TEST_F(CAbiOwnOptimizerTest, ReadingTheAnchorLeavesNoTrace) {
+  Start(1);
+  isthmus_session* s = AttachOwn();
+  StepLocally(s, 1, OwnArgs());
+  float* const parameters = Floats(isthmus_parameter(s, 0));
+  parameters[2] = 30;
+  std::vector<float> anchor(6);
+  void* places[] = {anchor.data(), nullptr, nullptr};
+  EXPECT_EQ(isthmus_read_anchor(s, places, 2, nullptr), ISTHMUS_INVALID_ARGUMENT);
+  EXPECT_THAT(isthmus_error_message(s), HasSubstr("a place for each of 3 tensors, got 2"));
+  uint64_t round = 0;
+  auto read =
+      std::async(std::launch::async, [&] { return isthmus_read_anchor(s, places, 3, &round); });
+  const RankStep heard = engine_.AwaitStep(exchanges_++).second[0];
+  EXPECT_EQ(heard.wants, (StepWants{.take = false, .give = false, .anchor = true}));
+  shared_->parameters(0).floats()[2] = 31;
+  server_->FinishStep(shared_->id(), StepReply{.round = 11});
+  ASSERT_EQ(read.get(), ISTHMUS_OK) << isthmus_error_message(s);
+  EXPECT_EQ(round, 11u);
+  EXPECT_EQ(anchor[2], 31);
+  EXPECT_EQ(anchor[5], 6) << "all of the tensor";
+  EXPECT_EQ(parameters[2], 30) << "the job's own again";
+  StepLocally(s, 1, OwnArgs());
+  EXPECT_EQ(BeginExchange(s, OwnArgs(1)).samples, 15u) << "the count went on";
+  EXPECT_EQ(isthmus_read_anchor(s, places, 3, &round), ISTHMUS_FAILED_PRECONDITION);
+  EXPECT_THAT(isthmus_error_message(s), HasSubstr("step_wait comes first"));
+  ASSERT_EQ(EndExchange(s, {.round = 11}), ISTHMUS_OK);
+  isthmus_detach(s);
+}
+
+// Where the daemon steps, parameters are the anchor.
+TEST_F(CAbiOwnOptimizerTest, WithoutItTheAnchorIsWhatTheJobHolds) {
+  Start(1);
+  isthmus_session* s = AttachAll(1)[0];
+  std::vector<float> anchor(6);
+  void* const places[] = {anchor.data(), nullptr, nullptr};
+  uint64_t round = 0;
+  ASSERT_EQ(isthmus_read_anchor(s, places, 3, &round), ISTHMUS_OK) << isthmus_error_message(s);
+  EXPECT_EQ(anchor[5], 6);
+  EXPECT_EQ(round, InfoOf(s).round);
+  isthmus_detach(s);
+}
+
 // Of a daemon that says nothing of ranks, ends or steps: an exchange each time, for ever.
 TEST_F(CAbiOwnOptimizerTest, WithoutAPeriodEachStepIsAnExchange) {
   Start(1);

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <future>
 #include <limits>
+#include <map>
 #include <vector>
 
 #include "tests/e2e/harness.h"
@@ -96,9 +98,14 @@ uint64_t TrainSites(const RunSpec& run, const std::vector<uint32_t>& ranks,
     const Outcome outcome = job.get();
     EXPECT_TRUE(outcome.status.end()) << outcome.status.message();
     EXPECT_EQ(outcome.exchanged.size(), kRounds * kEvery);
-    for (size_t step = 0; step < outcome.exchanged.size(); ++step) {
-      EXPECT_EQ(outcome.exchanged[step], step % kEvery == kEvery - 1) << step;
-      EXPECT_EQ(outcome.rounds[step], (step + 1) / kEvery);
+    for (uint64_t step = 1; step <= outcome.exchanged.size(); ++step) {
+      // So many steps after it began; the last where it began.
+      const bool last = step == kRounds * kEvery;
+      const uint64_t round =
+          last ? kRounds : (step - std::min<uint64_t>(step, run.format.overlap)) / kEvery;
+      const bool exchanged = last || (round > 0 && (step - run.format.overlap) % kEvery == 0);
+      EXPECT_EQ(outcome.exchanged[step - 1], exchanged) << step;
+      EXPECT_EQ(outcome.rounds[step - 1], round) << step;
     }
     // The job has stepped once more since; at the end it holds the anchor.
     if (first.empty()) first = outcome.parameters;
@@ -113,6 +120,41 @@ TEST(LocalStepsTest, P29_SitesOfAnySizeEndAtOneAnchor) {
     TrainSites(LocalRun(2, values), {1, 2});
     TrainSites(LocalRun(4, values), {1, 2, 3, 1});  // so many that the mean is quantized again
   }
+}
+
+TEST(LocalStepsTest, P29_ExchangesHiddenBehindFurtherStepsEndAtOneAnchor) {
+  for (uint32_t overlap = 1; overlap <= kEvery; ++overlap) {
+    RunSpec run = LocalRun(3);
+    run.format.overlap = overlap;
+    const uint64_t hash = TrainSites(run, {1, 2, 3});
+    EXPECT_EQ(TrainSites(run, {1, 2, 3}), hash) << "P21";
+    EXPECT_NE(TrainSites(LocalRun(3), {1, 2, 3}), hash) << "it is another way to go";
+  }
+}
+
+// Whatever is under way, what it reads is what all sites have in common.
+TEST(LocalStepsTest, P29_TheAnchorIsTheSameAtAllSitesAndRanks) {
+  RunSpec run = LocalRun(2);
+  run.format.overlap = 1;
+  Mutex mu;
+  std::map<uint64_t, std::vector<float>> anchors;  // by round
+  LocalJobOptions options;
+  options.edit = [&](uint32_t, uint64_t step, client::Session& session) {
+    if (step % 2 == 0) return;
+    std::vector<float> anchor(session.Parameter(0).size());
+    std::vector<void*> places(Model().Tensors(1).size());
+    places[0] = anchor.data();
+    const std::vector<float> own(session.FlatParameters().begin(), session.FlatParameters().end());
+    auto round = session.ReadAnchor(places);
+    ASSERT_TRUE(round.ok()) << round.status().message();
+    EXPECT_TRUE(std::ranges::equal(session.FlatParameters(), own)) << "the job's own again";
+    MutexLock lock(&mu);
+    const auto [at, is_first] = anchors.try_emplace(*round, anchor);
+    EXPECT_EQ(at->second, anchor) << "of round " << *round;
+  };
+  const uint64_t hash = TrainSites(run, {1, 2}, options);
+  EXPECT_EQ(anchors.size(), kRounds) << "all but the last, and the beginning";
+  EXPECT_EQ(TrainSites(run, {1, 2}), hash) << "it changes nothing";
 }
 
 TEST(LocalStepsTest, P29_EverySelectionAndTheOuterMomentum) {

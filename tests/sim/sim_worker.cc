@@ -60,6 +60,7 @@ void SimWorker::Corrupt(Round before) {
     world_->Trace(absl::StrCat("group ", options_.group.value(), " incarnation ",
                                incarnation_.value(), ": bucket ", bucket, " is corrupted"));
     masters_[bucket] = Mix64(masters_[bucket] + world_->rng.Below(1000));
+    buffers_[bucket] = seen_[bucket] = masters_[bucket];  // it is no lag
   });
 }
 
@@ -170,7 +171,7 @@ void SimWorker::Register(uint64_t instance) {
 void SimWorker::BeginRun() {
   world_->Check(!core_, "the run was set up twice");
   core_.emplace(WorkerCoreConfig{options_.group, incarnation_, options_.last_round,
-                                 options_.audit_rounds});
+                                 options_.audit_rounds, options_.overlap});
   connection_.RunSetUp(world_->now);
   AttachJob();
   Wake();
@@ -188,7 +189,7 @@ void SimWorker::AttachJob() {
 
 void SimWorker::CrashJob() {
   if (!core_ || !job_) return;
-  job_ = false;
+  job_ = gone_on_ = false;
   ++job_generation_;
   WorkerActions actions;
   core_->JobLost("a rank died", actions);
@@ -197,9 +198,34 @@ void SimWorker::CrashJob() {
 }
 
 void SimWorker::BeginStep() {
+  buffers_are_the_jobs_ = false;
+  wants_ = StepWants();
+  if (options_.overlap && world_->rng.Chance(0.1)) {
+    wants_ = {.take = false, .give = false, .anchor = true};
+  } else if (options_.overlap) {
+    wants_.give_first = gone_on_ && world_->rng.Chance(0.4);
+    wants_.take = !gone_on_ || wants_.give_first;
+    wants_.give = !wants_.take || world_->rng.Chance(0.2);
+    gone_on_ = wants_.goes_on();
+  }
   WorkerActions actions;
-  core_->StepBegun(world_->rng.Chance(options_.nonfinite), actions);
+  core_->StepBegun(wants_, world_->rng.Chance(options_.nonfinite), actions);
   Perform(actions);
+}
+
+// What the job finds where a step ends: all that it was to be given, and masters of one round.
+void SimWorker::CheckFinished(const FinishStep& finish) {
+  if (finish.end || finish.gave) {
+    for (const Round round : applied_) {
+      world_->Check(round >= finish.round, "a step ended before its round was applied");
+    }
+    if (!wants_.goes_on()) world_->Check(buffers_ == masters_, "the job lags behind the masters");
+  }
+  if (!wants_.anchor || finish.end) return;
+  world_->Check(seen_ == masters_, "the job was shown what is not the anchor");
+  for (const Round round : applied_) {
+    world_->Check(round == finish.round, "the anchor is not of the round it names");
+  }
 }
 
 // --- the stream --------------------------------------------------------------------------------
@@ -319,11 +345,25 @@ void SimWorker::PerformOne(const WorkerAction& action) {
     Enqueue([this] {
       masters_.assign(options_.buckets, InitialMasters(options_.group, options_.nonce));
       applied_.assign(options_.buckets, Round(0));
+      buffers_ = seen_ = masters_;
     });
+  } else if (std::holds_alternative<LoadJob>(action)) {
+    Enqueue([this] { buffers_ = seen_ = masters_; });
   } else if (const auto* process = std::get_if<ProcessBucket>(&action)) {
-    Enqueue([this, p = *process] { Process(p); });
+    Enqueue([this, p = *process, generation = job_generation_] {
+      world_->Check(generation != job_generation_ || !buffers_are_the_jobs_,
+                    "a bucket is taken in behind the job's back");
+      Process(p);
+    });
   } else if (const auto* apply = std::get_if<ApplyUpdate>(&action)) {
-    Enqueue([this, a = *apply] { Apply(a); });
+    Enqueue([this, a = *apply, generation = job_generation_] {
+      Apply(a);
+      if (a.gather && generation == job_generation_) Gather(a.bucket, Gathering::kWithWay);
+    });
+  } else if (const auto* gather = std::get_if<GatherBucket>(&action)) {
+    Enqueue([this, g = *gather, generation = job_generation_] {
+      if (generation == job_generation_) Gather(g.bucket, g.how);
+    });
   } else if (const auto* give = std::get_if<GiveSnapshot>(&action)) {
     Enqueue([this, g = *give] {
       if (!stream_) return;
@@ -349,6 +389,7 @@ void SimWorker::PerformOne(const WorkerAction& action) {
   } else if (std::holds_alternative<FinishAttach>(action)) {
     Enqueue([this, generation = job_generation_] {
       if (generation != job_generation_) return;
+      buffers_are_the_jobs_ = true;
       Later(world_->Upto(absl::Milliseconds(40)), [this, generation] {
         if (generation == job_generation_) BeginStep();
       });
@@ -361,12 +402,11 @@ void SimWorker::PerformOne(const WorkerAction& action) {
   } else if (const auto* finish = std::get_if<FinishStep>(&action)) {
     Enqueue([this, f = *finish, generation = job_generation_] {
       if (generation != job_generation_) return;
+      CheckFinished(f);
+      buffers_are_the_jobs_ = true;
       if (f.end) {
         done_ = true;
         return;
-      }
-      for (const Round round : applied_) {
-        world_->Check(round >= f.round, "a step ended before its round was applied");
       }
       Later(world_->Upto(absl::Milliseconds(40)), [this, generation] {
         if (generation == job_generation_) BeginStep();
@@ -437,6 +477,13 @@ void SimWorker::Process(const ProcessBucket& p) {
   fates_[token] = Fate::kInFlight;
   answers_[key] = Answer{token};
   SendAnswer(key);
+}
+
+void SimWorker::Gather(BucketIndex bucket, Gathering how) {
+  world_->Check(!buffers_are_the_jobs_, "a bucket is given behind the job's back");
+  const uint32_t b = bucket.value();
+  seen_[b] = masters_[b];
+  if (how != Gathering::kShow) buffers_[b] = masters_[b];
 }
 
 void SimWorker::Settle(Key key, Credit credit) {

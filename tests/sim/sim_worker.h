@@ -31,6 +31,7 @@ struct WorkerOptions {
   double duplicate = 0;  // chance that a control call is delivered twice
   double lose = 0;       // chance that a control call or its reply is lost
   uint32_t audit_rounds = 0;
+  bool overlap = false;  // the job goes on where an exchange begins, and reads the anchor at times
 };
 
 class SimWorker : public StreamPeer {
@@ -88,6 +89,8 @@ class SimWorker : public StreamPeer {
   void Enqueue(std::function<void()> operation);  // of the pipeline
   void RunPipeline();
   void Process(const ProcessBucket& process);
+  void Gather(BucketIndex bucket, Gathering how);
+  void CheckFinished(const FinishStep& finish);
   void Apply(const ApplyUpdate& apply);
   void Settle(Key key, Credit credit);
   void Install(const InstallSnapshot& install);
@@ -119,6 +122,12 @@ class SimWorker : public StreamPeer {
   bool pipeline_busy_ = false;
   std::vector<uint64_t> masters_;
   std::vector<Round> applied_;  // per bucket, as the pipeline has done
+  // The job's: the masters that each bucket was last given, and what it sees of them.
+  std::vector<uint64_t> buffers_;
+  std::vector<uint64_t> seen_;
+  bool buffers_are_the_jobs_ = false;
+  bool gone_on_ = false;  // it has begun an exchange that it was not given yet
+  StepWants wants_;
   std::map<Sequence, std::pair<UpdateHeader, uint64_t>> received_;
   std::map<TransferId, SnapshotState> snapshots_;  // arrived, not yet installed
   std::map<Key, Token> taken_;                     // in flight, as the pipeline sees it

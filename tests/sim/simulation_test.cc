@@ -64,6 +64,7 @@ class Schedule {
       options_.audit_rounds = config.run.audit_rounds;
       corruptions_ = rng.Below(6);
     }
+    options_.overlap = rng.Chance(0.4);
     const absl::Duration gap =
         rng.Chance(0.5) ? absl::Milliseconds(1 + rng.Below(40)) : absl::ZeroDuration();
     coordinator_ = std::make_unique<SimCoordinator>(&world_, config,

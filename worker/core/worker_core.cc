@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/run/loss.h"
@@ -62,7 +63,7 @@ absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duratio
                                             update.round.value(), ", expected ",
                                             bucket.applied.value() + 1));
   }
-  ApplyUpdate apply{update.sequence, update.bucket, Credit::kNone, step_.has_value()};
+  ApplyUpdate apply{update.sequence, update.bucket, Credit::kNone, Giving()};
   const bool listed = update.Lists(config_.group, config_.incarnation);
   if (bucket.answer == update.round) {
     if (bucket.contributed) apply.credit = listed ? Credit::kMerged : Credit::kReturn;
@@ -74,17 +75,15 @@ absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duratio
   bucket.applied = update.round;
   bucket.stale = !apply.gather;
   out.push_back(apply);
-  if (step_) {
-    step_->peer_wait = peer_wait;
-    if (listed) ++step_->merged_here;
-    if (update.bucket == BucketIndex(0)) {
-      step_->contributors = static_cast<uint32_t>(update.contributors.size());
-      WeightedLoss loss;
-      for (const Contributor& c : update.contributors) loss.Add(c.loss, c.samples);
-      if (step_->contributors > 0) step_->loss = loss.Mean();
-    }
+  outcome_.peer_wait = peer_wait;
+  if (listed) ++outcome_.merged_here;
+  if (update.bucket == BucketIndex(0)) {
+    outcome_.contributors = static_cast<uint32_t>(update.contributors.size());
+    WeightedLoss loss;
+    for (const Contributor& c : update.contributors) loss.Add(c.loss, c.samples);
+    if (outcome_.contributors > 0) outcome_.loss = loss.Mean();
   }
-  FinishStepIfDone(out);
+  Advance(out);
   if (AppliedRound() == update.round) FinishRound(update.round, out);
   GiveSnapshotIfDue(out);
   return absl::OkStatus();
@@ -110,12 +109,20 @@ void WorkerCore::ContributionRefused(Round round, BucketIndex index, const std::
     out.push_back(StopSending{round, index});
     out.push_back(SendAbstain{round, index, AbstainReason::kRefused});
   }
-  if (!step_ || !bucket.of_step) return;
-  step_.reset();
-  if (config_.job_steps) GatherAll(out);
-  out.push_back(FailStep{absl::InvalidArgumentError(absl::StrCat(
+  if (!bucket.of_step) return;
+  outcome_.refused = absl::InvalidArgumentError(absl::StrCat(
       "group ", config_.group.value(), ": the coordinator refused this step's ",
-      "contribution to round ", round.value(), " bucket ", index.value(), ": ", reason))});
+      "contribution to round ", round.value(), " bucket ", index.value(), ": ", reason));
+  if (step_) FailIfRefused(out);  // else the job has gone on, and hears of it with its next step
+}
+
+// Of a job that steps by itself: its way so far has been taken in, and must not be once more.
+bool WorkerCore::FailIfRefused(WorkerActions& out) {
+  if (outcome_.refused.ok()) return false;
+  step_.reset();
+  if (config_.job_steps) GatherAll(Gathering::kAnchor, out);
+  out.push_back(FailStep{std::exchange(outcome_.refused, absl::OkStatus())});
+  return true;
 }
 
 absl::Status WorkerCore::SnapshotAsked(TransferId transfer, Sequence at_least, WorkerActions& out) {
@@ -170,12 +177,8 @@ absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
   in_sync_ = true;
   has_state_ = true;
   if (ended()) out.push_back(ReportHash{AppliedRound()});
-  if (!step_) return absl::OkStatus();
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    out.push_back(GatherBucket{BucketIndex(static_cast<uint32_t>(b))});
-    buckets_[b].stale = false;
-  }
-  FinishStepIfDone(out);
+  if (Giving()) GatherStale(out);
+  Advance(out);
   return absl::OkStatus();
 }
 
@@ -200,31 +203,86 @@ void WorkerCore::JobLost(const std::string& reason, WorkerActions& out) {
   job_attached_ = false;
   job_loaded_ = false;
   step_.reset();
+  outcome_ = Outcome();
   for (Bucket& bucket : buckets_) bucket.of_step = false;
   out.push_back(AnnounceNotReady{reason});
 }
 
-void WorkerCore::StepBegun(bool skip, WorkerActions& out) {
-  if (ended()) return FinishRun(out);
+void WorkerCore::StepBegun(const StepWants& wants, bool skip, WorkerActions& out) {
+  if (FailIfRefused(out)) return;
+  if (ended() && !wants.anchor) return FinishRun(out);
+  step_ = Step{.wants = wants, .skip = skip};
+  // What has come since the job went on.
+  if (wants.give_first || (wants.give && !wants.take)) GatherStale(out);
+  Advance(out);
+}
+
+// Behind whatever may have let a step get on. What it wants is crossed out as it is done, so that a
+// round which was taken in first is given first.
+void WorkerCore::Advance(WorkerActions& out) {
+  if (!step_) return;
+  StepWants& wants = step_->wants;
+  if (wants.anchor) {
+    // Others may be waiting for this group, which waits for them now.
+    if (!InOneRound()) return AbstainFromOpen(AppliedRound().next(), out);
+    for (uint32_t b = 0; b < buckets_.size(); ++b) {
+      out.push_back(GatherBucket{BucketIndex(b), Gathering::kShow});
+    }
+    wants.anchor = false;
+  }
+  if (wants.give_first) {
+    if (AppliedRound() < outcome_.round) return;
+    step_->finish = Given();
+    wants.give_first = false;
+    if (ended()) return FinishRun(out);  // there is no round to take anything into
+  }
+  if (wants.take) {
+    Take(out);
+    wants.take = false;
+  }
+  if (wants.give) {
+    if (AppliedRound() < outcome_.round) return;
+    step_->finish = Given();
+  }
+  step_->finish.round = AppliedRound();
+  out.push_back(step_->finish);
+  step_.reset();
+}
+
+FinishStep WorkerCore::Given() const {
+  return {.contributors = outcome_.contributors,
+          .merged_here = outcome_.merged_here,
+          .loss = outcome_.loss,
+          .peer_wait = outcome_.peer_wait,
+          .nonfinite = outcome_.nonfinite};
+}
+
+void WorkerCore::Take(WorkerActions& out) {
   const Round round = AppliedRound().next();
-  step_ = Step{.round = round};
+  outcome_ = Outcome{.round = round};
+  const bool goes_on = step_->wants.goes_on();
+  if (step_->skip) AbstainFromOpen(round, out);
   for (uint32_t b = 0; b < buckets_.size(); ++b) {
     Bucket& bucket = buckets_[b];
     const BucketIndex index(b);
     const bool open = bucket.applied < round && !bucket.answer;
-    if (skip) {
-      if (open) {
-        Answer(bucket, round, false);
-        out.push_back(SendAbstain{round, index, AbstainReason::kSkipped});
-      }
-    } else {
-      out.push_back(ProcessBucket{round, index, open});
+    if (!step_->skip) {
+      out.push_back(ProcessBucket{round, index, open, goes_on});
       if (open) Answer(bucket, round, true);
     }
     if (bucket.stale && bucket.applied >= round) {
       out.push_back(GatherBucket{index});
       bucket.stale = false;
     }
+  }
+}
+
+void WorkerCore::AbstainFromOpen(Round round, WorkerActions& out) {
+  for (uint32_t b = 0; b < buckets_.size(); ++b) {
+    Bucket& bucket = buckets_[b];
+    if (bucket.applied >= round || bucket.answer) continue;
+    Answer(bucket, round, false);
+    out.push_back(SendAbstain{round, BucketIndex(b), AbstainReason::kSkipped});
   }
 }
 
@@ -237,39 +295,43 @@ void WorkerCore::Answer(Bucket& bucket, Round round, bool contributed) {
 
 void WorkerCore::NonFinite(Round round, BucketIndex index, WorkerActions& out) {
   ++nonfinite_;
+  if (round == outcome_.round) ++outcome_.nonfinite;
   Bucket& bucket = buckets_[index.value()];
   if (bucket.answer != round || !bucket.contributed) return;  // decided meanwhile, or not sent
   bucket.contributed = false;
   out.push_back(SendAbstain{round, index, AbstainReason::kNonFinite});
 }
 
-void WorkerCore::FinishStepIfDone(WorkerActions& out) {
-  if (!step_ || AppliedRound() < step_->round) return;
-  out.push_back(FinishStep{.round = AppliedRound(),
-                           .end = false,
-                           .contributors = step_->contributors,
-                           .merged_here = step_->merged_here,
-                           .loss = step_->loss,
-                           .peer_wait = step_->peer_wait});
-  step_.reset();
-}
-
-// Of a job that steps by itself: its way so far has been taken in, and must not be once more.
-void WorkerCore::GatherAll(WorkerActions& out) {
+void WorkerCore::GatherStale(WorkerActions& out) {
   for (uint32_t b = 0; b < buckets_.size(); ++b) {
-    out.push_back(GatherBucket{BucketIndex(b)});
-    buckets_[b].stale = false;
-  }
-}
-
-void WorkerCore::FinishRun(WorkerActions& out) {
-  // The last updates may have come outside a step, and a job that steps by itself has gone on
-  // since; it is to end with the run's parameters.
-  for (uint32_t b = 0; b < buckets_.size() && !config_.job_steps; ++b) {
     if (buckets_[b].stale) out.push_back(GatherBucket{BucketIndex(b)});
     buckets_[b].stale = false;
   }
-  if (config_.job_steps) GatherAll(out);
+}
+
+void WorkerCore::GatherAll(Gathering how, WorkerActions& out) {
+  for (uint32_t b = 0; b < buckets_.size(); ++b) {
+    out.push_back(GatherBucket{BucketIndex(b), how});
+    buckets_[b].stale = false;
+  }
+}
+
+// The masters are those of one round, of the last that this group takes part in or a later one.
+bool WorkerCore::InOneRound() const {
+  return AppliedRound() >= outcome_.round && std::ranges::all_of(buckets_, [&](const Bucket& b) {
+           return b.applied == AppliedRound();
+         });
+}
+
+void WorkerCore::FinishRun(WorkerActions& out) {
+  step_.reset();
+  // The last updates may have come outside a step, and a job that steps by itself has gone on
+  // since; it is to end with the run's parameters.
+  if (config_.job_steps) {
+    GatherAll(Gathering::kAnchor, out);
+  } else {
+    GatherStale(out);
+  }
   out.push_back(FinishStep{.round = AppliedRound(), .end = true});
 }
 
@@ -286,7 +348,7 @@ std::string WorkerCore::WaitingFor() const {
   if (!job_attached_) return "waiting for all local ranks to attach";
   if (!connected_) return "waiting for the coordinator";
   if (!job_loaded_) return "waiting for the run to start";
-  if (step_) return absl::StrCat("in round ", step_->round.value());
+  if (step_) return absl::StrCat("in round ", outcome_.round.value());
   return "";
 }
 

@@ -7,7 +7,8 @@
 // that is still open, once, and ends when the round is applied; what was extracted stays in flight
 // until the update of its (round, bucket) says whether it was merged, and goes back into the
 // momentum if it was not; what the coordinator refused is never sent again, and ends the step that
-// made it; the state is hashed at the end of audited rounds.
+// made it; the state is hashed at the end of audited rounds. With overlap (P29) a step ends once
+// its way is taken in, and a later one waits for the round.
 #ifndef ISTHMUS_WORKER_CORE_WORKER_CORE_H_
 #define ISTHMUS_WORKER_CORE_WORKER_CORE_H_
 
@@ -23,6 +24,7 @@
 
 #include "common/base/ids.h"
 #include "common/run/update.h"
+#include "worker/core/step_wants.h"
 
 namespace isthmus {
 
@@ -60,15 +62,24 @@ struct SendCaughtUp {
 
 // Arithmetic: every rank performs these in the order emitted.
 //
+// What becomes of the way that a job has gone since it was taken in (job_goes_on).
+enum class Gathering : uint8_t {
+  kWithWay,  // it is added; none, if the job did not go on
+  kAnchor,   // it is dropped
+  kShow      // it stays, and what the job goes by as well: its buffers hold the anchor for a while
+};
 // Masters become the job's parameters: this group may be the one that all start from.
 struct AdoptJobParameters {};
 // The job's buffers become the masters.
 struct LoadJob {};
-// Reduce-scatter of `bucket`, momentum update, and, if `extract`, extraction and sending.
+// Reduce-scatter of `bucket`, momentum update, and, if `extract`, extraction and sending. With
+// `job_goes_on` the job steps on from what its buffers hold, until a GatherBucket or ApplyUpdate
+// that gathers.
 struct ProcessBucket {
   Round round;
   BucketIndex bucket;
   bool extract = false;
+  bool job_goes_on = false;
 };
 enum class Credit : uint8_t {
   kNone,    // nothing of ours was in flight for this bucket
@@ -83,8 +94,10 @@ struct ApplyUpdate {
   Credit credit = Credit::kNone;
   bool gather = false;
 };
+// The bucket of the job's buffers becomes the masters.
 struct GatherBucket {
   BucketIndex bucket;
+  Gathering how = Gathering::kWithWay;
 };
 // Copy the state as of `sequence` and send it as transfer `transfer`.
 struct GiveSnapshot {
@@ -117,10 +130,12 @@ struct FinishAttach {
 struct FinishStep {
   Round round;
   bool end = false;
+  bool gave = true;           // the round is in the job's parameters; else there is nothing below
   uint32_t contributors = 0;  // of the first bucket
   uint32_t merged_here = 0;   // buckets that this group is part of
   float loss = 0;             // mean over contributors, by samples (common/run/loss.h)
   absl::Duration peer_wait;
+  uint32_t nonfinite = 0;  // buckets of it that this group could not take in
 };
 // The step will not be finished: the job is told why, and its session ends.
 struct FailStep {
@@ -186,8 +201,8 @@ class WorkerCore {
   // Another layout will take the place of a state that was not yet the run's: until the next
   // JobAttached there is nothing to give.
   void DropBuckets();
-  // All ranks handed over their gradients; `skip`: they are unusable.
-  void StepBegun(bool skip, WorkerActions& out);
+  // All ranks handed over what they have; `skip`: it is unusable.
+  void StepBegun(const StepWants& wants, bool skip, WorkerActions& out);
 
   // --- the arithmetic --------------------------------------------------------------------------
   // The reduced gradient of a bucket held NaN or Inf: its momentum is untouched, nothing is sent.
@@ -223,18 +238,35 @@ class WorkerCore {
     bool of_step = false;         // and was made by the step under way
     bool stale = false;           // the job's buffer lags behind the masters
   };
+  // A step under way goes through what it wants, one after the other, as far as updates let it.
   struct Step {
+    StepWants wants;  // still
+    bool skip = false;
+    FinishStep finish = {.gave = false};
+  };
+  // What came of the round that was taken in last.
+  struct Outcome {
     Round round;
     uint32_t contributors = 0;
     uint32_t merged_here = 0;
     float loss = 0;
     absl::Duration peer_wait;
+    uint32_t nonfinite = 0;
+    absl::Status refused;  // why the coordinator will never take this group's part in it
   };
   void Answer(Bucket& bucket, Round round, bool contributed);
   void FinishRound(Round round, WorkerActions& out);
   void GiveSnapshotIfDue(WorkerActions& out);
-  void FinishStepIfDone(WorkerActions& out);
-  void GatherAll(WorkerActions& out);
+  // The job waits for updates, each of which is written to its buffers as it comes.
+  bool Giving() const { return step_ && (step_->wants.give_first || step_->wants.give); }
+  void Advance(WorkerActions& out);
+  FinishStep Given() const;
+  bool FailIfRefused(WorkerActions& out);  // the job's step, if it was
+  void Take(WorkerActions& out);
+  void AbstainFromOpen(Round round, WorkerActions& out);
+  void GatherStale(WorkerActions& out);
+  void GatherAll(Gathering how, WorkerActions& out);
+  bool InOneRound() const;
   void FinishRun(WorkerActions& out);
 
   const WorkerCoreConfig config_;
@@ -246,6 +278,7 @@ class WorkerCore {
   Sequence applied_;
   std::vector<Bucket> buckets_;
   std::optional<Step> step_;
+  Outcome outcome_;
   std::optional<std::pair<TransferId, Sequence>> asked_;  // for a snapshot as of that, or later
   uint64_t returned_ = 0;
   uint64_t nonfinite_ = 0;

@@ -45,7 +45,7 @@ absl::Status DaemonImpl::Listen() {
   jobs.engine_need = [this](const Layout& layout) {
     MutexLock lock(&mu_);
     // Before there is a run: what every optimizer needs.
-    return StateNeed(registration_ ? registration_->run : RunSpec(), layout,
+    return StateNeed(registration_ ? registration_->run : RunSpec(), layout, options_.ranks,
                      /*on_host=*/options_.devices.empty());
   };
   if (options_.site.machines > 1) {

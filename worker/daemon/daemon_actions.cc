@@ -212,14 +212,16 @@ void DaemonImpl::Do(const LoadJob&, const Job& job) {
 }
 
 void DaemonImpl::Do(const ProcessBucket& process, const Job& job) {
-  StepScales scales;
+  StepIntake intake{.job_goes_on = process.job_goes_on};
   {
     MutexLock lock(&mu_);
-    const auto info = infos_.find(process.round);
-    if (info != infos_.end()) scales.lr = info->second.lr.front();
-    scales.rank_weights = rank_weights_;
+    // Into which round the step is taken was decided since it began.
+    ContributionInfo& info = infos_.try_emplace(process.round, step_info_).first->second;
+    info.base_round = Round(process.round.value() - 1);
+    intake.lr = info.lr.front();
+    intake.rank_weights = rank_weights_;
   }
-  pipeline_->Process(job, process.round, process.bucket, process.extract, std::move(scales));
+  pipeline_->Process(job, process.round, process.bucket, process.extract, std::move(intake));
 }
 
 void DaemonImpl::Do(const ApplyUpdate& apply, const Job& job) {
@@ -233,7 +235,7 @@ void DaemonImpl::Do(const ApplyUpdate& apply, const Job& job) {
 }
 
 void DaemonImpl::Do(const GatherBucket& gather, const Job& job) {
-  pipeline_->Gather(gather.bucket, job);
+  pipeline_->Gather(gather.bucket, job, gather.how);
 }
 
 void DaemonImpl::Do(const InstallSnapshot& install, const Job&) {
@@ -323,6 +325,8 @@ void DaemonImpl::Do(const FinishAttach& attach, const Job& job) {
     reply.world_size = ranks_;
     reply.rounds = registration_->run.rounds;
     reply.every_steps = registration_->run.format.every.steps;
+    reply.overlap_steps = registration_->run.format.overlap;
+    begun_ = StepTime();
     step_ended_ = absl::InfinitePast();
   }
   if (job == nullptr) return;
@@ -347,12 +351,20 @@ void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
     const absl::Time now = clock_.Now();
     StepTime time;
     time.blocked = absl::ToDoubleSeconds(now - step_began_);
-    time.step = step_ended_ == absl::InfinitePast() ? time.blocked
-                                                    : absl::ToDoubleSeconds(now - step_ended_);
     time.local = std::min(time.blocked, pipeline_->TakeBusySeconds());
-    time.peer_wait = std::min(time.blocked - time.local, absl::ToDoubleSeconds(finish.peer_wait));
-    step_ended_ = now;
-    if (!finish.end) {
+    if (finish.gave || finish.end) {
+      // With what the job was blocked for when it began this exchange, and went on.
+      time.blocked += std::exchange(begun_.blocked, 0);
+      time.local += std::exchange(begun_.local, 0);
+      time.step = step_ended_ == absl::InfinitePast() ? time.blocked
+                                                      : absl::ToDoubleSeconds(now - step_ended_);
+      time.peer_wait = std::min(time.blocked - time.local, absl::ToDoubleSeconds(finish.peer_wait));
+      step_ended_ = now;
+    } else {
+      begun_.blocked += time.blocked;
+      begun_.local += time.local;
+    }
+    if (finish.gave && !finish.end) {
       times_.Add(time);
       ++steps_;
     }
@@ -365,7 +377,8 @@ void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
              .local_seconds = time.local,
              .peer_wait_seconds = time.peer_wait,
              .link_wait_seconds = time.link_wait(),
-             .end = finish.end};
+             .end = finish.end,
+             .nonfinite = finish.nonfinite};
   }
   jobs_->FinishStep(session_id, reply);
 }

@@ -44,9 +44,8 @@ void DaemonImpl::OnAttached(std::shared_ptr<JobSession> session) {
 
 // What the group says of a step: samples summed, loss weighted by them, rates of rank 0 (all
 // ranks agree).
-ContributionInfo DaemonImpl::Gather(const std::vector<RankStep>& steps, Round base_round) {
+ContributionInfo DaemonImpl::Gather(const std::vector<RankStep>& steps) {
   ContributionInfo info;
-  info.base_round = base_round;
   WeightedLoss loss;
   for (const RankStep& step : steps) {
     info.samples += step.samples;
@@ -73,9 +72,12 @@ void DaemonImpl::OnStep(uint64_t session_id, std::vector<RankStep> steps) {
     step_began_ = clock_.Now();
     bool skip = false;
     for (const RankStep& step : steps) skip |= step.skip;
-    infos_.clear();
-    infos_[core.AppliedRound().next()] = Gather(steps, core.AppliedRound());
-    core.StepBegun(skip, out);
+    const StepWants& wants = steps.front().wants;  // all ranks agree
+    if (wants.take) {
+      step_info_ = Gather(steps);
+      infos_.clear();  // all that was extracted of steps before has come
+    }
+    core.StepBegun(wants, skip, out);
     return absl::OkStatus();
   });
 }

@@ -85,8 +85,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   template <typename F>
   absl::Status StepStream(uint64_t stream, F step);
   void Queue(WorkerActions actions, const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  ContributionInfo Gather(const std::vector<RankStep>& steps, Round base_round)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  ContributionInfo Gather(const std::vector<RankStep>& steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // --- the performing thread (daemon_actions.cc) -----------------------------------------------
   void Perform(Task& task);
@@ -176,8 +175,9 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
 
   // What belongs to decisions that are still to be performed, or may be needed again.
   Outbox outbox_ ABSL_GUARDED_BY(mu_);
+  ContributionInfo step_info_ ABSL_GUARDED_BY(mu_);       // of the step that was taken in last
+  std::vector<float> rank_weights_ ABSL_GUARDED_BY(mu_);  // of its ranks; StepIntake
   std::map<Round, ContributionInfo> infos_ ABSL_GUARDED_BY(mu_);
-  std::vector<float> rank_weights_ ABSL_GUARDED_BY(mu_);  // of the step under way; StepScales
   std::map<Sequence, std::shared_ptr<const ReceivedUpdate>> received_ ABSL_GUARDED_BY(mu_);
   IncomingSnapshot incoming_ ABSL_GUARDED_BY(mu_);
   std::map<TransferId, std::shared_ptr<const StateImage>> images_ ABSL_GUARDED_BY(mu_);
@@ -191,6 +191,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   // For status.
   absl::Time step_began_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   absl::Time step_ended_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  StepTime begun_ ABSL_GUARDED_BY(mu_);  // of exchanges that a job has begun, and gone on from
   StepTimes times_ ABSL_GUARDED_BY(mu_);
   uint64_t steps_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t nonfinite_losses_ ABSL_GUARDED_BY(mu_) = 0;

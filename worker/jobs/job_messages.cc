@@ -91,6 +91,19 @@ absl::Status CheckRates(const char* what, const std::vector<float>& rates) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<StepWants> DecodeWants(uint32_t bits) {
+  if (bits == ISTHMUS_WIRE_ANCHOR) return StepWants{.take = false, .give = false, .anchor = true};
+  const StepWants wants{.give_first = (bits & ISTHMUS_WIRE_GIVE_FIRST) != 0,
+                        .take = (bits & ISTHMUS_WIRE_TAKE) != 0,
+                        .give = (bits & ISTHMUS_WIRE_GIVE) != 0};
+  constexpr uint32_t kAll = ISTHMUS_WIRE_GIVE_FIRST | ISTHMUS_WIRE_TAKE | ISTHMUS_WIRE_GIVE;
+  if (bits == 0 || bits > kAll || (wants.give_first && !wants.take)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("malformed packet: wants: expected what goes together, got ", bits));
+  }
+  return wants;
+}
+
 absl::StatusOr<JobMessage> DecodeStepBegin(const isthmus_wire_step_begin& begin) {
   if (begin.skip > 1) return Malformed("skip", 1, begin.skip);
   if (begin.parameter_groups > kMaxParameterGroups) {
@@ -104,6 +117,7 @@ absl::StatusOr<JobMessage> DecodeStepBegin(const isthmus_wire_step_begin& begin)
   step.samples = begin.samples;
   step.loss = begin.loss;
   step.skip = begin.skip == 1;
+  ISTHMUS_ASSIGN_OR_RETURN(step.wants, DecodeWants(begin.wants));
   return JobStepBegin{std::move(step)};
 }
 
@@ -219,6 +233,7 @@ isthmus_wire_attached MakeAttachedPacket(const AttachReply& reply, uint32_t rank
   packet.round = reply.round;
   packet.rounds = reply.rounds;
   packet.every_steps = reply.every_steps;
+  packet.overlap_steps = reply.overlap_steps;
   return packet;
 }
 
@@ -234,6 +249,7 @@ isthmus_wire_step_done MakeStepDonePacket(const StepReply& reply) {
   packet.peer_wait_seconds = reply.peer_wait_seconds;
   packet.link_wait_seconds = reply.link_wait_seconds;
   packet.end = reply.end ? 1 : 0;
+  packet.nonfinite = reply.nonfinite;
   return packet;
 }
 

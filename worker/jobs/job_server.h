@@ -24,6 +24,7 @@
 #include "common/device/device.h"
 #include "common/tensor/elements.h"
 #include "common/tensor/layout.h"
+#include "worker/core/step_wants.h"
 #include "worker/jobs/socket_access.h"
 
 namespace isthmus {
@@ -39,6 +40,7 @@ struct RankStep {
   uint64_t samples = 0;             // at most kMaxSamples / ranks of the group
   float loss = 0;                   // any float, NaN too
   bool skip = false;
+  StepWants wants;  // as a job without an optimizer of its own wants it, unless it has one
 };
 
 // Where a session's parameters and gradients are; constants are the host's always.
@@ -105,9 +107,10 @@ struct AttachReply {
   uint32_t group_count = 0;
   uint64_t round = 0;
   uint64_t rounds = 0;
-  uint32_t first_rank = 0;   // of this server, in the group
-  uint32_t world_size = 0;   // ranks of the group
-  uint32_t every_steps = 1;  // a job's steps from one exchange to the next
+  uint32_t first_rank = 0;     // of this server, in the group
+  uint32_t world_size = 0;     // ranks of the group
+  uint32_t every_steps = 1;    // a job's steps from one exchange to the next
+  uint32_t overlap_steps = 0;  // and from where one begins to where it is applied
 };
 
 struct StepReply {
@@ -120,7 +123,8 @@ struct StepReply {
   double local_seconds = 0;
   double peer_wait_seconds = 0;
   double link_wait_seconds = 0;
-  bool end = false;  // the run is over: ranks get ISTHMUS_END
+  bool end = false;        // the run is over: ranks get ISTHMUS_END
+  uint32_t nonfinite = 0;  // buckets that were not taken in
 };
 
 // What a job will take of the host's memory (host_memory.h).

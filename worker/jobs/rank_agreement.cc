@@ -21,6 +21,13 @@ absl::Status CheckSame(const char* what, const std::vector<float>& expected,
   return absl::OkStatus();
 }
 
+std::string InWords(const StepWants& wants) {
+  if (wants.anchor) return "reads the anchor";
+  return absl::StrCat(wants.give_first ? "is given an exchange, then " : "",
+                      wants.take ? "begins an exchange" : "",
+                      wants.take && wants.give ? " and " : "", wants.give ? "is given it" : "");
+}
+
 }  // namespace
 
 absl::Status CheckSameModel(const Layout& expected, const std::string& whose,
@@ -38,8 +45,13 @@ absl::Status CheckSameModel(const Layout& expected, const std::string& whose,
   return absl::OkStatus();
 }
 
-absl::Status CheckSameRates(const RankStep& expected, const std::string& whose,
-                            const RankStep& actual) {
+absl::Status CheckSameStep(const RankStep& expected, const std::string& whose,
+                           const RankStep& actual) {
+  if (actual.wants != expected.wants) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "step: expected one that ", InWords(expected.wants), " as ", whose, "'s, got one that ",
+        InWords(actual.wants), ": ranks have not taken the same number of steps"));
+  }
   const absl::Status status = CheckSame("lr", expected.lr, whose, actual.lr);
   if (!status.ok()) return status;
   return CheckSame("weight_decay", expected.weight_decay, whose, actual.weight_decay);

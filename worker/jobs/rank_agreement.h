@@ -16,9 +16,10 @@ namespace isthmus {
 // one, in words: "rank 0". Errors: FAILED_PRECONDITION with the first difference.
 absl::Status CheckSameModel(const Layout& expected, const std::string& whose, const Layout& actual);
 
-// Learning rates and weight decays, equally many. Errors: INVALID_ARGUMENT likewise.
-absl::Status CheckSameRates(const RankStep& expected, const std::string& whose,
-                            const RankStep& actual);
+// What a step wants, its learning rates and weight decays, equally many. Errors: INVALID_ARGUMENT
+// likewise.
+absl::Status CheckSameStep(const RankStep& expected, const std::string& whose,
+                           const RankStep& actual);
 
 }  // namespace isthmus
 

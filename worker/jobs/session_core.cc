@@ -274,6 +274,10 @@ absl::Status SessionCore::OnStepBegin(Connection& connection, RankStep step, Act
                                                    layout_.parameter_groups(), ", got ",
                                                    step.lr.size()));
   }
+  if (!terms_.own_optimizer && step.wants != StepWants()) {
+    return absl::InvalidArgumentError(
+        "step: expected one that is taken in and given, without own_optimizer");
+  }
   // An equal share for each, so that no sum over ranks or machines has to be refused.
   const uint64_t most = RankStep::kMaxSamples / group_ranks_;
   if (step.samples > most) {
@@ -291,7 +295,7 @@ absl::Status SessionCore::OnStepBegin(Connection& connection, RankStep step, Act
 void SessionCore::CompleteStep(Actions& actions) {
   const RankStep& first = *steps_[0];
   for (uint32_t rank = 1; rank < options_.ranks; ++rank) {
-    const absl::Status same = CheckSameRates(first, "rank 0", *steps_[rank]);
+    const absl::Status same = CheckSameStep(first, "rank 0", *steps_[rank]);
     if (same.ok()) continue;
     actions = Failed(*holders_[rank], same);
     return;

@@ -44,8 +44,8 @@ class Replicator {
   virtual void Accumulate(size_t run, std::span<const float> gradient, float lr) = 0;
 
   // The same; then chooses what to send in `round`, and takes that out of the momentum.
-  virtual Extraction AccumulateAndExtract(Round round, size_t run,
-                                          std::span<const float> gradient, float lr) = 0;
+  virtual Extraction AccumulateAndExtract(Round round, size_t run, std::span<const float> gradient,
+                                          float lr) = 0;
 
   // Adds back exactly what was subtracted: the contribution missed its round.
   virtual void Return(Round round, size_t run, const Extraction& taken) = 0;

@@ -52,8 +52,8 @@ class RowReplicator : public Replicator {
   }
 
   void Return(Round round, size_t run, const Extraction& taken) override {
-    absl::StatusOr<Selection> selection = DecodePayload(
-        std::as_bytes(std::span(taken.applied())), taken.format, momentum_.place(round, run));
+    absl::StatusOr<Selection> selection = DecodePayload(std::as_bytes(std::span(taken.applied())),
+                                                        taken.format, momentum_.place(round, run));
     ISTHMUS_CHECK(selection.ok());  // our own
     if (!taken.exact.empty()) selection->values = taken.exact;
     ReturnSelection(taken.format.chunk_size, policy_.alpha, *selection, momentum_.of(run));

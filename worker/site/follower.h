@@ -89,7 +89,7 @@ class Follower : JobEvents {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::optional<absl::Status> ended_ ABSL_GUARDED_BY(mu_);
   LedPipeline pipeline_;  // its ranks use what is above
-  std::thread thread_;  // last: it uses everything above
+  std::thread thread_;    // last: it uses everything above
 };
 
 }  // namespace isthmus

@@ -222,7 +222,7 @@ absl::Status LedPipeline::Apply(v1::ApplyOperation& message) {
 absl::Status LedPipeline::Gather(const v1::JobOperation& message) {
   ISTHMUS_RETURN_IF_ERROR(CheckBucket(message.bucket()));
   ISTHMUS_ASSIGN_OR_RETURN(auto job, SessionOf(message.leader_session()));
-  pipeline_->Gather(BucketIndex(message.bucket()), std::move(job));
+  pipeline_->Gather(BucketIndex(message.bucket()), std::move(job), Gathering::kWithWay);
   return absl::OkStatus();
 }
 

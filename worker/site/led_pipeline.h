@@ -1,5 +1,5 @@
-// The arithmetic of a machine that follows: a pipeline of its own ranks, which does what the leader's
-// messages say.
+// The arithmetic of a machine that follows: a pipeline of its own ranks, which does what the
+// leader's messages say.
 #ifndef ISTHMUS_WORKER_SITE_LED_PIPELINE_H_
 #define ISTHMUS_WORKER_SITE_LED_PIPELINE_H_
 
@@ -21,8 +21,9 @@
 
 namespace isthmus {
 
-// Used by the thread that follows, but for Abort(). Why a message cannot be followed is the leader's
-// fault: INTERNAL for one out of order, INVALID_ARGUMENT for what it names; then the stream ends.
+// Used by the thread that follows, but for Abort(). Why a message cannot be followed is the
+// leader's fault: INTERNAL for one out of order, INVALID_ARGUMENT for what it names; then the
+// stream ends.
 class LedPipeline : PipelineEvents {
  public:
   struct Options {

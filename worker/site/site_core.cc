@@ -72,7 +72,7 @@ SiteCore::Actions SiteCore::CompleteStep() {
   const RankStep first = parts_[0]->steps.front();
   for (uint32_t m = 0; m < parts_.size(); ++m) {
     // (Each machine has made sure of its own ranks.)
-    const absl::Status same = CheckSameRates(first, "machine 0", parts_[m]->steps.front());
+    const absl::Status same = CheckSameStep(first, "machine 0", parts_[m]->steps.front());
     if (!same.ok()) return EndBecauseOf(m, same);
     for (RankStep& step : parts_[m]->steps) report.steps.push_back(std::move(step));
   }

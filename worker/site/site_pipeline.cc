@@ -182,10 +182,10 @@ void SitePipeline::Load(std::shared_ptr<JobSession> job) {
 }
 
 void SitePipeline::Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
-                           bool extract, StepScales scales) {
+                           bool extract, StepIntake intake) {
   // (Ranks of several machines are GPUs, whose jobs do not step by themselves.)
-  ISTHMUS_CHECK(scales.rank_weights.empty());
-  followers_->SendAll([=, id = job->id(), lr = scales.lr](v1::LeaderMessage* message) {
+  ISTHMUS_CHECK(intake.rank_weights.empty());
+  followers_->SendAll([=, id = job->id(), lr = intake.lr](v1::LeaderMessage* message) {
     v1::ProcessOperation* to = message->mutable_process();
     to->set_leader_session(id);
     to->set_round(round.value());
@@ -193,7 +193,7 @@ void SitePipeline::Process(std::shared_ptr<JobSession> job, Round round, BucketI
     to->set_extract(extract);
     to->set_lr(lr);
   });
-  local_.Process(std::move(job), round, bucket, extract, std::move(scales));
+  local_.Process(std::move(job), round, bucket, extract, std::move(intake));
 }
 
 void SitePipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
@@ -208,12 +208,13 @@ void SitePipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit cr
   local_.Apply(std::move(update), credit, std::move(gather_to));
 }
 
-void SitePipeline::Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) {
+void SitePipeline::Gather(BucketIndex bucket, std::shared_ptr<JobSession> job, Gathering how) {
+  ISTHMUS_CHECK(how == Gathering::kWithWay);  // others are of runs that no such group takes part in
   followers_->SendAll([bucket, id = job->id()](v1::LeaderMessage* message) {
     message->mutable_gather()->set_leader_session(id);
     message->mutable_gather()->set_bucket(bucket.value());
   });
-  local_.Gather(bucket, std::move(job));
+  local_.Gather(bucket, std::move(job), how);
 }
 
 void SitePipeline::Release() {

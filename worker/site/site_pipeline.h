@@ -43,10 +43,10 @@ class SitePipeline : public Pipeline {
   void Adopt(std::shared_ptr<JobSession> job) override;
   void Load(std::shared_ptr<JobSession> job) override;
   void Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket, bool extract,
-               StepScales scales) override;
+               StepIntake intake) override;
   void Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
              std::shared_ptr<JobSession> gather_to) override;
-  void Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) override;
+  void Gather(BucketIndex bucket, std::shared_ptr<JobSession> job, Gathering how) override;
   void Release() override;
   void Snapshot(std::function<void(StateImage)> done) override;
   void Install(std::shared_ptr<const StateImage> image, bool reset_momentum,

@@ -24,8 +24,8 @@ class FlippingRank : public RankState {
   absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) override {
     return rank_state_->Reduce(job, bucket, weight);
   }
-  absl::Status Gather(JobSession& job, BucketIndex bucket) override {
-    return rank_state_->Gather(job, bucket);
+  absl::Status Gather(JobSession& job, BucketIndex bucket, Gathering how) override {
+    return rank_state_->Gather(job, bucket, how);
   }
   absl::Status Adopt(JobSession& job) override { return rank_state_->Adopt(job); }
   absl::Status Barrier() override { return rank_state_->Barrier(); }
@@ -37,6 +37,9 @@ class FlippingRank : public RankState {
   }
   absl::Status Finish() override { return rank_state_->Finish(); }
   absl::Status Complete() override { return rank_state_->Complete(); }
+  void JobGoesOn(JobSession& job, BucketIndex bucket) override {
+    rank_state_->JobGoesOn(job, bucket);
+  }
   void JobStaysBehind(BucketIndex bucket) override { rank_state_->JobStaysBehind(bucket); }
   absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override {
     if (header.round > after_ && !flipped_) ISTHMUS_RETURN_IF_ERROR(Flip());

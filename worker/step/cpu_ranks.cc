@@ -39,13 +39,17 @@ class CpuRank : public RankState {
           const ReplicatorPlace& place, Communicator* communicator);
 
   absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) override;
-  absl::Status Gather(JobSession& job, BucketIndex bucket) override;
+  absl::Status Gather(JobSession& job, BucketIndex bucket, Gathering how) override;
   absl::Status Adopt(JobSession& job) override;
   absl::Status Barrier() override { return communicator_->Barrier(); }
   absl::Status Accumulate(BucketIndex bucket, float lr) override;
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
   absl::Status Finish() override { return absl::OkStatus(); }
   absl::Status Complete() override { return absl::OkStatus(); }
+  void JobGoesOn(JobSession& job, BucketIndex bucket) override {
+    const Extent whole = buckets().bucket(bucket);
+    taken_at_.Keep(bucket, whole.begin, job.parameters(rank_).subspan(whole.begin, whole.size()));
+  }
   void JobStaysBehind(BucketIndex bucket) override {
     if (policy_.job_steps()) given_.StaysBehind(bucket, OwnedOf(masters_, bucket));
   }
@@ -54,6 +58,7 @@ class CpuRank : public RankState {
   absl::Status ClearGradients(JobSession& job) override;
   absl::Status ReleaseJob() override {
     given_.Release();
+    taken_at_.Clear();
     return absl::OkStatus();
   }
   absl::Status Save(std::span<std::byte> image) override;
@@ -93,6 +98,7 @@ class CpuRank : public RankState {
   std::vector<float> scratch_;   // what is owned of a bucket: its gradient; or a direction
   std::vector<float> progress_;  // of the whole of a bucket; where the job steps
   GivenParameters given_;
+  WhereTaken taken_at_;  // of a run with overlap
   std::unique_ptr<Replicator> replicator_;
   DirectionScratch direction_scratch_;
   InFlight<std::vector<Extraction>> taken_;  // one for each of the bucket's runs
@@ -111,6 +117,9 @@ CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
   for (std::vector<float>& vector : optimizer_) vector.resize(shard_.length());
   scratch_.resize(shard_.longest());
   if (policy_.job_steps()) progress_.resize(buckets().bucket(BucketIndex(0)).size());
+  if (run.format.overlap > 0) {
+    taken_at_ = WhereTaken(TypeOf(layout), layout.length(), buckets().count());
+  }
   replicator_ = MakeReplicator(run, shard_, place);
 }
 
@@ -134,11 +143,19 @@ absl::StatusOr<bool> CpuRank::Reduce(JobSession& job, BucketIndex bucket, float 
   return communicator_->AllTrue(AllUsable(mean));
 }
 
-absl::Status CpuRank::Gather(JobSession& job, BucketIndex bucket) {
-  given_.Gave(bucket);
+absl::Status CpuRank::Gather(JobSession& job, BucketIndex bucket, Gathering how) {
   const Extent whole = buckets().bucket(bucket);
-  return communicator_->AllGather(OwnedOf(masters_, bucket), ownership_.of(bucket),
-                                  job.parameters(rank_).subspan(whole.begin, whole.size()));
+  const Elements parameters = job.parameters(rank_).subspan(whole.begin, whole.size());
+  const bool went_on = how == Gathering::kWithWay && taken_at_.Has(bucket);
+  if (how != Gathering::kShow) {
+    given_.Gave(bucket);
+    taken_at_.Forget(bucket);
+  }
+  const std::span<float> anchor = std::span(progress_).first(went_on ? whole.size() : 0);
+  ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(OwnedOf(masters_, bucket), ownership_.of(bucket),
+                                                   went_on ? Elements(anchor) : parameters));
+  if (went_on) AddWaySince(anchor, taken_at_.Of(whole.begin, whole.size()), parameters);
+  return absl::OkStatus();
 }
 
 template <typename F>
@@ -337,7 +354,7 @@ absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const Run
   if (place.ranks != count()) return Invite().status();
   // The job was admitted by what was known of the run then, perhaps nothing. Its buffers are there
   // by now and partly touched: what others use can no longer be told from them.
-  HostNeed need = StateNeed(run, layout, /*on_host=*/true);
+  HostNeed need = StateNeed(run, layout, count(), /*on_host=*/true);
   const HostNeed buffers =
       BuffersNeed(layout, count(), {.own_optimizer = PolicyOf(run).job_steps()});
   need.buffers_bytes = buffers.buffers_bytes;

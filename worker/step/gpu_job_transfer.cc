@@ -91,8 +91,8 @@ absl::Status GpuJobTransfer::Gather(const float* masters, JobSession& job, const
   return communicator_.Synchronize(stream_);
 }
 
-absl::Status GpuJobTransfer::Adopt(JobSession& job, const Extent& bucket,
-                                   const Partition& owners, float* masters) {
+absl::Status GpuJobTransfer::Adopt(JobSession& job, const Extent& bucket, const Partition& owners,
+                                   float* masters) {
   const Elements whole = job.parameters(job_rank_).subspan(bucket.begin, bucket.size());
   const size_t element_bytes = SizeOf(whole.type());
   ISTHMUS_RETURN_IF_ERROR(Prepare(job.memory(), whole.type()));

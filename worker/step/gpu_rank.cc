@@ -98,7 +98,7 @@ absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket, float 
   return *pinned_word_.as<uint64_t>() == 0;
 }
 
-absl::Status GpuRank::Gather(JobSession& job, BucketIndex bucket) {
+absl::Status GpuRank::Gather(JobSession& job, BucketIndex bucket, Gathering) {
   return transfer_.Gather(MastersOf(bucket), job, buckets().bucket(bucket), ownership_.of(bucket));
 }
 

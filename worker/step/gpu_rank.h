@@ -30,8 +30,10 @@ class GpuRank : public RankState {
   ~GpuRank() override;  // waits for what is queued
 
   absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) override;
-  void JobStaysBehind(BucketIndex) override {}  // jobs of GPUs do not step by themselves
-  absl::Status Gather(JobSession& job, BucketIndex bucket) override;
+  // Jobs of GPUs do not step by themselves.
+  void JobGoesOn(JobSession&, BucketIndex) override { ISTHMUS_CHECK(false); }
+  void JobStaysBehind(BucketIndex) override {}
+  absl::Status Gather(JobSession& job, BucketIndex bucket, Gathering how) override;
   absl::Status Adopt(JobSession& job) override;
   absl::Status Barrier() override { return communicator_->Barrier(); }
   absl::Status Accumulate(BucketIndex bucket, float lr) override;

@@ -1,5 +1,5 @@
-// What a rank keeps on its GPU: masters, optimizer state and momentum of its shard, and what kernels
-// look up of the layout.
+// What a rank keeps on its GPU: masters, optimizer state and momentum of its shard, and what
+// kernels look up of the layout.
 #ifndef ISTHMUS_WORKER_STEP_GPU_RANK_MEMORY_H_
 #define ISTHMUS_WORKER_STEP_GPU_RANK_MEMORY_H_
 

@@ -3,6 +3,7 @@
 #ifndef ISTHMUS_WORKER_STEP_JOB_PROGRESS_H_
 #define ISTHMUS_WORKER_STEP_JOB_PROGRESS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -42,6 +43,38 @@ class GivenParameters {
   bool job_ = false;  // there is one whose buffers were given something
   std::map<BucketIndex, std::vector<float>> behind_;
 };
+
+// What a rank's buffers held where its way was taken in, of each bucket whose job has gone on since
+// (P29, overlap). Single-threaded: the rank's.
+class WhereTaken {
+ public:
+  WhereTaken() = default;
+  // For buffers of `length` elements. Throws std::bad_alloc.
+  WhereTaken(DType type, uint64_t length, uint32_t buckets)
+      : type_(type), bytes_(length * SizeOf(type)), kept_(buckets) {}
+
+  // `now` is what the buffers hold of `bucket`, which begins at `begin`.
+  void Keep(BucketIndex bucket, uint64_t begin, const Elements& now);
+  // Nothing kept: none.
+  bool Has(BucketIndex bucket) const {
+    return bucket.value() < kept_.size() && kept_[bucket.value()];
+  }
+  Elements Of(uint64_t begin, uint64_t size) {
+    return Elements(type_, bytes_.data(), bytes_.size() / SizeOf(type_)).subspan(begin, size);
+  }
+  void Forget(BucketIndex bucket) {
+    if (Has(bucket)) kept_[bucket.value()] = false;
+  }
+  void Clear() { kept_.assign(kept_.size(), false); }
+
+ private:
+  DType type_ = DType::kFloat32;
+  std::vector<std::byte> bytes_;
+  std::vector<bool> kept_;
+};
+
+// now <- anchor + (now - then), in float32, rounded as the job holds it. All of one length.
+void AddWaySince(std::span<const float> anchor, const Elements& then, const Elements& now);
 
 // progress <- weight (given - now), where `given` is rounded as the job holds it, so that what it
 // has not touched has not moved. All of one length; `progress` may be `given`.

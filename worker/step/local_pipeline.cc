@@ -69,7 +69,7 @@ class LocalPipeline::Impl {
   absl::Status Adopt(uint32_t rank, JobSession& job, const std::string* constants);
   absl::Status Load(uint32_t rank, JobSession& job);
   absl::Status Process(uint32_t rank, JobSession& job, Round round, BucketIndex bucket,
-                       bool extract, const StepScales& scales);
+                       bool extract, const StepIntake& intake);
   absl::Status Apply(uint32_t rank, SharedUpdate& update, Credit credit, JobSession* gather_to);
   absl::Status Save(uint32_t rank, std::string& image);
   absl::Status Install(uint32_t rank, const std::string& image, bool reset_momentum,
@@ -150,23 +150,24 @@ absl::Status LocalPipeline::Impl::Load(uint32_t rank, JobSession& job) {
   // Constants first: once the gathers are over, nobody reads them any more.
   std::copy(state().constants.begin(), state().constants.end(), job.constants(rank).begin());
   for (uint32_t b = 0; b < buckets().count(); ++b) {
-    ISTHMUS_RETURN_IF_ERROR(rank_state(rank).Gather(job, BucketIndex(b)));
+    ISTHMUS_RETURN_IF_ERROR(rank_state(rank).Gather(job, BucketIndex(b), Gathering::kAnchor));
   }
   return rank_state(rank).ClearGradients(job);
 }
 
 absl::Status LocalPipeline::Impl::Process(uint32_t rank, JobSession& job, Round round,
                                           BucketIndex bucket, bool extract,
-                                          const StepScales& scales) {
+                                          const StepIntake& intake) {
   RankState& mine = rank_state(rank);
   const uint32_t in_group = state().first_rank + rank;
-  const float weight = scales.rank_weights.empty() ? 1.0f : scales.rank_weights[in_group];
-  const float lr = scales.lr;
+  const float weight = intake.rank_weights.empty() ? 1.0f : intake.rank_weights[in_group];
+  const float lr = intake.lr;
   ISTHMUS_ASSIGN_OR_RETURN(const bool usable, mine.Reduce(job, bucket, weight));
   if (!usable) {
     if (rank == 0) events_->OnNonFinite(round, bucket);
     return absl::OkStatus();
   }
+  if (intake.job_goes_on) mine.JobGoesOn(job, bucket);
   if (!extract) return mine.Accumulate(bucket, lr);
   return mine.Extract(
       round, bucket, lr,
@@ -196,7 +197,7 @@ absl::Status LocalPipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Cre
   }
   mine.Settle(header.round, header.bucket, credit);
   if (gather_to == nullptr) return absl::OkStatus();
-  return mine.Gather(*gather_to, header.bucket);
+  return mine.Gather(*gather_to, header.bucket, Gathering::kWithWay);
 }
 
 absl::Status LocalPipeline::Impl::Save(uint32_t rank, std::string& image) {
@@ -258,11 +259,11 @@ void LocalPipeline::Load(std::shared_ptr<JobSession> job) {
 }
 
 void LocalPipeline::Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
-                            bool extract, StepScales scales) {
+                            bool extract, StepIntake intake) {
   impl_->CheckFits(*job);
   impl_->threads().Queue(
-      [impl = impl_.get(), job, round, bucket, extract, scales = std::move(scales)](uint32_t rank) {
-        return impl->Process(rank, *job, round, bucket, extract, scales);
+      [impl = impl_.get(), job, round, bucket, extract, intake = std::move(intake)](uint32_t rank) {
+        return impl->Process(rank, *job, round, bucket, extract, intake);
       });
 }
 
@@ -275,10 +276,10 @@ void LocalPipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit c
   });
 }
 
-void LocalPipeline::Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) {
+void LocalPipeline::Gather(BucketIndex bucket, std::shared_ptr<JobSession> job, Gathering how) {
   impl_->CheckFits(*job);
-  impl_->threads().Queue([impl = impl_.get(), bucket, job](uint32_t rank) {
-    return impl->rank_state(rank).Gather(*job, bucket);
+  impl_->threads().Queue([impl = impl_.get(), bucket, job, how](uint32_t rank) {
+    return impl->rank_state(rank).Gather(*job, bucket, how);
   });
 }
 

@@ -44,13 +44,15 @@ class PipelineEvents {
   virtual void OnFailure(const absl::Status& status) = 0;
 };
 
-// What a step's inputs are multiplied by on their way in.
-struct StepScales {
-  float lr =
-      1;  // runs with lr inside the momentum; one group's rate must then serve all: the first
+// How what a job's step has is taken in.
+struct StepIntake {
+  // What it is multiplied by. In runs with lr inside the momentum the first parameter group's rate,
+  // which must then serve all.
+  float lr = 1;
   // Of progress, by rank of the group: its samples to their mean (docs/protocol.md, P29). Empty:
   // all are one.
   std::vector<float> rank_weights;
+  bool job_goes_on = false;  // ProcessBucket
 };
 
 // Operations return at once and are performed later, in order. Thread-safe, but the order of calls
@@ -70,17 +72,18 @@ class Pipeline {
 
   // Masters and constants become those of the job's rank 0.
   virtual void Adopt(std::shared_ptr<JobSession> job) = 0;
-  // Every rank's buffers become the masters and constants; gradients zero.
+  // Every rank's buffers become the masters and constants; gradients zero. What way another job
+  // has gone is forgotten.
   virtual void Load(std::shared_ptr<JobSession> job) = 0;
   // Reduce-scatter of the job's gradients of `bucket`, or of how far it has gone (ExchangeSource),
   // finite check, momentum update; with `extract` also selection, subtraction and OnPart.
   virtual void Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
-                       bool extract, StepScales scales) = 0;
+                       bool extract, StepIntake intake) = 0;
   // Applies `update` to the masters and settles what was taken for its (round, bucket); gathers
-  // the bucket into the job's parameters if `gather_to` is set.
+  // the bucket into the job's parameters, its way added, if `gather_to` is set.
   virtual void Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
                      std::shared_ptr<JobSession> gather_to) = 0;
-  virtual void Gather(BucketIndex bucket, std::shared_ptr<JobSession> job) = 0;
+  virtual void Gather(BucketIndex bucket, std::shared_ptr<JobSession> job, Gathering how) = 0;
   // Of a job that is gone: nothing holds on to its buffers once this has been done.
   virtual void Release() = 0;
   // Copies the state as of this point.

@@ -52,8 +52,8 @@ class RankState {
   // becomes the shard's, until the next call. Progress is first multiplied by `weight`, this
   // rank's. False at every rank if some rank's holds what is no usable number.
   virtual absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) = 0;
-  // The job's parameters of the bucket become all ranks' masters.
-  virtual absl::Status Gather(JobSession& job, BucketIndex bucket) = 0;
+  // The job's parameters of the bucket become all ranks' masters, and what `how` says of its way.
+  virtual absl::Status Gather(JobSession& job, BucketIndex bucket, Gathering how) = 0;
   // Masters become the shard of the parameters that the group's rank 0 has in its job.
   virtual absl::Status Adopt(JobSession& job) = 0;
   virtual absl::Status Barrier() = 0;
@@ -73,6 +73,8 @@ class RankState {
   // Blocks until all that is under way has been done.
   virtual absl::Status Complete() = 0;
 
+  // The job steps on from what its buffers hold of the bucket, whose progress has been taken in.
+  virtual void JobGoesOn(JobSession& job, BucketIndex bucket) = 0;
   // Masters of the bucket are about to change, and the job's parameters are not, not now.
   virtual void JobStaysBehind(BucketIndex bucket) = 0;
   // Applies the shard's part of `update`'s direction to masters and optimizer state.

@@ -69,6 +69,7 @@ RunSpec Unusual() {
 RunSpec UnusualLocal() {
   RunSpec spec = DefaultRunSpec(Scheme::kLocal);
   spec.format.every = {.steps = 30};
+  spec.format.overlap = 4;
   spec.selection = SelectionKind::kTopK;
   spec.outer_lr = 0.7f;
   spec.format.all.k = 3;

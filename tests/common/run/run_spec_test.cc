@@ -277,6 +277,21 @@ TEST(RunSpecTest, ExchangesAreOneStepToAMillionApart) {
   }
 }
 
+TEST(RunSpecTest, P29_OverlapIsUpToAPeriodOfLocalSteps) {
+  for (const uint32_t overlap : {0, 1, 15}) {
+    ExpectValid([&](RunSpec& s) { s.format.overlap = overlap; }, Scheme::kLocal);
+  }
+  ExpectRefused([](RunSpec& s) { s.format.overlap = 16; },
+                "overlap: expected at most every, 15, got 16", Scheme::kLocal);
+  for (Scheme scheme : kSchemes) {
+    if (scheme == Scheme::kLocal) continue;
+    ExpectRefused([](RunSpec& s) { s.format.overlap = 1; },
+                  "overlap: expected 0 with scheme " + std::string(Name(scheme)) +
+                      ", which exchanges every step, got 1",
+                  scheme);
+  }
+}
+
 TEST(RunSpecTest, APeriodReadsAsItIsWritten) {
   const SpecField& every = *FindSpecField("every");
   for (uint32_t steps : {1, 2, 30, 1'000'000}) {
@@ -471,7 +486,7 @@ TEST(RunSpecTest, P6_EveryFieldOfTheSpecSatisfiesItsOwnExpectation) {
   spec.initial_donor = GroupId(3);
   std::vector<std::string> expect;
   for (const auto& [name, value] : Fields(spec)) expect.push_back(name + "=" + value);
-  EXPECT_EQ(expect.size(), 25u);
+  EXPECT_EQ(expect.size(), 26u);
   EXPECT_TRUE(CheckExpectations(spec, expect).ok());
   EXPECT_TRUE(CheckExpectations(spec, {}).ok());
   EXPECT_TRUE(CheckExpectation("k=2").ok());
@@ -497,7 +512,7 @@ TEST(RunSpecTest, AnExpectationMustNameAField) {
     EXPECT_THAT(std::string(status.message()),
                 StartsWith(std::string("expectation '") + item + "'"));
     EXPECT_THAT(std::string(status.message()),
-                HasSubstr("scheme, every, selection, chunk_size, k, decay"));
+                HasSubstr("scheme, every, overlap, selection, chunk_size, k, decay"));
   }
 }
 

@@ -39,6 +39,7 @@ RunSpec UnusualSpec() {
 RunSpec UnusualLocalSpec() {
   RunSpec spec = DefaultRunSpec(Scheme::kLocal);
   spec.format.every = {.steps = 30};
+  spec.format.overlap = 4;
   spec.selection = SelectionKind::kStriding;
   spec.format.all = {.k = 16, .values = ValueFormat::kTwoBit};
   spec.outer_lr = 0.7f;
@@ -69,6 +70,7 @@ TEST(ConvertTest, LocalStepsTravelInWords) {
   ToProto(UnusualLocalSpec(), &message);
   EXPECT_EQ(message.scheme(), "local");
   EXPECT_EQ(message.every(), "30 steps");
+  EXPECT_EQ(message.overlap(), 4u);
   EXPECT_EQ(message.selection(), "striding");
   EXPECT_EQ(message.outer_lr(), 0.7f);
   EXPECT_EQ(message.optimizer(), "nesterov");
@@ -80,6 +82,7 @@ TEST(ConvertTest, P28_WithoutTheFieldsOfLocalStepsTheyAreTheDefaults) {
   v1::RunSpec other;
   ToProto(UnusualSpec(), &other);
   EXPECT_FALSE(other.has_every());
+  EXPECT_FALSE(other.has_overlap());
   EXPECT_FALSE(other.has_selection());
   EXPECT_FALSE(other.has_outer_lr());
   v1::RunSpec message;
@@ -90,6 +93,7 @@ TEST(ConvertTest, P28_WithoutTheFieldsOfLocalStepsTheyAreTheDefaults) {
   EXPECT_TRUE(message.has_selection());
   EXPECT_TRUE(message.has_outer_lr());
   message.clear_every();
+  message.clear_overlap();
   message.clear_selection();
   message.clear_outer_lr();
   const auto back = FromProto(message);
@@ -99,6 +103,7 @@ TEST(ConvertTest, P28_WithoutTheFieldsOfLocalStepsTheyAreTheDefaults) {
   EXPECT_EQ(back->selection, SelectionKind::kDense);
   EXPECT_EQ(back->outer_lr, 1.0f);
   spec.format.every = unset.format.every;
+  spec.format.overlap = 0;
   spec.selection = unset.selection;
   spec.outer_lr = unset.outer_lr;
   EXPECT_EQ(*back, spec);

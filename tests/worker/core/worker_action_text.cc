@@ -34,7 +34,8 @@ struct Text {
   std::string operator()(const AdoptJobParameters&) const { return "adopt"; }
   std::string operator()(const LoadJob&) const { return "load"; }
   std::string operator()(const ProcessBucket& a) const {
-    return absl::StrCat("process ", Place(a.round, a.bucket), a.extract ? "" : " keeping all");
+    return absl::StrCat("process ", Place(a.round, a.bucket), a.extract ? "" : " keeping all",
+                        a.job_goes_on ? " going on" : "");
   }
   std::string operator()(const ApplyUpdate& a) const {
     const char* credit = a.credit == Credit::kMerged   ? " merged"
@@ -44,7 +45,8 @@ struct Text {
                         a.gather ? " gather" : "");
   }
   std::string operator()(const GatherBucket& a) const {
-    return absl::StrCat("gather ", a.bucket.value());
+    return absl::StrCat(a.how == Gathering::kShow ? "show " : "gather ", a.bucket.value(),
+                        a.how == Gathering::kAnchor ? " alone" : "");
   }
   std::string operator()(const GiveSnapshot& a) const {
     return absl::StrCat(
@@ -65,7 +67,7 @@ struct Text {
                         a.round.value());
   }
   std::string operator()(const FinishStep& a) const {
-    return absl::StrCat("step done ", a.round.value(), a.end ? " END" : "");
+    return absl::StrCat("step done ", a.round.value(), a.end ? " END" : a.gave ? "" : " so far");
   }
   std::string operator()(const FailStep& a) const {
     return absl::StrCat("step fails: ", std::string(a.status.message()));

@@ -19,7 +19,7 @@ constexpr BucketIndex kB1(1);
 TEST(WorkerCoreRecoveryTest, P12_AReconnectSendsUndecidedAnswersAgain) {
   CoreUnderTest t;
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
   t.Texts();
   t.core.StreamLost();
@@ -71,27 +71,27 @@ TEST(WorkerCoreRecoveryTest, P15_AJoinerInstallsASnapshotWithMomentumZero) {
   t.core.Started(1, 2, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("load", "attached as 1 of 2, round 4"));
   // Round 5 is open, and bucket 0 of it was closed when the snapshot was taken.
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("process 5/0 keeping all", "process 5/1"));
 }
 
 TEST(WorkerCoreRecoveryTest, P15_WhoFellBehindKeepsItsMomentumAndForgetsWhatIsInFlight) {
   CoreUnderTest t;
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.Texts();
   ASSERT_TRUE(t.core.SnapshotArrived(TransferId(3), Sequence(9), {Round(4), Round(4)}, t.out).ok());
   // The step's round is over, and the job sees the masters.
   EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "forget 1/1", "install 3", "caught up by 3 to 9",
                                      "gather 0", "gather 1", "step done 4"));
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("process 5/0", "process 5/1"));
 }
 
 TEST(WorkerCoreRecoveryTest, P15_AStepGoesOnIfTheSnapshotDoesNotCloseItsRound) {
   CoreUnderTest t;
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.Texts();
   ASSERT_TRUE(t.core.SnapshotArrived(TransferId(3), Sequence(1), {Round(1), Round(0)}, t.out).ok());
   // What is undecided stays in flight: others may wait for it.
@@ -169,7 +169,7 @@ TEST(WorkerCoreRecoveryTest, P22_AStepThatIsUnderWayEndsNormallyAfterAResync) {
   CoreUnderTest t(Round(0), 1);
   t.Start(2);
   for (BucketIndex bucket : {kB0, kB1}) ASSERT_TRUE(t.Update(Round(1), bucket, false).ok());
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   ASSERT_TRUE(t.Update(Round(2), kB0, true).ok());
   t.Texts();
   // As of the last update that it has: bucket 1 is still open, and its answer goes out again.
@@ -211,7 +211,7 @@ TEST(WorkerCoreRecoveryTest, P15_WhoGaveItsParametersKeepsThemForTheNextJob) {
 TEST(WorkerCoreRecoveryTest, P13_TheNextJobDoesNotAnswerTwice) {
   CoreUnderTest t;
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.core.JobLost("killed", t.out);
   t.Texts();
   EXPECT_FALSE(t.core.in_step());
@@ -221,7 +221,7 @@ TEST(WorkerCoreRecoveryTest, P13_TheNextJobDoesNotAnswerTwice) {
   EXPECT_THAT(t.Texts(), ElementsAre("ready", "load", "attached as 0 of 2, round 0"));
   ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
   EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 merged"));
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   EXPECT_THAT(t.Texts(),
               ElementsAre("process 1/0 keeping all", "gather 0", "process 1/1 keeping all"));
   ASSERT_TRUE(t.Update(Round(1), kB1, true).ok());

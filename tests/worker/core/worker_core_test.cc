@@ -50,7 +50,7 @@ TEST(WorkerCoreTest, AttachesAdoptsAndWaitsForStart) {
 TEST(WorkerCoreTest, P13_AStepAnswersEveryOpenBucketAndEndsWhenTheRoundIsApplied) {
   CoreUnderTest t;
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("process 1/0", "process 1/1"));
   EXPECT_EQ(t.core.WaitingFor(), "in round 1");
   EXPECT_TRUE(t.core.Wanted(Round(1), kB0));
@@ -67,7 +67,7 @@ TEST(WorkerCoreTest, P13_AStepAnswersEveryOpenBucketAndEndsWhenTheRoundIsApplied
 TEST(WorkerCoreTest, AFinishedStepSaysWhoTookPart) {
   CoreUnderTest t;
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
   ASSERT_TRUE(t.Update(Round(1), kB1, false).ok());
   const auto* done = std::get_if<FinishStep>(&t.out.back());
@@ -81,7 +81,7 @@ TEST(WorkerCoreTest, AFinishedStepSaysWhoTookPart) {
 TEST(WorkerCoreTest, TheLossOfAStepIsWeightedBySamplesAndLeavesOutWhatIsNoNumber) {
   CoreUnderTest t;
   t.Start(1);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   UpdateHeader update = Header(1, 1, 0);
   update.contributors = {{GroupId(1), Incarnation(1), 1, 2.0f},
                          {GroupId(3), Incarnation(1), 100, NAN},
@@ -96,7 +96,7 @@ TEST(WorkerCoreTest, TheLossOfAStepIsWeightedBySamplesAndLeavesOutWhatIsNoNumber
 TEST(WorkerCoreTest, P8a_ARefusedContributionFailsTheStepAndGoesBackWithTheUpdate) {
   CoreUnderTest t;
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.Texts();
   t.core.ContributionRefused(Round(1), kB0, "lr: too odd", t.out);
   EXPECT_THAT(t.Texts(),
@@ -120,11 +120,11 @@ TEST(WorkerCoreTest, P8a_ARefusedContributionFailsTheStepAndGoesBackWithTheUpdat
 TEST(WorkerCoreTest, ALaterJobIsNotBlamedForWhatAnEarlierOneContributed) {
   CoreUnderTest t;
   t.Start(1);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.core.JobLost("a rank died", t.out);
   t.core.JobAttached(1, t.out);
   t.core.Started(0, 2, t.out);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.Texts();
   t.core.ContributionRefused(Round(1), kB0, "lr: too odd", t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("stop 1/0", "abstain 1/0 refused"));
@@ -134,7 +134,7 @@ TEST(WorkerCoreTest, ALaterJobIsNotBlamedForWhatAnEarlierOneContributed) {
 TEST(WorkerCoreTest, ARefusalOfWhatIsDecidedOrWasNotContributedChangesNothing) {
   CoreUnderTest t;
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
   t.core.NonFinite(Round(1), kB1, t.out);
   t.Texts();
@@ -148,7 +148,7 @@ TEST(WorkerCoreTest, ARefusalOfWhatIsDecidedOrWasNotContributedChangesNothing) {
 TEST(WorkerCoreTest, P12_WhatWasNotMergedGoesBack) {
   CoreUnderTest t;
   t.Start(1);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.Texts();
   ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
   EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 return gather", "step done 1"));
@@ -158,7 +158,7 @@ TEST(WorkerCoreTest, P12_WhatWasNotMergedGoesBack) {
 TEST(WorkerCoreTest, P12_AnotherIncarnationOfTheGroupIsNotThisOne) {
   CoreUnderTest t;
   t.Start(1);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.Texts();
   UpdateHeader update = Header(1, 1, 0);
   update.contributors = {{GroupId(5), Incarnation(1), 1, 0.0f}};
@@ -169,7 +169,7 @@ TEST(WorkerCoreTest, P12_AnotherIncarnationOfTheGroupIsNotThisOne) {
 TEST(WorkerCoreTest, P12_WhoAbstainedHasNothingToGetBack) {
   CoreUnderTest t;
   t.Start(2);
-  t.core.StepBegun(true, t.out);
+  t.core.StepBegun({}, true, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("abstain 1/0 skipped", "abstain 1/1 skipped"));
   ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
   EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 gather"));
@@ -179,7 +179,7 @@ TEST(WorkerCoreTest, P12_WhoAbstainedHasNothingToGetBack) {
 TEST(WorkerCoreTest, P8_NonFiniteAbstainsOnce) {
   CoreUnderTest t;
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.Texts();
   t.core.NonFinite(Round(1), kB1, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("abstain 1/1 nonfinite"));
@@ -199,7 +199,7 @@ TEST(WorkerCoreTest, P13_ABucketThatIsClosedAlreadyKeepsItsGradient) {
   t.Start(2);
   ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());  // between steps: not into the job's buffer
   EXPECT_THAT(t.Texts(), ElementsAre("apply 1 to 0"));
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("process 1/0 keeping all", "gather 0", "process 1/1"));
   ASSERT_TRUE(t.Update(Round(1), kB1, true).ok());
   EXPECT_THAT(t.Texts(), ElementsAre("forget 1/1", "apply 2 to 1 merged gather", "step done 1"));
@@ -212,7 +212,7 @@ TEST(WorkerCoreTest, P13_AStepJoinsTheOldestOpenRound) {
     ASSERT_TRUE(t.Update(Round(round), kB0, false).ok());
   }
   t.Texts();
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("process 4/0"));
   ASSERT_TRUE(t.Update(Round(4), kB0, true).ok());
   EXPECT_THAT(t.Texts(), ElementsAre("forget 4/0", "apply 4 to 0 merged gather", "step done 4"));
@@ -246,7 +246,7 @@ TEST(WorkerCoreTest, P13_AGapIsRefusedAndChangesNothing) {
 TEST(WorkerCoreTest, P9_ClosedStopsTheSendingAndNothingElse) {
   CoreUnderTest t;
   t.Start(1);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.Texts();
   t.core.ClosedArrived(Round(1), kB0, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("stop 1/0"));
@@ -256,40 +256,146 @@ TEST(WorkerCoreTest, P9_ClosedStopsTheSendingAndNothingElse) {
 TEST(WorkerCoreTest, P16_AfterTheLastRoundStepReturnsEnd) {
   CoreUnderTest t(Round(1));
   t.Start(1);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.Texts();
   ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
   EXPECT_THAT(t.Texts(),
               ElementsAre("forget 1/0", "apply 1 to 0 merged gather", "step done 1", "hash 1"));
   EXPECT_TRUE(t.core.ended());
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("step done 1 END"));
 }
 
 TEST(WorkerCoreTest, P29_AJobThatStepsByItselfEndsAtTheAnchor) {
   CoreUnderTest t(Round(1), 0, /*job_steps=*/true);
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
   ASSERT_TRUE(t.Update(Round(1), kB1, true).ok());
   t.Texts();
   // It has stepped once more since.
-  t.core.StepBegun(false, t.out);
-  EXPECT_THAT(t.Texts(), ElementsAre("gather 0", "gather 1", "step done 1 END"));
+  t.core.StepBegun({}, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("gather 0 alone", "gather 1 alone", "step done 1 END"));
 }
 
 // What it had gone is in the residual already, and comes back there: it must not be taken in twice.
 TEST(WorkerCoreTest, P29_AJobWhoseContributionWasRefusedGoesOnFromTheAnchor) {
   CoreUnderTest t(Round(0), 0, /*job_steps=*/true);
   t.Start(2);
-  t.core.StepBegun(false, t.out);
+  t.core.StepBegun({}, false, t.out);
   t.Texts();
   t.core.ContributionRefused(Round(1), kB1, "no", t.out);
   const std::vector<std::string> texts = t.Texts();
   ASSERT_EQ(texts.size(), 5u);
-  EXPECT_EQ(texts[2], "gather 0");
-  EXPECT_EQ(texts[3], "gather 1");
+  EXPECT_EQ(texts[2], "gather 0 alone");
+  EXPECT_EQ(texts[3], "gather 1 alone");
   EXPECT_THAT(texts[4], testing::HasSubstr("refused this step's contribution"));
+}
+
+// --- overlap (P29) -------------------------------------------------------------------------------
+
+constexpr StepWants kBegin{.take = true, .give = false};
+constexpr StepWants kBeGiven{.take = false, .give = true};
+constexpr StepWants kBoth{.give_first = true, .take = true, .give = false};
+constexpr StepWants kReadAnchor{.take = false, .give = false, .anchor = true};
+
+TEST(WorkerCoreTest, P29_AJobGoesOnWhereAnExchangeBeginsAndIsGivenItLater) {
+  CoreUnderTest t(Round(0), 0, /*job_steps=*/true);
+  t.Start(2);
+  t.core.StepBegun(kBegin, false, t.out);
+  EXPECT_THAT(t.Texts(),
+              ElementsAre("process 1/0 going on", "process 1/1 going on", "step done 0 so far"));
+  EXPECT_FALSE(t.core.in_step());
+  // Not behind the job's back; what has come by then is given at once, the rest as it comes.
+  ASSERT_TRUE(t.Update(Round(1), kB1, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/1", "apply 1 to 1 merged"));
+  t.core.StepBegun(kBeGiven, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("gather 1"));
+  EXPECT_EQ(t.core.WaitingFor(), "in round 1");
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 2 to 0 merged gather", "step done 1"));
+}
+
+TEST(WorkerCoreTest, P29_WhatWasTakenInIsGivenBeforeTheNextIsTaken) {
+  CoreUnderTest t(Round(0), 0, /*job_steps=*/true);
+  t.Start(1);
+  t.core.StepBegun(kBegin, false, t.out);
+  t.Texts();
+  t.core.StepBegun(kBoth, false, t.out);
+  EXPECT_THAT(t.Texts(), IsEmpty());
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  ASSERT_EQ(t.out.size(), 4u);
+  const auto& finish = std::get<FinishStep>(t.out.back());
+  EXPECT_TRUE(finish.gave);
+  EXPECT_EQ(finish.contributors, 2u) << "of round 1";
+  EXPECT_EQ(finish.merged_here, 1u);
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 merged gather",
+                                     "process 2/0 going on", "step done 1"));
+}
+
+TEST(WorkerCoreTest, P29_AfterTheLastRoundNothingIsTakenIn) {
+  CoreUnderTest t(Round(1), 0, /*job_steps=*/true);
+  t.Start(1);
+  t.core.StepBegun(kBegin, false, t.out);
+  t.core.StepBegun(kBoth, false, t.out);
+  t.Texts();
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 merged gather", "gather 0 alone",
+                                     "step done 1 END", "hash 1"));
+}
+
+TEST(WorkerCoreTest, P29_ARefusalIsHeardWithTheNextStep) {
+  CoreUnderTest t(Round(0), 0, /*job_steps=*/true);
+  t.Start(1);
+  t.core.StepBegun(kBegin, false, t.out);
+  t.Texts();
+  t.core.ContributionRefused(Round(1), kB0, "no", t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("stop 1/0", "abstain 1/0 refused"));
+  t.core.StepBegun(kBeGiven, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("gather 0 alone",
+                                     testing::HasSubstr("refused this step's contribution")));
+  EXPECT_FALSE(t.core.in_step());
+}
+
+TEST(WorkerCoreTest, P29_TheAnchorIsShownOnceItIsOfOneRound) {
+  CoreUnderTest t(Round(0), 0, /*job_steps=*/true);
+  t.Start(2);
+  t.core.StepBegun(kReadAnchor, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("show 0", "show 1", "step done 0 so far"));
+  t.core.StepBegun(kBegin, false, t.out);
+  t.Texts();
+  t.core.StepBegun(kReadAnchor, false, t.out);
+  EXPECT_THAT(t.Texts(), IsEmpty());
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 merged"));
+  ASSERT_TRUE(t.Update(Round(1), kB1, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/1", "apply 2 to 1 merged", "show 0", "show 1",
+                                     "step done 1 so far"));
+  t.core.StepBegun(kBeGiven, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("gather 0", "gather 1", "step done 1"));
+}
+
+// Others may wait for its answer, while it waits for them.
+TEST(WorkerCoreTest, P29_WhoReadsTheAnchorInMidRoundSitsTheRestOfItOut) {
+  CoreUnderTest t(Round(0), 0, /*job_steps=*/true);
+  t.Start(2);
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
+  t.Texts();
+  t.core.StepBegun(kReadAnchor, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("abstain 1/1 skipped"));
+  ASSERT_TRUE(t.Update(Round(1), kB1, false).ok());
+  EXPECT_THAT(t.Texts(),
+              ElementsAre("forget 1/1", "apply 2 to 1", "show 0", "show 1", "step done 1 so far"));
+}
+
+TEST(WorkerCoreTest, P18_AStepSaysHowManyBucketsWereNotTakenIn) {
+  CoreUnderTest t;
+  t.Start(2);
+  t.core.StepBegun({}, false, t.out);
+  t.core.NonFinite(Round(1), kB1, t.out);
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  ASSERT_TRUE(t.Update(Round(1), kB1, false).ok());
+  EXPECT_EQ(std::get<FinishStep>(t.out.back()).nonfinite, 1u);
 }
 
 TEST(WorkerCoreTest, P22_TheStateIsAuditedEveryIntervalOnceTheRoundIsWhole) {

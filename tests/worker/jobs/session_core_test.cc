@@ -214,6 +214,23 @@ TEST_F(SessionCoreTest, AStepBeforeTheAttachIsAnsweredIsABreach) {
   EXPECT_THAT(Say(2, StepPacket())[0], HasSubstr("hang up on 2: FAILED_PRECONDITION"));
 }
 
+TEST_F(SessionCoreTest, P29_OnlyAJobThatStepsByItselfGoesOn) {
+  AttachBoth();
+  EXPECT_THAT(
+      Say(1, StepPacket(0.5f, 1, 1, ISTHMUS_WIRE_TAKE))[0],
+      HasSubstr("INVALID_ARGUMENT: group 3, rank 0: step: expected one that is taken in and "
+                "given, without own_optimizer"));
+}
+
+TEST_F(SessionCoreTest, WhatAStepWantsMustGoTogether) {
+  const uint32_t apart[] = {0, ISTHMUS_WIRE_GIVE_FIRST, ISTHMUS_WIRE_GIVE_FIRST | ISTHMUS_WIRE_GIVE,
+                            ISTHMUS_WIRE_ANCHOR | ISTHMUS_WIRE_TAKE, 16};
+  for (const uint32_t wants : apart) {
+    EXPECT_TRUE(absl::IsInvalidArgument(DecodeJobMessage(StepPacket(0.5f, 1, 1, wants)).status()))
+        << wants;
+  }
+}
+
 TEST_F(SessionCoreTest, RatesMustAgreeBetweenRanks) {
   AttachBoth();
   Say(2, StepPacket(0.25f));
@@ -297,7 +314,7 @@ TEST_F(SessionCoreTest, OtherVersionsAndOversizeTablesAreRefused) {
   Connect(1);
   EXPECT_THAT(Say(1, ToPacket(hello)),
               ElementsAre("hang up on 1: FAILED_PRECONDITION: group 3: job protocol: expected "
-                          "version 5, got 9"));
+                          "version 6, got 9"));
   Connect(2);
   EXPECT_THAT(
       Say(2, HelloPacket(0, ISTHMUS_WIRE_MAX_ENTRIES + 1)),

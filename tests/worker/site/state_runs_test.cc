@@ -43,11 +43,10 @@ TEST(StateRunsTest, OwnershipMayBeScattered) {
   EXPECT_EQ(RunsOf(ownership, 1, 0, 2),
             (std::vector<ImageRun>{
                 {0, 2 * kUnitBytes}, {3 * kUnitBytes, kUnitBytes}, {5 * kUnitBytes, kUnitBytes}}));
-  EXPECT_EQ(RunsOf(ownership, 2, 2, 1),
-            (std::vector<ImageRun>{{2 * kUnitBytes, kUnitBytes},
-                                   {4 * kUnitBytes, kUnitBytes},
-                                   {8 * kUnitBytes, kUnitBytes},
-                                   {10 * kUnitBytes, kUnitBytes}}));
+  EXPECT_EQ(RunsOf(ownership, 2, 2, 1), (std::vector<ImageRun>{{2 * kUnitBytes, kUnitBytes},
+                                                               {4 * kUnitBytes, kUnitBytes},
+                                                               {8 * kUnitBytes, kUnitBytes},
+                                                               {10 * kUnitBytes, kUnitBytes}}));
 }
 
 TEST(StateRunsTest, ARunIsCut) {

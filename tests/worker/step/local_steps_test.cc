@@ -164,7 +164,7 @@ TEST(LocalStepsTest, P29_ProgressIsSinceTheBuffersWereWritten) {
   here.ProcessAll(Round(2), true);
   here.Await();
   EXPECT_EQ(here.SentWhole(Round(2), kBucket0).values[2], 0.5f);
-  here.pipeline.Gather(kBucket0, here.job);
+  here.pipeline.Gather(kBucket0, here.job, Gathering::kWithWay);
   here.ProcessAll(Round(3), true);
   here.Await();
   EXPECT_EQ(here.SentWhole(Round(3), kBucket0).values[2], 0.0f);
@@ -215,6 +215,97 @@ TEST(LocalStepsTest, P18_ARankThatIsNowhereIsSaidAndReturnsToTheAnchor) {
   EXPECT_EQ(Of(group.job->parameters(1)), start);
 }
 
+// --- overlap -------------------------------------------------------------------------------------
+
+RunSpec OverlappingRun() {
+  RunSpec run = LocalRun();
+  run.format.every = {.steps = 8};
+  run.format.overlap = 3;
+  return run;
+}
+
+void BeginExchange(TestGroup& group, Round round) {
+  for (uint32_t b = 0; b < group.pipeline.buckets().count(); ++b) {
+    group.pipeline.Process(group.job, round, BucketIndex(b), true, {.job_goes_on = true});
+  }
+  group.Await();
+}
+
+TEST(LocalStepsTest, P29_WithOverlapAJobKeepsTheWayItHasGoneSince) {
+  for (const uint32_t ranks : {1u, 2u, 3u}) {
+    TestGroup group(ranks, OverlappingRun(), MixedLayout());
+    group.Start(3);
+    const FloatVector first = CoarseVector(8, group.layout);
+    const FloatVector second = CoarseVector(9, group.layout);
+    const FloatVector start = group.Masters();
+    Move(group, first);
+    BeginExchange(group, Round(1));
+    Move(group, second);
+    ApplyAll({&group}, Round(1));  // which gathers
+    group.Await();
+    const FloatVector anchor = group.Masters();
+    for (size_t i = 0; i < start.size(); ++i) {
+      ASSERT_EQ(anchor[i], start[i] - first[i]);
+      ASSERT_EQ(Of(group.job->parameters(ranks - 1))[i], anchor[i] - second[i]);
+    }
+    // And that is what is taken in next, once.
+    group.ProcessAll(Round(2), true);
+    ApplyAll({&group}, Round(2));
+    group.Await();
+    for (size_t i = 0; i < start.size(); ++i) {
+      ASSERT_EQ(group.Masters()[i], anchor[i] - second[i]);
+    }
+    EXPECT_EQ(Of(group.job->parameters(0)), group.Masters()) << "it went no further";
+  }
+}
+
+TEST(LocalStepsTest, P29_TheAnchorIsShownWithoutATrace) {
+  TestGroup group(2, OverlappingRun(), MixedLayout());
+  group.Start(3);
+  Move(group, CoarseVector(8, group.layout));
+  BeginExchange(group, Round(1));
+  const FloatVector way = CoarseVector(9, group.layout);
+  Move(group, way);
+  const FloatVector own = Of(group.job->parameters(1));
+  for (uint32_t b = 0; b < group.pipeline.buckets().count(); ++b) {
+    group.pipeline.Gather(BucketIndex(b), group.job, Gathering::kShow);
+  }
+  group.Await();
+  for (const uint32_t rank : {0u, 1u}) {
+    EXPECT_EQ(Of(group.job->parameters(rank)), group.Masters());
+    std::ranges::copy(own, group.job->parameters(rank).floats().begin());  // as libisthmus does
+  }
+  ApplyAll({&group}, Round(1));
+  group.Await();
+  const FloatVector anchor = group.Masters();
+  for (size_t i = 0; i < way.size(); ++i) {
+    ASSERT_EQ(Of(group.job->parameters(1))[i], anchor[i] - way[i]);
+  }
+}
+
+TEST(LocalStepsTest, P29_AtTheEndTheWayIsDropped) {
+  TestGroup group(2, OverlappingRun(), TinyLayout());
+  group.Start(3);
+  BeginExchange(group, Round(1));
+  Move(group, CoarseVector(9, group.layout));
+  group.pipeline.Gather(kBucket0, group.job, Gathering::kAnchor);
+  group.Await();
+  EXPECT_EQ(Of(group.job->parameters(1)), group.Masters());
+}
+
+TEST(LocalStepsTest, P18_WhatWasNoNumberIsDroppedWithAllThatCameOfIt) {
+  TestGroup group(2, OverlappingRun(), TinyLayout());
+  group.Start(3);
+  group.job->parameters(1).floats()[7] = std::numeric_limits<float>::quiet_NaN();
+  BeginExchange(group, Round(1));
+  Move(group, CoarseVector(9, group.layout));
+  group.pipeline.Apply(MakeUpdate({}, group, Round(1), kBucket0), Credit::kNone, group.job);
+  group.Await();
+  for (const uint32_t rank : {0u, 1u}) {
+    EXPECT_EQ(Of(group.job->parameters(rank)), group.Masters());
+  }
+}
+
 // --- the pass itself -----------------------------------------------------------------------------
 
 // A buffer of bfloat16 is given rounded masters: that rounding is no way of the job's.
@@ -233,6 +324,32 @@ TEST(TakeProgressTest, P29_IsMeasuredAsTheJobHoldsIt) {
   TakeProgress(given, buffer, 0.5f, progress);
   EXPECT_EQ(progress[3], 0.5f * (FromBfloat16(ToBfloat16(given[3])) - 2.0f));
   EXPECT_EQ(progress[4], 0.0f);
+}
+
+TEST(WhereTakenTest, P29_AWayIsAddedAsTheJobHoldsIt) {
+  Rng rng(6);
+  FloatVector anchor(1000);
+  std::vector<uint16_t> then(1000), now(1000);
+  for (size_t i = 0; i < anchor.size(); ++i) {
+    anchor[i] = static_cast<float>(rng.Uniform() - 0.5);
+    then[i] = now[i] = ToBfloat16(static_cast<float>(rng.Uniform()));
+  }
+  now[3] = ToBfloat16(FromBfloat16(then[3]) + 0.25f);
+  const float moved = FromBfloat16(now[3]) - FromBfloat16(then[3]);
+  WhereTaken taken(DType::kBFloat16, 1000, 2);
+  EXPECT_FALSE(taken.Has(kBucket0));
+  taken.Keep(kBucket0, 0, {DType::kBFloat16, then.data(), 600});
+  taken.Keep(BucketIndex(1), 600, {DType::kBFloat16, then.data() + 600, 400});
+  EXPECT_TRUE(taken.Has(kBucket0));
+  AddWaySince(anchor, taken.Of(0, 1000), {DType::kBFloat16, now.data(), 1000});
+  for (size_t i = 0; i < anchor.size(); ++i) {
+    ASSERT_EQ(now[i], ToBfloat16(anchor[i] + (i == 3 ? moved : 0.0f))) << i;
+  }
+  taken.Forget(kBucket0);
+  EXPECT_FALSE(taken.Has(kBucket0));
+  taken.Clear();
+  EXPECT_FALSE(taken.Has(BucketIndex(1)));
+  EXPECT_FALSE(WhereTaken().Has(kBucket0));
 }
 
 TEST(GivenParametersTest, RemembersOnceAndOnlyForAJob) {

@@ -131,9 +131,9 @@ TEST(PipelineOwnershipTest, P12_TheSameIsSentAndComesBack) {
           const Selection same = groups.all[g]->SentWhole(round, bucket);
           EXPECT_EQ(same.indices, sent.indices) << Groups::WhatOf(g);
           EXPECT_EQ(same.values, sent.values) << Groups::WhatOf(g) << ", round " << round.value();
-          groups.all[g]->pipeline.Apply(
-              MakeUpdate({}, *groups.all[g], round, bucket),
-              round == Round(2) ? Credit::kReturn : Credit::kMerged, nullptr);
+          groups.all[g]->pipeline.Apply(MakeUpdate({}, *groups.all[g], round, bucket),
+                                        round == Round(2) ? Credit::kReturn : Credit::kMerged,
+                                        nullptr);
         }
       }
     }

@@ -47,7 +47,7 @@ TEST(PipelineStateTest, P13_MastersReachTheJobOnlyWhenGathered) {
   EXPECT_EQ(ParametersOf(group, 1), before);
   const FloatVector masters = group.Masters();
   EXPECT_NE(masters, before);
-  group.pipeline.Gather(bucket, group.job);
+  group.pipeline.Gather(bucket, group.job, Gathering::kWithWay);
   group.Await();
   EXPECT_EQ(ParametersOf(group, 0), masters);
   EXPECT_EQ(ParametersOf(group, 1), masters);
@@ -171,7 +171,7 @@ TEST(PipelineStateTest, ThenWaitsForAllRanksAndMayQueueMore) {
   group.Start(1);
   const auto done = std::make_shared<std::promise<void>>();
   group.pipeline.Then([&group, done] {
-    group.pipeline.Gather(BucketIndex(0), group.job);
+    group.pipeline.Gather(BucketIndex(0), group.job, Gathering::kWithWay);
     group.pipeline.Then([done] { done->set_value(); });
   });
   AwaitValue(done->get_future());
