@@ -135,9 +135,13 @@ static isthmus_code map_flat(isthmus_session* session, const isthmus_wire_buffer
   code = map(channel, "parameter", fds[0], flat_bytes, both, &at);
   session->parameters = at;
   if (code != ISTHMUS_OK) return code;
-  code =
-      map(channel, "gradient", fds[1], session->period.own_optimizer ? 0 : flat_bytes, both, &at);
-  session->gradients = at;
+  if (session->period.own_optimizer) {
+    code = map(channel, "pace", fds[1], sizeof(*session->pace), both, &at);
+    session->pace = at;
+  } else {
+    code = map(channel, "gradient", fds[1], flat_bytes, both, &at);
+    session->gradients = at;
+  }
   return code;
 }
 
@@ -224,10 +228,8 @@ static isthmus_code wait_until_attached(isthmus_session* session) {
   session->info.world_size = said->world_size;
   session->info.round = said->round;
   session->info.rounds = said->rounds;
-  session->info.every_steps = said->every_steps > 0 ? said->every_steps : 1;
-  session->info.overlap_steps = said->overlap_steps < session->info.every_steps
-                                    ? said->overlap_steps
-                                    : session->info.every_steps;
+  session->info.every_steps = said->every_steps;
+  session->info.overlap_steps = said->overlap_steps;
   return ISTHMUS_OK;
 }
 
@@ -298,6 +300,7 @@ void isthmus_free(isthmus_session* session) {
     isthmus_drop(&session->channel);
   }
   if (session->constants != NULL) munmap(session->constants, session->constants_bytes);
+  if (session->pace != NULL) munmap(session->pace, sizeof(*session->pace));
   free(session->slots);
   free(session->aside);
   free(session);

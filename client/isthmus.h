@@ -131,12 +131,13 @@ typedef struct isthmus_info {
   uint32_t group_id;    /* this site's replica group */
   uint32_t group_index; /* its dense index among group_count groups: read your part of the data */
   uint32_t group_count;
-  uint32_t rank;          /* within the group */
-  uint32_t world_size;    /* ranks of the group */
-  uint64_t round;         /* last round applied; 0 before training */
-  uint64_t rounds;        /* the run ends with this round; 0: no end */
-  uint64_t parameters;    /* elements trained, padding not counted */
-  uint32_t every_steps;   /* steps from one exchange to the next; 1 without own_optimizer */
+  uint32_t rank;        /* within the group */
+  uint32_t world_size;  /* ranks of the group */
+  uint64_t round;       /* last round applied; 0 before training */
+  uint64_t rounds;      /* the run ends with this round; 0: no end */
+  uint64_t parameters;  /* elements trained, padding not counted */
+  uint32_t every_steps; /* steps from one exchange to the next; 1 without own_optimizer; 0: the run
+                           counts samples or time, and steps of an exchange are named as it goes */
   uint32_t overlap_steps; /* steps from where one begins to where it is applied; 0: none between */
 } isthmus_info;
 

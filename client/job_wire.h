@@ -17,7 +17,8 @@
  * can make the other's mapping fault:
  *
  *   parameters  [flat_length] of the entries' dtype
- *   gradients   [flat_length] of the entries' dtype, zero at first; empty with own_optimizer
+ *   gradients   [flat_length] of the entries' dtype, zero at first; with own_optimizer an
+ *               isthmus_wire_pace in its place
  *   constants   byte[constants_bytes]
  *   offsets     uint64_t[entry_count], read-only: where each entry starts, in elements of the flat
  *               buffers, or in bytes of `constants` for a constant
@@ -43,6 +44,15 @@
  * with that round. `wants` says which; where both fall on one step, what was taken in before is
  * given first. Once the run is over, it sends one more at its next step, which says so. Rates are
  * 0.
+ *
+ * In runs whose every_steps is 0 the daemon names the step where what the job has is taken in, by
+ * each rank's isthmus_wire_pace: a step that no rank has passed, so that all of them stop at the
+ * same one, whatever they do together in between. The rank stores how many steps it has taken, then
+ * looks whether it has reached exchange_at, and if so sends STEP_BEGIN with that number; the daemon
+ * stores exchange_at at every rank, then looks whether any has taken so many. If one has, it may
+ * have looked before, and the daemon names a later step: whoever has stopped at the one before is
+ * answered GO_ON (and asks for what else was due). With sequentially consistent stores and loads
+ * one of the two always sees the other's.
  *
  * ANCHOR, in the place of all that, has the parameters hold the anchor from STEP_DONE on; the job
  * puts its own back before it sends anything else.
@@ -93,6 +103,8 @@ enum {
   ISTHMUS_WIRE_GIVE = 4,
   ISTHMUS_WIRE_ANCHOR = 8
 };
+
+enum { ISTHMUS_WIRE_GO_ON = 2 }; /* of isthmus_wire_step_done.end */
 
 /* Starts every packet. FILLED and DETACH are nothing else. */
 typedef struct isthmus_wire_header {
@@ -150,7 +162,8 @@ typedef struct isthmus_wire_attached {
   uint32_t group_count;
   uint32_t rank;
   uint32_t world_size;
-  uint32_t every_steps; /* a job's steps from one exchange to the next; 1 without own_optimizer */
+  uint32_t every_steps; /* a job's steps from one exchange to the next; 1 without own_optimizer;
+                           0: the daemon names them */
   uint64_t round;
   uint64_t rounds;
   uint32_t overlap_steps; /* from where a job's way is taken in to where it is given; 0 as above */
@@ -164,6 +177,7 @@ typedef struct isthmus_wire_step_begin {
   uint32_t skip; /* 0 or 1 */
   uint32_t parameter_groups;
   uint32_t wants;                              /* as above */
+  uint64_t step;                               /* that the job has taken; with own_optimizer */
   float lr[ISTHMUS_WIRE_MAX_PARAMETER_GROUPS]; /* the first parameter_groups count */
   float weight_decay[ISTHMUS_WIRE_MAX_PARAMETER_GROUPS];
 } isthmus_wire_step_begin;
@@ -179,9 +193,18 @@ typedef struct isthmus_wire_step_done {
   double local_seconds;
   double peer_wait_seconds;
   double link_wait_seconds;
-  uint32_t end;       /* 1: the run is over */
+  uint32_t end;       /* 1: the run is over; or ISTHMUS_WIRE_GO_ON: nothing was taken in */
   uint32_t nonfinite; /* buckets that were not taken in, for NaN or Inf at some rank */
 } isthmus_wire_step_done;
+
+/* Shared by one rank of a job with own_optimizer and its daemon; accessed as atomics. */
+typedef struct isthmus_wire_pace {
+  uint64_t exchange_at; /* the daemon's: the step to stop at; ISTHMUS_WIRE_NOT_NAMED at first */
+  uint64_t steps;       /* the rank's: that it has taken since ATTACHED */
+  uint64_t samples;     /* the rank's: of those */
+} isthmus_wire_pace;
+
+#define ISTHMUS_WIRE_NOT_NAMED UINT64_MAX
 
 typedef struct isthmus_wire_waiting {
   isthmus_wire_header header;
@@ -205,7 +228,7 @@ static_assert(sizeof(isthmus_wire_hello) == 40, "layout");
 static_assert(sizeof(isthmus_wire_entry) == 48 + 8 * 16 + 256, "layout");
 static_assert(sizeof(isthmus_wire_buffers) == 72 + 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_attached) == 64, "layout");
-static_assert(sizeof(isthmus_wire_step_begin) == 40 + 2 * 4 * 64, "layout");
+static_assert(sizeof(isthmus_wire_step_begin) == 48 + 2 * 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_step_done) == 80, "layout");
 static_assert(sizeof(isthmus_wire_waiting) == 24 + 2048, "layout");
 static_assert(sizeof(isthmus_wire_error) == 24 + 2048, "layout");

@@ -10,6 +10,7 @@
 #include "client/channel.h"
 #include "client/gpu.h"
 #include "client/isthmus.h"
+#include "client/job_wire.h"
 
 /* One tensor or constant, in attach order. */
 typedef struct isthmus_slot {
@@ -24,7 +25,7 @@ typedef struct isthmus_period {
   bool local; /* nothing is due at the step that has begun */
   bool skip;
   bool taken; /* an exchange has begun, and is not applied yet */
-  uint32_t steps;
+  uint64_t steps;
   uint64_t samples;
   double loss_sum; /* weighted by samples, of the finite ones */
   uint64_t loss_samples;
@@ -49,8 +50,10 @@ struct isthmus_session {
   uint32_t wants;       /* of the step that has begun; job_wire.h */
   unsigned char* aside; /* the job's own parameters while read_anchor waits; else NULL */
   isthmus_period period;
-  bool ended;          /* the run is over */
-  isthmus_code broken; /* why the connection is of no more use; OK while it is */
+  isthmus_period asked;    /* as it was before the step that has begun asked for an exchange */
+  isthmus_wire_pace* pace; /* shared with the daemon; with an optimizer of the job's own */
+  bool ended;              /* the run is over */
+  isthmus_code broken;     /* why the connection is of no more use; OK while it is */
 };
 
 /* Copies a caller's struct of `size` bytes, as its first member says, into ours of `known`: what an

@@ -68,6 +68,17 @@ static isthmus_code check_step(isthmus_session* session, const isthmus_step_args
   return code == ISTHMUS_OK ? check_samples(session, args->samples) : code;
 }
 
+/* Says that another step has been taken, and then looks whether it is the one to stop at: in that
+ * order (job_wire.h). */
+static bool exchange_named(isthmus_wire_pace* pace, uint64_t samples) {
+  if (pace == NULL) return false;
+  const uint64_t steps = __atomic_load_n(&pace->steps, __ATOMIC_RELAXED) + 1;
+  const uint64_t all = __atomic_load_n(&pace->samples, __ATOMIC_RELAXED) + samples;
+  __atomic_store_n(&pace->samples, all, __ATOMIC_RELAXED);
+  __atomic_store_n(&pace->steps, steps, __ATOMIC_SEQ_CST);
+  return steps >= __atomic_load_n(&pace->exchange_at, __ATOMIC_SEQ_CST);
+}
+
 /* Counts a step of the job's own optimizer. What is due (job_wire.h), 0: nothing; the same answer
  * at all ranks, since they count the same steps. Once the run is over there is one more, which says
  * so. */
@@ -75,6 +86,7 @@ static uint32_t count_step(isthmus_session* session, const isthmus_step_args* ar
   isthmus_period* period = &session->period;
   const isthmus_info* info = &session->info;
   const uint64_t most = ISTHMUS_MAX_SAMPLES / ranks_of(session);
+  const bool named = exchange_named(session->pace, args->samples);
   ++period->steps;
   period->samples = args->samples < most - period->samples ? period->samples + args->samples : most;
   period->skip |= args->skip != 0;
@@ -83,9 +95,10 @@ static uint32_t count_step(isthmus_session* session, const isthmus_step_args* ar
     period->loss_sum += (double)args->loss * (double)weight;
     period->loss_samples += weight;
   }
-  if (info->rounds > 0 && info->round >= info->rounds) return ISTHMUS_WIRE_TAKE | ISTHMUS_WIRE_GIVE;
+  if (info->rounds > 0 && info->round >= info->rounds) return ISTHMUS_WIRE_GIVE;
   const bool give = period->taken && period->steps >= info->overlap_steps;
-  if (period->steps < info->every_steps) return give ? ISTHMUS_WIRE_GIVE : 0;
+  const bool take = info->every_steps > 0 ? period->steps >= info->every_steps : named;
+  if (!take) return give ? ISTHMUS_WIRE_GIVE : 0;
   /* The run's last exchange is waited for: there is nothing to go on for. */
   const uint64_t next = info->round + 1 + (give ? 1 : 0);
   const bool waits = info->overlap_steps == 0 || (info->rounds > 0 && next >= info->rounds);
@@ -96,6 +109,7 @@ static uint32_t count_step(isthmus_session* session, const isthmus_step_args* ar
  */
 static isthmus_wire_step_begin sum_up(isthmus_session* session, uint32_t wants) {
   isthmus_period* period = &session->period;
+  session->asked = *period;
   if ((wants & ISTHMUS_WIRE_TAKE) == 0) {
     period->taken = false;
     return (isthmus_wire_step_begin){
@@ -107,7 +121,8 @@ static isthmus_wire_step_begin sum_up(isthmus_session* session, uint32_t wants) 
           period->loss_samples > 0 ? (float)(period->loss_sum / (double)period->loss_samples) : NAN,
       .skip = period->skip,
       .parameter_groups = session->parameter_groups,
-      .wants = wants};
+      .wants = wants,
+      .step = session->pace != NULL ? __atomic_load_n(&session->pace->steps, __ATOMIC_RELAXED) : 0};
   *period = (isthmus_period){.own_optimizer = true, .taken = (wants & ISTHMUS_WIRE_GIVE) == 0};
   return message;
 }
@@ -200,6 +215,16 @@ isthmus_code isthmus_step_poll(isthmus_session* session, double seconds) {
   return code == ISTHMUS_INTERRUPTED ? code : ISTHMUS_OK;
 }
 
+/* The step is not the one where all ranks stop, after all: the count goes on. What else was due at
+ * it is asked for now; if nothing was, it was a step like others. */
+static isthmus_code go_on(isthmus_session* session) {
+  session->period = session->asked;
+  if ((session->wants & ISTHMUS_WIRE_GIVE_FIRST) == 0) return begin_local_step(session);
+  session->wants = ISTHMUS_WIRE_GIVE;
+  isthmus_wire_step_begin message = sum_up(session, session->wants);
+  return isthmus_send(&session->channel, ISTHMUS_WIRE_STEP_BEGIN, &message, sizeof(message), false);
+}
+
 isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* result) {
   isthmus_code code = check_stepping(session, "step_wait");
   if (code != ISTHMUS_OK) return code;
@@ -220,6 +245,10 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
     if (taken != ISTHMUS_OK) return isthmus_lose(session, taken);
   }
   const isthmus_wire_step_done* done = &packet.as.step_done;
+  if (done->end == ISTHMUS_WIRE_GO_ON) {
+    code = go_on(session);
+    return code == ISTHMUS_OK ? isthmus_step_wait(session, result) : isthmus_lose(session, code);
+  }
   const bool gave =
       done->end == 0 && (session->wants & (ISTHMUS_WIRE_GIVE | ISTHMUS_WIRE_GIVE_FIRST)) != 0;
   session->stepping = false;

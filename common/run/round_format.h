@@ -23,10 +23,14 @@ struct GroupFormat {
   friend bool operator==(const GroupFormat&, const GroupFormat&) = default;
 };
 
-// How far apart exchanges are: a run that exchanges every step has 1.
+// How far apart exchanges are: a run that exchanges every step has 1. In one of these.
 struct Period {
   static constexpr uint32_t kMostSteps = 1'000'000;
-  uint32_t steps = 1;  // of a job, from one exchange to the next
+  static constexpr uint64_t kMostSamples = uint64_t{1} << 53;
+  static constexpr uint64_t kMostMillis = 86'400'000;
+  uint32_t steps = 1;    // of a job, which counts them; 0: the coordinator counts one of these
+  uint64_t samples = 0;  // of all groups together
+  uint64_t millis = 0;
   friend bool operator==(const Period&, const Period&) = default;
 };
 

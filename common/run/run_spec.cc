@@ -303,15 +303,22 @@ SelectionKind SelectionOf(const RunSpec& spec) {
 }
 
 absl::Status CheckFormat(const RunSpec& spec, const RoundFormat& format) {
-  if (format.every.steps == 0 || format.every.steps > Period::kMostSteps) {
-    return FieldError("every", absl::StrCat("1 to ", Period::kMostSteps, " steps"),
-                      absl::StrCat(format.every.steps));
+  const Period& every = format.every;
+  if ((every.steps > 0) + (every.samples > 0) + (every.millis > 0) != 1 ||
+      every.steps > Period::kMostSteps || every.samples > Period::kMostSamples ||
+      every.millis > Period::kMostMillis) {
+    RunSpec said;
+    said.format.every = every;
+    return FieldError("every",
+                      absl::StrCat("1 to ", Period::kMostSteps,
+                                   " steps, or up to 2^53 samples, or a day of seconds"),
+                      TextOf("every", said));
   }
-  if (format.overlap > format.every.steps ||
-      (format.overlap > 0 && spec.scheme != Scheme::kLocal)) {
+  const uint32_t most_overlap = every.steps > 0 ? every.steps : Period::kMostSteps;
+  if (format.overlap > most_overlap || (format.overlap > 0 && spec.scheme != Scheme::kLocal)) {
     return FieldError("overlap",
                       spec.scheme == Scheme::kLocal
-                          ? absl::StrCat("at most every, ", format.every.steps)
+                          ? absl::StrCat("at most ", most_overlap, ", of every")
                           : absl::StrCat("0", With(spec), ", which exchanges every step"),
                       absl::StrCat(format.overlap));
   }

@@ -5,6 +5,7 @@
 #include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
+#include <absl/strings/strip.h>
 
 #include <array>
 #include <cmath>
@@ -43,6 +44,8 @@ std::string Text(const std::optional<GroupId>& donor) {
   return donor ? absl::StrCat(donor->value()) : "lowest";
 }
 std::string Text(const Period& period) {
+  if (period.samples > 0) return absl::StrCat(period.samples, " samples");
+  if (period.millis > 0) return absl::StrCat(static_cast<double>(period.millis) / 1e3, " s");
   return absl::StrCat(period.steps, period.steps == 1 ? " step" : " steps");
 }
 // "3=1/1bit,5=2/4bit": group 3 keeps 1 coefficient of a chunk, as one bit.
@@ -81,12 +84,30 @@ absl::Status Parse(const char*, const std::string& text, Scheme* to) {
 absl::Status Parse(const char*, const std::string& text, SelectionKind* to) {
   return Take(ParseSelectionKind(text), to);
 }
+// 4096, 64k or 4M.
+bool ParseCount(absl::string_view text, uint64_t* to) {
+  const uint64_t unit = absl::ConsumeSuffix(&text, "k")   ? 1'000
+                        : absl::ConsumeSuffix(&text, "M") ? 1'000'000
+                                                          : 1;
+  if (!absl::SimpleAtoi(text, to) || *to > Period::kMostSamples / unit) return false;
+  *to *= unit;
+  return *to > 0;
+}
 absl::Status Parse(const char* field, const std::string& text, Period* to) {
   const std::vector<std::string> words = absl::StrSplit(text, ' ', absl::SkipEmpty());
-  const bool steps =
-      words.size() == 1 || (words.size() == 2 && (words[1] == "steps" || words[1] == "step"));
-  if (steps && absl::SimpleAtoi(words[0], &to->steps)) return absl::OkStatus();
-  return Expected(field, "a number of steps, as in '30 steps'", text);
+  const std::string unit = words.size() == 2 ? words[1] : words.size() == 1 ? "steps" : "";
+  *to = Period{.steps = 0};
+  if ((unit == "steps" || unit == "step") && absl::SimpleAtoi(words[0], &to->steps)) {
+    return absl::OkStatus();
+  }
+  if (unit == "samples" && ParseCount(words[0], &to->samples)) return absl::OkStatus();
+  double seconds = 0;
+  if (unit == "s" && absl::SimpleAtod(words[0], &seconds) && seconds >= 0.001 && seconds < 1e6) {
+    to->millis = static_cast<uint64_t>(std::llround(seconds * 1e3));
+    return absl::OkStatus();
+  }
+  return Expected(field, "steps, samples or seconds, as in '30 steps', '4M samples' or '20 s'",
+                  text);
 }
 absl::Status Parse(const char*, const std::string& text, ValueFormat* to) {
   return Take(ParseValueFormat(text), to);
@@ -150,7 +171,9 @@ const std::vector<SpecField>& Table() {
                     "momentum, without indices), full (gradients), none (groups train apart) or "
                     "local (jobs step by themselves and exchange how far they have gone)",
                     scheme),
-      ISTHMUS_FIELD("every", "Of scheme local: a job's steps from one exchange to the next",
+      ISTHMUS_FIELD("every",
+                    "Of scheme local: from one exchange to the next, a job's steps ('30 steps'), "
+                    "samples of all groups together ('4M samples') or time ('20 s')",
                     format.every),
       ISTHMUS_FIELD("overlap",
                     "Of scheme local: a job's steps after an exchange begins until it is applied, "

@@ -20,6 +20,7 @@ struct WorkerReport {
   double peer_wait_seconds = 0;
   double communication_ratio = 0;  // link wait / step time (P26)
   uint64_t steps = 0;              // of this process
+  uint64_t samples = 0;            // of its jobs, each step's as soon as it is taken
   uint64_t nonfinite_buckets = 0;  // abstained because of NaN or Inf
   uint64_t nonfinite_losses = 0;   // left out of means (loss.h)
   uint64_t returned_contributions = 0;

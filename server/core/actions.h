@@ -43,6 +43,11 @@ struct SendStart {
   uint32_t group_count = 0;
   Round open_round;
 };
+// The open round is to be taken in.
+struct SendDue {
+  StreamId stream;
+  Round round;
+};
 // (round, bucket) was committed without this group: it can stop sending.
 struct SendClosed {
   StreamId stream;
@@ -79,8 +84,9 @@ struct Happened {
   Event event;
 };
 
-using Action = std::variant<MergeBucket, Append, Publish, SendUpdates, SendStart, SendClosed,
-                            StartTransfer, AbortTransfer, CloseStream, DropContribution, Happened>;
+using Action =
+    std::variant<MergeBucket, Append, Publish, SendUpdates, SendStart, SendDue, SendClosed,
+                 StartTransfer, AbortTransfer, CloseStream, DropContribution, Happened>;
 using Actions = std::vector<Action>;
 
 }  // namespace isthmus

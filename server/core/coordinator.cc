@@ -19,7 +19,9 @@ ParameterGroupScalars Scalars(float lr, float weight_decay) {
 }  // namespace
 
 Coordinator::Coordinator(CoordinatorConfig config)
-    : config_(std::move(config)), membership_(config_.max_groups) {}
+    : config_(std::move(config)),
+      membership_(config_.max_groups),
+      due_clock_(config_.run.format.every) {}
 
 // --- time --------------------------------------------------------------------------------------
 
@@ -44,6 +46,7 @@ void Coordinator::Tick(absl::Time now, Actions& out) {
 
 absl::Time Coordinator::NextWakeup() const {
   absl::Time next = absl::InfiniteFuture();
+  if (training_ && !ended_ && !due_) next = due_clock_.NextAt();
   const bool mending =
       std::any_of(membership_.groups().begin(), membership_.groups().end(),
                   [](const auto& entry) { return entry.second.resync.has_value(); });
@@ -87,6 +90,7 @@ void Coordinator::Advance(absl::Time now, Actions& out) {
   StartTransfers(now, out);
   if (training_) {
     SendStarts(out);
+    SendDues(now, out);
     CommitWhatCan(now, out);
   }
 }
@@ -102,6 +106,7 @@ void Coordinator::AgreeOnStart(absl::Time now, Actions& out) {
   }
   if (active >= config_.run.start_groups) {
     training_ = true;
+    due_clock_.Begin(now);
     OpenNextRound(now, out);
     return;
   }
@@ -143,6 +148,8 @@ void Coordinator::OpenNextRound(absl::Time now, Actions& out) {
     if (group.active_or_graced(now, config_.reconnect_grace)) awaited.insert(id);
   }
   round_ = OpenRound(round_.round().next(), bucket_chunks_, std::move(awaited));
+  due_ = false;
+  wakeup_moved_ |= due_clock_.needed();
   SendStarts(out);
 }
 
@@ -160,6 +167,24 @@ void Coordinator::SendStarts(Actions& out) {
                               round_.round()});
     }
     ++index;
+  }
+}
+
+void Coordinator::BecomesDue(absl::Time now, Actions& out) {
+  if (!due_clock_.needed() || due_) return;
+  due_ = true;
+  due_clock_.Begin(now);
+  SendDues(now, out);
+}
+
+void Coordinator::SendDues(absl::Time now, Actions& out) {
+  if (ended_ || !due_clock_.needed()) return;
+  if (!due_ && due_clock_.Due(now)) return BecomesDue(now, out);
+  if (!due_) return;
+  for (auto& [id, group] : membership_.groups()) {
+    if (!group.active() || group.told_due == round_.round()) continue;
+    group.told_due = round_.round();
+    out.push_back(SendDue{*group.stream, round_.round()});
   }
 }
 

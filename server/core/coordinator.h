@@ -31,6 +31,7 @@
 #include "server/core/audit.h"
 #include "server/core/coordinator_state.h"
 #include "server/core/counters.h"
+#include "server/core/due_clock.h"
 #include "server/core/membership.h"
 #include "server/core/round.h"
 #include "server/core/transfers.h"
@@ -93,7 +94,8 @@ class Coordinator {
   absl::Status NotReady(Member member, uint64_t change, const std::string& reason, absl::Time now,
                         Actions& out);
   absl::Status Leave(Member member, const std::string& reason, absl::Time now, Actions& out);
-  absl::Status CheckMember(Member member);  // for heartbeats: ABORTED if fenced
+  // `samples`: that the member's jobs have seen, ever. Errors: ABORTED if fenced.
+  absl::Status Heartbeat(Member member, uint64_t samples, absl::Time now, Actions& out);
 
   // --- data plane ------------------------------------------------------------------------------
 
@@ -188,6 +190,8 @@ class Coordinator {
   static bool StillHolds(const Audit& audit, const GroupState& group);
   void Judge(Round round, const Audit& audit, GroupId id, absl::Time now, Actions& out);
   bool SomebodyAgreed(Round round, absl::Time now) const;
+  // Who agreed is back: whoever was left with a state that differs, for want of another, gets its.
+  void MendWhoDiffered(absl::Time now, Actions& out);
   // `source`: who differs; itself, or whom it has its state from.
   void Resync(GroupState& group, Round round, GroupId source, Actions& out);
   // And of those who got their state from there, and have not been found to agree since.
@@ -201,6 +205,10 @@ class Coordinator {
   void StartTransfers(absl::Time now, Actions& out);
   void OpenNextRound(absl::Time now, Actions& out);
   void SendStarts(Actions& out);
+  // Where the coordinator says when (P29): tells who has not heard that the open round is due.
+  void SendDues(absl::Time now, Actions& out);
+  // Somebody takes it in already: it was due, before this coordinator was started again.
+  void BecomesDue(absl::Time now, Actions& out);
   void CommitWhatCan(absl::Time now, Actions& out);
   void CommitIfDue(BucketIndex bucket, absl::Time now, Actions& out);
   WaitRule wait_rule() const { return {.deadline = config_.deadline}; }
@@ -224,6 +232,8 @@ class Coordinator {
   // Per bucket: updates in the log with contributors, for Adam's bias correction.
   std::vector<uint64_t> commits_;
   OpenRound round_;  // round 0 before training
+  DueClock due_clock_;
+  bool due_ = false;  // the open round is
   bool training_ = false;
   bool ended_ = false;
   bool wakeup_moved_ = true;

@@ -121,6 +121,18 @@ void Coordinator::Judge(Round round, const Audit& audit, GroupId id, absl::Time 
   ResyncCopies({id, report.incarnation}, round, out);
 }
 
+void Coordinator::MendWhoDiffered(absl::Time now, Actions& out) {
+  for (const auto& [round, audit] : audits_) {
+    if (!audit.decided() || !SomebodyAgreed(round, now)) continue;
+    for (const auto& [id, report] : audit.reports()) {
+      GroupState& group = membership_.groups().at(id);
+      if (report.hashes == audit.right() || group.agreed >= round) continue;
+      if (StillHolds(audit, group)) Resync(group, round, id, out);
+      ResyncCopies({id, report.incarnation}, round, out);
+    }
+  }
+}
+
 bool Coordinator::SomebodyAgreed(Round round, absl::Time now) const {
   return std::any_of(membership_.groups().begin(), membership_.groups().end(),
                      [&](const auto& entry) {

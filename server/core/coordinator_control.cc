@@ -142,6 +142,11 @@ absl::Status Coordinator::Leave(Member member, const std::string& reason, absl::
   return absl::OkStatus();
 }
 
-absl::Status Coordinator::CheckMember(Member member) { return membership_.Find(member).status(); }
+absl::Status Coordinator::Heartbeat(Member member, uint64_t samples, absl::Time now, Actions& out) {
+  ISTHMUS_RETURN_IF_ERROR(membership_.Find(member).status());
+  due_clock_.Heard(member, samples);
+  if (training_) SendDues(now, out);
+  return absl::OkStatus();
+}
 
 }  // namespace isthmus

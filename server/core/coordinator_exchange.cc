@@ -50,6 +50,7 @@ absl::StatusOr<Sequence> Coordinator::StreamOpened(StreamId stream, const Hello&
         old, absl::CancelledError(absl::StrCat(GroupText(*group), " opened a newer stream"))});
   }
   membership_.Attach(*group, stream);
+  group->told_due = Round(0);
   group->last_event = "connected";
   membership_.Touch();
   // Who was never in sync, or fell behind what the log still holds, gets a snapshot.
@@ -60,6 +61,7 @@ absl::StatusOr<Sequence> Coordinator::StreamOpened(StreamId stream, const Hello&
     next = hello.applied.next();
     out.push_back(SendUpdates{stream, next});
     if (training_ && group->ready) group->started = false;  // Start may have been lost: repeat it
+    MendWhoDiffered(now, out);
   }
   Advance(now, out);
   return next;
@@ -166,6 +168,7 @@ absl::StatusOr<Coordinator::PartFate> Coordinator::PartArrived(StreamId stream, 
     return PartFate::kRepeat;
   }
   round_.NoteFrame(group->id, now);
+  BecomesDue(now, out);
   if (taken->completes) {
     wakeup_moved_ |= first;  // the bucket's deadline runs from here
     round_.NoteComplete(group->id, now);
@@ -181,6 +184,7 @@ absl::Status Coordinator::Abstained(StreamId stream, Round round, BucketIndex in
   if (!group->in_sync) return absl::OkStatus();  // as for a part
   Heard(*group, out);
   if (round < round_.round() || round_.bucket(index).sequence()) return absl::OkStatus();
+  BecomesDue(now, out);
   bool dropped = false;
   if (round_.bucket(index).Abstain(group->id, &dropped)) ++counters_.abstentions;
   if (dropped) out.push_back(DropContribution{group->id, round, index});

@@ -74,6 +74,7 @@ absl::Status Coordinator::TakeUp(const CoordinatorState& state, absl::Time now) 
   for (const auto& [round, audit] : state.audits) audits_[round] = Audit(audit);
   if (state.round == Round(0)) return absl::OkStatus();
   training_ = true;
+  due_clock_.Begin(now);
   round_ = OpenRound(state.round, bucket_chunks_, state.awaited);
   for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
     const BucketRecord& bucket = state.buckets[b];

@@ -61,6 +61,7 @@ struct GroupState : GroupRecord {
   bool started = false;  // has been sent Start since it became ready
   // While not in sync: it may have applied updates up to this one, and never goes back.
   Sequence applied_at_most;
+  Round told_due;                  // the last round that its stream was told to take in
   Round audited;                   // of its last report
   std::optional<StreamId> stream;  // set by Membership
   absl::Time stream_lost = absl::InfinitePast();

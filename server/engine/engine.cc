@@ -174,14 +174,16 @@ absl::Status Engine::Leave(Member member, const std::string& reason) {
 
 absl::StatusOr<Engine::HeartbeatAnswer> Engine::Heartbeat(Member member,
                                                           const WorkerReport& report) {
-  MutexLock lock(&mu_);
-  ISTHMUS_RETURN_IF_ERROR(core_.CheckMember(member));
-  reports_[member.group] = report;
-  const absl::Time now = clock_.Now();
-  MeterOf(member.group)->Heard(now);
-  const Coordinator::State state = core_.state(now);
-  return HeartbeatAnswer{core_.membership().epoch(), state != Coordinator::State::kEnded,
-                         state == Coordinator::State::kTraining ? "" : core_.WaitingReason(now)};
+  using Result = absl::StatusOr<HeartbeatAnswer>;
+  return Step([&](Coordinator& core, absl::Time now,
+                  Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) -> Result {
+    ISTHMUS_RETURN_IF_ERROR(core.Heartbeat(member, report.samples, now, out));
+    reports_[member.group] = report;
+    MeterOf(member.group)->Heard(now);
+    const Coordinator::State state = core.state(now);
+    return HeartbeatAnswer{core.membership().epoch(), state != Coordinator::State::kEnded,
+                           state == Coordinator::State::kTraining ? "" : core.WaitingReason(now)};
+  });
 }
 
 // --- data --------------------------------------------------------------------------------------

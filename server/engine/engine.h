@@ -150,6 +150,7 @@ class Engine {
   void Perform(const Publish& publish);
   void Perform(const SendUpdates& updates);
   void Perform(const SendStart& start);
+  void Perform(const SendDue& due);
   void Perform(const SendClosed& closed);
   void Perform(const StartTransfer& transfer);
   void Perform(const AbortTransfer& abort);

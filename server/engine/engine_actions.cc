@@ -98,6 +98,8 @@ void Engine::Perform(const SendStart& start) {
   Say(start.stream, SayStart{start.group_index, start.group_count, start.open_round});
 }
 
+void Engine::Perform(const SendDue& due) { Say(due.stream, SayDue{due.round}); }
+
 void Engine::Perform(const SendClosed& closed) {
   Say(closed.stream, SayClosed{closed.round, closed.bucket});
 }

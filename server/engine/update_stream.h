@@ -24,6 +24,10 @@ struct SayStart {
   uint32_t group_count = 0;
   Round open_round;
 };
+// The round is to be taken in.
+struct SayDue {
+  Round round;
+};
 struct SayClosed {
   Round round;
   BucketIndex bucket;
@@ -52,7 +56,7 @@ struct SaySnapshotAborted {
   TransferId transfer;
   std::string reason;
 };
-using ToWorker = std::variant<SayWelcome, SayStart, SayClosed, SayRefused, AskForSnapshot,
+using ToWorker = std::variant<SayWelcome, SayStart, SayDue, SayClosed, SayRefused, AskForSnapshot,
                               OfferSnapshot, SaySnapshotTaken, SaySnapshotAborted>;
 
 // A message from one worker to another, which the engine passes on without looking into it.

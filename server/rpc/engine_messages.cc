@@ -21,6 +21,7 @@ struct Filler {
     message.mutable_start()->set_group_count(what.group_count);
     message.mutable_start()->set_open_round(what.open_round.value());
   }
+  void operator()(const SayDue& what) { message.mutable_due()->set_round(what.round.value()); }
   void operator()(const SayClosed& what) {
     message.mutable_closed()->set_round(what.round.value());
     message.mutable_closed()->set_bucket(what.bucket.value());
@@ -76,6 +77,7 @@ void ToProto(const GroupView& view, const WorkerReport& report, v1::HeartbeatReq
   out->set_peer_wait_seconds(report.peer_wait_seconds);
   out->set_communication_ratio(report.communication_ratio);
   out->set_steps(report.steps);
+  out->set_samples(report.samples);
   out->set_nonfinite_buckets(report.nonfinite_buckets);
   out->set_nonfinite_losses(report.nonfinite_losses);
   out->set_returned_contributions(report.returned_contributions);
@@ -159,6 +161,7 @@ WorkerReport FromProto(const v1::HeartbeatRequest& in) {
   report.peer_wait_seconds = in.peer_wait_seconds();
   report.communication_ratio = in.communication_ratio();
   report.steps = in.steps();
+  report.samples = in.samples();
   report.nonfinite_buckets = in.nonfinite_buckets();
   report.nonfinite_losses = in.nonfinite_losses();
   report.returned_contributions = in.returned_contributions();

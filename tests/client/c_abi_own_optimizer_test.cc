@@ -218,7 +218,7 @@ TEST_F(CAbiOwnOptimizerTest, OnceTheRunIsOverTheVeryNextStepHearsOfIt) {
     BeginExchange(s, OwnArgs());
     ASSERT_EQ(EndExchange(s, {.round = round}), ISTHMUS_OK);
   }
-  EXPECT_EQ(BeginExchange(s, OwnArgs(4)).samples, 4u);
+  EXPECT_EQ(BeginExchange(s, OwnArgs(4)).samples, 0u) << "they are nobody's any more";
   shared_->parameters(0).floats()[2] = 12;
   isthmus_step_result result = NewResult();
   EXPECT_EQ(EndExchange(s, {.round = 12, .end = true}, &result), ISTHMUS_END);
@@ -268,7 +268,7 @@ TEST_F(CAbiOwnOptimizerTest, WithOverlapAnExchangeIsGivenSoManyStepsAfterItBegan
   StepLocally(s, 2, OwnArgs(1));
   EXPECT_EQ(BeginExchange(s, OwnArgs(1)).wants, StepWants());
   ASSERT_EQ(EndExchange(s, {.round = 14}), ISTHMUS_OK);
-  EXPECT_EQ(BeginExchange(s, OwnArgs(1)).wants, StepWants());
+  EXPECT_EQ(BeginExchange(s, OwnArgs(1)).wants, kBeGiven) << "the run is over";
   EXPECT_EQ(EndExchange(s, {.round = 14, .end = true}), ISTHMUS_END);
   isthmus_detach(s);
 }
@@ -291,8 +291,42 @@ TEST_F(CAbiOwnOptimizerTest, AnOverlapOfAWholePeriodGivesWhereTheNextBegins) {
   StepLocally(s, 1, OwnArgs());
   EXPECT_EQ(BeginExchange(s, OwnArgs()).wants, (StepWants{true, true, true}));
   ASSERT_EQ(EndExchange(s, {.round = 14}), ISTHMUS_OK);
-  EXPECT_EQ(BeginExchange(s, OwnArgs()).wants, StepWants()) << "the run is over";
+  EXPECT_EQ(BeginExchange(s, OwnArgs()).wants, kBeGiven) << "the run is over";
   EXPECT_EQ(EndExchange(s, {.round = 14, .end = true}), ISTHMUS_END);
+  isthmus_detach(s);
+}
+
+// --- steps that the daemon names
+// -------------------------------------------------------------------
+
+TEST_F(CAbiOwnOptimizerTest, P29_WhereTheRunCountsAnExchangeIsWhereTheDaemonSays) {
+  Start(1);
+  isthmus_session* s = AttachOwn(Overlapping(0, 2));
+  EXPECT_EQ(InfoOf(s).every_steps, 0u);
+  StepLocally(s, 40, OwnArgs(2));
+  EXPECT_EQ(shared_->pace(0)->steps(), 40u);
+  EXPECT_EQ(shared_->pace(0)->samples(), 80u);
+  server_->NameStep(shared_->id());
+  const isthmus_step_args args = OwnArgs(2);
+  uint64_t step = 40;
+  isthmus_code done = ISTHMUS_OK;
+  while (done == ISTHMUS_OK) {  // until it is named, in the server's own time
+    ++step;
+    ASSERT_EQ(isthmus_step_begin(s, &args), ISTHMUS_OK);
+    done = isthmus_step_poll(s, 0);
+    if (done == ISTHMUS_OK) done = isthmus_step_wait(s, nullptr);
+  }
+  ASSERT_EQ(done, ISTHMUS_DEADLINE_EXCEEDED);
+  RankStep heard = engine_.AwaitStep(exchanges_++).second[0];
+  EXPECT_EQ(heard.step, step);
+  EXPECT_EQ(heard.samples, 2 * step);
+  EXPECT_EQ(heard.wants, kBegin);
+  ASSERT_EQ(EndExchange(s, {.round = 10}), ISTHMUS_OK);
+  StepLocally(s, 1, OwnArgs());
+  heard = BeginExchange(s, OwnArgs());
+  EXPECT_EQ(heard.wants, kBeGiven) << "so many steps later, without a word";
+  ASSERT_EQ(EndExchange(s, {.round = 11}), ISTHMUS_OK);
+  StepLocally(s, 100, OwnArgs());
   isthmus_detach(s);
 }
 
@@ -342,7 +376,7 @@ TEST_F(CAbiOwnOptimizerTest, WithoutItTheAnchorIsWhatTheJobHolds) {
 // Of a daemon that says nothing of ranks, ends or steps: an exchange each time, for ever.
 TEST_F(CAbiOwnOptimizerTest, WithoutAPeriodEachStepIsAnExchange) {
   Start(1);
-  isthmus_session* s = AttachOwn(AttachReply{.every_steps = 0});
+  isthmus_session* s = AttachOwn(AttachReply());
   EXPECT_EQ(InfoOf(s).every_steps, 1u);
   for (uint64_t round = 1; round <= 3; ++round) {
     EXPECT_EQ(BeginExchange(s, OwnArgs(round)).samples, round);

@@ -132,6 +132,34 @@ TEST(LocalStepsTest, P29_ExchangesHiddenBehindFurtherStepsEndAtOneAnchor) {
   }
 }
 
+// Sites of any speed, which stop where the coordinator says that they have seen enough together, or
+// that it is time: all ranks of a site at the same step, since each waits for the others there.
+TEST(LocalStepsTest, P29_SitesStopWhereTheCoordinatorSays) {
+  for (const Period every : {Period{.steps = 0, .millis = 20}, Period{.steps = 0, .samples = 50}}) {
+    for (const uint32_t overlap : {0u, 2u}) {
+      RunSpec run = LocalRun(2);
+      run.rounds = 3;
+      run.format.every = every;
+      run.format.overlap = overlap;
+      TestCoordinator coordinator(run);
+      Site one(coordinator.address(), 1, 1);
+      Site three(coordinator.address(), 2, 3);
+      std::vector<std::future<Outcome>> jobs = Train(one);
+      for (auto& rank : Train(three)) jobs.push_back(std::move(rank));
+      coordinator.ExpectEqualHashes(2);
+      std::vector<Outcome> outcomes;
+      for (auto& job : jobs) outcomes.push_back(job.get());
+      for (const Outcome& outcome : outcomes) {
+        EXPECT_TRUE(outcome.status.end()) << outcome.status.message();
+        EXPECT_EQ(outcome.parameters, outcomes[0].parameters);
+        EXPECT_EQ(outcome.rounds.back(), 3u);
+      }
+      EXPECT_EQ(outcomes[1].exchanged, outcomes[2].exchanged) << "ranks of one site";
+      EXPECT_EQ(outcomes[1].exchanged, outcomes[3].exchanged);
+    }
+  }
+}
+
 // Whatever is under way, what it reads is what all sites have in common.
 TEST(LocalStepsTest, P29_TheAnchorIsTheSameAtAllSitesAndRanks) {
   RunSpec run = LocalRun(2);

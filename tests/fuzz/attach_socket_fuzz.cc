@@ -98,6 +98,12 @@ struct Encode {
     wire.samples = step.samples;
     wire.loss = step.loss;
     wire.skip = step.skip ? 1 : 0;
+    wire.step = step.step;
+    const StepWants& wants = step.wants;
+    if (wants.give_first) wire.wants |= ISTHMUS_WIRE_GIVE_FIRST;
+    if (wants.take) wire.wants |= ISTHMUS_WIRE_TAKE;
+    if (wants.give) wire.wants |= ISTHMUS_WIRE_GIVE;
+    if (wants.anchor) wire.wants |= ISTHMUS_WIRE_ANCHOR;
     wire.parameter_groups = static_cast<uint32_t>(step.lr.size());
     for (size_t i = 0; i < step.lr.size(); ++i) {
       for (const float rate : {step.lr[i], step.weight_decay[i]}) {
@@ -134,7 +140,7 @@ uint64_t SessionBytes(const Layout& layout, uint64_t ranks) {
 // Who is connected and which ranks are held, from the actions alone.
 class Model {
  public:
-  Model(uint32_t ranks, uint64_t max_session_bytes, const SessionCore* core)
+  Model(uint32_t ranks, uint64_t max_session_bytes, SessionCore* core)
       : max_session_bytes_(max_session_bytes), core_(core), holders_(ranks) {}
 
   enum class Question { kNone, kAttach, kStep };
@@ -176,6 +182,18 @@ class Model {
     ISTHMUS_CHECK(std::find(holders_.begin(), holders_.end(), send.to) != holders_.end());
   }
   void operator()(const SendStepDone& send) { ISTHMUS_CHECK(connected(send.to) && session_ != 0); }
+  void operator()(const SendGoOn& send) {
+    ISTHMUS_CHECK(connected(send.to) && session_ != 0 && question_ == Question::kNone);
+  }
+  void operator()(const NameStepOfRanks& name) {
+    ISTHMUS_CHECK(session_ != 0 && !named_ && name.not_before > 0);
+    named_ = true;
+    core_->StepNamed(name.not_before + 1);  // as if somebody had passed it
+  }
+  void operator()(const UnnameStep&) {
+    ISTHMUS_CHECK(session_ != 0 && named_);
+    named_ = false;
+  }
   void operator()(const HangUp& hang_up) {
     ISTHMUS_CHECK(connected_.erase(hang_up.to) == 1);
     if (hang_up.status.ok()) return;
@@ -197,6 +215,7 @@ class Model {
       ISTHMUS_CHECK(step.lr.size() == core_->layout().parameter_groups());
       ISTHMUS_CHECK(step.lr == report.steps[0].lr);
       ISTHMUS_CHECK(step.weight_decay == report.steps[0].weight_decay);
+      ISTHMUS_CHECK(step.wants == report.steps[0].wants);
     }
     question_ = Question::kStep;
   }
@@ -204,6 +223,7 @@ class Model {
     ISTHMUS_CHECK(session_ != 0 && report.session_id == session_ && !report.reason.empty());
     std::fill(holders_.begin(), holders_.end(), std::nullopt);
     session_ = 0;
+    named_ = false;
     question_ = Question::kNone;
   }
 
@@ -222,12 +242,13 @@ class Model {
   }
 
   const uint64_t max_session_bytes_;
-  const SessionCore* core_;
+  SessionCore* core_;
   std::vector<std::optional<JobConnectionId>> holders_;
   std::set<JobConnectionId> connected_;
   Question question_ = Question::kNone;
   uint64_t session_ = 0;
   uint64_t last_session_ = 0;
+  bool named_ = false;
 };
 
 class Server {
@@ -285,8 +306,12 @@ class Server {
         now_ += absl::Seconds(static_cast<int64_t>(input_.Number() % 100000));
         model_.Perform(core_.SetWaiting(absl::ToUnixSeconds(now_) % 2 == 1 ? "for more" : ""));
         return model_.Perform(core_.Tick(now_));
-      case AttachOp::kAnswer:
-        return Answer(input_.Byte() % 2 == 1);
+      case AttachOp::kAnswer: {
+        const uint8_t how = input_.Byte();
+        return Answer(how % 2 == 1, how % 4 >= 2);
+      }
+      case AttachOp::kNameStep:
+        return model_.Perform(core_.NameStep(model_.session()));
       case AttachOp::kLate: {
         const uint64_t session = model_.last_session() - (model_.session() != 0 ? 1 : 0);
         ISTHMUS_CHECK(core_.FinishAttach(session, AttachReply()).empty());
@@ -307,13 +332,14 @@ class Server {
     model_.Perform(core_.Received(id, packet, now_));
   }
 
-  void Answer(bool fail) {
+  void Answer(bool fail, bool names_steps) {
     const Model::Question question = model_.question();
     if (question == Model::Question::kNone) return;
     model_.Answered();
     const uint64_t session = model_.session();
     if (question == Model::Question::kAttach) {
       absl::StatusOr<AttachReply> reply = AttachReply();
+      if (names_steps) reply->every_steps = 0;
       if (fail) reply = absl::FailedPreconditionError("another layout");
       return model_.Perform(core_.FinishAttach(session, reply));
     }

@@ -27,10 +27,12 @@ enum class AttachOp : uint8_t {
   kClose = 3,
   kFail = 4,
   kTick = 5,    // seconds:number
-  kAnswer = 6,  // the engine answers what it was asked; odd: with an error
+  kAnswer = 6,  // the engine answers what it was asked; odd: with an error; 2 of 4: steps are
+                // named
   kLate = 7,    // the engine answers about a session that is over
   kEnd = 8,
-  kCount = 9,
+  kNameStep = 9,  // the engine wants ranks to stop
+  kCount = 10,
 };
 
 // First byte of both payload targets.

@@ -102,8 +102,9 @@ void FuzzPayload(const uint8_t* data, size_t size) {
   CheckSelection(c, *selection);
   if (view->has_sign_tiles()) CheckSignTiles(*view, *selection);
   CheckChunks(*view, *selection);
-  // Encoded again it says the same. (There may be several scales for the same values, values of zero
-  // that need not have been sent, and levels of 2 bits whose mean square asks for other levels.)
+  // Encoded again it says the same. (There may be several scales for the same values, values of
+  // zero that need not have been sent, and levels of 2 bits whose mean square asks for other
+  // levels.)
   Selection copy = *selection;
   const std::string again = EncodePayload(c.format, c.place.round, copy);
   const auto decoded = DecodePayload(AsBytes(again), c.format, c.place);

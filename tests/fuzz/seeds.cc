@@ -195,9 +195,10 @@ Packet ConstantPacket(uint32_t index) {
   return ToPacket(wire);
 }
 
-void Attach(Output& out, uint8_t rank, uint32_t memory = 0, int32_t dtype = 0) {
+void Attach(Output& out, uint8_t rank, uint32_t memory = 0, int32_t dtype = 0,
+            uint32_t own_optimizer = 0) {
   Op(out, AttachOp::kConnect, rank);
-  Send(out, rank, HelloPacket(rank, 3, -1, memory));
+  Send(out, rank, HelloPacket(rank, 3, -1, memory, own_optimizer));
   Send(out, rank, EntryPacket(0, "weight", 48, dtype));
   Send(out, rank, ConstantPacket(1));
   Send(out, rank, EntryPacket(2, "bias", 5, dtype));
@@ -218,6 +219,18 @@ void WriteAttachSocket() {
   Send(steps, 1, BarePacket(ISTHMUS_WIRE_DETACH));
   Op(steps, AttachOp::kLate, 0);
   Write("attach_socket", "valid_steps", steps.bytes());
+  Output named;
+  named.Byte(1).Number(kSession);
+  for (const uint8_t rank : {0, 1}) Attach(named, rank, 0, 0, /*own_optimizer=*/1);
+  Op(named, AttachOp::kAnswer, 0).Byte(2);
+  Op(named, AttachOp::kNameStep, 0);
+  // Named from 1 on, and 2 in the end.
+  for (const uint64_t step : {1, 2}) Send(named, 0, StepPacket(0, 1, 1, ISTHMUS_WIRE_TAKE, step));
+  Send(named, 1, StepPacket(0, 1, 1, ISTHMUS_WIRE_TAKE, 2));
+  Op(named, AttachOp::kAnswer, 0).Byte(0);
+  for (const uint8_t rank : {0, 1}) Send(named, rank, StepPacket(0, 1, 1, ISTHMUS_WIRE_GIVE, 3));
+  Op(named, AttachOp::kAnswer, 0).Byte(0);
+  Write("attach_socket", "valid_named_steps", named.bytes());
   Output device;
   device.Byte(1).Number(kSession);
   Attach(device, 0, ISTHMUS_DEVICE_MEMORY, ISTHMUS_BFLOAT16);

@@ -114,8 +114,12 @@ absl::Status SimCoordinator::OnNotReady(Member member, uint64_t change) {
   return status;
 }
 
-absl::Status SimCoordinator::OnHeartbeat(Member member) {
-  return up_ ? core_->CheckMember(member) : Unreachable();
+absl::Status SimCoordinator::OnHeartbeat(Member member, uint64_t samples) {
+  if (!up_) return Unreachable();
+  Actions actions;
+  absl::Status status = core_->Heartbeat(member, samples, world_->now, actions);
+  Perform(actions);
+  return status;
 }
 
 std::shared_ptr<Stream> SimCoordinator::Connect(StreamPeer* peer) {
@@ -289,6 +293,9 @@ void SimCoordinator::PerformOne(const Action& action) {
     SendPublished(it->second);
   } else if (const auto* start = std::get_if<SendStart>(&action)) {
     down(start->stream, [s = *start](StreamPeer& p) { p.OnStart(s.group_index, s.group_count); });
+  } else if (const auto* due = std::get_if<SendDue>(&action)) {
+    world_->Check(due->round == core_->open_round(), "another round is due than the open one");
+    down(due->stream, [d = *due](StreamPeer& p) { p.OnDue(d.round); });
   } else if (const auto* closed = std::get_if<SendClosed>(&action)) {
     down(closed->stream, [c = *closed](StreamPeer& p) { p.OnClosed(c.round, c.bucket); });
   } else if (const auto* transfer = std::get_if<StartTransfer>(&action)) {
@@ -334,7 +341,8 @@ void SimCoordinator::MergeStored(const MergeBucket& merge) {
     stored_.erase(it);
   }
   if (!committed.tokens.empty()) {
-    const double beta1 = core_->config().run.optimizer.beta1;
+    const OptimizerSpec& optimizer = core_->config().run.optimizer;
+    const double beta1 = optimizer.kind == OptimizerKind::kAdamW ? optimizer.beta1 : 0;
     world_->Check(update.first == (commits == 1), "a first update that is not, or the other way");
     world_->Check(update.bias1 == static_cast<float>(1 - std::pow(beta1, commits)),
                   "Adam has another count of a bucket's commits");

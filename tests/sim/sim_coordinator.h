@@ -51,6 +51,7 @@ class StreamPeer {
   virtual void OnWelcome(Sequence next) = 0;
   virtual void OnStart(uint32_t index, uint32_t count) = 0;
   virtual void OnUpdate(const UpdateHeader& update, uint64_t digest) = 0;
+  virtual void OnDue(Round round) = 0;
   virtual void OnClosed(Round round, BucketIndex bucket) = 0;
   virtual void OnRefused(Round round, BucketIndex bucket) = 0;
   virtual void OnSnapshotAsked(TransferId transfer, Sequence at_least) = 0;
@@ -84,7 +85,7 @@ class SimCoordinator {
   absl::StatusOr<Coordinator::Registered> OnRegister(const Coordinator::RegisterArgs& args);
   absl::Status OnReady(Member member, uint64_t change, const Layout& layout);
   absl::Status OnNotReady(Member member, uint64_t change);
-  absl::Status OnHeartbeat(Member member);
+  absl::Status OnHeartbeat(Member member, uint64_t samples);
   std::shared_ptr<Stream> Connect(StreamPeer* peer);
   void OnHello(std::shared_ptr<Stream> stream, const Coordinator::Hello& hello);
   void OnPart(std::shared_ptr<Stream> stream, const Token& token, ChunkRun part);

@@ -105,7 +105,10 @@ void SimWorker::PerformOne(const ConnectionAction& action) {
                      : coordinator_->OnNotReady(self, a.change);
     });
   } else if (std::holds_alternative<CallHeartbeat>(action)) {
-    Call([this, self = self()] { return coordinator_->OnHeartbeat(self); });
+    samples_ += world_->rng.Below(100);
+    Call([this, self = self(), samples = samples_] {
+      return coordinator_->OnHeartbeat(self, samples);
+    });
   } else if (std::holds_alternative<SetUpRun>(action)) {
     Later(world_->Upto(absl::Milliseconds(5)), [this] { BeginRun(); });
   } else if (std::holds_alternative<OpenStream>(action)) {
@@ -171,7 +174,8 @@ void SimWorker::Register(uint64_t instance) {
 void SimWorker::BeginRun() {
   world_->Check(!core_, "the run was set up twice");
   core_.emplace(WorkerCoreConfig{options_.group, incarnation_, options_.last_round,
-                                 options_.audit_rounds, options_.overlap});
+                                 options_.audit_rounds, options_.overlap || options_.names_steps,
+                                 options_.names_steps});
   connection_.RunSetUp(world_->now);
   AttachJob();
   Wake();
@@ -189,7 +193,7 @@ void SimWorker::AttachJob() {
 
 void SimWorker::CrashJob() {
   if (!core_ || !job_) return;
-  job_ = gone_on_ = false;
+  job_ = gone_on_ = idle_ = named_ = false;
   ++job_generation_;
   WorkerActions actions;
   core_->JobLost("a rank died", actions);
@@ -197,17 +201,26 @@ void SimWorker::CrashJob() {
   Later(world_->Upto(absl::Milliseconds(300)), [this] { AttachJob(); });
 }
 
+void SimWorker::BeginStepWhenDue() {
+  // What has begun is given some steps later, and a run that is over is noticed, named or not.
+  idle_ = options_.names_steps && !named_ && !gone_on_ && !core_->ended();
+  if (!idle_) BeginStep();
+}
+
 void SimWorker::BeginStep() {
+  idle_ = false;
   buffers_are_the_jobs_ = false;
   wants_ = StepWants();
   if (options_.overlap && world_->rng.Chance(0.1)) {
     wants_ = {.take = false, .give = false, .anchor = true};
   } else if (options_.overlap) {
-    wants_.give_first = gone_on_ && world_->rng.Chance(0.4);
+    const bool may_take = !options_.names_steps || named_;
+    wants_.give_first = gone_on_ && may_take && world_->rng.Chance(0.4);
     wants_.take = !gone_on_ || wants_.give_first;
     wants_.give = !wants_.take || world_->rng.Chance(0.2);
     gone_on_ = wants_.goes_on();
   }
+  if (wants_.take) named_ = false;
   WorkerActions actions;
   core_->StepBegun(wants_, world_->rng.Chance(options_.nonfinite), actions);
   Perform(actions);
@@ -262,6 +275,12 @@ void SimWorker::OnUpdate(const UpdateHeader& update, uint64_t digest) {
   WorkerActions actions;
   const absl::Status status = core_->UpdateArrived(update, absl::ZeroDuration(), actions);
   world_->Check(status.ok(), absl::StrCat("update refused: ", std::string(status.message())));
+  Perform(actions);
+}
+
+void SimWorker::OnDue(Round round) {
+  WorkerActions actions;
+  core_->DueArrived(round, actions);
   Perform(actions);
 }
 
@@ -391,8 +410,14 @@ void SimWorker::PerformOne(const WorkerAction& action) {
       if (generation != job_generation_) return;
       buffers_are_the_jobs_ = true;
       Later(world_->Upto(absl::Milliseconds(40)), [this, generation] {
-        if (generation == job_generation_) BeginStep();
+        if (generation == job_generation_) BeginStepWhenDue();
       });
+    });
+  } else if (std::holds_alternative<NameStep>(action)) {
+    world_->Check(options_.names_steps && !named_, "a step is named twice");
+    named_ = true;
+    Later(world_->Upto(absl::Milliseconds(40)), [this, generation = job_generation_] {
+      if (generation == job_generation_ && idle_) BeginStep();
     });
   } else if (std::holds_alternative<FailStep>(action)) {
     // The job is told, and ends; another takes its place.
@@ -409,7 +434,7 @@ void SimWorker::PerformOne(const WorkerAction& action) {
         return;
       }
       Later(world_->Upto(absl::Milliseconds(40)), [this, generation] {
-        if (generation == job_generation_) BeginStep();
+        if (generation == job_generation_) BeginStepWhenDue();
       });
     });
   }

@@ -31,6 +31,7 @@ struct WorkerOptions {
   double duplicate = 0;  // chance that a control call is delivered twice
   double lose = 0;       // chance that a control call or its reply is lost
   uint32_t audit_rounds = 0;
+  bool names_steps = false;  // the coordinator says when rounds are due
   bool overlap = false;  // the job goes on where an exchange begins, and reads the anchor at times
 };
 
@@ -58,6 +59,7 @@ class SimWorker : public StreamPeer {
   void OnWelcome(Sequence next) override;
   void OnStart(uint32_t index, uint32_t count) override;
   void OnUpdate(const UpdateHeader& update, uint64_t digest) override;
+  void OnDue(Round round) override;
   void OnClosed(Round round, BucketIndex bucket) override;
   void OnRefused(Round round, BucketIndex bucket) override;
   void OnSnapshotAsked(TransferId transfer, Sequence at_least) override;
@@ -84,6 +86,7 @@ class SimWorker : public StreamPeer {
   Member self() const { return {options_.group, incarnation_}; }
   void AttachJob();
   void BeginStep();
+  void BeginStepWhenDue();
   void Perform(const WorkerActions& actions);
   void PerformOne(const WorkerAction& action);
   void Enqueue(std::function<void()> operation);  // of the pipeline
@@ -126,6 +129,9 @@ class SimWorker : public StreamPeer {
   std::vector<uint64_t> buffers_;
   std::vector<uint64_t> seen_;
   bool buffers_are_the_jobs_ = false;
+  bool idle_ = false;     // it steps by itself until a step is named
+  bool named_ = false;    // one is
+  uint64_t samples_ = 0;  // that it has seen
   bool gone_on_ = false;  // it has begun an exchange that it was not given yet
   StepWants wants_;
   std::map<Sequence, std::pair<UpdateHeader, uint64_t>> received_;

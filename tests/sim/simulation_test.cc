@@ -65,6 +65,22 @@ class Schedule {
       corruptions_ = rng.Below(6);
     }
     options_.overlap = rng.Chance(0.4);
+    options_.names_steps = rng.Chance(0.3);
+    if (options_.names_steps) {
+      RunSpec local = DefaultRunSpec(Scheme::kLocal);
+      config.run.scheme = local.scheme;
+      config.run.format.all = local.format.all;
+      config.run.decay = local.decay;
+      config.run.sign = local.sign;
+      config.run.merge = local.merge;
+      config.run.optimizer = local.optimizer;
+      config.run.format.every = {.steps = 0};
+      if (rng.Chance(0.5)) {
+        config.run.format.every.millis = 1 + rng.Below(300);
+      } else {
+        config.run.format.every.samples = 1 + rng.Below(200);
+      }
+    }
     const absl::Duration gap =
         rng.Chance(0.5) ? absl::Milliseconds(1 + rng.Below(40)) : absl::ZeroDuration();
     coordinator_ = std::make_unique<SimCoordinator>(&world_, config,

@@ -44,6 +44,20 @@ void WorkerCore::Started(uint32_t group_index, uint32_t group_count, WorkerActio
   for (Bucket& bucket : buckets_) bucket.stale = false;
   out.push_back(LoadJob{});
   out.push_back(FinishAttach{group_index, group_count, AppliedRound()});
+  NameStepIfDue(out);
+}
+
+void WorkerCore::DueArrived(Round round, WorkerActions& out) {
+  due_ = std::max(due_, round);
+  NameStepIfDue(out);
+}
+
+void WorkerCore::NameStepIfDue(WorkerActions& out) {
+  if (!config_.names_steps || !job_loaded_ || named_) return;
+  // Of a run that is over, too: the job has to hear of it.
+  if (!ended() && (due_ <= outcome_.round || due_ <= AppliedRound())) return;
+  named_ = true;
+  out.push_back(NameStep{});
 }
 
 absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duration peer_wait,
@@ -85,6 +99,7 @@ absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duratio
   }
   Advance(out);
   if (AppliedRound() == update.round) FinishRound(update.round, out);
+  if (ended()) NameStepIfDue(out);
   GiveSnapshotIfDue(out);
   return absl::OkStatus();
 }
@@ -179,6 +194,7 @@ absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
   if (ended()) out.push_back(ReportHash{AppliedRound()});
   if (Giving()) GatherStale(out);
   Advance(out);
+  if (ended()) NameStepIfDue(out);
   return absl::OkStatus();
 }
 
@@ -204,6 +220,7 @@ void WorkerCore::JobLost(const std::string& reason, WorkerActions& out) {
   job_loaded_ = false;
   step_.reset();
   outcome_ = Outcome();
+  named_ = false;
   for (Bucket& bucket : buckets_) bucket.of_step = false;
   out.push_back(AnnounceNotReady{reason});
 }
@@ -260,6 +277,7 @@ FinishStep WorkerCore::Given() const {
 void WorkerCore::Take(WorkerActions& out) {
   const Round round = AppliedRound().next();
   outcome_ = Outcome{.round = round};
+  named_ = false;
   const bool goes_on = step_->wants.goes_on();
   if (step_->skip) AbstainFromOpen(round, out);
   for (uint32_t b = 0; b < buckets_.size(); ++b) {
@@ -275,6 +293,7 @@ void WorkerCore::Take(WorkerActions& out) {
       bucket.stale = false;
     }
   }
+  NameStepIfDue(out);
 }
 
 void WorkerCore::AbstainFromOpen(Round round, WorkerActions& out) {

@@ -141,12 +141,14 @@ struct FinishStep {
 struct FailStep {
   absl::Status status;
 };
+// Its ranks are to stop at the next step that they can agree on, and begin an exchange.
+struct NameStep {};
 
 using WorkerAction =
     std::variant<AnnounceReady, AnnounceNotReady, SendHello, SendAbstain, StopSending, ForgetAnswer,
                  ResendAnswers, SendCaughtUp, AdoptJobParameters, LoadJob, ProcessBucket,
                  ApplyUpdate, GatherBucket, GiveSnapshot, InstallSnapshot, ReportHash, FinishAttach,
-                 FinishStep, FailStep>;
+                 FinishStep, FailStep, NameStep>;
 using WorkerActions = std::vector<WorkerAction>;
 
 // --- the machine -------------------------------------------------------------------------------
@@ -157,6 +159,7 @@ struct WorkerCoreConfig {
   Round last_round;           // the run ends with it; 0: no end
   uint32_t audit_rounds = 0;  // the state is audited after every multiple of it; 0: never
   bool job_steps = false;     // the job's parameters move between rounds as well
+  bool names_steps = false;   // and the coordinator says when they are to be taken in
 };
 
 // Single-threaded. Errors are the coordinator's: the stream should be ended and opened again.
@@ -174,6 +177,8 @@ class WorkerCore {
   // Errors: DATA_LOSS for a gap in the sequence or the rounds.
   absl::Status UpdateArrived(const UpdateHeader& update, absl::Duration peer_wait,
                              WorkerActions& out);
+  // The round is to be taken in, if this group has not done so yet.
+  void DueArrived(Round round, WorkerActions& out);
   void ClosedArrived(Round round, BucketIndex bucket, WorkerActions& out);
   // The coordinator will never take this contribution: an abstention takes its place. What was
   // extracted for it stays in flight until the update, which does not list it, gives it back (P12).
@@ -267,6 +272,8 @@ class WorkerCore {
   void GatherStale(WorkerActions& out);
   void GatherAll(Gathering how, WorkerActions& out);
   bool InOneRound() const;
+  // Once for each exchange.
+  void NameStepIfDue(WorkerActions& out);
   void FinishRun(WorkerActions& out);
 
   const WorkerCoreConfig config_;
@@ -279,6 +286,8 @@ class WorkerCore {
   std::vector<Bucket> buckets_;
   std::optional<Step> step_;
   Outcome outcome_;
+  Round due_;           // the last that is said to be
+  bool named_ = false;  // the job has been asked to stop, and has not yet
   std::optional<std::pair<TransferId, Sequence>> asked_;  // for a snapshot as of that, or later
   uint64_t returned_ = 0;
   uint64_t nonfinite_ = 0;

@@ -45,7 +45,8 @@ void DaemonImpl::MakeRun(const ControlClient::Registration& registration) {
     MutexLock lock(&mu_);
     core_.emplace(WorkerCoreConfig{options_.group, registration.incarnation,
                                    Round(registration.run.rounds), registration.run.audit_rounds,
-                                   PolicyOf(registration.run).job_steps()});
+                                   PolicyOf(registration.run).job_steps(),
+                                   registration.run.format.every.steps == 0});
     ++run_;
     layout_.reset();
     outbox_ = Outbox();
@@ -327,6 +328,7 @@ void DaemonImpl::Do(const FinishAttach& attach, const Job& job) {
     reply.every_steps = registration_->run.format.every.steps;
     reply.overlap_steps = registration_->run.format.overlap;
     begun_ = StepTime();
+    exchanged_at_ = 0;
     step_ended_ = absl::InfinitePast();
   }
   if (job == nullptr) return;
@@ -342,6 +344,10 @@ void DaemonImpl::Do(const FinishStep& finish, const Job& job) {
 void DaemonImpl::Do(const FailStep& fail, const Job& job) {
   if (job == nullptr) return;
   pipeline_->Then([this, id = job->id(), status = fail.status] { jobs_->FinishStep(id, status); });
+}
+
+void DaemonImpl::Do(const NameStep&, const Job& job) {
+  if (job != nullptr) jobs_->NameStep(job->id());
 }
 
 void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
@@ -365,8 +371,13 @@ void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
       begun_.local += time.local;
     }
     if (finish.gave && !finish.end) {
+      if (JobPace* const pace = job_ != nullptr ? job_->pace(0) : nullptr) {
+        const uint64_t steps = std::max(pace->steps(), exchanged_at_ + 1);
+        time.steps = static_cast<double>(steps - exchanged_at_);
+        exchanged_at_ = steps;
+      }
       times_.Add(time);
-      ++steps_;
+      steps_ += static_cast<uint64_t>(time.steps);
     }
     reply = {.round = finish.round.value(),
              .contributors = finish.contributors,

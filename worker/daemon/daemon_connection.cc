@@ -124,19 +124,28 @@ std::string DaemonImpl::JobWaitsFor(const std::string& run_waits_for) {
   return core_->in_sync() ? "" : "waiting for the coordinator";
 }
 
+uint64_t DaemonImpl::SamplesOf(JobSession* job) {
+  uint64_t samples = 0;
+  for (uint32_t rank = 0; job != nullptr && rank < job->ranks(); ++rank) {
+    if (const JobPace* const pace = job->pace(rank)) samples += pace->samples();
+  }
+  return samples;
+}
+
 WorkerReport DaemonImpl::MakeReport() {
   WorkerReport report;
   report.applied_round = core_->AppliedRound();
   report.hash_round = hash_round_;
   report.state_hash = hash_;
   // Of the job's steps: an exchange comes once for so many.
-  const double every = registration_ ? registration_->run.format.every.steps : 1;
-  report.step_seconds = times_.Median([](const StepTime& t) { return t.step; }) / every;
-  report.compute_seconds = times_.Median([](const StepTime& t) { return t.compute(); }) / every;
-  report.link_wait_seconds = times_.Median([](const StepTime& t) { return t.link_wait(); }) / every;
-  report.peer_wait_seconds = times_.Median([](const StepTime& t) { return t.peer_wait; }) / every;
+  report.step_seconds = times_.Median([](const StepTime& t) { return t.step / t.steps; });
+  report.compute_seconds = times_.Median([](const StepTime& t) { return t.compute() / t.steps; });
+  report.link_wait_seconds =
+      times_.Median([](const StepTime& t) { return t.link_wait() / t.steps; });
+  report.peer_wait_seconds = times_.Median([](const StepTime& t) { return t.peer_wait / t.steps; });
   report.communication_ratio = times_.Ratio();
-  report.steps = steps_ * static_cast<uint64_t>(every);
+  report.steps = steps_;
+  report.samples = samples_ + SamplesOf(job_.get());
   report.nonfinite_buckets = core_->nonfinite();
   report.nonfinite_losses = nonfinite_losses_;
   report.returned_contributions = core_->returned();

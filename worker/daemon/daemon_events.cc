@@ -85,7 +85,10 @@ void DaemonImpl::OnStep(uint64_t session_id, std::vector<RankStep> steps) {
 void DaemonImpl::OnLost(uint64_t session_id, const std::string& reason) {
   LogInfo(absl::StrCat(name_, ": the job is gone: ", reason));
   MutexLock lock(&mu_);
-  if (job_ != nullptr && job_->id() == session_id) job_ = nullptr;
+  if (job_ != nullptr && job_->id() == session_id) {
+    samples_ += SamplesOf(job_.get());
+    job_ = nullptr;
+  }
   wake_.NotifyAll();
   // The core does not know a job that is still being attached; AttachJob sees that it has gone.
   if (!core_ || !core_->job_attached()) return;
@@ -168,6 +171,13 @@ absl::Status DaemonImpl::OnUpdate(uint64_t stream, ReceivedUpdate update,
         connection_.StreamProgressed(stream, clock_.Now());
         return absl::OkStatus();
       });
+}
+
+void DaemonImpl::OnDue(uint64_t stream, Round round) {
+  (void)StepStream(stream, [&](WorkerCore& core, WorkerActions& out) {
+    core.DueArrived(round, out);
+    return absl::OkStatus();
+  });
 }
 
 void DaemonImpl::OnClosed(uint64_t stream, Round round, BucketIndex bucket) {

@@ -67,6 +67,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   absl::Status OnWelcome(uint64_t stream, Sequence next) override;
   void OnStart(uint64_t stream, uint32_t group_index, uint32_t group_count) override;
   absl::Status OnUpdate(uint64_t stream, ReceivedUpdate update, absl::Duration peer_wait) override;
+  void OnDue(uint64_t stream, Round round) override;
   void OnClosed(uint64_t stream, Round round, BucketIndex bucket) override;
   void OnRefused(uint64_t stream, Round round, BucketIndex bucket,
                  const std::string& reason) override;
@@ -108,6 +109,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void Do(const FinishAttach& attach, const Job& job);
   void Do(const FinishStep& finish, const Job& job);
   void Do(const FailStep& fail, const Job& job);
+  void Do(const NameStep&, const Job& job);
   void MakeRun(const ControlClient::Registration& registration);
   void AttachJob(Job session);
   absl::Status CheckOptimizer(const JobSession& session);
@@ -146,6 +148,8 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void TellJob(const Ending& ending);
   bool RunIsOver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   WorkerReport MakeReport() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // That all ranks have seen, of a job with an optimizer of its own; 0 of others.
+  static uint64_t SamplesOf(JobSession* job);
   // In words, for its ranks; `run_waits_for` is what the coordinator says. Empty: nothing.
   std::string JobWaitsFor(const std::string& run_waits_for) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ControlClient::Self self();
@@ -194,6 +198,8 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   StepTime begun_ ABSL_GUARDED_BY(mu_);  // of exchanges that a job has begun, and gone on from
   StepTimes times_ ABSL_GUARDED_BY(mu_);
   uint64_t steps_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t exchanged_at_ ABSL_GUARDED_BY(mu_) = 0;  // the step of the job that has one of its own
+  uint64_t samples_ ABSL_GUARDED_BY(mu_) = 0;       // of jobs that are gone
   uint64_t nonfinite_losses_ ABSL_GUARDED_BY(mu_) = 0;
   Round hash_round_ ABSL_GUARDED_BY(mu_);
   uint64_t hash_ ABSL_GUARDED_BY(mu_) = 0;

@@ -9,8 +9,9 @@
 
 namespace isthmus {
 
-// One step, in seconds.
+// One step, or the steps of a job up to an exchange, in seconds.
 struct StepTime {
+  double steps = 1;    // so many
   double step = 0;     // from the end of the step before to the end of this one
   double blocked = 0;  // from begin to end: the job waits
   double local = 0;    // of that: reduce-scatter, compress, apply, all-gather

@@ -117,6 +117,7 @@ absl::StatusOr<JobMessage> DecodeStepBegin(const isthmus_wire_step_begin& begin)
   step.samples = begin.samples;
   step.loss = begin.loss;
   step.skip = begin.skip == 1;
+  step.step = begin.step;
   ISTHMUS_ASSIGN_OR_RETURN(step.wants, DecodeWants(begin.wants));
   return JobStepBegin{std::move(step)};
 }
@@ -250,6 +251,12 @@ isthmus_wire_step_done MakeStepDonePacket(const StepReply& reply) {
   packet.link_wait_seconds = reply.link_wait_seconds;
   packet.end = reply.end ? 1 : 0;
   packet.nonfinite = reply.nonfinite;
+  return packet;
+}
+
+isthmus_wire_step_done MakeGoOnPacket() {
+  auto packet = NewPacket<isthmus_wire_step_done>(ISTHMUS_WIRE_STEP_DONE);
+  packet.end = ISTHMUS_WIRE_GO_ON;
   return packet;
 }
 

@@ -61,6 +61,7 @@ isthmus_wire_buffers MakeBuffersPacket(const Layout& layout, size_t entry_count,
 // `rank` counts those of this server.
 isthmus_wire_attached MakeAttachedPacket(const AttachReply& reply, uint32_t rank);
 isthmus_wire_step_done MakeStepDonePacket(const StepReply& reply);
+isthmus_wire_step_done MakeGoOnPacket();
 isthmus_wire_waiting MakeWaitingPacket(const std::string& what);
 // `status` is an error; its text is cut to what a packet holds.
 isthmus_wire_error MakeErrorPacket(const absl::Status& status);

@@ -11,6 +11,7 @@
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -19,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "client/job_wire.h"
 #include "common/base/clock.h"
 #include "common/base/memory_limit.h"
 #include "common/device/device.h"
@@ -40,11 +42,26 @@ struct RankStep {
   uint64_t samples = 0;             // at most kMaxSamples / ranks of the group
   float loss = 0;                   // any float, NaN too
   bool skip = false;
-  StepWants wants;  // as a job without an optimizer of its own wants it, unless it has one
+  uint64_t step = 0;  // that the job has taken; with an optimizer of its own
+  StepWants wants;    // as a job without an optimizer of its own wants it, unless it has one
 };
 
 // Where a session's parameters and gradients are; constants are the host's always.
 enum class JobMemory : uint8_t { kHost = 0, kDevice = 1 };
+
+// What one rank of a job with an optimizer of its own and its daemon say to each other without a
+// message (isthmus_wire_pace). Thread-safe: sequentially consistent.
+class JobPace {
+ public:
+  explicit JobPace(isthmus_wire_pace* shared) : shared_(shared) {}
+  void SetExchangeAt(uint64_t step) { At(shared_->exchange_at).store(step); }
+  uint64_t steps() const { return At(shared_->steps).load(); }
+  uint64_t samples() const { return At(shared_->samples).load(); }
+
+ private:
+  static std::atomic_ref<uint64_t> At(uint64_t& value) { return std::atomic_ref(value); }
+  isthmus_wire_pace* shared_;
+};
 
 // How a job wants to be served; all its ranks alike.
 struct JobTerms {
@@ -83,6 +100,8 @@ class JobSession : public std::enable_shared_from_this<JobSession> {
   virtual const uint32_t* gradients_mark(uint32_t rank) = 0;
   // Begun so far. Thread-safe.
   virtual uint32_t steps() const = 0;
+  // With own_optimizer(): what the rank and its daemon agree by. Null without.
+  virtual JobPace* pace(uint32_t rank) = 0;
 };
 
 // Called from the server's one thread; implementations return quickly and do not call back into
@@ -107,9 +126,10 @@ struct AttachReply {
   uint32_t group_count = 0;
   uint64_t round = 0;
   uint64_t rounds = 0;
-  uint32_t first_rank = 0;     // of this server, in the group
-  uint32_t world_size = 0;     // ranks of the group
-  uint32_t every_steps = 1;    // a job's steps from one exchange to the next
+  uint32_t first_rank = 0;  // of this server, in the group
+  uint32_t world_size = 0;  // ranks of the group
+  // A job's steps from one exchange to the next; 0: NameStep() says where it is.
+  uint32_t every_steps = 1;
   uint32_t overlap_steps = 0;  // and from where one begins to where it is applied
 };
 
@@ -168,6 +188,11 @@ class JobServer {
   // with that status at every rank.
   virtual void FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) = 0;
   virtual void FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) = 0;
+
+  // Where the job's steps are not counted: what its ranks have is to be taken in at the next step
+  // that they can agree on; OnStep() follows. Nothing if that was asked for and has not come yet,
+  // or the session is over.
+  virtual void NameStep(uint64_t session_id) = 0;
 
   // What the engine's answers wait for from now on: "waiting for the coordinator at ...". Ranks
   // that wait hear of it; empty: nothing worth saying, as again after FinishAttach.

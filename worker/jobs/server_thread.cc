@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "worker/jobs/job_messages.h"
+#include "worker/jobs/step_naming.h"
 
 namespace isthmus {
 namespace {
@@ -68,6 +69,10 @@ void ServerThread::FinishStep(uint64_t session_id, absl::StatusOr<StepReply> rep
   Post([session_id, reply = std::move(reply)](SessionCore& core) {
     return core.FinishStep(session_id, reply);
   });
+}
+
+void ServerThread::NameStep(uint64_t session_id) {
+  Post([session_id](SessionCore& core) { return core.NameStep(session_id); });
 }
 
 void ServerThread::SetWaiting(const std::string& what) {
@@ -301,6 +306,20 @@ ServerThread::Actions ServerThread::Perform(SendStepDone&& action) {
   return Send(action.to, PacketBytes(MakeStepDonePacket(action.reply)));
 }
 
+ServerThread::Actions ServerThread::Perform(SendGoOn&& action) {
+  return Send(action.to, PacketBytes(MakeGoOnPacket()));
+}
+
+ServerThread::Actions ServerThread::Perform(NameStepOfRanks&& action) {
+  core_.StepNamed(NameStepFor(paces_, action.not_before));
+  return {};
+}
+
+ServerThread::Actions ServerThread::Perform(UnnameStep&&) {
+  for (JobPace* pace : paces_) pace->SetExchangeAt(ISTHMUS_WIRE_NOT_NAMED);
+  return {};
+}
+
 ServerThread::Actions ServerThread::Perform(HangUp&& action) {
   const auto at = connections_.find(action.to);
   if (at == connections_.end()) return {};
@@ -319,8 +338,12 @@ ServerThread::Actions ServerThread::Perform(ReportAttached&& action) {
     rank.reset();
   }
   course_ = std::make_shared<SessionCourse>();
-  events_.OnAttached(
-      MakeJobSession(action.session_id, core_.layout(), std::move(buffers), course_));
+  session_ = MakeJobSession(action.session_id, core_.layout(), std::move(buffers), course_);
+  paces_.clear();
+  for (uint32_t rank = 0; rank < ranks_ && session_->pace(0) != nullptr; ++rank) {
+    paces_.push_back(session_->pace(rank));
+  }
+  events_.OnAttached(session_);
   return {};
 }
 
@@ -332,6 +355,8 @@ ServerThread::Actions ServerThread::Perform(ReportStep&& action) {
 
 ServerThread::Actions ServerThread::Perform(ReportLost&& action) {
   course_->gone = true;  // first: who hears of it may wait for what the job has queued
+  paces_.clear();
+  session_ = nullptr;
   events_.OnLost(action.session_id, action.reason);
   return {};
 }

@@ -41,6 +41,7 @@ class ServerThread final : public JobServer {
 
   void FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) override;
   void FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) override;
+  void NameStep(uint64_t session_id) override;
   void SetWaiting(const std::string& what) override;
   void EndSession(const absl::Status& status) override;
   void EndSession(uint64_t session_id, const absl::Status& status) override;
@@ -96,6 +97,9 @@ class ServerThread final : public JobServer {
   Actions Perform(SendAttached&& action);
   Actions Perform(SendWaiting&& action);
   Actions Perform(SendStepDone&& action);
+  Actions Perform(SendGoOn&& action);
+  Actions Perform(NameStepOfRanks&& action);
+  Actions Perform(UnnameStep&& action);
   Actions Perform(HangUp&& action);
   Actions Perform(ReportAttached&& action);
   Actions Perform(ReportStep&& action);
@@ -119,7 +123,10 @@ class ServerThread final : public JobServer {
   std::map<JobConnectionId, Connection> leaving_;
   JobConnectionId next_id_{1};
   std::vector<std::optional<RankBuffers>> forming_;  // by rank
-  std::shared_ptr<SessionCourse> course_;            // of the whole session, if there is one
+  // Of the whole session, if there is one.
+  std::shared_ptr<SessionCourse> course_;
+  std::shared_ptr<JobSession> session_;
+  std::vector<JobPace*> paces_;  // of its ranks, if they have an optimizer of their own
   bool accept_paused_ = false;
   alignas(8) std::byte packet_[ISTHMUS_WIRE_MAX_PACKET];
 

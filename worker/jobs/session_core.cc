@@ -143,6 +143,8 @@ SessionCore::Actions SessionCore::FinishAttach(uint64_t session_id,
   state_ = State::kIdle;
   engine_waits_for_.clear();
   group_ranks_ = std::max(options_.ranks, reply->world_size);
+  names_steps_ = terms_.own_optimizer && reply->every_steps == 0;
+  overlap_steps_ = reply->overlap_steps;
   Actions actions;
   for (uint32_t rank = 0; rank < options_.ranks; ++rank) {
     connections_.at(*holders_[rank]).told.clear();
@@ -164,6 +166,12 @@ SessionCore::Actions SessionCore::FinishStep(uint64_t session_id,
     actions.push_back(SendStepDone{*holder, *reply});
   }
   return actions;
+}
+
+SessionCore::Actions SessionCore::NameStep(uint64_t session_id) {
+  if (session_id != session_id_ || !names_steps_ || named_ || state_ == State::kForming) return {};
+  // Not before the ranks have been given what they had taken in at the last.
+  return {NameStepOfRanks{taken_at_ == 0 ? 1 : taken_at_ + std::max(1u, overlap_steps_)}};
 }
 
 SessionCore::Actions SessionCore::SetWaiting(std::string what) {
@@ -285,6 +293,15 @@ absl::Status SessionCore::OnStepBegin(Connection& connection, RankStep step, Act
                                                    " (2^53 for the ", group_ranks_,
                                                    " ranks of the group), got ", step.samples));
   }
+  if (names_steps_ && step.wants.take && step.step != named_) {
+    if (!named_ || step.step > *named_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("step: expected ", named_ ? absl::StrCat("at most ", *named_) : "none named",
+                       ", where all ranks stop, got ", step.step));
+    }
+    actions.push_back(SendGoOn{*holders_[rank]});  // it stopped where others had passed
+    return absl::OkStatus();
+  }
   steps_[rank] = std::move(step);
   const bool all = std::ranges::all_of(steps_, [](const auto& s) { return s.has_value(); });
   if (!engine_waits_for_.empty()) TellWaiting(actions);
@@ -301,6 +318,11 @@ void SessionCore::CompleteStep(Actions& actions) {
     return;
   }
   state_ = State::kStepping;
+  if (names_steps_ && first.wants.take) {
+    taken_at_ = first.step;
+    named_.reset();
+    actions.push_back(UnnameStep{});
+  }
   ReportStep report{session_id_, {}};
   for (const auto& step : steps_) report.steps.push_back(*step);
   actions.push_back(std::move(report));
@@ -366,6 +388,9 @@ void SessionCore::Lose(const absl::Status& status, Actions& actions) {
   actions.push_back(ReportLost{session_id_, absl::StrCat(options_.name, ": ", status.message())});
   ++session_id_;
   state_ = State::kForming;
+  names_steps_ = false;
+  named_.reset();
+  taken_at_ = 0;
   std::ranges::fill(steps_, std::nullopt);
 }
 

@@ -56,6 +56,17 @@ struct SendWaiting {
   JobConnectionId to;
   std::string what;
 };
+// The rank goes on from a step that is not the one where all stop.
+struct SendGoOn {
+  JobConnectionId to;
+};
+// Name the step where all ranks stop, this one or a later one (step_naming.h), and answer with
+// SessionCore::StepNamed().
+struct NameStepOfRanks {
+  uint64_t not_before = 0;
+};
+// There is none any more.
+struct UnnameStep {};
 struct SendStepDone {
   JobConnectionId to;
   StepReply reply;
@@ -77,8 +88,9 @@ struct ReportLost {
   uint64_t session_id = 0;
   std::string reason;
 };
-using JobAction = std::variant<SendBuffers, DropBuffers, SendAttached, SendWaiting, SendStepDone,
-                               HangUp, ReportAttached, ReportStep, ReportLost>;
+using JobAction =
+    std::variant<SendBuffers, DropBuffers, SendAttached, SendWaiting, SendStepDone, SendGoOn,
+                 NameStepOfRanks, UnnameStep, HangUp, ReportAttached, ReportStep, ReportLost>;
 
 // Single-threaded.
 class SessionCore {
@@ -110,6 +122,9 @@ class SessionCore {
   // The engine's answers; nothing for a session that is over.
   Actions FinishAttach(uint64_t session_id, const absl::StatusOr<AttachReply>& reply);
   Actions FinishStep(uint64_t session_id, const absl::StatusOr<StepReply>& reply);
+  // A step is to be named where ranks stop; nothing if one is already.
+  Actions NameStep(uint64_t session_id);
+  void StepNamed(uint64_t step) { named_ = step; }
   // What the engine's answers wait for, in words; empty: nothing.
   Actions SetWaiting(std::string what);
   // Ends the session, whole or forming, at every rank with `status`, an error.
@@ -165,6 +180,11 @@ class SessionCore {
   std::vector<std::optional<JobConnectionId>> holders_;  // by rank
   std::vector<std::optional<RankStep>> steps_;           // by rank; of the step being begun
   std::string engine_waits_for_;
+  // Of a session whose steps are not counted (AttachReply::every_steps 0).
+  bool names_steps_ = false;
+  uint32_t overlap_steps_ = 0;
+  std::optional<uint64_t> named_;  // where its ranks are to stop
+  uint64_t taken_at_ = 0;          // where they have stopped last
 };
 
 }  // namespace isthmus

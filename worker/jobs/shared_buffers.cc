@@ -82,6 +82,7 @@ class JobSessionImpl : public JobSession {
     return Flat(at.on_device != nullptr ? at.on_device->gradients.memory.data()
                                         : at.gradients.bytes().data());
   }
+  JobPace* pace(uint32_t rank) override { return At(rank).pace ? &*At(rank).pace : nullptr; }
   std::span<std::byte> constants(uint32_t rank) override { return At(rank).constants.bytes(); }
   SharedDeviceEvent& gradients_ready(uint32_t rank) override {
     return *OnDevice(rank).gradients_ready;
@@ -151,7 +152,13 @@ absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
     ISTHMUS_ASSIGN_OR_RETURN(made.parameters,
                              SharedBuffer::Create("isthmus-parameters", flat_bytes));
     ISTHMUS_ASSIGN_OR_RETURN(
-        made.gradients, SharedBuffer::Create("isthmus-gradients", own_optimizer ? 0 : flat_bytes));
+        made.gradients,
+        SharedBuffer::Create(own_optimizer ? "isthmus-pace" : "isthmus-gradients",
+                             own_optimizer ? sizeof(isthmus_wire_pace) : flat_bytes));
+    if (own_optimizer) {
+      made.pace.emplace(reinterpret_cast<isthmus_wire_pace*>(made.gradients.bytes().data()));
+      made.pace->SetExchangeAt(ISTHMUS_WIRE_NOT_NAMED);
+    }
   }
   ISTHMUS_ASSIGN_OR_RETURN(made.constants,
                            SharedBuffer::Create("isthmus-constants", layout.constants_bytes()));

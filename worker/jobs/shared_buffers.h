@@ -82,11 +82,12 @@ struct RankBuffers {
   std::optional<JobDeviceHandles> handles() const;
 
   SharedBuffer parameters;  // these two unless on_device
-  SharedBuffer gradients;
+  SharedBuffer gradients;   // with own_optimizer, an isthmus_wire_pace
   SharedBuffer constants;
   UniqueFd offsets;  // sealed against writing, never mapped here
   std::shared_ptr<DeviceBuffers> on_device;
   bool own_optimizer = false;
+  std::optional<JobPace> pace;  // in `gradients`
 };
 
 // What the server says of a session while it lasts.

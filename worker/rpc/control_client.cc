@@ -76,6 +76,7 @@ class Client : public ControlClient {
     request.set_peer_wait_seconds(report.peer_wait_seconds);
     request.set_communication_ratio(report.communication_ratio);
     request.set_steps(report.steps);
+    request.set_samples(report.samples);
     request.set_nonfinite_buckets(report.nonfinite_buckets);
     request.set_nonfinite_losses(report.nonfinite_losses);
     request.set_returned_contributions(report.returned_contributions);

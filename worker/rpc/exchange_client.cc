@@ -203,6 +203,9 @@ class Stream : public ExchangeClient,
       case v1::CoordinatorMessage::kStart:
         events_->OnStart(id_, reading_.start().group_index(), reading_.start().group_count());
         return absl::OkStatus();
+      case v1::CoordinatorMessage::kDue:
+        events_->OnDue(id_, Round(reading_.due().round()));
+        return absl::OkStatus();
       case v1::CoordinatorMessage::kClosed:
         events_->OnClosed(id_, Round(reading_.closed().round()),
                           BucketIndex(reading_.closed().bucket()));

@@ -30,6 +30,7 @@ class StreamEvents {
   virtual void OnStart(uint64_t stream, uint32_t group_index, uint32_t group_count) = 0;
   virtual absl::Status OnUpdate(uint64_t stream, ReceivedUpdate update,
                                 absl::Duration peer_wait) = 0;
+  virtual void OnDue(uint64_t stream, Round round) = 0;
   virtual void OnClosed(uint64_t stream, Round round, BucketIndex bucket) = 0;
   // The contribution to (round, bucket) will never be taken.
   virtual void OnRefused(uint64_t stream, Round round, BucketIndex bucket,

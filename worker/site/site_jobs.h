@@ -40,6 +40,7 @@ class SiteJobs : public JobServer, JobEvents {
 
   void FinishAttach(uint64_t session_id, absl::StatusOr<AttachReply> reply) override;
   void FinishStep(uint64_t session_id, absl::StatusOr<StepReply> reply) override;
+  void NameStep(uint64_t) override {}  // jobs of several machines do not step by themselves
   void SetWaiting(const std::string& what) override;
   void EndSession(const absl::Status& status) override;
   void EndSession(uint64_t session_id, const absl::Status& status) override;

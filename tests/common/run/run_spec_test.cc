@@ -272,7 +272,10 @@ TEST(RunSpecTest, ExchangesAreOneStepToAMillionApart) {
   for (Scheme scheme : kSchemes) {
     for (uint32_t steps : {0, 1'000'001}) {
       ExpectRefused([&](RunSpec& s) { s.format.every.steps = steps; },
-                    "every: expected 1 to 1000000 steps, got " + std::to_string(steps), scheme);
+                    "every: expected 1 to 1000000 steps, or up to 2^53 samples, or a day of "
+                    "seconds, got " +
+                        std::to_string(steps) + " steps",
+                    scheme);
     }
   }
 }
@@ -282,7 +285,7 @@ TEST(RunSpecTest, P29_OverlapIsUpToAPeriodOfLocalSteps) {
     ExpectValid([&](RunSpec& s) { s.format.overlap = overlap; }, Scheme::kLocal);
   }
   ExpectRefused([](RunSpec& s) { s.format.overlap = 16; },
-                "overlap: expected at most every, 15, got 16", Scheme::kLocal);
+                "overlap: expected at most 15, of every, got 16", Scheme::kLocal);
   for (Scheme scheme : kSchemes) {
     if (scheme == Scheme::kLocal) continue;
     ExpectRefused([](RunSpec& s) { s.format.overlap = 1; },
@@ -300,6 +303,17 @@ TEST(RunSpecTest, APeriodReadsAsItIsWritten) {
     ASSERT_TRUE(every.parse(every.text(spec), &back).ok()) << every.text(spec);
     EXPECT_EQ(back.format.every, spec.format.every);
   }
+  for (const auto& [text, samples, millis, written] :
+       {std::tuple("4096 samples", 4096u, 0u, "4096 samples"),
+        std::tuple("64k samples", 64'000u, 0u, "64000 samples"),
+        std::tuple("4M samples", 4'000'000u, 0u, "4000000 samples"),
+        std::tuple("20 s", 0u, 20'000u, "20 s"), std::tuple("0.25 s", 0u, 250u, "0.25 s")}) {
+    RunSpec spec = DefaultRunSpec(Scheme::kLocal);
+    EXPECT_TRUE(every.parse(text, &spec).ok()) << text;
+    EXPECT_EQ(spec.format.every, (Period{.steps = 0, .samples = samples, .millis = millis}));
+    EXPECT_EQ(every.text(spec), written);
+    EXPECT_TRUE(Validate(spec).ok()) << text;
+  }
   for (const auto& [text, steps, written] :
        {std::tuple("30 steps", 30u, "30 steps"), std::tuple("1 step", 1u, "1 step"),
         std::tuple("30", 30u, "30 steps"), std::tuple("1 steps", 1u, "1 step")}) {
@@ -312,18 +326,24 @@ TEST(RunSpecTest, APeriodReadsAsItIsWritten) {
 
 TEST(RunSpecTest, WhatIsNoPeriodIsRefused) {
   const SpecField& every = *FindSpecField("every");
-  for (const char* text : {"", " ", "steps", "30 rounds", "30 steps more", "30steps",
-                           "thirty steps", "-1 steps", "1.5 steps", "4294967296 steps"}) {
+  for (const char* text :
+       {"", " ", "steps", "30 rounds", "30 steps more", "30steps", "thirty steps", "-1 steps",
+        "1.5 steps", "4294967296 steps", "0 samples", "4G samples", "1.5M samples",
+        "9007199254741k samples", "0 s", "-1 s", "inf s", "nan s", "20 m"}) {
     RunSpec spec;
     const absl::Status status = every.parse(text, &spec);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
     EXPECT_EQ(
         status.message(),
-        std::string("every: expected a number of steps, as in '30 steps', got '") + text + "'");
+        std::string("every: expected steps, samples or seconds, as in '30 steps', '4M samples' or "
+                    "'20 s', got '") +
+            text + "'");
   }
   RunSpec spec = DefaultRunSpec(Scheme::kLocal);
   EXPECT_TRUE(every.parse("0 steps", &spec).ok());  // a number, if none that can run
-  EXPECT_EQ(Validate(spec).message(), "run spec: every: expected 1 to 1000000 steps, got 0");
+  EXPECT_EQ(Validate(spec).message(),
+            "run spec: every: expected 1 to 1000000 steps, or up to 2^53 samples, or a day of "
+            "seconds, got 0 steps");
 }
 
 // --- what all schemes have -----------------------------------------------------------------------

@@ -126,8 +126,8 @@ TEST(ConvertTest, RunSpecsThatCannotRunAreRefused) {
   refused([](v1::RunSpec& m) { m.set_chunk_size(100); }, "run spec: chunk_size");
   refused([](v1::RunSpec& m) { m.clear_alpha(); }, "run spec: alpha");
   refused([](v1::RunSpec& m) { m.set_min_groups(6); }, "run spec: min_groups");
-  refused([](v1::RunSpec& m) { m.set_every(""); }, "every: expected a number of steps");
-  refused([](v1::RunSpec& m) { m.set_every("30 rounds"); }, "every: expected a number of steps");
+  refused([](v1::RunSpec& m) { m.set_every(""); }, "every: expected steps, samples or seconds");
+  refused([](v1::RunSpec& m) { m.set_every("30 rounds"); }, "every: expected steps, samples or seconds");
   refused([](v1::RunSpec& m) { m.set_every("2 steps"); }, "run spec: every");
   refused([](v1::RunSpec& m) { m.set_selection("all"); }, "selection: expected one of");
   refused([](v1::RunSpec& m) { m.set_selection("top-k"); }, "run spec: selection");

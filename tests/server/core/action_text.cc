@@ -47,6 +47,9 @@ struct Text {
     return absl::StrCat(StreamText(a.stream), "start with round ", a.open_round.value(), ", as ",
                         a.group_index, " of ", a.group_count);
   }
+  std::string operator()(const SendDue& a) const {
+    return absl::StrCat(StreamText(a.stream), "round ", a.round.value(), " is due");
+  }
   std::string operator()(const SendClosed& a) const {
     return absl::StrCat(StreamText(a.stream), "closed ", PlaceText(a.round, a.bucket));
   }

@@ -94,7 +94,9 @@ absl::Status Scenario::Control(EventWords& words) {
   } else if (name == "leave") {
     SayIfError(core_->Leave(MemberOf(words), words.Rest(1), now_, actions_));
   } else if (name == "heartbeat") {
-    Say(absl::StrCat("= ", ToText(core_->CheckMember(MemberOf(words)))));
+    const Member member = MemberOf(words);
+    Say(absl::StrCat(
+        "= ", ToText(core_->Heartbeat(member, words.TakeNumber("samples", 0), now_, actions_))));
   } else {
     return Data(words);
   }
@@ -157,6 +159,11 @@ void Scenario::Configure(EventWords& words) {
   config.run.start_groups = static_cast<uint32_t>(words.TakeNumber("start_groups", 1));
   config.run.min_groups = static_cast<uint32_t>(words.TakeNumber("min_groups", 1));
   config.run.rounds = words.TakeNumber("rounds", 0);
+  // Neither: jobs count.
+  config.run.format.every.samples = words.TakeNumber("every_samples", 0);
+  config.run.format.every.millis = static_cast<uint64_t>(
+      absl::ToInt64Milliseconds(words.TakeDuration("every", absl::ZeroDuration())));
+  if (config.run.format.every != Period{}) config.run.format.every.steps = 0;
   const uint64_t donor = words.TakeNumber("initial_donor", 0);
   if (donor != 0) config.run.initial_donor = GroupId(static_cast<uint32_t>(donor));
   config.deadline = words.TakeDuration("deadline", absl::Seconds(60));

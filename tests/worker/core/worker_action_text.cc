@@ -69,6 +69,7 @@ struct Text {
   std::string operator()(const FinishStep& a) const {
     return absl::StrCat("step done ", a.round.value(), a.end ? " END" : a.gave ? "" : " so far");
   }
+  std::string operator()(const NameStep&) const { return "name a step"; }
   std::string operator()(const FailStep& a) const {
     return absl::StrCat("step fails: ", std::string(a.status.message()));
   }

@@ -135,7 +135,7 @@ TEST_F(JobServerTest, AJobWithAnOptimizerOfItsOwnHasNoGradientsHere) {
   ASSERT_EQ(fstat(jobs[1]->fds[0].get(), &parameters), 0);
   ASSERT_EQ(fstat(jobs[1]->fds[1].get(), &gradients), 0);
   EXPECT_EQ(parameters.st_size, 4096 * 4);
-  EXPECT_EQ(gradients.st_size, 0);
+  EXPECT_EQ(gradients.st_size, static_cast<off_t>(sizeof(isthmus_wire_pace)));
   auto session = engine_.AwaitAttached();
   EXPECT_TRUE(session->own_optimizer());
   EXPECT_EQ(session->parameters(1).size(), 4096u);

@@ -63,12 +63,14 @@ inline Packet EntryPacket(uint32_t index = 0, const std::string& name = "w", int
 }
 
 inline Packet StepPacket(float lr = 0.5f, uint32_t groups = 1, uint64_t samples = 1,
-                         uint32_t wants = ISTHMUS_WIRE_TAKE | ISTHMUS_WIRE_GIVE) {
+                         uint32_t wants = ISTHMUS_WIRE_TAKE | ISTHMUS_WIRE_GIVE,
+                         uint64_t step = 0) {
   auto wire = NewWire<isthmus_wire_step_begin>(ISTHMUS_WIRE_STEP_BEGIN);
   wire.parameter_groups = groups;
   for (uint32_t i = 0; i < groups && i < ISTHMUS_WIRE_MAX_PARAMETER_GROUPS; ++i) wire.lr[i] = lr;
   wire.samples = samples;
   wire.wants = wants;
+  wire.step = step;
   return ToPacket(wire);
 }
 

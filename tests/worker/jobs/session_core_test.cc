@@ -33,6 +33,11 @@ std::string Describe(const JobAction& action) {
     std::string operator()(const SendWaiting& a) {
       return absl::StrCat("tell ", a.to.value(), ": ", a.what);
     }
+    std::string operator()(const SendGoOn& a) { return absl::StrCat("go on to ", a.to.value()); }
+    std::string operator()(const NameStepOfRanks& a) {
+      return absl::StrCat("name a step from ", a.not_before);
+    }
+    std::string operator()(const UnnameStep&) { return "unname"; }
     std::string operator()(const SendStepDone& a) { return absl::StrCat("done to ", a.to.value()); }
     std::string operator()(const HangUp& a) {
       return absl::StrCat("hang up on ", a.to.value(), ": ", a.status.ToString());
@@ -220,6 +225,34 @@ TEST_F(SessionCoreTest, P29_OnlyAJobThatStepsByItselfGoesOn) {
       Say(1, StepPacket(0.5f, 1, 1, ISTHMUS_WIRE_TAKE))[0],
       HasSubstr("INVALID_ARGUMENT: group 3, rank 0: step: expected one that is taken in and "
                 "given, without own_optimizer"));
+}
+
+// Own optimizers, and steps that are named.
+TEST_F(SessionCoreTest, P29_RanksStopAtTheStepThatIsNamedAndGoOnFromOthers) {
+  auto own = [&](uint64_t id, int rank) {
+    Connect(id);
+    Say(id, HelloPacket(rank, 1, -1, 0, /*own_optimizer=*/1));
+    Say(id, EntryPacket());
+    return Say(id, BarePacket(ISTHMUS_WIRE_FILLED));
+  };
+  own(1, 0);
+  EXPECT_THAT(own(2, 1), ElementsAre("session 1"));
+  EXPECT_THAT(ToLines(core_->NameStep(1)), IsEmpty()) << "not attached yet";
+  ToLines(core_->FinishAttach(1, AttachReply{.every_steps = 0, .overlap_steps = 5}));
+  EXPECT_THAT(ToLines(core_->NameStep(2)), IsEmpty()) << "another session";
+  EXPECT_THAT(ToLines(core_->NameStep(1)), ElementsAre("name a step from 1"));
+  core_->StepNamed(7);
+  EXPECT_THAT(ToLines(core_->NameStep(1)), IsEmpty()) << "one is";
+  const auto take = [](uint64_t step) { return StepPacket(0, 1, 1, ISTHMUS_WIRE_TAKE, step); };
+  EXPECT_THAT(Say(1, take(6)), ElementsAre("go on to 1")) << "named before, and passed by another";
+  EXPECT_THAT(Say(1, take(7)), IsEmpty());
+  EXPECT_THAT(Say(2, take(7)), ElementsAre("unname", "step of 1"));
+  ToLines(core_->FinishStep(1, StepReply()));
+  EXPECT_THAT(ToLines(core_->NameStep(1)), ElementsAre("name a step from 12"))
+      << "not before they are given what was taken in at 7";
+  core_->StepNamed(12);
+  EXPECT_THAT(Say(2, take(13))[0],
+              HasSubstr("step: expected at most 12, where all ranks stop, got 13"));
 }
 
 TEST_F(SessionCoreTest, WhatAStepWantsMustGoTogether) {

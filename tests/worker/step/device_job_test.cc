@@ -42,6 +42,7 @@ class DeviceJob : public JobSession {
 
   const uint32_t* gradients_mark(uint32_t rank) override { return Mark(rank); }
   uint32_t steps() const override { return steps_; }
+  JobPace* pace(uint32_t) override { return nullptr; }
 
   // Of every rank but `torn`, what makes the gradients has been done.
   void BeginStep(uint32_t torn) {

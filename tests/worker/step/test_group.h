@@ -51,6 +51,7 @@ class FakeJob : public JobSession {
   SharedDeviceEvent& parameters_ready(uint32_t) override { std::abort(); }
   const uint32_t* gradients_mark(uint32_t) override { std::abort(); }
   uint32_t steps() const override { return 0; }
+  JobPace* pace(uint32_t) override { return nullptr; }
 
  private:
   const Layout layout_;
