@@ -56,7 +56,7 @@ void AddTraining(CLI::App* app, RehearseFlags* flags) {
       ->group(group);
   app->add_option("--steps", flags->steps,
                   "Steps of every rank: the run's rounds, or with scheme local --every times as "
-                  "many")
+                  "many; with --every in samples or seconds, rounds")
       ->type_name("N")
       ->capture_default_str()
       ->group(group);

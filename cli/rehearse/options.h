@@ -80,7 +80,7 @@ struct RehearseOptions {
   std::vector<std::string> lm_args;
   std::vector<std::string> command;  // empty: isthmus-lm
 
-  // Of every rank.
+  // Of every rank, where jobs count them.
   uint64_t steps() const { return run.rounds * run.format.every.steps; }
   int sites() const { return static_cast<int>(ranks.size()); }
 };

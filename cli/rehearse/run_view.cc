@@ -90,6 +90,7 @@ absl::StatusOr<JobReport> ParseJobReport(const std::string& json) {
   JobReport report;
   report.parameters = static_cast<uint64_t>(Number(object, "parameters").value_or(0));
   report.tokens_per_step = static_cast<uint64_t>(Number(object, "tokens_per_step").value_or(0));
+  report.steps = static_cast<uint64_t>(Number(object, "steps").value_or(0));
   report.validation_loss = Number(object, "validation_loss");
   report.validation_curve = Curve(object);
   report.unigram_entropy = Number(object, "unigram_entropy");

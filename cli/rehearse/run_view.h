@@ -64,6 +64,7 @@ struct CurvePoint {
 struct JobReport {
   uint64_t parameters = 0;
   uint64_t tokens_per_step = 0;  // of one rank
+  uint64_t steps = 0;
   std::optional<double> validation_loss;
   std::vector<CurvePoint> validation_curve;  // on the way, where the job was told to measure it
   std::optional<double> unigram_entropy;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "common/run/spec_fields.h"
+
 namespace isthmus {
 namespace {
 
@@ -15,11 +17,11 @@ struct SiteTimes {
 };
 
 // Of the job where it reported, else as the worker last told the coordinator. Where only one of
-// `every` steps exchanges, a median of the job's would miss the exchanges.
-SiteTimes TimesOf(const DeploymentResult& result, size_t site, uint32_t every) {
+// several steps exchanges, a median of the job's would miss the exchanges.
+SiteTimes TimesOf(const DeploymentResult& result, size_t site, bool every_step) {
   if (site < result.reports.size() && result.reports[site]) {
     const JobReport& report = *result.reports[site];
-    return {every > 1 ? report.step_seconds_mean : report.step_seconds, report.compute_seconds,
+    return {!every_step ? report.step_seconds_mean : report.step_seconds, report.compute_seconds,
             report.communication_ratio};
   }
   const GroupView* group = result.view.Group(static_cast<uint32_t>(site + 1));
@@ -28,10 +30,10 @@ SiteTimes TimesOf(const DeploymentResult& result, size_t site, uint32_t every) {
 }
 
 // The slowest site's times; the mean communication ratio.
-SiteTimes TimesOfAll(const DeploymentResult& result, size_t sites, uint32_t every) {
+SiteTimes TimesOfAll(const DeploymentResult& result, size_t sites, bool every_step) {
   SiteTimes all;
   for (size_t site = 0; site < sites; ++site) {
-    const SiteTimes times = TimesOf(result, site, every);
+    const SiteTimes times = TimesOf(result, site, every_step);
     all.step_seconds = std::max(all.step_seconds, times.step_seconds);
     all.compute_seconds = std::max(all.compute_seconds, times.compute_seconds);
     all.communication_ratio += times.communication_ratio / static_cast<double>(sites);
@@ -40,11 +42,12 @@ SiteTimes TimesOfAll(const DeploymentResult& result, size_t sites, uint32_t ever
 }
 
 void FillReported(const DeploymentResult& main, Summary* summary) {
-  uint64_t tokens_per_step = 0;
+  double tokens_per_round = 0;
   for (size_t site = 0; site < summary->ranks.size(); ++site) {
     if (site >= main.reports.size() || !main.reports[site]) continue;
     const JobReport& report = *main.reports[site];
-    tokens_per_step += report.tokens_per_step * static_cast<uint64_t>(summary->ranks[site]);
+    tokens_per_round += static_cast<double>(report.tokens_per_step) * summary->ranks[site] *
+                        summary->steps_per_round[site];
     // Replicas are identical, so the first site speaks for all.
     if (!summary->validation_loss) summary->validation_loss = report.validation_loss;
     if (summary->validation_curve.empty()) summary->validation_curve = report.validation_curve;
@@ -54,8 +57,7 @@ void FillReported(const DeploymentResult& main, Summary* summary) {
   }
   if (main.counted_seconds > 0) {
     summary->tokens_per_second =
-        static_cast<double>(tokens_per_step * main.counted_rounds * summary->every) /
-        main.counted_seconds;
+        tokens_per_round * static_cast<double>(main.counted_rounds) / main.counted_seconds;
   }
 }
 
@@ -74,9 +76,9 @@ void FillHashes(const DeploymentResult& main, Summary* summary) {
 }
 
 void FillBytes(const DeploymentResult& main, Summary* summary) {
-  const auto steps =
-      static_cast<double>(std::max<uint64_t>(1, main.counted_rounds) * summary->every);
+  const auto rounds = static_cast<double>(std::max<uint64_t>(1, main.counted_rounds));
   for (size_t site = 0; site < main.counters_end.size(); ++site) {
+    const double steps = rounds * summary->steps_per_round[site];
     const LinkCounters& start = main.counters_start[site];
     const LinkCounters& end = main.counters_end[site];
     summary->bytes_up_per_step.push_back(static_cast<double>(end.bytes_up - start.bytes_up) /
@@ -104,6 +106,19 @@ nlohmann::ordered_json Measured(double value) {
   return value > 0 ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
 }
 
+// Where jobs do not count them, as many as they say in the end that they had.
+std::vector<double> StepsPerRound(const RehearseOptions& options, const DeploymentResult& main) {
+  std::vector<double> steps(options.ranks.size(),
+                            std::max(1.0, static_cast<double>(options.run.format.every.steps)));
+  if (options.run.format.every.steps > 0) return steps;
+  for (size_t site = 0; site < steps.size() && site < main.reports.size(); ++site) {
+    if (!main.reports[site] || main.reports[site]->steps == 0) continue;
+    steps[site] =
+        static_cast<double>(main.reports[site]->steps) / static_cast<double>(options.run.rounds);
+  }
+  return steps;
+}
+
 }  // namespace
 
 Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
@@ -112,7 +127,8 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
   summary.parameters = main.view.parameters;
   summary.steps = options.steps();
   summary.rounds = options.run.rounds;
-  summary.every = options.run.format.every.steps;
+  summary.every = FindSpecField("every")->text(options.run);
+  summary.steps_per_round = StepsPerRound(options, main);
   summary.own_optimizer = options.own_optimizer;
   summary.ranks = options.ranks;
   for (const LinkSpec& link : options.links) summary.links.push_back(link.ToString());
@@ -124,12 +140,13 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
   FillReported(main, &summary);
   FillHashes(main, &summary);
   FillBytes(main, &summary);
-  const SiteTimes times = TimesOfAll(main, options.ranks.size(), summary.every);
+  const bool every_step = options.run.format.every == Period();
+  const SiteTimes times = TimesOfAll(main, options.ranks.size(), every_step);
   summary.step_seconds = times.step_seconds;
   summary.compute_seconds = times.compute_seconds;
   summary.communication_ratio = times.communication_ratio;
   if (comparison != nullptr) {
-    const double full = TimesOfAll(*comparison, options.ranks.size(), 1).step_seconds;
+    const double full = TimesOfAll(*comparison, options.ranks.size(), true).step_seconds;
     if (full > 0) summary.full_step_seconds = full;
     const double exchange = times.step_seconds - times.compute_seconds;
     if (exchange > 0 && full > times.compute_seconds) {
@@ -159,6 +176,7 @@ std::string SummaryJson(const Summary& summary) {
       {"k", summary.k},
       {"values", summary.values},
       {"every", summary.every},
+      {"steps_per_round", summary.steps_per_round},
       {"own_optimizer", summary.own_optimizer},
       {"seed", summary.seed},
       {"validation_loss", OrNull(summary.validation_loss)},

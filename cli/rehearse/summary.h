@@ -27,10 +27,11 @@ struct DeploymentResult {
 
 struct Summary {
   uint64_t parameters = 0;
-  uint64_t steps = 0;         // of every rank; "per step" is per one of these
-  uint64_t rounds = 0;        // of the run
-  uint32_t every = 1;         // steps for each round
-  std::string own_optimizer;  // of the job; empty: it steps by the daemon's
+  uint64_t steps = 0;   // of every rank; "per step" is per one of these. 0: sites differ
+  uint64_t rounds = 0;  // of the run
+  std::string every;    // from one round to the next: "8 steps", "4096 samples"
+  std::vector<double> steps_per_round;  // of each site
+  std::string own_optimizer;            // of the job; empty: it steps by the daemon's
   std::vector<int> ranks;
   std::vector<std::string> links;
   std::string scheme;

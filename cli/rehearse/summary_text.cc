@@ -75,7 +75,7 @@ std::string SummaryText(const Summary& summary) {
       {"validation loss", LossText(summary)},
       {"rounds",
        absl::StrCat(summary.rounds_committed, " committed",
-                    summary.every > 1 ? absl::StrCat(" of ", summary.every, " steps each") : "",
+                    summary.every == "1 step" ? "" : absl::StrCat(", every ", summary.every),
                     ", contributions ", summary.contributions_late, " late, ",
                     summary.contributions_rejected, " rejected, ", summary.abstentions,
                     " abstained")},

@@ -121,13 +121,19 @@ isthmus_info IsthmusService::Info() const {
 
 Standing IsthmusService::standing() const {
   const isthmus_info info = Info();
-  return {info.group_id,
-          info.group_index,
-          info.group_count,
-          info.rank,
-          info.world_size,
-          info.round * info.every_steps + local_steps_,
-          info.rounds * info.every_steps};
+  Standing standing = {info.group_id, info.group_index, info.group_count, info.rank,
+                       info.world_size};
+  if (info.every_steps > 0) {
+    standing.round = info.round * info.every_steps + local_steps_;
+    standing.rounds = info.rounds * info.every_steps;
+    return standing;
+  }
+  // Nobody knows how many steps of this site the run's rounds will take: as many each as so far.
+  standing.round = own_steps_;
+  if (info.rounds > 0 && info.round > 0) {
+    standing.rounds = std::max(own_steps_ * info.rounds / info.round, own_steps_) + 1;
+  }
+  return standing;
 }
 
 absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
@@ -160,10 +166,12 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
   } else {
     // Of these the round has its own; with overlap the others come after it.
     const uint64_t steps = local_steps_ + 1;
-    local_steps_ = steps - std::min(steps, (result.round - round_) * Info().every_steps);
+    const uint64_t every = Info().every_steps;
+    local_steps_ = steps - std::min(steps, (result.round - round_) * every);
   }
   if (exchanged) round_ = result.round;
   output.applied = exchanged || local_steps_ > 0;
+  if (optimizer_ != nullptr && !output.ended) ++own_steps_;
   output.round = standing().round;
   output.loss = result.loss;
   output.blocked_seconds = result.blocked_seconds;

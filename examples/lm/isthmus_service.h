@@ -57,6 +57,7 @@ class IsthmusService : public ParameterService {
   std::string said_;                         // of what it waits for
   uint64_t round_ = 0;                       // last one applied
   uint64_t local_steps_ = 0;                 // since then; with an optimizer of its own
+  uint64_t own_steps_ = 0;                   // of this process, in all sessions
   std::unique_ptr<Optimizer> optimizer_;  // stays from one session to the next, as its moments do
   std::optional<ParameterSet<float>> own_gradients_;
   std::vector<float*> parameters_;

@@ -50,6 +50,11 @@ void AddTrainingFlags(CLI::App* app, TrainerOptions* trainer) {
       ->check(WholeNumber(0, kMaxSteps))
       ->capture_default_str()
       ->group(group);
+  app->add_option("--pause", trainer->pause_seconds,
+                  "Seconds to wait in every step, as if this machine were slower")
+      ->check(Number(0, 3600))
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--batch", trainer->batch, "Sequences per step of this rank")
       ->check(WholeNumber(1, 4096))
       ->capture_default_str()

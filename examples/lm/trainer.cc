@@ -120,6 +120,7 @@ absl::Status Trainer::Train(int* failures) {
     if (!output->applied) continue;
     standing_ = service_->standing();
     standing_.round = record.round = output->round;
+    if (options_.steps == 0) last_round_ = standing_.rounds;
     // Replicas are equal, so one rank speaks for all.
     const bool validates = standing_.group_index == 0 && standing_.rank == 0;
     if (validates && options_.validate_every != 0 && record.round % options_.validate_every == 0) {
@@ -138,6 +139,7 @@ absl::StatusOr<StepOutput> Trainer::Step(StepRecord* record) {
   const Stopwatch forward_backward_watch;
   record->loss = model_.Forward(batch_);
   model_.Backward(batch_);
+  absl::SleepFor(absl::Seconds(options_.pause_seconds));
   record->forward_backward_seconds = forward_backward_watch.Seconds();
 
   Schedule schedule = options_.schedule;

@@ -29,6 +29,7 @@ struct TrainerOptions {
   double clip = 1.0;                                 // largest norm of this rank's gradient; 0: any
   int reattach = 3;                                  // attempts in a row, once training has begun
   absl::Duration reattach_delay = absl::Seconds(1);  // before the first; doubles up to 30 s
+  double pause_seconds = 0;     // waited for in every step, as if the machine were slower
   uint64_t log_every = 20;      // steps between lines on stderr, of rank 0; 0: none
   uint64_t validate_every = 0;  // steps between validations, of the first group's rank 0; 0: none
 };

@@ -84,6 +84,21 @@ TEST(SummaryTest, P22HashesMustBeOfTheLastRoundAndEqual) {
   EXPECT_FALSE(Summarize(Options(), missing, nullptr).hashes_equal);
 }
 
+TEST(SummaryTest, WhereSitesStepAsTheyCanFiguresArePerStepOfEach) {
+  RehearseOptions options = Options();
+  options.run.format.every = {.steps = 0, .samples = 4096};
+  DeploymentResult result = Result(0.1);
+  result.reports[0]->steps = 300 * 6;
+  result.reports[1]->steps = 300 * 2;
+  const Summary summary = Summarize(options, result, nullptr);
+  EXPECT_EQ(summary.every, "4096 samples");
+  EXPECT_EQ(summary.steps, 0u);
+  EXPECT_THAT(summary.steps_per_round, ElementsAre(6, 2));
+  EXPECT_THAT(summary.bytes_up_per_step, ElementsAre(10'000 / 6.0, 1 / 2.0));
+  // One rank at one site and two at the other, 1000 tokens each.
+  EXPECT_DOUBLE_EQ(summary.tokens_per_second, (6000.0 + 2 * 2000) * 299 / 100);
+}
+
 TEST(SummaryTest, SchemeNoneMayEndWithStatesOfItsOwn) {
   RehearseOptions options = Options();
   options.run.scheme = Scheme::kNone;
@@ -122,6 +137,7 @@ TEST(SummaryTest, JsonHasTheAgreedKeys) {
                           "k",
                           "values",
                           "every",
+                          "steps_per_round",
                           "own_optimizer",
                           "seed",
                           "validation_loss",

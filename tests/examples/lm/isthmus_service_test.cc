@@ -71,6 +71,41 @@ TEST_F(IsthmusServiceTest, AStopSignalEndsAnAttachThatWaitsForOthers) {
   EXPECT_TRUE(absl::IsCancelled(attaching.get()));
 }
 
+// Nobody knows how many steps a run will have that counts samples or time: as many each round as
+// so far.
+TEST_F(IsthmusServiceTest, WhereTheRunCountsTheEndIsGuessed) {
+  Start(1);
+  IsthmusOptions options = Options();
+  options.own_optimizer = AdamWFactory();
+  IsthmusService service(options);
+  const ScopedStopSignals stop_signals;
+  const ModelConfig model = {.width = 16, .layers = 1, .heads = 2, .context = 16};
+  auto attaching = std::async(std::launch::async, [&] {
+    return service.Attach(ModelTensors(model), InitialParameters<float>(model, 1, 0.02));
+  });
+  auto session = engine_.AwaitAttached();
+  server_->FinishAttach(session->id(),
+                        AttachReply{.rounds = 10, .world_size = 1, .every_steps = 0});
+  ASSERT_TRUE(attaching.get().ok());
+  StepInput input = {.skip = false, .samples = 5, .loss = 2};
+  input.rates.learning_rate.fill(0.25f);
+  input.rates.weight_decay.fill(0.0f);
+  for (uint64_t step = 1; step <= 4; ++step) {
+    ASSERT_TRUE(service.Step(input).ok());
+    EXPECT_EQ(service.standing().round, step);
+    EXPECT_EQ(service.standing().rounds, 0u) << "no end is known";
+  }
+  server_->NameStep(session->id());
+  auto exchange = std::async(std::launch::async, [&] {
+    while (service.standing().rounds == 0) ASSERT_TRUE(service.Step(input).ok());
+  });
+  engine_.AwaitStep();
+  server_->FinishStep(session->id(), StepReply{.round = 1});
+  exchange.get();
+  EXPECT_GE(service.standing().round, 5u);
+  EXPECT_EQ(service.standing().rounds, service.standing().round * 10 + 1);
+}
+
 TEST_F(IsthmusServiceTest, AnOptimizerOfItsOwnStepsBetweenExchanges) {
   Start(1);
   IsthmusOptions options = Options();
