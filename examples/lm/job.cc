@@ -54,10 +54,10 @@ absl::StatusOr<Text> LoadText(const Options& options) {
 }
 
 OptimizerFactory OwnOptimizer(const Options& options) {
-  if (options.own_optimizer == "muon") {
-    return MuonFactory({.lr_to_adamw = options.muon_lr / options.trainer.schedule.peak});
-  }
-  return AdamWFactory();
+  if (options.own_optimizer != "muon") return AdamWFactory();
+  MuonOptions muon;
+  if (options.muon_lr) muon.lr_to_adamw = *options.muon_lr / options.trainer.schedule.peak;
+  return MuonFactory(muon);
 }
 
 std::unique_ptr<ParameterService> MakeService(const Options& options) {

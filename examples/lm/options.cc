@@ -102,7 +102,7 @@ void AddSessionFlags(CLI::App* app, Options* options) {
   app->add_option("--muon-lr", options->muon_lr,
                   "Of --own-optimizer muon: of matrices, after warm-up; --lr is for the rest")
       ->check(PositiveNumber(1000))
-      ->capture_default_str()
+      ->default_str("twice --lr")
       ->group(group);
   app->add_option("--socket", options->isthmus.socket_path,
                   "The daemon's (default $ISTHMUS_SOCKET)")

@@ -27,8 +27,8 @@ struct Options {
   IsthmusOptions isthmus;
   TrainerOptions trainer;
   SampleOptions sample;
-  std::string own_optimizer;  // "adamw", "muon", or empty: the daemon's
-  double muon_lr = 0.008;
+  std::string own_optimizer;      // "adamw", "muon", or empty: the daemon's
+  std::optional<double> muon_lr;  // unset: as MuonOptions has it beside --lr
   std::vector<std::string> text;
   std::string load, save, report, curve;  // paths; empty: not asked for
 };

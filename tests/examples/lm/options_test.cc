@@ -10,6 +10,7 @@
 namespace isthmus::lm {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
 class LmOptionsTest : public ::testing::Test {
@@ -60,6 +61,14 @@ TEST_F(LmOptionsTest, AnOptimizerOfTheJobsOwnIsAskedForByName) {
     EXPECT_EQ(parsed.exit_code, kExitUsage) << name;
     EXPECT_THAT(errors_.str(), HasSubstr("--own-optimizer: ")) << name;
   }
+}
+
+// Muon's rate follows --lr, by MuonOptions' ratio, until it is given.
+TEST_F(LmOptionsTest, MuonsLearningRateIsTwiceAdamWsUnlessGiven) {
+  EXPECT_EQ(Parse({"--own-optimizer", "muon", "--lr", "0.01"}).options->muon_lr, std::nullopt);
+  EXPECT_EQ(MuonOptions().lr_to_adamw, 2.0);
+  Parse({"--help"});
+  EXPECT_THAT(out_.str(), ContainsRegex("--muon-lr [^-]*twice --lr"));
 }
 
 TEST_F(LmOptionsTest, HelpIsNoFailure) {

@@ -41,6 +41,20 @@ expect 0 "$lm" --load "$dir/model" --sample 40
 cmp "$dir/out" "$dir/sampled"
 expect 1 "$lm" --load "$dir/text" --sample 40
 
+# Muon's learning rate is twice --lr unless told otherwise.
+trained() {  # trained NAME FLAGS...
+  name=$1
+  shift
+  # shellcheck disable=SC2086
+  expect 0 "$lm" --local --steps 3 $small --text "$dir/text" --save "$dir/$name" \
+    --own-optimizer muon --lr 0.01 "$@"
+}
+trained by-default
+trained twice --muon-lr 0.02
+trained thrice --muon-lr 0.03
+cmp "$dir/by-default" "$dir/twice"
+expect 1 cmp "$dir/by-default" "$dir/thrice"
+
 # It waits for its daemon, says so, and obeys SIGTERM meanwhile: also as the first process of a
 # container, which the kernel spares every signal that it does not ask for.
 waits="--text $dir/text --socket $dir/no-daemon --attach-timeout 600"
