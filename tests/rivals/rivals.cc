@@ -11,21 +11,28 @@
 namespace isthmus::rivals {
 namespace {
 
+// Null: float32.
+std::unique_ptr<const Compressor> MakeCompressor(const RivalOptions& options) {
+  if (options.rival == Rival::kSparseLoco) return MakeSparseBlocks();
+  return options.bits == 32 ? nullptr : MakeRowBins(options.bits);
+}
+
 class Run {
  public:
   Run(const RivalOptions& options, const lm::Text& text)
       : options_(options), tensors_(lm::ModelTensors(options.trainer.model)) {
     for (int i = 0; i < options.sites; ++i) {
-      sites_.push_back(
-          std::make_unique<Site>(options.trainer, text, static_cast<uint32_t>(i), options.ranks));
+      sites_.push_back(std::make_unique<Site>(options.trainer, options.optimizer, text,
+                                              static_cast<uint32_t>(i), options.ranks));
       parameters_.push_back(sites_.back()->parameters());
       gradients_.push_back(sites_.back()->gradients());
     }
     if (options.rival == Rival::kPowerSgd) {
       power_sgd_.emplace(tensors_, options.sites, options.power_sgd_rank, options.trainer.seed);
     }
-    if (options.rival == Rival::kDiloco) {
-      diloco_.emplace(options.diloco, tensors_, parameters_[0]);
+    if (options.rival == Rival::kDiloco || options.rival == Rival::kSparseLoco) {
+      diloco_.emplace(options.diloco, tensors_, options.sites, parameters_[0],
+                      MakeCompressor(options));
     }
   }
 
@@ -79,7 +86,8 @@ class Run {
         result->exchanges_per_step = 2;
         break;
       case Rival::kDiloco:
-        result->bytes_per_step = all / options_.diloco.inner_steps;
+      case Rival::kSparseLoco:
+        result->bytes_per_step = diloco_->bytes_per_round() / options_.diloco.inner_steps;
         result->exchanges_per_step = 1.0 / options_.diloco.inner_steps;
         break;
     }
@@ -95,6 +103,16 @@ class Run {
 };
 
 }  // namespace
+
+RivalOptions DefaultRivalOptions(Rival rival) {
+  RivalOptions options;
+  options.rival = rival;
+  if (rival == Rival::kSparseLoco) {
+    options.optimizer = lm::AdamWFactory({.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8});
+    options.diloco = {.inner_steps = 30, .outer_lr = 1, .outer_momentum = 0, .error_decay = 0.95f};
+  }
+  return options;
+}
 
 RivalResult Train(const RivalOptions& options, const lm::Text& text) {
   return Run(options, text).Train();

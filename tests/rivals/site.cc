@@ -5,20 +5,15 @@
 #include <cstdlib>
 
 namespace isthmus::rivals {
-namespace {
 
-// Those of a run of scheme full.
-constexpr lm::AdamWOptions kAdamW = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
-
-}  // namespace
-
-Site::Site(const lm::TrainerOptions& options, const lm::Text& text, uint32_t index, int ranks)
+Site::Site(const lm::TrainerOptions& options, const lm::OptimizerFactory& optimizer,
+           const lm::Text& text, uint32_t index, int ranks)
     : options_(options),
       text_(text),
       index_(index),
       ranks_(ranks),
       tensors_(lm::ModelTensors(options.model)),
-      service_(lm::AdamWFactory(kAdamW)),
+      service_(optimizer),
       model_(options.model, options.batch),
       rank_gradients_(tensors_) {
   const auto initial =

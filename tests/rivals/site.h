@@ -1,4 +1,4 @@
-// One site of a rival: the model, batches, schedule and clipping of isthmus-lm, and AdamW.
+// One site of a rival: the model, batches, schedule, clipping and optimizers of isthmus-lm.
 #ifndef ISTHMUS_TESTS_RIVALS_SITE_H_
 #define ISTHMUS_TESTS_RIVALS_SITE_H_
 
@@ -14,12 +14,13 @@ namespace isthmus::rivals {
 class Site {
  public:
   // `text` outlives it. options.steps is the run's length.
-  Site(const lm::TrainerOptions& options, const lm::Text& text, uint32_t index, int ranks);
+  Site(const lm::TrainerOptions& options, const lm::OptimizerFactory& optimizer,
+       const lm::Text& text, uint32_t index, int ranks);
 
   // gradients() become the mean of the ranks' clipped gradients in `round`, counted from 0. False
   // where a loss or gradient is not finite.
   bool ComputeGradients(uint64_t round);
-  // AdamW with gradients().
+  // By gradients().
   void Step(uint64_t round);
 
   float ValidationLoss();
