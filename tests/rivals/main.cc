@@ -20,6 +20,7 @@ struct Flags {
   std::string text;
   std::string optimizer = "adamw";
   // Unset: the rival's own.
+  std::optional<double> adam_beta2;
   std::optional<int> inner_steps;
   std::optional<float> outer_lr, outer_momentum, error_decay;
 };
@@ -51,8 +52,11 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--text", flags->text, "A file, or a directory for its text files")->required();
   AddTraining(app, &flags->options);
   app->add_option("--optimizer", flags->optimizer,
-                  "Of each site, as isthmus-lm has it; AdamW with the rival's second decay")
+                  "Of each site: adamw, or muon as isthmus-lm has it")
       ->check(CLI::IsMember({"adamw", "muon"}));
+  app->add_option("--adam-beta2", flags->adam_beta2,
+                  "Of --optimizer adamw (default: 0.999; SparseLoCo's 0.95)")
+      ->check(CLI::Range(0.0, 1.0));
   app->add_option("--inner-steps", flags->inner_steps,
                   "DiLoCo: between exchanges (default: 50; SparseLoCo's 30)")
       ->check(CLI::PositiveNumber);
@@ -67,11 +71,18 @@ void AddFlags(CLI::App* app, Flags* flags) {
       ->check(CLI::PositiveNumber);
 }
 
+lm::OptimizerFactory OptimizerOf(const Flags& flags) {
+  if (flags.optimizer == "muon") return lm::MuonFactory();
+  lm::AdamWOptions adamw = DefaultAdamW(flags.options.rival);
+  adamw.beta2 = flags.adam_beta2.value_or(adamw.beta2);
+  return lm::AdamWFactory(adamw);
+}
+
 // What was given, and else what the rival has.
 RivalOptions OptionsOf(const Flags& flags) {
   const RivalOptions defaults = DefaultRivalOptions(flags.options.rival);
   RivalOptions options = flags.options;
-  options.optimizer = flags.optimizer == "muon" ? lm::MuonFactory() : defaults.optimizer;
+  options.optimizer = OptimizerOf(flags);
   options.diloco = {.inner_steps = flags.inner_steps.value_or(defaults.diloco.inner_steps),
                     .outer_lr = flags.outer_lr.value_or(defaults.diloco.outer_lr),
                     .outer_momentum = flags.outer_momentum.value_or(defaults.diloco.outer_momentum),

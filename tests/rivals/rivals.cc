@@ -104,11 +104,17 @@ class Run {
 
 }  // namespace
 
+lm::AdamWOptions DefaultAdamW(Rival rival) {
+  lm::AdamWOptions adamw = kAdamW;
+  if (rival == Rival::kSparseLoco) adamw.beta2 = 0.95;
+  return adamw;
+}
+
 RivalOptions DefaultRivalOptions(Rival rival) {
   RivalOptions options;
   options.rival = rival;
+  options.optimizer = lm::AdamWFactory(DefaultAdamW(rival));
   if (rival == Rival::kSparseLoco) {
-    options.optimizer = lm::AdamWFactory({.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8});
     options.diloco = {.inner_steps = 30, .outer_lr = 1, .outer_momentum = 0, .error_decay = 0.95f};
   }
   return options;

@@ -32,6 +32,7 @@ struct RivalOptions {
 };
 
 // As the papers have it where they say something; of kSparseLoco its rounds and AdamW.
+lm::AdamWOptions DefaultAdamW(Rival rival);
 RivalOptions DefaultRivalOptions(Rival rival);
 
 struct RivalResult {
