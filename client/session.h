@@ -52,8 +52,10 @@ struct isthmus_session {
   isthmus_period period;
   isthmus_period asked;    /* as it was before the step that has begun asked for an exchange */
   isthmus_wire_pace* pace; /* shared with the daemon; with an optimizer of the job's own */
-  bool ended;              /* the run is over */
-  isthmus_code broken;     /* why the connection is of no more use; OK while it is */
+  uint64_t steps;          /* what it is told there */
+  uint64_t samples;
+  bool ended;          /* the run is over */
+  isthmus_code broken; /* why the connection is of no more use; OK while it is */
 };
 
 /* Copies a caller's struct of `size` bytes, as its first member says, into ours of `known`: what an

@@ -69,14 +69,15 @@ static isthmus_code check_step(isthmus_session* session, const isthmus_step_args
 }
 
 /* Says that another step has been taken, and then looks whether it is the one to stop at: in that
- * order (job_wire.h). */
-static bool exchange_named(isthmus_wire_pace* pace, uint64_t samples) {
+ * order (job_wire.h). What counts is the session's own, which a forked child has a copy of. */
+static bool exchange_named(isthmus_session* session, uint64_t samples) {
+  isthmus_wire_pace* pace = session->pace;
   if (pace == NULL) return false;
-  const uint64_t steps = __atomic_load_n(&pace->steps, __ATOMIC_RELAXED) + 1;
-  const uint64_t all = __atomic_load_n(&pace->samples, __ATOMIC_RELAXED) + samples;
-  __atomic_store_n(&pace->samples, all, __ATOMIC_RELAXED);
-  __atomic_store_n(&pace->steps, steps, __ATOMIC_SEQ_CST);
-  return steps >= __atomic_load_n(&pace->exchange_at, __ATOMIC_SEQ_CST);
+  session->samples += samples;
+  ++session->steps;
+  __atomic_store_n(&pace->samples, session->samples, __ATOMIC_RELAXED);
+  __atomic_store_n(&pace->steps, session->steps, __ATOMIC_SEQ_CST);
+  return session->steps >= __atomic_load_n(&pace->exchange_at, __ATOMIC_SEQ_CST);
 }
 
 /* Counts a step of the job's own optimizer. What is due (job_wire.h), 0: nothing; the same answer
@@ -86,7 +87,7 @@ static uint32_t count_step(isthmus_session* session, const isthmus_step_args* ar
   isthmus_period* period = &session->period;
   const isthmus_info* info = &session->info;
   const uint64_t most = ISTHMUS_MAX_SAMPLES / ranks_of(session);
-  const bool named = exchange_named(session->pace, args->samples);
+  const bool named = exchange_named(session, args->samples);
   ++period->steps;
   period->samples = args->samples < most - period->samples ? period->samples + args->samples : most;
   period->skip |= args->skip != 0;
@@ -122,7 +123,7 @@ static isthmus_wire_step_begin sum_up(isthmus_session* session, uint32_t wants) 
       .skip = period->skip,
       .parameter_groups = session->parameter_groups,
       .wants = wants,
-      .step = session->pace != NULL ? __atomic_load_n(&session->pace->steps, __ATOMIC_RELAXED) : 0};
+      .step = session->steps};
   *period = (isthmus_period){.own_optimizer = true, .taken = (wants & ISTHMUS_WIRE_GIVE) == 0};
   return message;
 }

@@ -311,7 +311,12 @@ ServerThread::Actions ServerThread::Perform(SendGoOn&& action) {
 }
 
 ServerThread::Actions ServerThread::Perform(NameStepOfRanks&& action) {
-  core_.StepNamed(NameStepFor(paces_, action.not_before));
+  const std::optional<uint64_t> step = NameStepFor(paces_, action.not_before);
+  if (!step) {
+    return core_.EndSession(absl::InvalidArgumentError(
+        "the counts of steps that ranks share with the daemon are none that a job can have"));
+  }
+  core_.StepNamed(*step);
   return {};
 }
 

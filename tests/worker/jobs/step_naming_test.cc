@@ -38,6 +38,15 @@ TEST(StepNamingTest, P29_IsTheNextAfterTheRankThatIsFarthest) {
   EXPECT_EQ(NameStepFor(ranks, 9), 9u) << "no earlier than asked for";
 }
 
+TEST(StepNamingTest, CountsThatCannotBeNameNothing) {
+  Rank a, b;
+  JobPace* const ranks[] = {&a.pace, &b.pace};
+  for (const uint64_t steps : {UINT64_MAX, UINT64_MAX - 1, uint64_t{1} << 62}) {
+    b.shared.steps = steps;
+    EXPECT_EQ(NameStepFor(ranks, 1), std::nullopt) << steps;
+  }
+}
+
 // Whatever the order of their stores and loads: each rank stops at the step that was named in the
 // end, and has passed none that it did not see. TSan looks on.
 TEST(StepNamingTest, P29_NoRankPassesIt) {
@@ -62,7 +71,7 @@ TEST(StepNamingTest, P29_NoRankPassesIt) {
       });
     }
     begin.arrive_and_wait();
-    named = NameStepFor(paces, 1);
+    named = NameStepFor(paces, 1).value();
     for (std::thread& thread : threads) thread.join();
     for (const Rank& rank : ranks) EXPECT_EQ(rank.taken, named);
   }
