@@ -70,7 +70,7 @@ isthmus_code isthmus_read_anchor(isthmus_session* session, void* const* tensors,
     return ISTHMUS_OK;
   }
   if (session->aside == NULL) code = ask(session);
-  if (code == ISTHMUS_RESOURCE_EXHAUSTED) return code;
+  if (session->aside == NULL) return code; /* nothing was asked for */
   isthmus_packet packet;
   if (code == ISTHMUS_OK) {
     code = isthmus_receive(&session->channel, ISTHMUS_WIRE_STEP_DONE,
@@ -78,8 +78,8 @@ isthmus_code isthmus_read_anchor(isthmus_session* session, void* const* tensors,
   }
   if (code == ISTHMUS_INTERRUPTED) return code; /* the same call goes on */
   if (code == ISTHMUS_OK) {
-    session->info.round = packet.as.step_done.round;
-    if (round != NULL) *round = session->info.round;
+    /* The round that the job was last given stays what it is. */
+    if (round != NULL) *round = packet.as.step_done.round;
     copy_out(session, tensors);
   }
   put_back(session);

@@ -116,6 +116,21 @@ static isthmus_code place_slots(isthmus_session* session, const uint64_t* offset
   return ISTHMUS_OK;
 }
 
+/* A word that fork() does not copy, so that a child is known without a system call. */
+static isthmus_code mark_process(isthmus_session* session) {
+  void* at = mmap(NULL, sizeof(*session->here), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                  -1, 0);
+  if (at == MAP_FAILED || madvise(at, sizeof(*session->here), MADV_WIPEONFORK) != 0) {
+    const int error = errno;
+    if (at != MAP_FAILED) munmap(at, sizeof(*session->here));
+    return isthmus_fail(&session->channel, ISTHMUS_RESOURCE_EXHAUSTED,
+                        "a page that a forked child does not have: %s", strerror(error));
+  }
+  session->here = at;
+  *session->here = 1;
+  return ISTHMUS_OK;
+}
+
 /* `fds`: of parameters and gradients. */
 static isthmus_code map_flat(isthmus_session* session, const isthmus_wire_buffers* said,
                              const int* fds) {
@@ -138,6 +153,7 @@ static isthmus_code map_flat(isthmus_session* session, const isthmus_wire_buffer
   if (session->period.own_optimizer) {
     code = map(channel, "pace", fds[1], sizeof(*session->pace), both, &at);
     session->pace = at;
+    if (code == ISTHMUS_OK) code = mark_process(session);
   } else {
     code = map(channel, "gradient", fds[1], flat_bytes, both, &at);
     session->gradients = at;
@@ -301,6 +317,7 @@ void isthmus_free(isthmus_session* session) {
   }
   if (session->constants != NULL) munmap(session->constants, session->constants_bytes);
   if (session->pace != NULL) munmap(session->pace, sizeof(*session->pace));
+  if (session->here != NULL) munmap(session->here, sizeof(*session->here));
   free(session->slots);
   free(session->aside);
   free(session);

@@ -149,7 +149,7 @@ typedef struct isthmus_step_args {
   uint32_t parameter_groups;
   uint32_t skip;    /* 1: this rank's gradient is unusable; the group sits the round out. With
                        own_optimizer: its parameters are, and the group's steps since the last
-                       exchange are dropped at the next */
+                       exchange are dropped at the next, with overlap also those until it is given */
   uint64_t samples; /* in this rank's batch: the weight of its gradient between groups; at most
                        ISTHMUS_MAX_SAMPLES / world_size */
   float loss;       /* of this rank's batch; only reported. NaN or infinite: there is none */
@@ -215,7 +215,8 @@ ISTHMUS_API isthmus_code isthmus_get_info(isthmus_session* session, isthmus_info
 ISTHMUS_API isthmus_code isthmus_step_begin(isthmus_session* session,
                                             const isthmus_step_args* args);
 /* Blocks for at most `seconds`, which may be 0: OK once isthmus_step_wait() would not block, or
- * ISTHMUS_DEADLINE_EXCEEDED, and the step goes on. The buffers stay the daemon's either way. */
+ * ISTHMUS_DEADLINE_EXCEEDED, and the step goes on. (With every_steps 0 and overlap step_wait may
+ * yet wait for an exchange that was begun before.) The buffers stay the daemon's either way. */
 ISTHMUS_API isthmus_code isthmus_step_poll(isthmus_session* session, double seconds);
 /* Blocks until the update is in the parameters; with device memory, until what is queued on the
  * step's stream from then on will find it there. ISTHMUS_END when the run ended instead. */

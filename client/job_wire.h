@@ -229,6 +229,7 @@ static_assert(sizeof(isthmus_wire_entry) == 48 + 8 * 16 + 256, "layout");
 static_assert(sizeof(isthmus_wire_buffers) == 72 + 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_attached) == 64, "layout");
 static_assert(sizeof(isthmus_wire_step_begin) == 48 + 2 * 4 * 64, "layout");
+static_assert(sizeof(isthmus_wire_pace) == 24, "layout");
 static_assert(sizeof(isthmus_wire_step_done) == 80, "layout");
 static_assert(sizeof(isthmus_wire_waiting) == 24 + 2048, "layout");
 static_assert(sizeof(isthmus_wire_error) == 24 + 2048, "layout");

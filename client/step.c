@@ -72,7 +72,7 @@ static isthmus_code check_step(isthmus_session* session, const isthmus_step_args
  * order (job_wire.h). What counts is the session's own, which a forked child has a copy of. */
 static bool exchange_named(isthmus_session* session, uint64_t samples) {
   isthmus_wire_pace* pace = session->pace;
-  if (pace == NULL) return false;
+  if (pace == NULL || *session->here == 0) return false;
   session->samples += samples;
   ++session->steps;
   __atomic_store_n(&pace->samples, session->samples, __ATOMIC_RELAXED);

@@ -105,8 +105,8 @@ absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
     if (!own_gradients_) own_gradients_.emplace(tensors);
     gradients_ = own_gradients_->pointers();
   }
-  round_ = Info().round;
-  local_steps_ = 0;
+  round_ = first_round_ = Info().round;
+  local_steps_ = session_steps_ = exchanged_at_ = 0;
   return absl::OkStatus();
 }
 
@@ -128,10 +128,14 @@ Standing IsthmusService::standing() const {
     standing.rounds = info.rounds * info.every_steps;
     return standing;
   }
-  // Nobody knows how many steps of this site the run's rounds will take: as many each as so far.
-  standing.round = own_steps_;
-  if (info.rounds > 0 && info.round > 0) {
-    standing.rounds = std::max(own_steps_ * info.rounds / info.round, own_steps_) + 1;
+  // Nobody knows how many steps of this site the run's rounds have: as many each as in this
+  // session, so that who joins late is where the others are.
+  standing.round = session_steps_;
+  if (info.round <= first_round_) return standing;
+  const uint64_t rounds = info.round - first_round_;
+  standing.round = info.round * exchanged_at_ / rounds + session_steps_ - exchanged_at_;
+  if (info.rounds > 0) {
+    standing.rounds = std::max(info.rounds * exchanged_at_ / rounds, standing.round) + 1;
   }
   return standing;
 }
@@ -169,9 +173,12 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
     const uint64_t every = Info().every_steps;
     local_steps_ = steps - std::min(steps, (result.round - round_) * every);
   }
-  if (exchanged) round_ = result.round;
+  ++session_steps_;
+  if (exchanged) {
+    round_ = result.round;
+    exchanged_at_ = session_steps_;
+  }
   output.applied = exchanged || local_steps_ > 0;
-  if (optimizer_ != nullptr && !output.ended) ++own_steps_;
   output.round = standing().round;
   output.loss = result.loss;
   output.blocked_seconds = result.blocked_seconds;

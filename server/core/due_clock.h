@@ -5,6 +5,7 @@
 
 #include <absl/time/time.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 
@@ -32,8 +33,9 @@ class DueClock {
     const auto [at, first] = heard_.try_emplace(member.group, member.incarnation, samples);
     auto& [incarnation, seen] = at->second;
     if (incarnation != member.incarnation) at->second = {member.incarnation, samples};
-    if (samples <= seen) return;  // a late duplicate of what was heard
-    samples_ += samples - seen;
+    // A late duplicate of what was heard, or no number that jobs can have seen.
+    if (samples <= seen || samples > kMostSamples) return;
+    samples_ = std::min(samples_ + (samples - seen), kMostSamples);
     seen = samples;
   }
 
@@ -48,6 +50,8 @@ class DueClock {
   }
 
  private:
+  static constexpr uint64_t kMostSamples = uint64_t{1} << 62;
+
   const Period every_;
   absl::Time began_ = absl::InfiniteFuture();
   uint64_t samples_ = 0;  // of all groups, since then

@@ -367,11 +367,18 @@ void SimWorker::PerformOne(const WorkerAction& action) {
       buffers_ = seen_ = masters_;
     });
   } else if (std::holds_alternative<LoadJob>(action)) {
-    Enqueue([this] { buffers_ = seen_ = masters_; });
+    Enqueue([this] {
+      buffers_ = seen_ = masters_;
+      taken_in_.assign(options_.buckets, false);
+    });
   } else if (const auto* process = std::get_if<ProcessBucket>(&action)) {
     Enqueue([this, p = *process, generation = job_generation_] {
-      world_->Check(generation != job_generation_ || !buffers_are_the_jobs_,
-                    "a bucket is taken in behind the job's back");
+      if (generation == job_generation_) {
+        world_->Check(!buffers_are_the_jobs_, "a bucket is taken in behind the job's back");
+        const bool steps = options_.overlap || options_.names_steps;
+        world_->Check(!steps || !taken_in_[p.bucket.value()], "a way is taken in twice");
+        taken_in_[p.bucket.value()] = true;
+      }
       Process(p);
     });
   } else if (const auto* apply = std::get_if<ApplyUpdate>(&action)) {
@@ -508,7 +515,9 @@ void SimWorker::Gather(BucketIndex bucket, Gathering how) {
   world_->Check(!buffers_are_the_jobs_, "a bucket is given behind the job's back");
   const uint32_t b = bucket.value();
   seen_[b] = masters_[b];
-  if (how != Gathering::kShow) buffers_[b] = masters_[b];
+  if (how == Gathering::kShow) return;
+  buffers_[b] = masters_[b];
+  taken_in_[b] = false;
 }
 
 void SimWorker::Settle(Key key, Credit credit) {

@@ -128,6 +128,8 @@ class SimWorker : public StreamPeer {
   // The job's: the masters that each bucket was last given, and what it sees of them.
   std::vector<uint64_t> buffers_;
   std::vector<uint64_t> seen_;
+  // Its way has been taken in since it was given the bucket: once more would count it twice.
+  std::vector<bool> taken_in_;
   bool buffers_are_the_jobs_ = false;
   bool idle_ = false;     // it steps by itself until a step is named
   bool named_ = false;    // one is

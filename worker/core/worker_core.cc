@@ -246,6 +246,7 @@ void WorkerCore::Advance(WorkerActions& out) {
       out.push_back(GatherBucket{BucketIndex(b), Gathering::kShow});
     }
     wants.anchor = false;
+    step_->finish.shown = true;
   }
   if (wants.give_first) {
     if (AppliedRound() < outcome_.round) return;
@@ -259,7 +260,9 @@ void WorkerCore::Advance(WorkerActions& out) {
   }
   if (wants.give) {
     if (AppliedRound() < outcome_.round) return;
+    const uint32_t before = step_->finish.nonfinite;  // of a round that was given first
     step_->finish = Given();
+    step_->finish.nonfinite += before;
   }
   step_->finish.round = AppliedRound();
   out.push_back(step_->finish);
@@ -288,7 +291,9 @@ void WorkerCore::Take(WorkerActions& out) {
       out.push_back(ProcessBucket{round, index, open, goes_on});
       if (open) Answer(bucket, round, true);
     }
-    if (bucket.stale && bucket.applied >= round) {
+    // Decided already: it is given now, and not with the round. What was taken in of a job that
+    // steps by itself is measured from where it is given next, so that has to be.
+    if (bucket.applied >= round && (bucket.stale || (config_.job_steps && !step_->skip))) {
       out.push_back(GatherBucket{index});
       bucket.stale = false;
     }

@@ -130,6 +130,7 @@ struct FinishAttach {
 struct FinishStep {
   Round round;
   bool end = false;
+  bool shown = false;         // the anchor, and nothing else
   bool gave = true;           // the round is in the job's parameters; else there is nothing below
   uint32_t contributors = 0;  // of the first bucket
   uint32_t merged_here = 0;   // buckets that this group is part of

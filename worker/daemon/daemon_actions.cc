@@ -347,7 +347,8 @@ void DaemonImpl::Do(const FailStep& fail, const Job& job) {
 }
 
 void DaemonImpl::Do(const NameStep&, const Job& job) {
-  if (job != nullptr) jobs_->NameStep(job->id());
+  // Behind the end of an attach, which the job server has to have heard of.
+  if (job != nullptr) pipeline_->Then([this, id = job->id()] { jobs_->NameStep(id); });
 }
 
 void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
@@ -358,23 +359,26 @@ void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
     StepTime time;
     time.blocked = absl::ToDoubleSeconds(now - step_began_);
     time.local = std::min(time.blocked, pipeline_->TakeBusySeconds());
+    time.peer_wait = std::min(time.blocked - time.local, absl::ToDoubleSeconds(finish.peer_wait));
+    const StepTime own = time;
     if (finish.gave || finish.end) {
       // With what the job was blocked for when it began this exchange, and went on.
       time.blocked += std::exchange(begun_.blocked, 0);
       time.local += std::exchange(begun_.local, 0);
       time.step = step_ended_ == absl::InfinitePast() ? time.blocked
                                                       : absl::ToDoubleSeconds(now - step_ended_);
-      time.peer_wait = std::min(time.blocked - time.local, absl::ToDoubleSeconds(finish.peer_wait));
       step_ended_ = now;
-    } else {
+    } else if (!finish.shown) {
       begun_.blocked += time.blocked;
       begun_.local += time.local;
     }
     if (finish.gave && !finish.end) {
       if (JobPace* const pace = job_ != nullptr ? job_->pace(0) : nullptr) {
-        const uint64_t steps = std::max(pace->steps(), exchanged_at_ + 1);
+        // What the job says may be anything; a step at least has been taken.
+        constexpr uint64_t kMostSteps = uint64_t{1} << 53;
+        const uint64_t steps = std::clamp(pace->steps(), exchanged_at_ + 1, kMostSteps);
         time.steps = static_cast<double>(steps - exchanged_at_);
-        exchanged_at_ = steps;
+        exchanged_at_ = std::min(steps, kMostSteps - 1);
       }
       times_.Add(time);
       steps_ += static_cast<uint64_t>(time.steps);
@@ -384,10 +388,10 @@ void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
              .merged_here = finish.merged_here,
              .buckets = pipeline_->buckets().count(),
              .loss = finish.loss,
-             .blocked_seconds = time.blocked,
-             .local_seconds = time.local,
-             .peer_wait_seconds = time.peer_wait,
-             .link_wait_seconds = time.link_wait(),
+             .blocked_seconds = own.blocked,
+             .local_seconds = own.local,
+             .peer_wait_seconds = own.peer_wait,
+             .link_wait_seconds = own.link_wait(),
              .end = finish.end,
              .nonfinite = finish.nonfinite};
   }

@@ -269,6 +269,23 @@ absl::Status SessionCore::OnFilled(Connection& connection, Actions& actions) {
   return absl::OkStatus();
 }
 
+absl::Status SessionCore::CheckWants(const StepWants& wants) const {
+  if (!terms_.own_optimizer && wants != StepWants()) {
+    return absl::InvalidArgumentError(
+        "step: expected one that is taken in and given, without own_optimizer");
+  }
+  if (wants.goes_on() && overlap_steps_ == 0) {
+    return absl::InvalidArgumentError("step: expected one that is given too, without overlap");
+  }
+  // A job's way must not be taken in twice.
+  if (wants.take && wants.give_first != gone_on_) {
+    return absl::InvalidArgumentError(
+        gone_on_ ? "step: expected to be given what was taken in before, then taken in"
+                 : "step: expected nothing to be given first: nothing was taken in");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SessionCore::OnStepBegin(Connection& connection, RankStep step, Actions& actions) {
   const uint32_t rank = *connection.rank;
   if (state_ == State::kAttaching) {
@@ -282,10 +299,7 @@ absl::Status SessionCore::OnStepBegin(Connection& connection, RankStep step, Act
                                                    layout_.parameter_groups(), ", got ",
                                                    step.lr.size()));
   }
-  if (!terms_.own_optimizer && step.wants != StepWants()) {
-    return absl::InvalidArgumentError(
-        "step: expected one that is taken in and given, without own_optimizer");
-  }
+  ISTHMUS_RETURN_IF_ERROR(CheckWants(step.wants));
   // An equal share for each, so that no sum over ranks or machines has to be refused.
   const uint64_t most = RankStep::kMaxSamples / group_ranks_;
   if (step.samples > most) {
@@ -318,6 +332,7 @@ void SessionCore::CompleteStep(Actions& actions) {
     return;
   }
   state_ = State::kStepping;
+  if (!first.wants.anchor) gone_on_ = first.wants.goes_on();
   if (names_steps_ && first.wants.take) {
     taken_at_ = first.step;
     named_.reset();
@@ -388,7 +403,8 @@ void SessionCore::Lose(const absl::Status& status, Actions& actions) {
   actions.push_back(ReportLost{session_id_, absl::StrCat(options_.name, ": ", status.message())});
   ++session_id_;
   state_ = State::kForming;
-  names_steps_ = false;
+  names_steps_ = gone_on_ = false;
+  overlap_steps_ = 0;
   named_.reset();
   taken_at_ = 0;
   std::ranges::fill(steps_, std::nullopt);

@@ -154,6 +154,7 @@ class SessionCore {
   absl::Status OnEntry(JobConnectionId id, Connection& connection, JobEntry entry, absl::Time now,
                        Actions& actions);
   absl::Status OnFilled(Connection& connection, Actions& actions);
+  absl::Status CheckWants(const StepWants& wants) const;
   absl::Status OnStepBegin(Connection& connection, RankStep step, Actions& actions);
   // Claims the rank and adopts or compares the layout.
   absl::Status Claim(JobConnectionId id, Connection& connection, absl::Time now, Actions& actions);
@@ -185,6 +186,7 @@ class SessionCore {
   uint32_t overlap_steps_ = 0;
   std::optional<uint64_t> named_;  // where its ranks are to stop
   uint64_t taken_at_ = 0;          // where they have stopped last
+  bool gone_on_ = false;           // what was taken in last is still to be given
 };
 
 }  // namespace isthmus

@@ -24,10 +24,10 @@ inline HostNeed StateNeed(const RunSpec& run, const Layout& layout, uint32_t ran
   need.snapshot_bytes = vectors * vector_bytes + layout.constants_bytes();
   if (!on_host) return need;
   // Beside them momentum, and a direction or gradient of one bucket. Where jobs step, what they
-  // were given while masters moved on, and progress of one bucket.
+  // were given while masters moved on, and each rank's progress of one bucket.
   const uint64_t bucket_bytes = std::min(layout.length(), kLongestBucket) * sizeof(float);
   need.state_bytes = (vectors + 1) * vector_bytes + layout.constants_bytes() + bucket_bytes;
-  if (PolicyOf(run).job_steps()) need.state_bytes += vector_bytes + bucket_bytes;
+  if (PolicyOf(run).job_steps()) need.state_bytes += vector_bytes + ranks * bucket_bytes;
   // Each rank's buffers as they were, whatever part of them it owns.
   if (run.format.overlap > 0) need.state_bytes += ranks * layout.length() * SizeOf(TypeOf(layout));
   return need;
