@@ -35,6 +35,7 @@ struct Outcome {
 
 struct LocalJobOptions {
   bool own_optimizer = true;
+  uint64_t leave_after = 0;  // steps; 0: at the end of the run
   // After each of the job's steps.
   std::function<void(uint32_t rank, uint64_t step, client::Session& session)> edit;
 };
@@ -67,6 +68,7 @@ Outcome TrainRank(const Site& site, uint32_t rank, const LocalJobOptions& option
     }
     outcome.exchanged.push_back(result->exchanged != 0);
     outcome.rounds.push_back(result->round);
+    if (step == options.leave_after && result->round < session->Info().rounds) break;
   }
   outcome.parameters.assign(session->FlatParameters().begin(), session->FlatParameters().end());
   return outcome;
@@ -158,6 +160,27 @@ TEST(LocalStepsTest, P29_SitesStopWhereTheCoordinatorSays) {
       EXPECT_EQ(outcomes[1].exchanged, outcomes[3].exchanged);
     }
   }
+}
+
+// A round may be due already when a job attaches: it is to stop all the same.
+TEST(LocalStepsTest, P29_AJobThatTakesAnothersPlaceStopsWhereTheCoordinatorSays) {
+  RunSpec run = LocalRun(2);
+  run.rounds = 6;
+  run.min_groups = 2;  // it does not end without either
+  run.format.every = {.steps = 0, .millis = 5};
+  run.format.overlap = 1;
+  TestCoordinator coordinator(run);
+  Site one(coordinator.address(), 1, 1);
+  Site two(coordinator.address(), 2, 1);
+  auto there = Train(two);
+  Outcome outcome;
+  for (int job = 0; job < 3 && !outcome.status.end(); ++job) {
+    outcome = TrainRank(one, 0, {.leave_after = job < 2 ? 30u : 0u});
+    EXPECT_TRUE(outcome.status.ok() || outcome.status.end()) << outcome.status.message();
+  }
+  EXPECT_TRUE(outcome.status.end());
+  EXPECT_TRUE(there[0].get().status.end());
+  coordinator.ExpectEqualHashes(2);
 }
 
 // Whatever is under way, what it reads is what all sites have in common.

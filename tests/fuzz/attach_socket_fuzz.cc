@@ -339,7 +339,10 @@ class Server {
     const uint64_t session = model_.session();
     if (question == Model::Question::kAttach) {
       absl::StatusOr<AttachReply> reply = AttachReply();
-      if (names_steps) reply->every_steps = 0;
+      if (names_steps) {
+        reply->every_steps = 0;
+        reply->overlap_steps = 3;
+      }
       if (fail) reply = absl::FailedPreconditionError("another layout");
       return model_.Perform(core_.FinishAttach(session, reply));
     }

@@ -90,6 +90,12 @@ class SessionCoreTest : public testing::Test {
     EXPECT_THAT(Say(id, entry), ElementsAre(absl::StrCat("buffers to ", id, " as rank ", rank)));
     return Say(id, BarePacket(ISTHMUS_WIRE_FILLED));
   }
+  Lines AttachOwn(uint64_t id, int rank) {
+    Connect(id);
+    Say(id, HelloPacket(rank, 1, -1, 0, /*own_optimizer=*/1));
+    Say(id, EntryPacket());
+    return Say(id, BarePacket(ISTHMUS_WIRE_FILLED));
+  }
   // Connections 1 and 2 as ranks 0 and 1 of session 1, ready to step.
   void AttachBoth() {
     AttachAs(1, 0);
@@ -229,14 +235,8 @@ TEST_F(SessionCoreTest, P29_OnlyAJobThatStepsByItselfGoesOn) {
 
 // Own optimizers, and steps that are named.
 TEST_F(SessionCoreTest, P29_RanksStopAtTheStepThatIsNamedAndGoOnFromOthers) {
-  auto own = [&](uint64_t id, int rank) {
-    Connect(id);
-    Say(id, HelloPacket(rank, 1, -1, 0, /*own_optimizer=*/1));
-    Say(id, EntryPacket());
-    return Say(id, BarePacket(ISTHMUS_WIRE_FILLED));
-  };
-  own(1, 0);
-  EXPECT_THAT(own(2, 1), ElementsAre("session 1"));
+  AttachOwn(1, 0);
+  EXPECT_THAT(AttachOwn(2, 1), ElementsAre("session 1"));
   EXPECT_THAT(ToLines(core_->NameStep(1)), IsEmpty()) << "not attached yet";
   ToLines(core_->FinishAttach(1, AttachReply{.every_steps = 0, .overlap_steps = 5}));
   EXPECT_THAT(ToLines(core_->NameStep(2)), IsEmpty()) << "another session";
@@ -251,8 +251,38 @@ TEST_F(SessionCoreTest, P29_RanksStopAtTheStepThatIsNamedAndGoOnFromOthers) {
   EXPECT_THAT(ToLines(core_->NameStep(1)), ElementsAre("name a step from 12"))
       << "not before they are given what was taken in at 7";
   core_->StepNamed(12);
-  EXPECT_THAT(Say(2, take(13))[0],
+  const auto next = [](uint64_t step) {
+    return StepPacket(0, 1, 1, ISTHMUS_WIRE_GIVE_FIRST | ISTHMUS_WIRE_TAKE, step);
+  };
+  EXPECT_THAT(Say(1, next(12)), IsEmpty());
+  EXPECT_THAT(Say(2, next(13))[0],
               HasSubstr("step: expected at most 12, where all ranks stop, got 13"));
+}
+
+TEST_F(SessionCoreTest, P29_AWayIsTakenInOnce) {
+  struct Case {
+    uint32_t overlap;
+    std::vector<uint32_t> wants;  // the last is refused
+    const char* words;
+  };
+  constexpr uint32_t kFirst = ISTHMUS_WIRE_GIVE_FIRST, kTake = ISTHMUS_WIRE_TAKE;
+  const Case cases[] = {{0, {kTake}, "expected one that is given too, without overlap"},
+                        {2, {kTake, kTake}, "expected to be given what was taken in before"},
+                        {2, {kFirst | kTake}, "expected nothing to be given first"},
+                        {2, {kTake, ISTHMUS_WIRE_GIVE, kFirst | kTake}, "nothing was taken in"},
+                        {2, {kTake, ISTHMUS_WIRE_ANCHOR, kTake}, "taken in before"}};
+  uint64_t session = 0, id = 0;
+  for (const Case& c : cases) {
+    const uint64_t a = ++id, b = ++id;
+    AttachOwn(a, 0);
+    AttachOwn(b, 1);
+    ToLines(core_->FinishAttach(++session, AttachReply{.overlap_steps = c.overlap}));
+    for (size_t i = 0; i + 1 < c.wants.size(); ++i) {
+      for (const uint64_t rank : {a, b}) Say(rank, StepPacket(0, 1, 1, c.wants[i]));
+      ToLines(core_->FinishStep(session, StepReply()));
+    }
+    EXPECT_THAT(Say(a, StepPacket(0, 1, 1, c.wants.back()))[0], HasSubstr(c.words));
+  }
 }
 
 TEST_F(SessionCoreTest, WhatAStepWantsMustGoTogether) {
