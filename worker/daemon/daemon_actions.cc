@@ -272,7 +272,7 @@ void DaemonImpl::Do(const GiveSnapshot& give, const Job&) {
   });
 }
 
-void DaemonImpl::TellHeld(uint64_t stream_number, TransferId transfer) {
+void DaemonImpl::TellHeld(uint64_t stream_number, TransferId transfer, bool copy) {
   const auto tell = [this, stream_number, transfer] {
     std::shared_ptr<ExchangeClient> stream;
     std::optional<std::vector<uint64_t>> held;
@@ -283,11 +283,9 @@ void DaemonImpl::TellHeld(uint64_t stream_number, TransferId transfer) {
     }
     if (stream != nullptr && held) stream->SendSnapshotHeld(transfer, *held);
   };
-  bool copy;
   {
     MutexLock lock(&mu_);
     if (!layout_) return;  // another run has begun
-    copy = incoming_.Offered(transfer, state_bytes_);
   }
   if (!copy) return tell();
   TakeState([this, transfer, tell](StateCopy::State state) {

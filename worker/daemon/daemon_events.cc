@@ -207,8 +207,11 @@ absl::Status DaemonImpl::OnSnapshotRequest(uint64_t stream, TransferId transfer,
 void DaemonImpl::OnSnapshotOffer(uint64_t stream, TransferId transfer) {
   (void)StepStream(stream, [&](WorkerCore&, WorkerActions&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (!layout_) return absl::OkStatus();
+    // At once: its first pieces may be here before the task below has its turn.
+    const bool copy = incoming_.Offered(transfer, state_bytes_);
     // In its turn: what the state is made of may still be under way to the pipeline.
-    tasks_.Add(std::function<void()>([this, stream, transfer] { TellHeld(stream, transfer); }));
+    tasks_.Add(std::function<void()>(
+        [this, stream, transfer, copy] { TellHeld(stream, transfer, copy); }));
     return absl::OkStatus();
   });
 }

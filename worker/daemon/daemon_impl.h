@@ -120,8 +120,9 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   std::shared_ptr<StateCopy> CopyState();
   // Calls `done` with the state as of this point, which may have been copied already.
   void TakeState(std::function<void(StateCopy::State)> done);
-  // Says what this group holds of the state that `transfer` will bring.
-  void TellHeld(uint64_t stream, TransferId transfer);
+  // Says what this group holds of the state that `transfer` will bring; with `copy` that is what
+  // the pipeline has.
+  void TellHeld(uint64_t stream, TransferId transfer, bool copy);
   // From the pipeline's threads.
   void Hashed(const ReportHash& report, std::vector<uint64_t> bucket_hashes);
   void StepFinished(uint64_t session_id, const FinishStep& finish);
