@@ -244,18 +244,18 @@ TEST(LocalStepsTest, P29_WithOverlapAJobKeepsTheWayItHasGoneSince) {
     ApplyAll({&group}, Round(1));  // which gathers
     group.Await();
     const FloatVector anchor = group.Masters();
+    const FloatVector given = Of(group.job->parameters(ranks - 1));
     for (size_t i = 0; i < start.size(); ++i) {
       ASSERT_EQ(anchor[i], start[i] - first[i]);
-      ASSERT_EQ(Of(group.job->parameters(ranks - 1))[i], anchor[i] - second[i]);
+      ASSERT_EQ(given[i], anchor[i] - second[i]);
     }
     // And that is what is taken in next, once.
     group.ProcessAll(Round(2), true);
     ApplyAll({&group}, Round(2));
     group.Await();
-    for (size_t i = 0; i < start.size(); ++i) {
-      ASSERT_EQ(group.Masters()[i], anchor[i] - second[i]);
-    }
-    EXPECT_EQ(Of(group.job->parameters(0)), group.Masters()) << "it went no further";
+    const FloatVector next = group.Masters();
+    for (size_t i = 0; i < start.size(); ++i) ASSERT_EQ(next[i], anchor[i] - second[i]);
+    EXPECT_EQ(Of(group.job->parameters(0)), next) << "it went no further";
   }
 }
 
@@ -278,9 +278,8 @@ TEST(LocalStepsTest, P29_TheAnchorIsShownWithoutATrace) {
   ApplyAll({&group}, Round(1));
   group.Await();
   const FloatVector anchor = group.Masters();
-  for (size_t i = 0; i < way.size(); ++i) {
-    ASSERT_EQ(Of(group.job->parameters(1))[i], anchor[i] - way[i]);
-  }
+  const FloatVector given = Of(group.job->parameters(1));
+  for (size_t i = 0; i < way.size(); ++i) ASSERT_EQ(given[i], anchor[i] - way[i]);
 }
 
 TEST(LocalStepsTest, P29_AtTheEndTheWayIsDropped) {
