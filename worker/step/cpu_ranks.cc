@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -13,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/collectives/element_copies.h"
 #include "common/collectives/local_communicator.h"
+#include "common/compression/intake.h"
 #include "common/compression/prefetch.h"
 #include "common/compression/state_hash.h"
 #include "common/kernels/simd.h"
@@ -363,13 +363,6 @@ absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const Run
 }
 
 }  // namespace
-
-bool AllUsable(std::span<const float> gradient) {
-  // Without a branch per element, and NaN fails every comparison.
-  bool usable = true;
-  for (const float g : gradient) usable &= std::fabs(g) <= kMaxGradient;
-  return usable;
-}
 
 std::unique_ptr<LocalRanks> MakeCpuRanks(uint32_t count, int threads,
                                          std::function<std::vector<MemoryLimit>()> limits) {

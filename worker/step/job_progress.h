@@ -1,5 +1,5 @@
-// How far a job with an optimizer of its own has gone since its buffers were last written: what
-// they were given less what they hold now (docs/protocol.md, P29).
+// What a job with an optimizer of its own was last given, to tell how far it has gone since
+// (common/compression/intake.h; docs/protocol.md, P29).
 #ifndef ISTHMUS_WORKER_STEP_JOB_PROGRESS_H_
 #define ISTHMUS_WORKER_STEP_JOB_PROGRESS_H_
 
@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "common/base/ids.h"
-#include "common/tensor/elements.h"
 
 namespace isthmus {
 
@@ -42,11 +41,6 @@ class GivenParameters {
   bool job_ = false;  // there is one whose buffers were given something
   std::map<BucketIndex, std::vector<float>> behind_;
 };
-
-// progress <- weight (given - now), where `given` is rounded as the job holds it, so that what it
-// has not touched has not moved. All of one length; `progress` may be `given`.
-void TakeProgress(std::span<const float> given, const Elements& now, float weight,
-                  std::span<float> progress);
 
 }  // namespace isthmus
 

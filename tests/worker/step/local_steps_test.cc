@@ -5,7 +5,6 @@
 #include <cmath>
 #include <limits>
 
-#include "common/kernels/bfloat16.h"
 #include "tests/worker/step/test_group.h"
 #include "worker/step/job_progress.h"
 
@@ -215,25 +214,7 @@ TEST(LocalStepsTest, P18_ARankThatIsNowhereIsSaidAndReturnsToTheAnchor) {
   EXPECT_EQ(Of(group.job->parameters(1)), start);
 }
 
-// --- the pass itself -----------------------------------------------------------------------------
-
-// A buffer of bfloat16 is given rounded masters: that rounding is no way of the job's.
-TEST(TakeProgressTest, P29_IsMeasuredAsTheJobHoldsIt) {
-  Rng rng(6);
-  FloatVector given(1000), progress(1000, 1.0f);
-  std::vector<uint16_t> now(1000);
-  for (size_t i = 0; i < given.size(); ++i) {
-    given[i] = static_cast<float>(rng.Uniform() - 0.5);
-    now[i] = ToBfloat16(given[i]);
-  }
-  const Elements buffer(DType::kBFloat16, now.data(), now.size());
-  TakeProgress(given, buffer, 1.5f, progress);
-  for (const float p : progress) ASSERT_EQ(p, 0.0f);
-  now[3] = ToBfloat16(2.0f);
-  TakeProgress(given, buffer, 0.5f, progress);
-  EXPECT_EQ(progress[3], 0.5f * (FromBfloat16(ToBfloat16(given[3])) - 2.0f));
-  EXPECT_EQ(progress[4], 0.0f);
-}
+// --- what it was given ---------------------------------------------------------------------------
 
 TEST(GivenParametersTest, RemembersOnceAndOnlyForAJob) {
   FloatVector masters = {1, 2};

@@ -1,9 +1,18 @@
-#include "worker/step/job_progress.h"
+#include "common/compression/intake.h"
+
+#include <cmath>
 
 #include "common/base/check.h"
 #include "common/kernels/bfloat16.h"
 
 namespace isthmus {
+
+bool AllUsable(std::span<const float> taken) {
+  // Without a branch per element, and NaN fails every comparison.
+  bool usable = true;
+  for (const float x : taken) usable &= std::fabs(x) <= kMaxGradient;
+  return usable;
+}
 
 void TakeProgress(std::span<const float> given, const Elements& now, float weight,
                   std::span<float> progress) {
