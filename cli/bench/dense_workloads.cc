@@ -40,7 +40,6 @@ DenseWorkloads::DenseWorkloads(const Options& options)
       momentum_(options.parameters),
       copy_(options.parameters),
       progress_(options.bucket),
-      mean_(options.bucket),
       direction_(size_t{kScaleBlock} * kTileChunks),
       scratch_(format_, ActiveKernels()),
       payloads_(buckets()),
@@ -99,16 +98,7 @@ void DenseWorkloads::Memcpy() {
 }
 
 bool DenseWorkloads::TakeIn(uint64_t bucket) {
-  TakeProgress(Of(masters_, bucket), Of(job_, bucket), 1.0f, progress_);
-  // As the mean over one rank is made.
-  constexpr size_t kBlockLength = 4096;
-  const float ranks = 1.0f;
-  for (size_t begin = 0; begin < mean_.size(); begin += kBlockLength) {
-    const size_t length = std::min(kBlockLength, mean_.size() - begin);
-    std::copy_n(progress_.data() + begin, length, mean_.data() + begin);
-    for (size_t i = begin; i < begin + length; ++i) mean_[i] /= ranks;
-  }
-  return AllUsable(mean_);
+  return TakeProgress(Of(masters_, bucket), Of(job_, bucket), 1.0f, progress_);
 }
 
 void DenseWorkloads::Progress() {
@@ -118,9 +108,8 @@ void DenseWorkloads::Progress() {
 void DenseWorkloads::Upload() {
   for (uint64_t bucket = 0; bucket < buckets(); ++bucket) {
     ISTHMUS_CHECK(TakeIn(bucket));
-    const std::span<float> momentum = Of(momentum_, bucket);
-    ActiveKernels().accumulate_flat(1.0f, 1.0f, mean_.data(), momentum.data(), momentum.size());
-    Extract(k2Bit, place(bucket), 1.0f, momentum, &payloads_[bucket]);
+    AccumulateAndExtract(k2Bit, place(bucket), 1.0f, 1.0f, progress_, Of(momentum_, bucket),
+                         writer_, &payloads_[bucket]);
   }
 }
 
@@ -150,9 +139,8 @@ void DenseWorkloads::ApplyForwarded() {
 
 void DenseWorkloads::ApplyRequantized() {
   for (uint64_t bucket = 0; bucket < buckets(); ++bucket) {
-    const auto view = UpdateView::Parse(Bytes(requantized_[bucket]), format_, place(bucket));
-    ISTHMUS_CHECK(view.ok());
-    ApplyView(*view, bucket, nullptr);
+    ISTHMUS_CHECK(update_.SetPayload(Bytes(requantized_[bucket]), format_, place(bucket)).ok());
+    ApplyView(update_, bucket, nullptr);
   }
 }
 

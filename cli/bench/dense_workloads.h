@@ -45,7 +45,7 @@ class DenseWorkloads {
   std::span<float> Of(std::vector<float>& vector, uint64_t bucket) const {
     return std::span(vector).subspan(bucket * options_.bucket, options_.bucket);
   }
-  // The progress of a bucket becomes mean_.
+  // Of a bucket, into progress_.
   bool TakeIn(uint64_t bucket);
   void ApplyView(const UpdateView& view, uint64_t bucket, const PayloadView* own);
 
@@ -56,8 +56,8 @@ class DenseWorkloads {
   std::vector<float> momentum_;
   std::vector<float> copy_;      // of a memcpy
   std::vector<float> progress_;  // of a bucket
-  std::vector<float> mean_;      // of a bucket: over the ranks, of which there is one
   std::vector<float> direction_;
+  PayloadWriter writer_;
   DirectionScratch scratch_;
   std::vector<std::string> payloads_;     // [buckets] of Upload()
   std::vector<std::string> others_;       // [buckets] of another group

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "common/base/check.h"
-#include "common/kernels/bfloat16.h"
+#include "common/kernels/simd.h"
 
 namespace isthmus {
 
@@ -14,18 +14,16 @@ bool AllUsable(std::span<const float> taken) {
   return usable;
 }
 
-void TakeProgress(std::span<const float> given, const Elements& now, float weight,
+bool TakeProgress(std::span<const float> given, const Elements& now, float weight,
                   std::span<float> progress) {
   ISTHMUS_CHECK(given.size() == progress.size() && now.size() == progress.size());
+  const TileKernels& kernels = ActiveKernels();
   if (now.type() == DType::kFloat32) {
-    const float* const at = now.floats().data();
-    for (size_t i = 0; i < progress.size(); ++i) progress[i] = weight * (given[i] - at[i]);
-    return;
+    return kernels.progress(kMaxGradient, weight, given.data(), now.floats().data(),
+                            progress.data(), progress.size());
   }
-  const uint16_t* const at = now.halves().data();
-  for (size_t i = 0; i < progress.size(); ++i) {
-    progress[i] = weight * (FromBfloat16(ToBfloat16(given[i])) - FromBfloat16(at[i]));
-  }
+  return kernels.progress_bf16(kMaxGradient, weight, given.data(), now.halves().data(),
+                               progress.data(), progress.size());
 }
 
 }  // namespace isthmus

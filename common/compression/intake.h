@@ -16,8 +16,9 @@ inline constexpr float kMaxGradient = 1e30f;
 bool AllUsable(std::span<const float> taken);
 
 // progress <- weight (given - now), where `given` is rounded as the job holds it, so that what it
-// has not touched has not moved. All of one length; `progress` may be `given`.
-void TakeProgress(std::span<const float> given, const Elements& now, float weight,
+// has not touched has not moved. All of one length; `progress` may be `given`. Returns AllUsable()
+// of it.
+bool TakeProgress(std::span<const float> given, const Elements& now, float weight,
                   std::span<float> progress);
 
 }  // namespace isthmus

@@ -46,8 +46,9 @@ TEST(BenchTest, AnExchangeOfLocalStepsIsMeasuredFromTheJobsBuffersToTheMasters) 
 
 TEST(BenchTest, WhatIsNoTimeHoldsOnEveryMachine) {
   for (const char* name :
-       {"allocations_per_step", "payload_bytes_per_parameter_dense_2bit",
-        "requantized_bytes_per_parameter_dense_2bit", "bytes_per_parameter_random_8_sign"}) {
+       {"allocations_per_step", "allocations_per_dense_step",
+        "payload_bytes_per_parameter_dense_2bit", "requantized_bytes_per_parameter_dense_2bit",
+        "bytes_per_parameter_random_8_sign"}) {
     EXPECT_TRUE(Named(name).holds()) << name << " " << Named(name).value;
   }
   // A block is a scale and its bits; payloads and updates have a header each.
