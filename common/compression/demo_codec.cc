@@ -6,6 +6,7 @@
 
 #include "common/base/check.h"
 #include "common/compression/dct.h"
+#include "common/compression/prefetch.h"
 #include "common/compression/topk.h"
 #include "common/kernels/simd.h"
 
@@ -37,8 +38,8 @@ void AccumulateMomentum(const BlockTransform& transform, float decay, float scal
 
 namespace {
 
-// What of momentum and gradient together stays in the first-level cache.
-constexpr size_t kTileElements = 4096;
+// Elements of momentum and gradient that are worked on, and fetched ahead, at a time.
+constexpr size_t kTileElements = 512;
 
 }  // namespace
 
@@ -92,12 +93,18 @@ void AccumulateAndExtract(const PayloadFormat& format, const PayloadPlace& place
   ISTHMUS_CHECK(format.block_scales && format.transform == Transform::kNone);
   ISTHMUS_CHECK(momentum.size() == place.chunks.count * format.chunk_size &&
                 gradient.size() == momentum.size());
-  ISTHMUS_CHECK(kTileElements % format.chunk_size == 0);
+  const size_t tile = std::max<size_t>(kTileElements, format.chunk_size);
+  ISTHMUS_CHECK(tile % format.chunk_size == 0);
   const TileKernels& kernels = ActiveKernels();
   writer.Begin(format, place, payload);
-  for (size_t at = 0; at < momentum.size(); at += kTileElements) {
-    const std::span<float> m = momentum.subspan(at, std::min(kTileElements, momentum.size() - at));
+  for (size_t at = 0; at < momentum.size(); at += tile) {
+    const std::span<float> m = momentum.subspan(at, std::min(tile, momentum.size() - at));
     kernels.accumulate_flat(decay, scale, gradient.data() + at, m.data(), m.size());
+    // What comes next is fetched while blocks are taken out of this.
+    const size_t next = at + m.size();
+    const size_t ahead = std::min(kTileElements, momentum.size() - next);
+    Prefetcher(momentum.subspan(next, ahead)).Rest();
+    Prefetcher(gradient.subspan(next, ahead)).Rest();
     writer.segment(0).TakeBlocks(kernels, m.size() / format.chunk_size, m.data());
   }
   writer.Finish();
