@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "cli/bench/allocations.h"
+#include "cli/bench/dense_workloads.h"
 #include "cli/bench/workloads.h"
 #include "common/base/clock.h"
 #include "common/kernels/simd.h"
@@ -63,6 +64,7 @@ class Bench {
 
   std::vector<Figure> Run() {
     Times();
+    Dense();
     TwoThreads();
     Merging();
     Sizes();
@@ -109,6 +111,30 @@ class Bench {
     figures_.push_back({"payload_bytes_vs_bound_64_8_1bit", bytes / bound, "x", 1.03, 1.02});
     figures_.push_back({"bytes_per_component_64_8_1bit",
                         bytes / static_cast<double>(work.components()), "B", 0.80, 0.77});
+  }
+
+  // Local steps that send all elements in two bits.
+  void Dense() {
+    progress_("local steps: progress, upload, apply");
+    DenseWorkloads work({.parameters = options_.parameters});
+    const std::vector<double> t = InTurns(
+        options_.repeats, {[&] { work.Memcpy(); }, [&] { work.Progress(); }, [&] { work.Upload(); },
+                           [&] { work.ApplyForwarded(); }, [&] { work.ApplyRequantized(); }});
+    figures_.push_back({"progress_vs_memcpy", t[1] / t[0], "x"});
+    figures_.push_back({"upload_dense_2bit_vs_memcpy", t[2] / t[0], "x", 3});
+    figures_.push_back({"apply_dense_2bit_2_groups_vs_memcpy", t[3] / t[0], "x", 3});
+    figures_.push_back({"apply_dense_2bit_requantized_vs_memcpy", t[4] / t[0], "x", 3});
+    const uint64_t count = CountAllocations().count;
+    work.Upload();
+    work.ApplyForwarded();
+    work.ApplyRequantized();
+    const double calls = static_cast<double>(CountAllocations().count - count);
+    figures_.push_back({"allocations_per_dense_step", calls, "calls", 0.5});
+    const double n = static_cast<double>(work.parameters());
+    figures_.push_back({"payload_bytes_per_parameter_dense_2bit",
+                        static_cast<double>(work.payload_bytes()) / n, "B", 0.27});
+    figures_.push_back({"requantized_bytes_per_parameter_dense_2bit",
+                        static_cast<double>(work.requantized_bytes()) / n, "B", 0.52});
   }
 
   void TwoThreads() {

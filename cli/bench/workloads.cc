@@ -1,29 +1,16 @@
 #include "cli/bench/workloads.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <numbers>
 
+#include "cli/bench/normal_numbers.h"
 #include "common/base/check.h"
-#include "common/base/rng.h"
 #include "common/compression/prefetch.h"
 #include "common/compression/state_hash.h"
 #include "common/kernels/simd.h"
 
 namespace isthmus {
 namespace {
-
-// Normally distributed (Box and Muller), the same on every machine but for libm.
-void FillNormal(uint64_t seed, std::vector<float>& out) {
-  Rng rng(seed);
-  for (size_t i = 0; i + 1 < out.size(); i += 2) {
-    const double radius = std::sqrt(-2.0 * std::log(1.0 - rng.Uniform()));
-    const double angle = 2.0 * std::numbers::pi * rng.Uniform();
-    out[i] = static_cast<float>(radius * std::cos(angle));
-    out[i + 1] = static_cast<float>(radius * std::sin(angle));
-  }
-}
 
 std::span<const std::byte> Bytes(const std::string& s) { return std::as_bytes(std::span(s)); }
 

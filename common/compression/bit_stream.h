@@ -54,6 +54,8 @@ class BitWriter {
       *at_++ = static_cast<std::byte>(pending_ & 0xff);
     }
   }
+  // 64 bits, where what is written so far is whole bytes.
+  void PutWord(uint64_t word) { at_ = StoreLittleEndian(word, at_); }
   // Zero-pads to a whole byte and returns where it ends.
   std::byte* Finish() {
     if (count_ > 0) *at_++ = static_cast<std::byte>(pending_ & 0xff);

@@ -6,6 +6,7 @@
 
 #include "common/base/check.h"
 #include "common/compression/dct.h"
+#include "common/compression/prefetch.h"
 #include "common/compression/topk.h"
 #include "common/kernels/simd.h"
 
@@ -37,16 +38,8 @@ void AccumulateMomentum(const BlockTransform& transform, float decay, float scal
 
 namespace {
 
-void ExtractBlocks(const PayloadFormat& format, const PayloadPlace& place,
-                   std::span<float> momentum, std::string* payload) {
-  const TileKernels& kernels = ActiveKernels();
-  PayloadWriter writer;
-  writer.Begin(format, place, payload);
-  for (uint64_t at = 0; at < momentum.size(); at += format.chunk_size) {
-    writer.segment(0).TakeBlocks(kernels, momentum.data() + at);
-  }
-  writer.Finish();
-}
+// Elements of momentum and gradient that are worked on, and fetched ahead, at a time.
+constexpr size_t kTileElements = 512;
 
 }  // namespace
 
@@ -58,7 +51,10 @@ Selection Extract(const PayloadFormat& format, const PayloadPlace& place, float 
   ISTHMUS_CHECK(momentum.size() == place.chunks.count * block_size);
   if (format.block_scales) {
     ISTHMUS_CHECK(alpha == 1.0f);
-    ExtractBlocks(format, place, momentum, payload);
+    PayloadWriter writer;
+    writer.Begin(format, place, payload);
+    writer.segment(0).TakeBlocks(ActiveKernels(), place.chunks.count, momentum.data());
+    writer.Finish();
     return {};
   }
   Selection taken;
@@ -89,6 +85,29 @@ Selection Extract(const PayloadFormat& format, const PayloadPlace& place, float 
   }
   writer.Finish();
   return taken;
+}
+
+void AccumulateAndExtract(const PayloadFormat& format, const PayloadPlace& place, float decay,
+                          float scale, std::span<const float> gradient, std::span<float> momentum,
+                          PayloadWriter& writer, std::string* payload) {
+  ISTHMUS_CHECK(format.block_scales && format.transform == Transform::kNone);
+  ISTHMUS_CHECK(momentum.size() == place.chunks.count * format.chunk_size &&
+                gradient.size() == momentum.size());
+  const size_t tile = std::max<size_t>(kTileElements, format.chunk_size);
+  ISTHMUS_CHECK(tile % format.chunk_size == 0);
+  const TileKernels& kernels = ActiveKernels();
+  writer.Begin(format, place, payload);
+  for (size_t at = 0; at < momentum.size(); at += tile) {
+    const std::span<float> m = momentum.subspan(at, std::min(tile, momentum.size() - at));
+    kernels.accumulate_flat(decay, scale, gradient.data() + at, m.data(), m.size());
+    // What comes next is fetched while blocks are taken out of this.
+    const size_t next = at + m.size();
+    const size_t ahead = std::min(kTileElements, momentum.size() - next);
+    Prefetcher(momentum.subspan(next, ahead)).Rest();
+    Prefetcher(gradient.subspan(next, ahead)).Rest();
+    writer.segment(0).TakeBlocks(kernels, m.size() / format.chunk_size, m.data());
+  }
+  writer.Finish();
 }
 
 void ReturnSelection(uint32_t block_size, float alpha, const Selection& taken,

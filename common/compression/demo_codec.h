@@ -33,6 +33,13 @@ void AccumulateMomentum(const BlockTransform& transform, float decay, float scal
 Selection Extract(const PayloadFormat& format, const PayloadPlace& place, float alpha,
                   std::span<float> momentum, std::string* payload);
 
+// m <- decay m + scale g, and then Extract() of it, in one pass over memory: of formats with block
+// scales and without a transform, where alpha is 1. `writer` is kept from call to call; nothing is
+// allocated where it and `payload` have been used for as much.
+void AccumulateAndExtract(const PayloadFormat& format, const PayloadPlace& place, float decay,
+                          float scale, std::span<const float> gradient, std::span<float> momentum,
+                          PayloadWriter& writer, std::string* payload);
+
 // Adds `alpha` times `taken` back. With alpha 1 and values of f32 or bf16 the momentum is what it
 // was, bit for bit, if nothing came between. CHECKs the lengths.
 void ReturnSelection(uint32_t block_size, float alpha, const Selection& taken,

@@ -65,9 +65,9 @@ class RecordWriter {
   // to send.
   void AddSigns(uint64_t rank, int scale_code, uint64_t negative);
 
-  // The same of a whole chunk with a scale per block: takes what the record says of `elements`,
-  // [chunk_size], finite, out of them.
-  bool TakeBlocks(const TileKernels& kernels, float* elements);
+  // The same of `count` whole chunks with a scale per block: takes what the records say of
+  // `elements`, [count, chunk_size], finite, out of them.
+  void TakeBlocks(const TileKernels& kernels, uint64_t count, float* elements);
 
   // After chunk_count chunks; zero-pads the last byte.
   void Finish();
@@ -167,6 +167,11 @@ class PayloadView {
   // how many. The chunks lie within the payload.
   int Decode(uint64_t first_chunk, int count, uint8_t* chunks, uint16_t* indices,
              float* values) const;
+
+  // Adds `weight` times what the payload says of `count` chunks from `first_chunk` on to their
+  // rows, [count, chunk_size]. Only of payloads with block scales.
+  void AddBlocks(uint64_t first_chunk, int count, float weight, const TileKernels& kernels,
+                 float* rows) const;
 
   // The same as masks, where a value is a magnitude per chunk and a sign (kOneBit, kSign; at most
   // 56 chosen values per chunk, in tiles): writes columns [0, count) of a SignTile

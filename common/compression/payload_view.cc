@@ -214,6 +214,23 @@ void PayloadView::DecodeBlocks(uint64_t bit, float* values) const {
   }
 }
 
+void PayloadView::AddBlocks(uint64_t first_chunk, int count, float weight,
+                            const TileKernels& kernels, float* rows) const {
+  const uint64_t first = first_chunk - place_.chunks.first;
+  const int bits = ValueBits(format_.values);
+  const uint64_t block_bits = BlockBits(format_.values);
+  uint64_t bit = presence_.Before(first) * record_bits_;
+  for (int i = 0; i < count; ++i) {
+    float* const row = rows + static_cast<size_t>(i) * format_.chunk_size;
+    if (!presence_.all() && !presence_.Present(first + static_cast<uint64_t>(i))) continue;
+    for (uint32_t at = 0; at < format_.chunk_size; at += kBlock, bit += block_bits) {
+      const BlockCodes codes = LoadBlock(records_, bit, bits);
+      // (Nothing added changes no sum: none is -0.)
+      if (codes.scale != 0) kernels.add_block(bits, codes.scale, codes.words, weight, row + at);
+    }
+  }
+}
+
 void PayloadView::DecodeValues(uint64_t bit, float* values) const {
   if (format_.block_scales) return DecodeBlocks(bit, values);
   const uint32_t k = format_.k;

@@ -54,35 +54,33 @@ void RecordWriter::MarkPresent(uint64_t chunk) {
   ++present_;
 }
 
-bool RecordWriter::TakeBlocks(const TileKernels& kernels, float* elements) {
-  const uint64_t chunk = added_++;
+void RecordWriter::TakeBlocks(const TileKernels& kernels, uint64_t count, float* elements) {
   const int bits = ValueBits(format_.values);
-  constexpr uint64_t kNothing[4] = {};
-  const auto put = [&](int scale_code, const uint64_t* codes) {
-    bits_.Put(static_cast<uint64_t>(scale_code), 8);
-    for (int i = 0; i < bits; ++i) {
-      bits_.Put(codes[i] & 0xffffffff, 32);
-      bits_.Put(codes[i] >> 32, 32);
+  const int blocks = static_cast<int>(format_.chunk_size) / kBlock;
+  constexpr int kMostBlocks = 64;  // at once
+  ISTHMUS_CHECK(blocks <= kMostBlocks);
+  const uint64_t most = static_cast<uint64_t>(kMostBlocks / blocks);
+  uint8_t scales[kMostBlocks];
+  uint64_t codes[kMostBlocks * 4];
+  while (count > 0) {
+    const int chunks = static_cast<int>(std::min(count, most));
+    kernels.take_blocks(bits, elements, chunks * blocks, scales, codes);
+    const uint64_t* code = codes;
+    for (const uint8_t* scale = scales; scale < scales + chunks * blocks; scale += blocks) {
+      const uint64_t chunk = added_++;
+      if (std::all_of(scale, scale + blocks, [](uint8_t s) { return s == 0; })) {
+        code += blocks * bits;
+        continue;
+      }
+      MarkPresent(chunk);
+      for (int block = 0; block < blocks; ++block) {  // each is whole bytes
+        bits_.Put(scale[block], 8);
+        for (int i = 0; i < bits; ++i) bits_.PutWord(*code++);
+      }
     }
-  };
-  // Blocks without anything are written once it is known that the record is.
-  uint32_t empty = 0;
-  bool present = false;
-  for (uint32_t at = 0; at < format_.chunk_size; at += kBlock) {
-    uint64_t codes[4];
-    const int scale_code = kernels.take_block(bits, elements + at, codes);
-    if (scale_code == kNoScale) {
-      ++empty;
-      continue;
-    }
-    present = true;
-    for (; empty > 0; --empty) put(0, kNothing);
-    put(scale_code, codes);
+    elements += static_cast<size_t>(chunks * blocks) * kBlock;
+    count -= static_cast<uint64_t>(chunks);
   }
-  if (!present) return false;
-  for (; empty > 0; --empty) put(0, kNothing);
-  MarkPresent(chunk);
-  return true;
 }
 
 void RecordWriter::AddSigns(uint64_t rank, int scale_code, uint64_t negative) {
@@ -319,9 +317,7 @@ std::string EncodePayload(const PayloadFormat& format, uint64_t round, Selection
   writer.Begin(format, place, &payload);
   if (format.block_scales) {
     std::vector<float> elements = selection.values;
-    for (size_t at = 0; at < elements.size(); at += format.chunk_size) {
-      writer.segment(0).TakeBlocks(ActiveKernels(), elements.data() + at);
-    }
+    writer.segment(0).TakeBlocks(ActiveKernels(), place.chunks.count, elements.data());
     writer.Finish();
     selection.values = DecodePayload(std::as_bytes(std::span(payload)), format, place)->values;
     return payload;

@@ -117,6 +117,10 @@ void UpdateView::DecodeRows(uint64_t first_chunk, std::span<float> out, const Pa
     const uint64_t from = std::max(first_chunk, part.place().chunks.first);
     const uint64_t to = std::min(end, part.place().chunks.first + part.place().chunks.count);
     if (from >= to) return;
+    if (part.format().block_scales) {
+      return part.AddBlocks(from, static_cast<int>(to - from), weight, scratch.kernels_,
+                            out.data() + (from - first_chunk) * size);
+    }
     uint8_t chunks[kTileChunks];
     float* const values = scratch.tile_.data();
     const int present = part.Decode(from, static_cast<int>(to - from), chunks, nullptr, values);
@@ -135,7 +139,7 @@ void UpdateView::DecodeRows(uint64_t first_chunk, std::span<float> out, const Pa
   }
   const bool mean = format_.merge == MergeRule::kMean && contributors_.size() > 1;
   const float most = mean ? static_cast<float>(contributors_.size()) : 1.0f;
-  for (float& u : out) u = u / most + 0.0f;  // never -0, as an update that says values
+  scratch.kernels_.mean_sums(most, out.data(), out.size());
 }
 
 void UpdateView::DecodeContributions(uint64_t first_chunk, std::span<float> out,

@@ -86,6 +86,10 @@ class UpdateView {
   static absl::StatusOr<UpdateView> Parse(std::span<const std::byte> payload,
                                           const UpdateFormat& format, const PayloadPlace& place);
 
+  // The same in place of what this view was, with its memory. After an error it is no update.
+  absl::Status SetPayload(std::span<const std::byte> payload, const UpdateFormat& format,
+                          const PayloadPlace& place);
+
   // The update that merging `contributions` gives. That at `own`, if there is one, has no parts
   // here: the receiver passes its own to Direction(). Errors: as PayloadView::Parse, and
   // INVALID_ARGUMENT for parts that do not cover the bucket once.

@@ -82,17 +82,26 @@ uint64_t UpdateView::SignElements() const {
 absl::StatusOr<UpdateView> UpdateView::Parse(std::span<const std::byte> payload,
                                              const UpdateFormat& format,
                                              const PayloadPlace& place) {
-  ISTHMUS_CHECK(IsChunkSize(format.contribution.chunk_size));
   UpdateView view;
-  view.format_ = format;
-  view.place_ = place;
-  ISTHMUS_ASSIGN_OR_RETURN(view.encoding_, CheckHeader(payload, format, place));
+  ISTHMUS_RETURN_IF_ERROR(view.SetPayload(payload, format, place));
+  return view;
+}
+
+absl::Status UpdateView::SetPayload(std::span<const std::byte> payload, const UpdateFormat& format,
+                                    const PayloadPlace& place) {
+  ISTHMUS_CHECK(IsChunkSize(format.contribution.chunk_size));
+  format_ = format;
+  place_ = place;
+  own_ = kNotHere;
+  zeros_ = {};
+  value_rank_.clear();
+  contributors_.clear();
+  parts_.clear();
+  ISTHMUS_ASSIGN_OR_RETURN(encoding_, CheckHeader(payload, format, place));
   std::span<const std::byte> body = payload.subspan(kUpdateHeaderBytes);
   const bool map = (std::to_integer<unsigned>(payload[4]) & 1) != 0;
-  ISTHMUS_ASSIGN_OR_RETURN(view.presence_,
-                           PresenceMap::ParseIf(map, kName, place.chunks.count, &body));
-  ISTHMUS_RETURN_IF_ERROR(view.ReadBody(body));
-  return view;
+  ISTHMUS_ASSIGN_OR_RETURN(presence_, PresenceMap::ParseIf(map, kName, place.chunks.count, &body));
+  return ReadBody(body);
 }
 
 absl::Status UpdateView::ReadBody(std::span<const std::byte> body) {
@@ -103,8 +112,8 @@ absl::Status UpdateView::ReadBody(std::span<const std::byte> body) {
   if (encoding_ == UpdateEncoding::kRequantized) {
     ISTHMUS_ASSIGN_OR_RETURN(const PayloadView whole,
                              PayloadView::Parse(body, RequantizedFormat(format_), place_));
-    parts_ = {whole};
-    contributors_ = {{1.0f, 1}};
+    parts_.push_back(whole);
+    contributors_.push_back({1.0f, 1});
     rows_ = AreRows();
     return absl::OkStatus();
   }

@@ -134,7 +134,7 @@ class Encoder {
           x = *element;
           element += kTileChunks;
         }
-        writer.segment(0).TakeBlocks(kernels_, row.data());
+        writer.segment(0).TakeBlocks(kernels_, 1, row.data());
       }
     });
     writer.Finish();

@@ -19,55 +19,73 @@ class BlockKernels {
   using U = typename L::U;
 
  public:
-  static int TakeBlock(int bits, float* x, uint64_t* codes) {
+  static void TakeBlocks(int bits, float* x, int count, uint8_t* scales, uint64_t* codes) {
     switch (bits) {
       case 1:
-        return Take<1>(x, codes);
+        return Take<1>(x, count, scales, codes);
       case 2:
-        return Take<2>(x, codes);
+        return Take<2>(x, count, scales, codes);
       default:
-        return Take<4>(x, codes);
+        return Take<4>(x, count, scales, codes);
     }
   }
 
   static void SayBlock(int bits, int scale_code, const uint64_t* codes, float* values) {
-    const float scale = ScaleOf(static_cast<uint32_t>(scale_code));
-    switch (bits) {
-      case 1:
-        return Say<1>(scale, codes, values);
-      case 2:
-        return Say<2>(scale, codes, values);
-      default:
-        return Say<4>(scale, codes, values);
-    }
+    Say(bits, scale_code, codes, [&](F said, int i) { L::Store(said, values + i); });
+  }
+
+  static void AddBlock(int bits, int scale_code, const uint64_t* codes, float weight, float* sums) {
+    Say(bits, scale_code, codes,
+        [&](F said, int i) { L::Store(L::Load(sums + i) + weight * said, sums + i); });
   }
 
  private:
   static constexpr int kSums = 16;
 
+  // All scales first: each waits for a long sum of its own, and for no other's.
   template <int kBits>
-  static int Take(float* x, uint64_t* codes) {
-    for (int i = 0; i < kBits; ++i) codes[i] = 0;
-    const int scale_code = CodeOfScale<kBits>(x);
-    // Code 0 is left to say that there is nothing.
-    if (scale_code < 1) return kNoScale;
-    const F scale = F{} + ScaleOf(static_cast<uint32_t>(scale_code));
+  static void Take(float* x, int count, uint8_t* scales, uint64_t* codes) {
+    for (int b = 0; b < count; ++b) {
+      // Code 0 is left to say that there is nothing.
+      const int scale_code = CodeOfScale<kBits>(x + b * kBlock);
+      scales[b] = static_cast<uint8_t>(scale_code < 1 ? 0 : scale_code);
+    }
+    for (int b = 0; b < count; ++b, x += kBlock, codes += kBits) {
+      uint64_t words[kBits] = {};
+      if (scales[b] != 0) TakeCodes<kBits>(F{} + ScaleOf(scales[b]), x, words);
+      __builtin_memcpy(codes, words, sizeof(words));
+    }
+  }
+  template <int kBits>
+  static void TakeCodes(F scale, float* x, uint64_t* words) {
     ISTHMUS_UNROLL
     for (int i = 0; i < kBlock; i += W) {
       const F v = L::Load(x + i);
       const U code = CodeOf<kBits>(v, scale);
       L::Store(v - ValueOf<kBits>(code, scale), x + i);
-      codes[i * kBits / 64] |= Packed<kBits>(code) << (i * kBits % 64);
+      words[i * kBits / 64] |= Packed<kBits>(code) << (i * kBits % 64);
     }
-    return scale_code;
   }
 
-  template <int kBits>
-  static void Say(float scale, const uint64_t* codes, float* values) {
+  // Calls take(values, i) for W values from the i-th on.
+  template <typename Take>
+  static void Say(int bits, int scale_code, const uint64_t* codes, const Take& take) {
+    const F scale = F{} + ScaleOf(static_cast<uint32_t>(scale_code));
+    switch (bits) {
+      case 1:
+        return SayBits<1>(scale, codes, take);
+      case 2:
+        return SayBits<2>(scale, codes, take);
+      default:
+        return SayBits<4>(scale, codes, take);
+    }
+  }
+  template <int kBits, typename Take>
+  static void SayBits(F scale, const uint64_t* codes, const Take& take) {
     ISTHMUS_UNROLL
     for (int i = 0; i < kBlock; i += W) {
       const U code = Spread<kBits>(codes[i * kBits / 64] >> (i * kBits % 64));
-      L::Store(ValueOf<kBits>(code, F{} + scale), values + i);
+      take(ValueOf<kBits>(code, scale), i);
     }
   }
 
@@ -154,12 +172,11 @@ class BlockKernels {
   template <int kBits>
   static uint64_t Packed(U code) {
     const U placed = code << Shifts<kBits>();
-    uint32_t lanes[W];
-    __builtin_memcpy(lanes, &placed, sizeof(lanes));
-    uint32_t low = 0, high = 0;
-    ISTHMUS_UNROLL
-    for (int l = 0; l < W; ++l) (l * kBits < 32 ? low : high) |= lanes[l];
-    return low | uint64_t{high} << 32;
+    if constexpr (W * kBits <= 32) {
+      return L::Union(placed);
+    } else {  // sixteen of four bits
+      return L::UnionOfHalf(placed, 0) | uint64_t{L::UnionOfHalf(placed, 1)} << 32;
+    }
   }
   template <int kBits>
   static U Spread(uint64_t packed) {

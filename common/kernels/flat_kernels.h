@@ -5,8 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/kernels/bfloat16.h"
 #include "common/kernels/lanes.h"
 #include "common/kernels/tile_kernels.h"
+#include "common/kernels/value_codes.h"
 
 namespace isthmus {
 
@@ -14,6 +16,8 @@ template <int W>
 class FlatKernels {
   using L = Lanes<W>;
   using F = typename L::F;
+  using I = typename L::I;
+  using U = typename L::U;
 
  public:
   static void Mean(float most, const float* pairs, float* out, size_t n) {
@@ -49,6 +53,50 @@ class FlatKernels {
     for (; i < n; ++i) parameters[i] = decay * parameters[i] - lr * direction[i];
   }
 
+  static bool Progress(float most, float weight, const float* given, const float* now,
+                       float* progress, size_t n) {
+    I usable = ~I{};
+    size_t i = 0;
+    for (; i + W <= n; i += W) {
+      const F p = weight * (L::Load(given + i) - L::Load(now + i));
+      usable &= L::Mask(L::Abs(p) <= most);
+      L::Store(p, progress + i);
+    }
+    bool rest = true;
+    for (; i < n; ++i) rest &= Within(most, progress[i] = weight * (given[i] - now[i]));
+    return L::All(usable) && rest;
+  }
+
+  static bool ProgressBf16(float most, float weight, const float* given, const uint16_t* now,
+                           float* progress, size_t n) {
+    I usable = ~I{};
+    size_t i = 0;
+    for (; i + W <= n; i += W) {
+      const F p = weight * (Bf16(L::Load(given + i)) - L::LoadHalves(now + i));
+      usable &= L::Mask(L::Abs(p) <= most);
+      L::Store(p, progress + i);
+    }
+    bool rest = true;
+    for (; i < n; ++i) {
+      progress[i] = weight * (FromBfloat16(ToBfloat16(given[i])) - FromBfloat16(now[i]));
+      rest &= Within(most, progress[i]);
+    }
+    return L::All(usable) && rest;
+  }
+
+  static void MeanSums(float count, float* sums, size_t n) {
+    // Division by a power of two is a product, of the same bits.
+    const bool exact = (FloatBits(count) & 0x7fffff) == 0;
+    const float part = 1.0f / count;
+    size_t i = 0;
+    if (exact) {
+      for (; i + W <= n; i += W) L::Store(L::Load(sums + i) * part + 0.0f, sums + i);
+    } else {
+      for (; i + W <= n; i += W) L::Store(L::Load(sums + i) / count + 0.0f, sums + i);
+    }
+    for (; i < n; ++i) sums[i] = sums[i] / count + 0.0f;
+  }
+
   static void ExpandSigns(const uint8_t* bits, float* direction, size_t n) {
     if constexpr (W >= 8) {
       using U8 = typename LanesOf<8>::U;
@@ -69,6 +117,19 @@ class FlatKernels {
   }
 
  private:
+  // (NaN is within nothing.)
+  static bool Within(float most, float x) { return FloatOf(FloatBits(x) & 0x7fffffff) <= most; }
+
+  // Rounded to the nearest float without a lower half, as ToBfloat16 does it.
+  static F Bf16(F v) {
+    const U bits = L::template BitCast<U>(v);
+    const U rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+    const I nan = L::Mask(L::Key(v) > 0x7f800000);
+    const I nearest =
+        L::Blend(nan, L::template BitCast<I>(bits | 0x400000u), L::template BitCast<I>(rounded));
+    return L::template BitCast<F>(L::template BitCast<U>(nearest) & 0xffff0000u);
+  }
+
   // The even and the odd elements of two registers.
   static F Even(F a, F b) {
     if constexpr (W == 4) return __builtin_shufflevector(a, b, 0, 2, 4, 6);

@@ -21,24 +21,28 @@ struct LanesOf<1> {
   using F = float;
   using I = int32_t;
   using U = uint32_t;
+  using H = uint16_t;
 };
 template <>
 struct LanesOf<4> {
   using F = float __attribute__((vector_size(16)));
   using I = int32_t __attribute__((vector_size(16)));
   using U = uint32_t __attribute__((vector_size(16)));
+  using H = uint16_t __attribute__((vector_size(8)));
 };
 template <>
 struct LanesOf<8> {
   using F = float __attribute__((vector_size(32)));
   using I = int32_t __attribute__((vector_size(32)));
   using U = uint32_t __attribute__((vector_size(32)));
+  using H = uint16_t __attribute__((vector_size(16)));
 };
 template <>
 struct LanesOf<16> {
   using F = float __attribute__((vector_size(64)));
   using I = int32_t __attribute__((vector_size(64)));
   using U = uint32_t __attribute__((vector_size(64)));
+  using H = uint16_t __attribute__((vector_size(32)));
 };
 
 template <int W>
@@ -47,6 +51,7 @@ class Lanes {
   using F = typename LanesOf<W>::F;
   using I = typename LanesOf<W>::I;
   using U = typename LanesOf<W>::U;  // bit masks, which may overflow
+  using H = typename LanesOf<W>::H;  // upper halves of floats
 
   template <typename To, typename From>
   static To BitCast(const From& from) {
@@ -58,6 +63,16 @@ class Lanes {
     F v;
     __builtin_memcpy(&v, from, sizeof(v));
     return v;
+  }
+  // The floats whose upper halves these are, and which have no lower ones.
+  static F LoadHalves(const uint16_t* from) {
+    H halves;
+    __builtin_memcpy(&halves, from, sizeof(halves));
+    if constexpr (W == 1) {
+      return BitCast<F>(static_cast<U>(halves) << 16);
+    } else {
+      return BitCast<F>(__builtin_convertvector(halves, U) << 16);
+    }
   }
   static void Store(F v, float* to) { __builtin_memcpy(to, &v, sizeof(v)); }
   static F Max(F a, F b) { return a > b ? a : b; }
@@ -72,7 +87,33 @@ class Lanes {
       return truth;
     }
   }
+  // The bits that some lane has: half of the lanes onto the other half, down to one.
+  static uint32_t Union(U v) {
+    if constexpr (W == 1) {
+      return v;
+    } else if constexpr (W == 16) {
+      return Union8(Folded<typename LanesOf<8>::U>(v));
+    } else if constexpr (W == 8) {
+      return Union8(v);
+    } else {
+      return Union4(v);
+    }
+  }
+  // The same of the lower or upper eight of sixteen.
+  static uint32_t UnionOfHalf(U v, int half) {
+    static_assert(W == 16);
+    typename LanesOf<8>::U halves[2];
+    __builtin_memcpy(halves, &v, sizeof(halves));
+    return Union8(halves[half]);
+  }
   static I Blend(I mask, I a, I b) { return (mask & a) | (~mask & b); }
+  static bool All(I mask) {
+    int32_t lanes[W];
+    __builtin_memcpy(lanes, &mask, sizeof(mask));
+    int32_t all = -1;
+    for (int lane = 0; lane < W; ++lane) all &= lanes[lane];
+    return all == -1;
+  }
   static bool Any(I mask) {
     int32_t lanes[W];
     __builtin_memcpy(lanes, &mask, sizeof(mask));
@@ -184,6 +225,20 @@ class Lanes {
   }
 
  private:
+  template <typename Half, typename Whole>
+  static Half Folded(const Whole& v) {
+    Half halves[2];
+    __builtin_memcpy(halves, &v, sizeof(halves));
+    return halves[0] | halves[1];
+  }
+  static uint32_t Union8(const typename LanesOf<8>::U& v) {
+    return Union4(Folded<typename LanesOf<4>::U>(v));
+  }
+  static uint32_t Union4(const typename LanesOf<4>::U& v) {
+    const uint64_t two = Folded<uint64_t>(v);
+    return static_cast<uint32_t>(two | two >> 32);
+  }
+
   // The T x T blocks that transposition works on fit the narrower of register and 8 lanes.
   static constexpr int T = W < 8 ? W : 8;
   using B = typename LanesOf<T>::F;

@@ -51,7 +51,7 @@ inline double BlockValue(int bits, uint32_t code, double scale) {
   return Int4Value(code, scale);
 }
 
-// As TileKernels::take_block and say_block.
+// As TileKernels::take_blocks of one, with -1 for nothing, and say_block.
 inline int TakeBlock(int bits, float* x, uint64_t* codes) {
   std::fill_n(codes, bits, 0);
   const int scale_code = ScaleCode(BlockScale(bits, x));

@@ -5,6 +5,7 @@
 #define ISTHMUS_COMMON_KERNELS_NAIVE_CODES_H_
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -26,6 +27,7 @@ inline float JobBfloat16(float x) {
   if (std::fabs(nearest) < 0x1p128) return static_cast<float>(nearest);
   return std::copysign(std::numeric_limits<float>::infinity(), x);
 }
+inline float OfBfloat16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
 
 // 1, 1.25, 1.5 and 1.75 times 2^-44, and on in powers of two.
 inline double ScaleOf(int code) { return std::ldexp(1.0 + (code & 3) / 4.0, (code >> 2) - 44); }

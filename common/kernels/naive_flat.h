@@ -2,6 +2,7 @@
 #ifndef ISTHMUS_COMMON_KERNELS_NAIVE_FLAT_H_
 #define ISTHMUS_COMMON_KERNELS_NAIVE_FLAT_H_
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -16,6 +17,11 @@ inline float Accumulated(float decay, float momentum, float scale, float gradien
 inline float Stepped(float decay, float parameter, float lr, float direction) {
   return decay * parameter - lr * direction;
 }
+
+// How far a job has gone from what it was given, and whether that is a number to go on with
+// (docs/protocol.md, P29, P18).
+inline float Progress(float weight, float given, float now) { return weight * (given - now); }
+inline bool Usable(float most, float x) { return std::fabs(x) <= most; }
 
 // Of the values that `count` groups sent, given their sum; never -0 (docs/protocol.md, P10).
 inline float Mean(float sum, float count) {

@@ -4,11 +4,13 @@
 #ifndef ISTHMUS_COMMON_KERNELS_NAIVE_KERNELS_H_
 #define ISTHMUS_COMMON_KERNELS_NAIVE_KERNELS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "common/kernels/naive_block.h"
+#include "common/kernels/naive_codes.h"
 #include "common/kernels/naive_dct.h"
 #include "common/kernels/naive_flat.h"
 #include "common/kernels/naive_select.h"
@@ -136,15 +138,37 @@ struct Kernels {
       parameters[i] = Stepped(decay, parameters[i], lr, direction[i]);
     }
   }
+  static bool TakeProgress(float most, float weight, const float* given, const float* now,
+                           float* progress, size_t n) {
+    for (size_t i = 0; i < n; ++i) progress[i] = Progress(weight, given[i], now[i]);
+    return std::all_of(progress, progress + n, [&](float p) { return Usable(most, p); });
+  }
+  static bool TakeProgressBf16(float most, float weight, const float* given, const uint16_t* now,
+                               float* progress, size_t n) {
+    for (size_t i = 0; i < n; ++i) {
+      progress[i] = Progress(weight, JobBfloat16(given[i]), OfBfloat16(now[i]));
+    }
+    return std::all_of(progress, progress + n, [&](float p) { return Usable(most, p); });
+  }
+  static void MeanSums(float count, float* sums, size_t n) {
+    for (size_t i = 0; i < n; ++i) sums[i] = Mean(sums[i], count);
+  }
   static void ExpandSigns(const uint8_t* bits, float* direction, size_t n) {
     for (size_t i = 0; i < n; ++i) direction[i] = SignOfBit(bits, i);
   }
 
-  static int TakeBlock(int bits, float* x, uint64_t* codes) {
-    return naive::TakeBlock(bits, x, codes);
+  static void TakeBlocks(int bits, float* x, int count, uint8_t* scales, uint64_t* codes) {
+    for (int b = 0; b < count; ++b, x += kBlock, codes += bits) {
+      scales[b] = static_cast<uint8_t>(std::max(TakeBlock(bits, x, codes), 0));
+    }
   }
   static void SayBlock(int bits, int scale_code, const uint64_t* codes, float* values) {
     naive::SayBlock(bits, scale_code, codes, values);
+  }
+  static void AddBlock(int bits, int scale_code, const uint64_t* codes, float weight, float* sums) {
+    float values[kBlock];
+    naive::SayBlock(bits, scale_code, codes, values);
+    for (int i = 0; i < kBlock; ++i) sums[i] += weight * values[i];
   }
 };
 
@@ -166,9 +190,13 @@ inline constexpr TileKernels kKernels = {
     .mean_signs = Kernels::MeanSigns,
     .accumulate_flat = Kernels::AccumulateFlat,
     .sgd = Kernels::Sgd,
+    .progress = Kernels::TakeProgress,
+    .progress_bf16 = Kernels::TakeProgressBf16,
+    .mean_sums = Kernels::MeanSums,
     .expand_signs = Kernels::ExpandSigns,
-    .take_block = Kernels::TakeBlock,
+    .take_blocks = Kernels::TakeBlocks,
     .say_block = Kernels::SayBlock,
+    .add_block = Kernels::AddBlock,
 };
 
 }  // namespace isthmus::naive

@@ -158,15 +158,29 @@ struct TileKernels {
   // parameters <- decay * parameters - lr * direction.
   void (*sgd)(float decay, float lr, const float* direction, float* parameters, size_t n);
 
+  // progress <- weight * (given - now); false if some |progress| is above `most`, or no number.
+  // `progress` may be `given`.
+  bool (*progress)(float most, float weight, const float* given, const float* now, float* progress,
+                   size_t n);
+  // The same of what is held in bfloat16, which `given` is rounded to first (bfloat16.h).
+  bool (*progress_bf16)(float most, float weight, const float* given, const uint16_t* now,
+                        float* progress, size_t n);
+
+  // sums <- sums / count, never -0. count > 0.
+  void (*mean_sums)(float count, float* sums, size_t n);
+
   // 1, or -1 where bit i of `bits` (least significant first) is set. n is a multiple of 8.
   void (*expand_signs)(const uint8_t* bits, float* direction, size_t n);
 
-  // Takes out of kBlock elements, all finite, what 1, 2 or 4 bits of each and a scale of them all
-  // say (P19). Returns the scale's code, 1 to 255, with element i at bit i * bits of `codes`,
-  // [bits]; or kNoScale, with codes of zero, if there is nothing worth saying: then they stay.
-  int (*take_block)(int bits, float* x, uint64_t* codes);
-  // What that says of them.
+  // Takes out of `count` blocks of kBlock elements, all finite, what 1, 2 or 4 bits of each and a
+  // scale of each block say (P19). Writes the scales' codes, 1 to 255, and element i of block b at
+  // bit i * bits of codes[b * bits]; or 0, and codes of zero, where there is nothing worth saying:
+  // such a block stays. Goes over the blocks twice: they should fit the first-level cache.
+  void (*take_blocks)(int bits, float* x, int count, uint8_t* scales, uint64_t* codes);
+  // What that says of a block that it says something of.
   void (*say_block)(int bits, int scale_code, const uint64_t* codes, float* values);
+  // sums <- sums + weight * what that says of them.
+  void (*add_block)(int bits, int scale_code, const uint64_t* codes, float weight, float* sums);
 };
 
 // One per source file that exists for this machine's architecture; whether the processor can run

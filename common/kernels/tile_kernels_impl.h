@@ -38,9 +38,13 @@ constexpr TileKernels MakeTileKernels(const char* name) {
       .mean_signs = Sign::MeanSigns,
       .accumulate_flat = Flat::AccumulateFlat,
       .sgd = Flat::Sgd,
+      .progress = Flat::Progress,
+      .progress_bf16 = Flat::ProgressBf16,
+      .mean_sums = Flat::MeanSums,
       .expand_signs = Flat::ExpandSigns,
-      .take_block = Block::TakeBlock,
+      .take_blocks = Block::TakeBlocks,
       .say_block = Block::SayBlock,
+      .add_block = Block::AddBlock,
   };
 }
 

@@ -1,6 +1,7 @@
 #include "common/optimizer/optimizer.h"
 
 #include "common/base/check.h"
+#include "common/kernels/simd.h"
 #include "common/optimizer/optimizer_formulas.h"
 
 namespace isthmus {
@@ -8,7 +9,8 @@ namespace {
 
 void ApplySgd(const OptimizerScalars& scalars, std::span<const float> direction,
               std::span<float> parameters) {
-  for (size_t i = 0; i < parameters.size(); ++i) SgdStep(scalars, direction[i], parameters[i]);
+  ActiveKernels().sgd(scalars.decay, scalars.lr, direction.data(), parameters.data(),
+                      parameters.size());
 }
 
 void ApplySgdMomentum(const OptimizerSpec& spec, const OptimizerScalars& scalars,

@@ -36,14 +36,20 @@ class RowReplicator : public Replicator {
 
   Extraction AccumulateAndExtract(Round round, size_t run, std::span<const float> gradient,
                                   float lr) override {
-    Accumulate(run, gradient, lr);
     Extraction extraction{.format = formats_.FormatAt(round, group_)};
     const PayloadFormat& format = extraction.format;
     const PayloadPlace place = momentum_.place(round, run);
     std::string payload;
-    Selection taken = Extract(format, place, policy_.alpha, momentum_.of(run), &payload);
+    if (format.block_scales) {
+      ISTHMUS_CHECK(policy_.alpha == 1.0f);
+      isthmus::AccumulateAndExtract(format, place, policy_.decay, policy_.Scale(lr), gradient,
+                                    momentum_.of(run), writer_, &payload);
+    } else {
+      Accumulate(run, gradient, lr);
+      Selection taken = Extract(format, place, policy_.alpha, momentum_.of(run), &payload);
+      if (format.values == ValueFormat::kSign) extraction.exact = std::move(taken.values);
+    }
     extraction.payload = std::make_shared<const std::string>(std::move(payload));
-    if (format.values == ValueFormat::kSign) extraction.exact = std::move(taken.values);
     if (!policy_.exchanges) {
       extraction.own = std::exchange(
           extraction.payload, std::make_shared<const std::string>(EncodeNothing(format, place)));
@@ -67,6 +73,7 @@ class RowReplicator : public Replicator {
   const RoundFormats formats_;
   std::optional<BlockTransform> transform_;
   ShardMomentum momentum_;
+  PayloadWriter writer_;
 };
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -13,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/collectives/element_copies.h"
 #include "common/collectives/local_communicator.h"
+#include "common/compression/intake.h"
 #include "common/compression/prefetch.h"
 #include "common/compression/state_hash.h"
 #include "common/kernels/simd.h"
@@ -67,8 +67,8 @@ class CpuRank : public RankState {
   absl::StatusOr<uint64_t> Hash(BucketIndex bucket) override;
 
  private:
-  // What this rank adds to the mean: the job's gradients of the bucket, or its progress, which is
-  // in progress_ then.
+  // What this rank of several adds to the mean: the job's gradients of the bucket, or its progress,
+  // which is in progress_ then.
   absl::StatusOr<Elements> Input(JobSession& job, BucketIndex bucket, float weight);
   // What this group remembers having sent of the bucket's `i`-th run, for an update that leaves it
   // to the receiver. Of a run that exchanges nothing: what it applies.
@@ -96,7 +96,7 @@ class CpuRank : public RankState {
   std::vector<float> masters_;                 // packed as the shard is
   std::vector<std::vector<float>> optimizer_;  // OptimizerStateVectors() of them, as masters_
   std::vector<float> scratch_;   // what is owned of a bucket: its gradient; or a direction
-  std::vector<float> progress_;  // of the whole of a bucket; where the job steps
+  std::vector<float> progress_;  // of the whole of a bucket; where the jobs of several ranks step
   GivenParameters given_;
   WhereTaken taken_at_;  // of a run with overlap
   std::unique_ptr<Replicator> replicator_;
@@ -116,7 +116,9 @@ CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
   optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(policy_.optimizer)));
   for (std::vector<float>& vector : optimizer_) vector.resize(shard_.length());
   scratch_.resize(shard_.longest());
-  if (policy_.job_steps()) progress_.resize(buckets().bucket(BucketIndex(0)).size());
+  if (policy_.job_steps() && ownership.ranks() > 1) {
+    progress_.resize(buckets().bucket(BucketIndex(0)).size());
+  }
   if (run.format.overlap > 0) {
     taken_at_ = WhereTaken(TypeOf(layout), layout.length(), buckets().count());
   }
@@ -127,18 +129,22 @@ absl::StatusOr<Elements> CpuRank::Input(JobSession& job, BucketIndex bucket, flo
   const Extent whole = buckets().bucket(bucket);
   if (!policy_.job_steps()) return job.gradients(rank_).subspan(whole.begin, whole.size());
   const std::span<float> progress = std::span(progress_).first(whole.size());
-  std::span<const float> given = given_.of(bucket, OwnedOf(masters_, bucket));
-  if (ownership_.ranks() > 1) {  // all of them alike, whatever each has of it
-    ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(given, ownership_.of(bucket), progress));
-    given = progress;
-  }
-  TakeProgress(given, job.parameters(rank_).subspan(whole.begin, whole.size()), weight, progress);
+  ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(given_.of(bucket, OwnedOf(masters_, bucket)),
+                                                   ownership_.of(bucket), progress));
+  TakeProgress(progress, job.parameters(rank_).subspan(whole.begin, whole.size()), weight,
+               progress);
   return Elements(progress);
 }
 
 absl::StatusOr<bool> CpuRank::Reduce(JobSession& job, BucketIndex bucket, float weight) {
-  ISTHMUS_ASSIGN_OR_RETURN(const Elements input, Input(job, bucket, weight));
   const std::span<float> mean = std::span(scratch_).first(shard_.length(bucket));
+  if (policy_.job_steps() && ownership_.ranks() == 1) {  // whose progress is the mean
+    const Extent whole = buckets().bucket(bucket);
+    return communicator_->AllTrue(
+        TakeProgress(given_.of(bucket, OwnedOf(masters_, bucket)),
+                     job.parameters(rank_).subspan(whole.begin, whole.size()), weight, mean));
+  }
+  ISTHMUS_ASSIGN_OR_RETURN(const Elements input, Input(job, bucket, weight));
   ISTHMUS_RETURN_IF_ERROR(communicator_->ReduceScatterMean(input, ownership_.of(bucket), mean));
   return communicator_->AllTrue(AllUsable(mean));
 }
@@ -380,13 +386,6 @@ absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const Run
 }
 
 }  // namespace
-
-bool AllUsable(std::span<const float> gradient) {
-  // Without a branch per element, and NaN fails every comparison.
-  bool usable = true;
-  for (const float g : gradient) usable &= std::fabs(g) <= kMaxGradient;
-  return usable;
-}
 
 std::unique_ptr<LocalRanks> MakeCpuRanks(uint32_t count, int threads,
                                          std::function<std::vector<MemoryLimit>()> limits) {

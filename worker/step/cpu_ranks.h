@@ -5,16 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "common/base/memory_limit.h"
 #include "worker/step/rank_state.h"
 
 namespace isthmus {
-
-// True if every |g| <= kMaxGradient.
-bool AllUsable(std::span<const float> gradient);
 
 // `threads` may work on one rank's bucket. Make() refuses what would not fit the limits even if
 // this process had them to itself, buffers and a snapshot counted.

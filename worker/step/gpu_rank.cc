@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/compression/direction.h"
+#include "common/compression/intake.h"
 
 namespace isthmus {
 

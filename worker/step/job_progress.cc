@@ -28,18 +28,4 @@ void AddWaySince(std::span<const float> anchor, const Elements& then, const Elem
   }
 }
 
-void TakeProgress(std::span<const float> given, const Elements& now, float weight,
-                  std::span<float> progress) {
-  ISTHMUS_CHECK(given.size() == progress.size() && now.size() == progress.size());
-  if (now.type() == DType::kFloat32) {
-    const float* const at = now.floats().data();
-    for (size_t i = 0; i < progress.size(); ++i) progress[i] = weight * (given[i] - at[i]);
-    return;
-  }
-  const uint16_t* const at = now.halves().data();
-  for (size_t i = 0; i < progress.size(); ++i) {
-    progress[i] = weight * (FromBfloat16(ToBfloat16(given[i])) - FromBfloat16(at[i]));
-  }
-}
-
 }  // namespace isthmus

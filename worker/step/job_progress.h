@@ -1,5 +1,6 @@
-// How far a job with an optimizer of its own has gone since its buffers were last written: what
-// they were given less what they hold now (docs/protocol.md, P29).
+// What a job with an optimizer of its own was last given, to tell how far it has gone since
+// (common/compression/intake.h), and where it was when that was told, to keep what it did after
+// (docs/protocol.md, P29).
 #ifndef ISTHMUS_WORKER_STEP_JOB_PROGRESS_H_
 #define ISTHMUS_WORKER_STEP_JOB_PROGRESS_H_
 
@@ -75,11 +76,6 @@ class WhereTaken {
 
 // now <- anchor + (now - then), in float32, rounded as the job holds it. All of one length.
 void AddWaySince(std::span<const float> anchor, const Elements& then, const Elements& now);
-
-// progress <- weight (given - now), where `given` is rounded as the job holds it, so that what it
-// has not touched has not moved. All of one length; `progress` may be `given`.
-void TakeProgress(std::span<const float> given, const Elements& now, float weight,
-                  std::span<float> progress);
 
 }  // namespace isthmus
 

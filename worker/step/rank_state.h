@@ -28,9 +28,6 @@
 
 namespace isthmus {
 
-// |g| above this counts as unusable, as do NaN and Inf (docs/protocol.md, P18).
-inline constexpr float kMaxGradient = 1e30f;
-
 // What one rank keeps between operations: its shard, and what it took for contributions still in
 // flight. What it owns of a bucket are the shard's runs of it: several, one, or none.
 //

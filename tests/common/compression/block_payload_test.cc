@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "common/base/mix64.h"
 #include "common/compression/payload.h"
@@ -46,6 +47,27 @@ TEST_P(BlockPayloadTest, P19_IsTheNaiveBlocksOneAfterTheOther) {
     ASSERT_TRUE(received.ok()) << received.status();
     EXPECT_EQ(Bits(received->values), Bits(said));
     EXPECT_LE(payload.size(), LargestPayloadBytes(format_, chunks));
+  }
+}
+
+// Whatever the length, and with a writer that has written something else.
+TEST_P(BlockPayloadTest, P17_P21_OnePassIsTheMomentumUpdateAndThenTheExtraction) {
+  PayloadWriter writer;
+  for (const uint64_t chunks : {40, 0, 1, 7, 64, 65, 150}) {
+    for (const auto& [decay, scale] : {std::pair{1.0f, 1.0f}, {0.9f, 1.0f}, {0.999f, 0.3f}}) {
+      const PayloadPlace place{3, {50, chunks}};
+      const std::vector<float> gradient = AdversarialVector(rng_, size_, chunks);
+      std::vector<float> momentum = AdversarialVector(rng_, size_, chunks);
+      std::vector<float> expected = momentum;
+      for (size_t i = 0; i < expected.size(); ++i) {
+        expected[i] = decay * expected[i] + scale * gradient[i];
+      }
+      std::string payload, expected_payload;
+      Extract(format_, place, 1.0f, expected, &expected_payload);
+      AccumulateAndExtract(format_, place, decay, scale, gradient, momentum, writer, &payload);
+      ASSERT_EQ(Bits(momentum), Bits(expected)) << chunks << " " << decay;
+      ASSERT_EQ(payload, expected_payload) << chunks << " " << decay;
+    }
   }
 }
 

@@ -56,6 +56,16 @@ class Groups {
   Groups(const Groups&) = delete;
 
   std::string Update() const { return EncodeUpdate(format_, place_, inputs_); }
+  // As they are forwarded: of the one at `own` nothing.
+  std::vector<EncodedContribution> Forwarded(size_t own) const {
+    std::vector<EncodedContribution> contributions(payloads_.size());
+    for (size_t i = 0; i < payloads_.size(); ++i) {
+      contributions[i].weight = inputs_[i].weight;
+      if (i == own) continue;
+      for (const std::string& part : payloads_[i]) contributions[i].parts.push_back(AsBytes(part));
+    }
+    return contributions;
+  }
   const PayloadPlace& place() const { return place_; }
   MergedBucket Mean() const {
     return ReferenceMerge(MergeRule::kMean, format_.contribution.chunk_size, place_.chunks.first,
@@ -99,10 +109,10 @@ struct NaiveUpdate {
 };
 
 std::vector<float> DirectionOf(const UpdateView& view, const UpdateFormat& format,
-                               const ChunkRun& run) {
+                               const ChunkRun& run, const PayloadView* own = nullptr) {
   std::vector<float> u(run.count * format.contribution.chunk_size, 99.0f);
   DirectionScratch scratch(format, ActiveKernels());
-  view.Direction(run.first, u, nullptr, scratch);
+  view.Direction(run.first, u, own, scratch);
   return u;
 }
 
@@ -155,6 +165,30 @@ TEST_P(RequantizedUpdateTest, P10_IsTheNaiveBlocksOfAWeightedMean) {
   ExpectNaive(Groups(format_, {3, 20}, Adversarial(20), samples));
 }
 
+// The few that are not quantized again, whoever receives them.
+TEST_P(RequantizedUpdateTest, P10_P20_ForwardedContributionsSayTheMeanItself) {
+  std::vector<uint64_t> samples(groups_, 3);
+  for (const bool equal : {true, false}) {
+    if (!equal) samples.back() = 7;
+    for (const uint64_t chunks : {0, 1, 16, 41}) {
+      const std::vector<std::vector<float>> sent = Adversarial(chunks);
+      for (const uint64_t part : {1000, 5}) {
+        const Groups groups(format_, {50, chunks}, sent, samples, part);
+        const std::vector<float> mean = groups.Mean().coefficients;
+        for (size_t own = 0; own < groups_; ++own) {
+          const std::vector<EncodedContribution> forwarded = groups.Forwarded(own);
+          const auto view = UpdateView::FromContributions(forwarded, static_cast<int>(own), format_,
+                                                          groups.place());
+          ASSERT_TRUE(view.ok()) << view.status();
+          const std::string mine = PayloadOf(format_.contribution, groups.place(), sent[own]);
+          const PayloadView its = ViewOf(mine, format_.contribution, groups.place());
+          EXPECT_EQ(Bits(DirectionOf(*view, format_, groups.place().chunks, &its)), Bits(mean));
+        }
+      }
+    }
+  }
+}
+
 TEST_P(RequantizedUpdateTest, P10_HowContributionsAreCutDoesNotMatter) {
   const std::vector<std::vector<float>> sent = Adversarial(37);
   const std::vector<uint64_t> equal(groups_, 1);
@@ -174,6 +208,25 @@ TEST_P(RequantizedUpdateTest, P21_AnyRunOfChunksGivesTheSameBits) {
     const uint64_t count = rng_.Below(50 - first + 1);
     EXPECT_EQ(Bits(DirectionOf(*view, format_, {12 + first, count})),
               Bits(std::span(whole).subspan(first * size_, count * size_)));
+  }
+}
+
+// With the memory of another update, of either kind.
+TEST_P(RequantizedUpdateTest, AViewTakesOneUpdateAfterTheOther) {
+  const std::vector<uint64_t> equal(groups_, 1);
+  UpdateView view;
+  for (const uint64_t chunks : {20, 3, 33}) {
+    const Groups groups(format_, {4, chunks}, Adversarial(chunks), equal);
+    const std::vector<EncodedContribution> forwarded = groups.Forwarded(groups_);
+    ASSERT_TRUE(
+        view.SetContributions(forwarded, UpdateView::kNotHere, format_, groups.place()).ok());
+    EXPECT_EQ(Bits(DirectionOf(view, format_, groups.place().chunks)),
+              Bits(groups.Mean().coefficients));
+    const std::string update = groups.Update();
+    ASSERT_TRUE(view.SetPayload(AsBytes(update), format_, groups.place()).ok());
+    EXPECT_EQ(Bits(DirectionOf(view, format_, groups.place().chunks)),
+              Bits(NaiveUpdate(format_, groups.Mean().coefficients).direction));
+    EXPECT_FALSE(view.SetPayload(AsBytes(update).first(5), format_, groups.place()).ok());
   }
 }
 

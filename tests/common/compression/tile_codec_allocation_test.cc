@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "common/compression/demo_codec.h"
+#include "common/compression/intake.h"
 #include "common/compression/tile_codec.h"
 #include "common/compression/update_payload.h"
 #include "common/kernels/simd.h"
@@ -90,6 +92,41 @@ TEST(AllocationTest, ParsingAndDirectionsAllocateNothing) {
     direct.Direction(0, u, &view, scratch);
     EXPECT_EQ(allocations - before, 0) << sign;
   }
+}
+
+// An exchange of local steps: progress in, payload out; updates of both kinds in, directions out.
+TEST(AllocationTest, BlocksAllocateInTheirFirstCallOnly) {
+  Rng rng(36);
+  UpdateFormat format{{Transform::kNone, 64, 64, ValueFormat::kTwoBit, Positions::kChosen, 0, true},
+                      MergeRule::kMean,
+                      false};
+  format.requantized = ValueFormat::kInt4;
+  const PayloadPlace place{0, {0, 100}};
+  std::vector<float> given = RandomVector(rng, 64 * 100), now = RandomVector(rng, given.size());
+  std::vector<float> progress(given.size()), momentum(given.size()), u(64 * kTileChunks);
+  PayloadWriter writer;
+  std::string own;
+  const std::string other = PayloadOf(format.contribution, place, RandomVector(rng, given.size()));
+  const PayloadView sent = ViewOf(other, format.contribution, place);
+  const MergeInput input{1.0f, {&sent, 1}};
+  const std::string again = EncodeUpdate(format, place, {&input, 1});
+  const EncodedContribution contributions[] = {{1.0f, {}}, {1.0f, {AsBytes(other)}}};
+  DirectionScratch scratch(format, ActiveKernels());
+  UpdateView update;
+  const auto exchange = [&] {
+    EXPECT_TRUE(TakeProgress(given, std::span(now), 1.0f, progress));
+    AccumulateAndExtract(format.contribution, place, 1.0f, 1.0f, progress, momentum, writer, &own);
+    const PayloadView view = *PayloadView::ParseTrusted(AsBytes(own), format.contribution, place);
+    EXPECT_TRUE(update.SetContributions(contributions, 0, format, place).ok());
+    update.Direction(0, u, &view, scratch);
+    EXPECT_TRUE(update.SetPayload(AsBytes(again), format, place).ok());
+    update.Direction(16, u, nullptr, scratch);
+  };
+  exchange();
+  const int64_t before = allocations;
+  exchange();
+  exchange();
+  EXPECT_EQ(allocations - before, 0);
 }
 
 }  // namespace

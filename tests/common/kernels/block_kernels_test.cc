@@ -17,23 +17,42 @@ class BlockKernelsTest : public testing::TestWithParam<const TileKernels*> {
 TEST_P(BlockKernelsTest, P19_P21_BlocksAreTakenAndSaidAsTheNaiveOnesAre) {
   for (int bits : {1, 2, 4}) {
     for (const float factor : {1.0f, 1e-3f, 0x1p-44f, 0x1p-45f}) {
-      std::vector<float> rows = AdversarialRows(rng_, kBlock, 200);
-      for (float& x : rows) x *= factor;
-      for (size_t at = 0; at < rows.size(); at += kBlock) {
-        std::vector<float> x(rows.begin() + static_cast<ptrdiff_t>(at),
-                             rows.begin() + static_cast<ptrdiff_t>(at) + kBlock);
+      for (const int count : {0, 1, 2, 7, 64, 150}) {
+        std::vector<float> x = AdversarialRows(rng_, kBlock, static_cast<size_t>(count));
+        for (float& v : x) v *= factor;
         std::vector<float> expected = x;
-        uint64_t codes[4] = {9, 9, 9, 9}, expected_codes[4] = {9, 9, 9, 9};
-        const int scale = kernels().take_block(bits, x.data(), codes);
-        ASSERT_EQ(scale, naive::kKernels.take_block(bits, expected.data(), expected_codes));
-        ASSERT_EQ(Bits(x), Bits(expected)) << bits << " " << at;
-        for (int i = 0; i < 4; ++i) ASSERT_EQ(codes[i], expected_codes[i]) << bits << " " << i;
-        if (scale < 0) continue;
-        ASSERT_GE(scale, 1);
-        std::vector<float> said(kBlock), expected_said(kBlock);
-        kernels().say_block(bits, scale, codes, said.data());
-        naive::kKernels.say_block(bits, scale, codes, expected_said.data());
-        ASSERT_EQ(Bits(said), Bits(expected_said)) << bits << " " << at;
+        std::vector<uint8_t> scales(static_cast<size_t>(count) + 1, 9), expected_scales = scales;
+        std::vector<uint64_t> codes(scales.size() * static_cast<size_t>(bits), 9);
+        std::vector<uint64_t> expected_codes = codes;
+        kernels().take_blocks(bits, x.data(), count, scales.data(), codes.data());
+        naive::kKernels.take_blocks(bits, expected.data(), count, expected_scales.data(),
+                                    expected_codes.data());
+        ASSERT_EQ(Bits(x), Bits(expected)) << bits << " " << count;
+        ASSERT_EQ(scales, expected_scales) << bits << " " << count;
+        ASSERT_EQ(codes, expected_codes) << bits << " " << count;
+        for (size_t b = 0; b < static_cast<size_t>(count); ++b) {
+          if (scales[b] == 0) continue;
+          const uint64_t* const block = codes.data() + b * static_cast<size_t>(bits);
+          std::vector<float> said(kBlock), expected_said(kBlock);
+          kernels().say_block(bits, scales[b], block, said.data());
+          naive::kKernels.say_block(bits, scales[b], block, expected_said.data());
+          ASSERT_EQ(Bits(said), Bits(expected_said)) << bits << " " << b;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(BlockKernelsTest, P20_WhatABlockSaysIsAddedAsTheNaiveOneIs) {
+  for (int bits : {1, 2, 4}) {
+    for (const float weight : {1.0f, 0.75f, 1.0f / 3.0f, 0.0f}) {
+      for (int scale : {1, 2, 100, 255}) {
+        uint64_t codes[4];
+        for (uint64_t& word : codes) word = rng_();
+        std::vector<float> sums = AdversarialRows(rng_, kBlock, 1), expected = sums;
+        kernels().add_block(bits, scale, codes, weight, sums.data());
+        naive::kKernels.add_block(bits, scale, codes, weight, expected.data());
+        ASSERT_EQ(Bits(sums), Bits(expected)) << bits << " " << weight << " " << scale;
       }
     }
   }
@@ -44,8 +63,9 @@ TEST_P(BlockKernelsTest, P19_WhatIsSaidAndWhatIsLeftAreAllThereWas) {
     std::vector<float> x(kBlock), said(kBlock);
     for (float& v : x) v = static_cast<float>(rng_.Below(4096)) / 256.0f - 8.0f;
     const std::vector<float> before = x;
+    uint8_t scale = 0;
     uint64_t codes[4];
-    const int scale = kernels().take_block(bits, x.data(), codes);
+    kernels().take_blocks(bits, x.data(), 1, &scale, codes);
     kernels().say_block(bits, scale, codes, said.data());
     for (size_t i = 0; i < kBlock; ++i) EXPECT_EQ(said[i] + x[i], before[i]);
   }
@@ -62,11 +82,11 @@ TEST_P(BlockKernelsTest, P19_MoreBitsLoseLess) {
   }
   const auto lost = [&](int bits) {
     std::vector<float> x = normal;
-    uint64_t codes[4];
+    std::vector<uint8_t> scales(x.size() / kBlock);
+    std::vector<uint64_t> codes(scales.size() * static_cast<size_t>(bits));
     double square = 0;
-    for (size_t at = 0; at < x.size(); at += kBlock) {
-      (void)kernels().take_block(bits, x.data() + at, codes);
-    }
+    kernels().take_blocks(bits, x.data(), static_cast<int>(scales.size()), scales.data(),
+                          codes.data());
     for (const float v : x) square += static_cast<double>(v) * static_cast<double>(v);
     return square / static_cast<double>(x.size());
   };

@@ -179,10 +179,11 @@ void AddBlocks(const TileKernels& kernels, Digest& digest) {
     std::vector<float> x = inputs.Floats(kBlock, 30);
     for (size_t at = 0; at < x.size(); at += kBlock) {
       uint64_t codes[4] = {};
+      uint8_t scale = 0;
       std::vector<float> said(kBlock);
-      const int scale = kernels.take_block(bits, x.data() + at, codes);
-      if (scale >= 0) kernels.say_block(bits, scale, codes, said.data());
-      digest.Add(static_cast<uint64_t>(scale));
+      kernels.take_blocks(bits, x.data() + at, 1, &scale, codes);
+      if (scale > 0) kernels.say_block(bits, scale, codes, said.data());
+      digest.Add(static_cast<uint64_t>(scale > 0 ? scale : kNoScale));
       for (uint64_t word : codes) digest.Add(word);
       digest.Add(said, said.size());
     }

@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <utility>
 
 #include "common/kernels/bfloat16.h"
+#include "common/kernels/naive_block.h"
 #include "tests/worker/step/test_group.h"
 #include "worker/step/job_progress.h"
 
@@ -138,6 +141,124 @@ TEST(LocalStepsTest, P29_WhatIsNotSaidIsSentLater) {
     group.Await();  // the job stays at the anchor
   }
   for (size_t i = 0; i < 130; ++i) EXPECT_NEAR(group.Masters()[i], there[i], 1e-5) << i;
+}
+
+// A job that holds bfloat16.
+class HalfJob : public FakeJob {
+ public:
+  HalfJob(const Layout& layout, uint32_t ranks)
+      : FakeJob(layout, ranks, true), halves_(ranks, std::vector<uint16_t>(layout.length())) {}
+  Elements parameters(uint32_t rank) override {
+    return {DType::kBFloat16, halves_[rank].data(), halves_[rank].size()};
+  }
+
+ private:
+  std::vector<std::vector<uint16_t>> halves_;
+};
+
+float At(const Elements& elements, size_t i) {
+  return elements.type() == DType::kFloat32 ? elements.floats()[i]
+                                            : FromBfloat16(elements.halves()[i]);
+}
+void Put(float value, const Elements& elements, size_t i) {
+  if (elements.type() == DType::kFloat32) {
+    elements.floats()[i] = value;
+  } else {
+    elements.halves()[i] = ToBfloat16(value);
+  }
+}
+
+// However ranks, tiles and instruction sets share the work: the progress of each rank, their mean,
+// the momentum, and blocks taken out of it, one after the other and each over the whole vector.
+TEST(LocalStepsTest, P21_P29_WhatIsSentIsWhatOnePassAfterTheOtherSays) {
+  for (const ValueFormat values :
+       {ValueFormat::kOneBit, ValueFormat::kTwoBit, ValueFormat::kInt4}) {
+    for (const uint32_t ranks : {1u, 2u, 3u}) {
+      for (const bool halves : {false, true}) {
+        RunSpec run = LocalRun(values);
+        run.decay = ranks == 1 && halves ? 1.0f : 0.9f;
+        TestGroup group(ranks, run, MixedLayout());
+        const std::shared_ptr<FakeJob> job =
+            halves ? std::make_shared<HalfJob>(group.layout, ranks) : group.job;
+        Rng rng(ranks);
+        for (size_t i = 0; i < group.layout.length(); ++i) {
+          Put(static_cast<float>(rng.Uniform() - 0.5), job->parameters(0), i);
+        }
+        group.pipeline.Adopt(job);
+        group.pipeline.Load(job);
+        const FloatVector masters = group.Masters();
+        FloatVector momentum(masters.size());
+        std::vector<uint64_t> samples = {5, 2, 9};
+        samples.resize(ranks);
+        std::vector<float> weights = MergeWeights(samples);
+        if (ranks == 1) weights = {0.75f};
+        for (Round round(1); round <= Round(3); ++round) {
+          FloatVector mean(masters.size());
+          for (uint32_t rank = 0; rank < ranks; ++rank) {
+            const Elements now = job->parameters(rank);
+            for (size_t i = 0; i < masters.size(); ++i) {
+              const float way = static_cast<float>(rng.Uniform() - 0.5) * 0x1p-5f;
+              if (!rng.Chance(0.2)) Put(At(now, i) + way, now, i);
+              const float given = halves ? FromBfloat16(ToBfloat16(masters[i])) : masters[i];
+              const float progress = weights[rank] * (given - At(now, i));
+              mean[i] = rank == 0 ? progress : mean[i] + progress;
+            }
+          }
+          for (size_t i = 0; i < masters.size(); ++i) {
+            momentum[i] = run.decay * momentum[i] + 1.0f * (mean[i] / static_cast<float>(ranks));
+          }
+          for (uint32_t b = 0; b < group.pipeline.buckets().count(); ++b) {
+            const BucketIndex bucket(b);
+            group.pipeline.Process(job, round, bucket, true, {.rank_weights = weights});
+            group.Await();
+            const Extent extent = group.pipeline.buckets().bucket(bucket);
+            FloatVector said(extent.size());
+            for (uint64_t at = 0; at < extent.size(); at += naive::kBlock) {
+              uint64_t codes[4];
+              const int bits = ValueBits(values);
+              const int scale = naive::TakeBlock(bits, &momentum[extent.begin + at], codes);
+              if (scale > 0) naive::SayBlock(bits, scale, codes, &said[at]);
+            }
+            const FloatVector sent = group.SentWhole(round, bucket).values;
+            ASSERT_EQ(sent.size(), said.size());
+            ASSERT_EQ(std::memcmp(sent.data(), said.data(), said.size() * sizeof(float)), 0)
+                << ranks << " ranks, round " << round.value() << ", bucket " << b;
+          }
+        }
+        group.pipeline.Release();
+        group.Await();
+      }
+    }
+  }
+}
+
+// No rank's momentum is touched by a bucket in which one rank is nowhere, however late that shows.
+TEST(LocalStepsTest, P18_MomentumStaysWhereSomeProgressIsUnusable) {
+  for (const uint32_t ranks : {1u, 3u}) {
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), 2e30f}) {
+      TestGroup group(ranks, LocalRun(ValueFormat::kTwoBit), TinyLayout());
+      TestGroup spared(ranks, LocalRun(ValueFormat::kTwoBit), TinyLayout());
+      const FloatVector way = CoarseVector(5, group.layout);
+      for (TestGroup* one : {&group, &spared}) {
+        one->Start(3);
+        Move(*one, way);
+        one->ProcessAll(Round(1), true);
+        one->Await();
+      }
+      float& last = group.job->parameters(ranks - 1).floats()[129];
+      const float before = std::exchange(last, bad * 4);
+      group.ProcessAll(Round(2), true);
+      group.Await();
+      EXPECT_EQ(group.events.non_finite().size(), 1u);
+      last = before;
+      for (TestGroup* one : {&group, &spared}) {
+        one->ProcessAll(Round(3), true);
+        one->Await();
+      }
+      EXPECT_EQ(group.SentWhole(Round(3), kBucket0).values,
+                spared.SentWhole(Round(3), kBucket0).values);
+    }
+  }
 }
 
 // Masters that others moved meanwhile are no way of this job's.
@@ -305,25 +426,7 @@ TEST(LocalStepsTest, P18_WhatWasNoNumberIsDroppedWithAllThatCameOfIt) {
   }
 }
 
-// --- the pass itself -----------------------------------------------------------------------------
-
-// A buffer of bfloat16 is given rounded masters: that rounding is no way of the job's.
-TEST(TakeProgressTest, P29_IsMeasuredAsTheJobHoldsIt) {
-  Rng rng(6);
-  FloatVector given(1000), progress(1000, 1.0f);
-  std::vector<uint16_t> now(1000);
-  for (size_t i = 0; i < given.size(); ++i) {
-    given[i] = static_cast<float>(rng.Uniform() - 0.5);
-    now[i] = ToBfloat16(given[i]);
-  }
-  const Elements buffer(DType::kBFloat16, now.data(), now.size());
-  TakeProgress(given, buffer, 1.5f, progress);
-  for (const float p : progress) ASSERT_EQ(p, 0.0f);
-  now[3] = ToBfloat16(2.0f);
-  TakeProgress(given, buffer, 0.5f, progress);
-  EXPECT_EQ(progress[3], 0.5f * (FromBfloat16(ToBfloat16(given[3])) - 2.0f));
-  EXPECT_EQ(progress[4], 0.0f);
-}
+// --- what it was given, and where it was -------------------------------------------------------
 
 TEST(WhereTakenTest, P29_AWayIsAddedAsTheJobHoldsIt) {
   Rng rng(6);
