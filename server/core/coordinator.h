@@ -127,6 +127,9 @@ class Coordinator {
   // A frame of one of the sender's contributions to `round` arrived at `when`: it is not silent.
   // May be told late, of several at once, but before Tick().
   void FrameArrived(StreamId stream, Round round, absl::Time when, absl::Time now, Actions& out);
+  // The stream's group has acknowledged more of the updates sent to it, last `when`: who has yet to
+  // get what came of the round before cannot answer this one (P9).
+  void UpdatesTaken(StreamId stream, absl::Time when, absl::Time now);
 
   // The hash of every bucket of the sender's masters as of the end of `round`. Ignored if the state
   // it tells of has been, or is being, replaced by a snapshot, if it repeats another, or if the

@@ -200,6 +200,11 @@ void Coordinator::FrameArrived(StreamId stream, Round round, absl::Time when, ab
   round_.NoteFrame(group->id, std::min(when, now));
 }
 
+void Coordinator::UpdatesTaken(StreamId stream, absl::Time when, absl::Time now) {
+  const GroupState* const group = membership_.FindByStream(stream);
+  if (group != nullptr && group->in_sync) round_.NoteTaken(group->id, std::min(when, now));
+}
+
 // --- answers to actions ------------------------------------------------------------------------
 
 void Coordinator::Merged(Sequence sequence, absl::Time, Actions& out) {

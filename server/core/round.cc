@@ -79,25 +79,25 @@ std::vector<GroupId> BucketRound::DropAllIncomplete() {
 }
 
 absl::Time BucketRound::WaitsUntil(const WaitRule& rule,
-                                   const std::map<GroupId, absl::Time>& last_frames) const {
+                                   const std::map<GroupId, absl::Time>& last_moves) const {
   if (!first_complete_) return absl::InfiniteFuture();
   absl::Time until = *first_complete_ + rule.deadline;
   for (GroupId group : pending_) {
-    const auto heard = last_frames.find(group);
-    if (heard != last_frames.end()) until = std::max(until, heard->second + rule.deadline);
+    const auto moved = last_moves.find(group);
+    if (moved != last_moves.end()) until = std::max(until, moved->second + rule.deadline);
   }
   return std::min(until, *first_complete_ + rule.most * rule.deadline);
 }
 
 BucketTally BucketRound::Tally(absl::Time now, const WaitRule& rule,
-                               const std::map<GroupId, absl::Time>& last_frames) const {
+                               const std::map<GroupId, absl::Time>& last_moves) const {
   BucketTally tally{.complete = complete_,
                     .abstained = static_cast<uint32_t>(abstained_.size()),
                     .pending = static_cast<uint32_t>(pending_.size())};
   // Only where it matters: the question is asked for every contribution, and the answer may take a
   // look at every pending group.
   if (tally.pending > 0 && first_complete_ && now >= *first_complete_ + rule.deadline) {
-    tally.deadline_passed = now >= WaitsUntil(rule, last_frames);
+    tally.deadline_passed = now >= WaitsUntil(rule, last_moves);
   }
   return tally;
 }
@@ -120,10 +120,21 @@ absl::Duration OpenRound::WaitedBy(GroupId group, absl::Time now) const {
   return it == last_complete_.end() ? absl::ZeroDuration() : now - it->second;
 }
 
-void OpenRound::NoteFrame(GroupId group, absl::Time when) {
-  absl::Time& last = last_frames_.try_emplace(group, when).first->second;
+namespace {
+
+void SetLatest(std::map<GroupId, absl::Time>& times, GroupId group, absl::Time when) {
+  absl::Time& last = times.try_emplace(group, when).first->second;
   last = std::max(last, when);
 }
+
+}  // namespace
+
+void OpenRound::NoteFrame(GroupId group, absl::Time when) {
+  SetLatest(last_frames_, group, when);
+  SetLatest(last_moves_, group, when);
+}
+
+void OpenRound::NoteTaken(GroupId group, absl::Time when) { SetLatest(last_moves_, group, when); }
 
 bool OpenRound::Sends(GroupId group, absl::Time now, absl::Duration within) const {
   const auto it = last_frames_.find(group);

@@ -43,8 +43,8 @@ class Contribution {
 
 // How long a bucket is waited for (P9).
 struct WaitRule {
-  absl::Duration deadline;  // after its first complete contribution, and after a late one's frames
-  int most = 4;             // deadlines in all, however many frames come
+  absl::Duration deadline;  // after its first complete contribution, and after a late one's moves
+  int most = 4;             // deadlines in all, however often it moves
 };
 
 // One bucket of the round. Counts what arrives as it does, so that no question takes time that
@@ -83,12 +83,12 @@ class BucketRound {
   void Commit(Sequence sequence) { sequence_ = sequence; }
   void SetAppended() { appended_ = true; }
 
-  // `last_frames`: when the last frame of each group's contributions to the round arrived. A
-  // pending group that has been heard of within the deadline is slow, not silent.
+  // `last_moves`: when each group was last seen to get on with the round. While a pending group
+  // does, it is waited for.
   absl::Time WaitsUntil(const WaitRule& rule,
-                        const std::map<GroupId, absl::Time>& last_frames) const;
+                        const std::map<GroupId, absl::Time>& last_moves) const;
   BucketTally Tally(absl::Time now, const WaitRule& rule,
-                    const std::map<GroupId, absl::Time>& last_frames) const;
+                    const std::map<GroupId, absl::Time>& last_moves) const;
 
  private:
   ChunkRun chunks_;
@@ -121,14 +121,16 @@ class OpenRound {
   absl::Duration WaitedBy(GroupId group, absl::Time now) const;
   // A frame of some contribution of `group` to this round has come.
   void NoteFrame(GroupId group, absl::Time when);
+  // It has taken in more of the updates that it needs for that.
+  void NoteTaken(GroupId group, absl::Time when);
   // It has sent something `within` that time, though it may be late.
   bool Sends(GroupId group, absl::Time now, absl::Duration within) const;
 
   BucketTally Tally(BucketIndex index, absl::Time now, const WaitRule& rule) const {
-    return bucket(index).Tally(now, rule, last_frames_);
+    return bucket(index).Tally(now, rule, last_moves_);
   }
   absl::Time WaitsUntil(BucketIndex index, const WaitRule& rule) const {
-    return bucket(index).WaitsUntil(rule, last_frames_);
+    return bucket(index).WaitsUntil(rule, last_moves_);
   }
   // True if it was the last one.
   bool SetAppended(BucketIndex index);
@@ -143,6 +145,7 @@ class OpenRound {
   size_t appended_ = 0;
   std::map<GroupId, absl::Time> last_complete_;
   std::map<GroupId, absl::Time> last_frames_;
+  std::map<GroupId, absl::Time> last_moves_;  // those, and what it has taken in
 };
 
 }  // namespace isthmus

@@ -112,11 +112,12 @@ void Engine::TickLoop() {
 }
 
 // Frames are counted without the core, which needs to know of them only when a deadline passes: who
-// sends is slow, who does not is silent (P9).
+// gets on is slow, who does not is silent (P9).
 void Engine::TellFrames(Coordinator& core, absl::Time now, Actions& out) {
   for (const auto& [id, attached] : streams_) {
     const absl::Time at = attached.meter->last_frame();
     core.FrameArrived(id, attached.meter->last_frame_round(), at, now, out);
+    core.UpdatesTaken(id, attached.meter->last_taken(), now);
   }
 }
 

@@ -28,12 +28,15 @@ class GroupMeter {
     // The round before the time: who reads a time reads a round that is at least as new.
     frame_at_.store(absl::ToUnixNanos(now), std::memory_order_release);
   }
+  // It has acknowledged frames that were sent to it.
+  void Took(absl::Time now) { taken_at_.store(absl::ToUnixNanos(now), std::memory_order_relaxed); }
 
   uint64_t bytes_up() const { return bytes_up_.load(std::memory_order_relaxed); }
   uint64_t bytes_down() const { return bytes_down_.load(std::memory_order_relaxed); }
   // InfinitePast() before the first.
   absl::Time heard() const { return At(heard_.load(std::memory_order_relaxed)); }
   absl::Time last_frame() const { return At(frame_at_.load(std::memory_order_acquire)); }
+  absl::Time last_taken() const { return At(taken_at_.load(std::memory_order_relaxed)); }
   Round last_frame_round() const { return Round(frame_round_.load(std::memory_order_relaxed)); }
 
  private:
@@ -46,6 +49,7 @@ class GroupMeter {
   std::atomic<int64_t> heard_{0};  // 0: never
   std::atomic<uint64_t> frame_round_{0};
   std::atomic<int64_t> frame_at_{0};
+  std::atomic<int64_t> taken_at_{0};
 };
 
 }  // namespace isthmus

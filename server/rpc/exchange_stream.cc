@@ -140,6 +140,7 @@ void ExchangeStream::Handle() {
     case v1::WorkerMessage::kAbstain:
       return FinishHandling(HandleAbstain(reading_.abstain()));
     case v1::WorkerMessage::kAck:
+      meter_->Took(Clock::Real().Now());
       pump_.Acked(reading_.ack().bytes(),
                   absl::Microseconds(static_cast<int64_t>(reading_.ack().elapsed_micros())));
       return FinishHandling(absl::OkStatus());

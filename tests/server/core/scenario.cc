@@ -117,6 +117,8 @@ absl::Status Scenario::Data(EventWords& words) {
                                 AbstainReason::kNonFinite, now_, actions_));
   } else if (name == "frame") {
     core_->FrameArrived(StreamOf(words), Round(words.TakeNumber("round", 1)), now_, now_, actions_);
+  } else if (name == "taken") {
+    core_->UpdatesTaken(StreamOf(words), now_, now_);
   } else if (name == "audit") {
     Audit(words);
   } else {
