@@ -68,7 +68,7 @@ class CpuRank : public RankState {
 
  private:
   // What this rank of several adds to the mean: the job's gradients of the bucket, or its progress,
-  // which is in progress_ then.
+  // which is in whole_ then.
   absl::StatusOr<Elements> Input(JobSession& job, BucketIndex bucket, float weight);
   // What this group remembers having sent of the bucket's `i`-th run, for an update that leaves it
   // to the receiver. Of a run that exchanges nothing: what it applies.
@@ -95,8 +95,10 @@ class CpuRank : public RankState {
   Communicator* const communicator_;
   std::vector<float> masters_;                 // packed as the shard is
   std::vector<std::vector<float>> optimizer_;  // OptimizerStateVectors() of them, as masters_
-  std::vector<float> scratch_;   // what is owned of a bucket: its gradient; or a direction
-  std::vector<float> progress_;  // of the whole of a bucket; where the jobs of several ranks step
+  std::vector<float> scratch_;  // what is owned of a bucket: its gradient; or a direction
+  // Of the whole of a bucket, all ranks': progress, or the anchor that a way is added to. Where one
+  // rank's job waits for its exchanges, neither is needed.
+  std::vector<float> whole_;
   GivenParameters given_;
   WhereTaken taken_at_;  // of a run with overlap
   std::unique_ptr<Replicator> replicator_;
@@ -116,8 +118,8 @@ CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
   optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(policy_.optimizer)));
   for (std::vector<float>& vector : optimizer_) vector.resize(shard_.length());
   scratch_.resize(shard_.longest());
-  if (policy_.job_steps() && ownership.ranks() > 1) {
-    progress_.resize(buckets().bucket(BucketIndex(0)).size());
+  if (policy_.job_steps() && (ownership.ranks() > 1 || run.format.overlap > 0)) {
+    whole_.resize(buckets().bucket(BucketIndex(0)).size());
   }
   if (run.format.overlap > 0) {
     taken_at_ = WhereTaken(TypeOf(layout), layout.length(), buckets().count());
@@ -128,7 +130,7 @@ CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
 absl::StatusOr<Elements> CpuRank::Input(JobSession& job, BucketIndex bucket, float weight) {
   const Extent whole = buckets().bucket(bucket);
   if (!policy_.job_steps()) return job.gradients(rank_).subspan(whole.begin, whole.size());
-  const std::span<float> progress = std::span(progress_).first(whole.size());
+  const std::span<float> progress = std::span(whole_).first(whole.size());
   ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(given_.of(bucket, OwnedOf(masters_, bucket)),
                                                    ownership_.of(bucket), progress));
   TakeProgress(progress, job.parameters(rank_).subspan(whole.begin, whole.size()), weight,
@@ -157,7 +159,7 @@ absl::Status CpuRank::Gather(JobSession& job, BucketIndex bucket, Gathering how)
     given_.Gave(bucket);
     taken_at_.Forget(bucket);
   }
-  const std::span<float> anchor = std::span(progress_).first(went_on ? whole.size() : 0);
+  const std::span<float> anchor = std::span(whole_).first(went_on ? whole.size() : 0);
   ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(OwnedOf(masters_, bucket), ownership_.of(bucket),
                                                    went_on ? Elements(anchor) : parameters));
   if (went_on) AddWaySince(anchor, taken_at_.Of(whole.begin, whole.size()), parameters);
