@@ -246,6 +246,8 @@ static isthmus_code wait_until_attached(isthmus_session* session) {
   session->info.rounds = said->rounds;
   session->info.every_steps = said->every_steps;
   session->info.overlap_steps = said->overlap_steps;
+  session->info.run_steps = said->run_steps;
+  session->info.run_samples = said->run_samples;
   return ISTHMUS_OK;
 }
 

@@ -139,6 +139,12 @@ typedef struct isthmus_info {
   uint32_t every_steps; /* steps from one exchange to the next; 1 without own_optimizer; 0: the run
                            counts samples or time, and steps of an exchange are named as it goes */
   uint32_t overlap_steps; /* steps from where one begins to where it is applied; 0: none between */
+  /* What schedules go by, so that they follow the run and not the process: of each round up to
+   * `round` that anything came of, the steps that a group's job took in it (the most of any), and
+   * the samples of all groups. What this job has done since is not among them; a round may be that
+   * went on without this group. */
+  uint64_t run_steps;
+  uint64_t run_samples;
 } isthmus_info;
 
 typedef struct isthmus_step_args {

@@ -70,7 +70,7 @@
 
 enum {
   ISTHMUS_WIRE_MAGIC = 0x4a485449, /* also tells a byte order that is not ours */
-  ISTHMUS_WIRE_VERSION = 6,
+  ISTHMUS_WIRE_VERSION = 7,
 
   ISTHMUS_WIRE_MAX_ENTRIES = 1 << 17, /* tensors and constants together */
   ISTHMUS_WIRE_MAX_NAME = 256,
@@ -168,6 +168,8 @@ typedef struct isthmus_wire_attached {
   uint64_t rounds;
   uint32_t overlap_steps; /* from where a job's way is taken in to where it is given; 0 as above */
   uint32_t reserved;
+  uint64_t run_steps; /* as isthmus_info has them */
+  uint64_t run_samples;
 } isthmus_wire_attached;
 
 typedef struct isthmus_wire_step_begin {
@@ -178,6 +180,7 @@ typedef struct isthmus_wire_step_begin {
   uint32_t parameter_groups;
   uint32_t wants;                              /* as above */
   uint64_t step;                               /* that the job has taken; with own_optimizer */
+  uint64_t steps;                              /* with TAKE: that the rest is about */
   float lr[ISTHMUS_WIRE_MAX_PARAMETER_GROUPS]; /* the first parameter_groups count */
   float weight_decay[ISTHMUS_WIRE_MAX_PARAMETER_GROUPS];
 } isthmus_wire_step_begin;
@@ -195,6 +198,8 @@ typedef struct isthmus_wire_step_done {
   double link_wait_seconds;
   uint32_t end;       /* 1: the run is over; or ISTHMUS_WIRE_GO_ON: nothing was taken in */
   uint32_t nonfinite; /* buckets that were not taken in, for NaN or Inf at some rank */
+  uint64_t run_steps; /* of the run, `round` included */
+  uint64_t run_samples;
 } isthmus_wire_step_done;
 
 /* Shared by one rank of a job with own_optimizer and its daemon; accessed as atomics. */
@@ -227,10 +232,10 @@ static_assert(sizeof(isthmus_wire_header) == 16, "layout");
 static_assert(sizeof(isthmus_wire_hello) == 40, "layout");
 static_assert(sizeof(isthmus_wire_entry) == 48 + 8 * 16 + 256, "layout");
 static_assert(sizeof(isthmus_wire_buffers) == 72 + 4 * 64, "layout");
-static_assert(sizeof(isthmus_wire_attached) == 64, "layout");
-static_assert(sizeof(isthmus_wire_step_begin) == 48 + 2 * 4 * 64, "layout");
+static_assert(sizeof(isthmus_wire_attached) == 80, "layout");
+static_assert(sizeof(isthmus_wire_step_begin) == 56 + 2 * 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_pace) == 24, "layout");
-static_assert(sizeof(isthmus_wire_step_done) == 80, "layout");
+static_assert(sizeof(isthmus_wire_step_done) == 96, "layout");
 static_assert(sizeof(isthmus_wire_waiting) == 24 + 2048, "layout");
 static_assert(sizeof(isthmus_wire_error) == 24 + 2048, "layout");
 

@@ -123,7 +123,8 @@ static isthmus_wire_step_begin sum_up(isthmus_session* session, uint32_t wants) 
       .skip = period->skip,
       .parameter_groups = session->parameter_groups,
       .wants = wants,
-      .step = session->steps};
+      .step = session->steps,
+      .steps = period->steps};
   *period = (isthmus_period){.own_optimizer = true, .taken = (wants & ISTHMUS_WIRE_GIVE) == 0};
   return message;
 }
@@ -255,6 +256,8 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
   session->stepping = false;
   session->ended = done->end != 0;
   session->info.round = done->round;
+  session->info.run_steps = done->run_steps;
+  session->info.run_samples = done->run_samples;
   const isthmus_step_result said = {
       .round = done->round,
       .contributors = done->contributors,

@@ -38,7 +38,7 @@ ALLOWED = {
     "server": PROGRAM | {"server/rpc"},
     "worker/core": ARITHMETIC,
     "worker/replication": ARITHMETIC,
-    "worker/jobs": {"common/base", "common/tensor", "common/device", "client", "worker/core"},
+    "worker/jobs": {"common/base", "common/run", "common/tensor", "common/device", "client", "worker/core"},
     "worker/step": ARITHMETIC | {"common/exchange", "common/collectives", "common/device", "common/gpu", "worker/core", "worker/jobs", "worker/replication"},
     "worker/rpc": EDGE,
     "worker/site": EDGE | {"worker/jobs", "worker/rpc", "worker/step"},

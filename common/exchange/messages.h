@@ -60,6 +60,7 @@ struct SnapshotPiece {
   std::vector<Round> applied_rounds;  // in the first: last round applied, per bucket
   bool last = false;                  // nothing follows
   uint64_t state_hash = 0;            // with `last`: StateHashOf() the whole (state_image.h)
+  RunTotals totals = {};              // in the first: of the run, as the state has it
 };
 
 }  // namespace isthmus

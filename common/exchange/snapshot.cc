@@ -43,6 +43,7 @@ std::optional<SnapshotPiece> OutgoingSnapshot::Next(uint64_t most_bytes) {
                       offset_,
                       state_->image.bytes.substr(offset_, size),
                       first ? state_->applied_rounds : std::vector<Round>()};
+  if (first) piece.totals = state_->totals;
   begun_ = true;
   offset_ += size;
   sent_ += size;
@@ -128,7 +129,7 @@ absl::StatusOr<std::optional<WholeSnapshot>> IncomingSnapshot::Add(SnapshotPiece
         absl::Hex(piece.state_hash), ", got ", absl::Hex(StateHashOf(hashes_))));
   }
   auto image = std::make_shared<StateImage>(StateImage{std::move(bytes_)});
-  WholeSnapshot whole{*transfer_, sequence_, std::move(applied_rounds_), std::move(image)};
+  WholeSnapshot whole{*transfer_, sequence_, std::move(applied_rounds_), std::move(image), totals_};
   Drop();
   return std::optional<WholeSnapshot>(std::move(whole));
 }
@@ -139,6 +140,7 @@ absl::Status IncomingSnapshot::Take(const SnapshotPiece& piece) {
     offset_ = 0;
     sequence_ = piece.sequence;
     applied_rounds_ = piece.applied_rounds;
+    totals_ = piece.totals;
   }
   if (piece.sequence != sequence_ || piece.offset < offset_ || piece.offset > bytes_.size() ||
       piece.data.size() > bytes_.size() - piece.offset) {

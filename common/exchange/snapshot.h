@@ -37,6 +37,7 @@ class OutgoingSnapshot {
     std::vector<Round> applied_rounds;
     StateImage image;
     std::vector<uint64_t> block_hashes;
+    RunTotals totals = {};
   };
   void SetState(State state) { state_ = std::move(state); }
   // The joiner's HashBlocks(); of another number: it holds nothing of the kind.
@@ -68,6 +69,7 @@ struct WholeSnapshot {
   Sequence sequence;
   std::vector<Round> applied_rounds;
   std::shared_ptr<const StateImage> image;
+  RunTotals totals;
 };
 
 // A snapshot on its way in. What has come of one that broke off is kept, as what this group holds
@@ -108,6 +110,7 @@ class IncomingSnapshot {
   uint64_t offset_ = 0;  // where the next piece may begin
   Sequence sequence_;
   std::vector<Round> applied_rounds_;
+  RunTotals totals_;
 };
 
 }  // namespace isthmus

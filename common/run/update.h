@@ -10,17 +10,34 @@
 
 namespace isthmus {
 
+// How far a run has come: what its schedules go by. Of each round with contributors the most steps
+// that a job has taken in it, and the samples of all of them.
+struct RunTotals {
+  static constexpr uint64_t kMost = uint64_t{1} << 53;  // exact in a double; counted no further
+
+  uint64_t steps = 0;
+  uint64_t samples = 0;
+  friend bool operator==(const RunTotals&, const RunTotals&) = default;
+
+  void Add(const RunTotals& more) {
+    steps = std::min(kMost, steps + std::min(more.steps, kMost));
+    samples = std::min(kMost, samples + std::min(more.samples, kMost));
+  }
+};
+
 // What came with the gradients of a round.
 struct ContributionInfo {
   // What a coordinator takes; a job's own bounds (worker/jobs/job_server.h) are the same.
   static constexpr float kMaxRate = 1e6f;                     // of lr and weight_decay, from 0
   static constexpr uint64_t kMaxSamples = uint64_t{1} << 53;  // exact in a double
+  static constexpr uint64_t kMaxSteps = uint64_t{1} << 32;
 
   Round base_round;
   uint64_t samples = 0;
   float loss = 0;
   std::vector<float> lr;            // per parameter group
   std::vector<float> weight_decay;  // per parameter group
+  uint64_t steps = 1;               // of the job since its last contribution
   friend bool operator==(const ContributionInfo&, const ContributionInfo&) = default;
 };
 
@@ -55,6 +72,7 @@ struct UpdateHeader {
   float bias1 = 1;
   float bias2_sqrt = 1;
   bool first = false;  // the bucket's first commit with a contributor
+  RunTotals totals;    // of the run, this round included; of bucket 0 only
   friend bool operator==(const UpdateHeader&, const UpdateHeader&) = default;
 
   bool Lists(GroupId group, Incarnation incarnation) const {

@@ -5,6 +5,8 @@
 #include <absl/strings/str_format.h>
 #include <google/protobuf/descriptor.h>
 
+#include <algorithm>
+
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/run/spec_fields.h"
@@ -132,18 +134,29 @@ absl::StatusOr<Layout> FromProto(const v1::Layout& in) {
   return Layout::Create(std::move(tensors), std::move(constants));
 }
 
+void ToProto(const RunTotals& totals, v1::RunTotals* out) {
+  out->set_steps(totals.steps);
+  out->set_samples(totals.samples);
+}
+
+RunTotals FromProto(const v1::RunTotals& in) { return {in.steps(), in.samples()}; }
+
 void ToProto(const ContributionInfo& info, v1::ContributionInfo* out) {
   out->set_base_round(info.base_round.value());
   out->set_samples(info.samples);
   out->set_loss(info.loss);
   out->mutable_lr()->Assign(info.lr.begin(), info.lr.end());
   out->mutable_weight_decay()->Assign(info.weight_decay.begin(), info.weight_decay.end());
+  out->set_steps(info.steps);
 }
 
 ContributionInfo FromProto(const v1::ContributionInfo& in) {
-  return {Round(in.base_round()), in.samples(), in.loss(),
+  return {Round(in.base_round()),
+          in.samples(),
+          in.loss(),
           std::vector<float>(in.lr().begin(), in.lr().end()),
-          std::vector<float>(in.weight_decay().begin(), in.weight_decay().end())};
+          std::vector<float>(in.weight_decay().begin(), in.weight_decay().end()),
+          std::max<uint64_t>(in.steps(), 1)};
 }
 
 void ToProto(const UpdateHeader& header, v1::Update* out) {
@@ -165,6 +178,7 @@ void ToProto(const UpdateHeader& header, v1::Update* out) {
   out->set_bias1(header.bias1);
   out->set_bias2_sqrt(header.bias2_sqrt);
   out->set_first(header.first);
+  if (header.totals != RunTotals()) ToProto(header.totals, out->mutable_totals());
 }
 
 UpdateHeader FromProto(const v1::Update& in) {
@@ -182,6 +196,7 @@ UpdateHeader FromProto(const v1::Update& in) {
   header.bias1 = in.bias1();
   header.bias2_sqrt = in.bias2_sqrt();
   header.first = in.first();
+  header.totals = FromProto(in.totals());
   return header;
 }
 

@@ -19,6 +19,9 @@ absl::StatusOr<RunSpec> FromProto(const v1::RunSpec& in);
 void ToProto(const Layout& layout, v1::Layout* out);
 absl::StatusOr<Layout> FromProto(const v1::Layout& in);
 
+void ToProto(const RunTotals& totals, v1::RunTotals* out);
+RunTotals FromProto(const v1::RunTotals& in);
+
 void ToProto(const ContributionInfo& info, v1::ContributionInfo* out);
 ContributionInfo FromProto(const v1::ContributionInfo& in);
 

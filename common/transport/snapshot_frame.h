@@ -14,6 +14,7 @@
 
 #include "common/base/crc32c.h"
 #include "common/exchange/messages.h"
+#include "common/transport/convert.h"
 #include "isthmus/v1/exchange.pb.h"
 
 namespace isthmus {
@@ -31,6 +32,7 @@ inline void ToFrame(SnapshotPiece piece, v1::SnapshotFrame* frame) {
   frame->set_crc32c(SnapshotCrc(piece.data));
   frame->set_data(std::move(piece.data));
   for (Round round : piece.applied_rounds) frame->add_applied_rounds(round.value());
+  if (piece.totals != RunTotals()) ToProto(piece.totals, frame->mutable_totals());
   frame->set_last(piece.last);
   frame->set_state_hash(piece.state_hash);
 }
@@ -51,6 +53,7 @@ inline absl::StatusOr<SnapshotPiece> FromFrame(v1::SnapshotFrame& frame) {
                       frame.last(),
                       frame.state_hash()};
   for (uint64_t round : frame.applied_rounds()) piece.applied_rounds.emplace_back(round);
+  piece.totals = FromProto(frame.totals());
   return piece;
 }
 

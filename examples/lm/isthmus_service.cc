@@ -105,8 +105,8 @@ absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
     if (!own_gradients_) own_gradients_.emplace(tensors);
     gradients_ = own_gradients_->pointers();
   }
-  round_ = first_round_ = Info().round;
-  local_steps_ = session_steps_ = exchanged_at_ = 0;
+  round_ = Info().round;
+  local_steps_ = 0;
   return absl::OkStatus();
 }
 
@@ -128,14 +128,11 @@ Standing IsthmusService::standing() const {
     standing.rounds = info.rounds * info.every_steps;
     return standing;
   }
-  // Nobody knows how many steps of this site the run's rounds have: as many each as in this
-  // session, so that who joins late is where the others are.
-  standing.round = session_steps_;
-  if (info.round <= first_round_) return standing;
-  const uint64_t rounds = info.round - first_round_;
-  standing.round = info.round * exchanged_at_ / rounds + session_steps_ - exchanged_at_;
-  if (info.rounds > 0) {
-    standing.rounds = std::max(info.rounds * exchanged_at_ / rounds, standing.round) + 1;
+  // The run counts samples or time: nobody knows how many steps it will have. As many each round as
+  // so far, of the site that takes most.
+  standing.round = info.run_steps + local_steps_;
+  if (info.rounds > 0 && info.round > 0) {
+    standing.rounds = std::max(info.rounds * info.run_steps / info.round, standing.round) + 1;
   }
   return standing;
 }
@@ -169,15 +166,15 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
     local_steps_ = 0;
   } else {
     // Of these the round has its own; with overlap the others come after it.
+    const isthmus_info info = Info();
     const uint64_t steps = local_steps_ + 1;
-    const uint64_t every = Info().every_steps;
-    local_steps_ = steps - std::min(steps, (result.round - round_) * every);
+    if (info.every_steps > 0) {
+      local_steps_ = steps - std::min(steps, (result.round - round_) * info.every_steps);
+    } else {
+      local_steps_ = exchanged ? std::min<uint64_t>(steps, info.overlap_steps) : steps;
+    }
   }
-  ++session_steps_;
-  if (exchanged) {
-    round_ = result.round;
-    exchanged_at_ = session_steps_;
-  }
+  round_ = std::max(round_, result.round);
   output.applied = exchanged || local_steps_ > 0;
   output.round = standing().round;
   output.loss = result.loss;

@@ -56,11 +56,7 @@ class IsthmusService : public ParameterService {
   std::optional<absl::Duration> stop_seen_;  // a stop signal, that long into the wait
   std::string said_;                         // of what it waits for
   uint64_t round_ = 0;                       // last one applied
-  uint64_t local_steps_ = 0;                 // since then; with an optimizer of its own
-  // Where the run counts: of this session, where it began and where it exchanged last.
-  uint64_t session_steps_ = 0;
-  uint64_t exchanged_at_ = 0;
-  uint64_t first_round_ = 0;
+  uint64_t local_steps_ = 0;                 // that are not in it; with an optimizer of its own
   std::unique_ptr<Optimizer> optimizer_;  // stays from one session to the next, as its moments do
   std::optional<ParameterSet<float>> own_gradients_;
   std::vector<float*> parameters_;

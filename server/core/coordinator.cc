@@ -245,6 +245,22 @@ void Coordinator::Heard(GroupState& group, Actions& out) {
   out.push_back(Happened{SendsAgain{MemberOf(group)}});
 }
 
+namespace {
+
+// What a round adds to those of the run: by who has contributed to its first bucket.
+RunTotals TotalsOf(const BucketRound& bucket) {
+  RunTotals totals;
+  for (const auto& [group, contribution] : bucket.contributions()) {
+    if (!contribution.complete(bucket.chunks())) continue;
+    const ContributionInfo& info = contribution.info();
+    totals.Add({.samples = info.samples});
+    totals.steps = std::max(totals.steps, info.steps);
+  }
+  return totals;
+}
+
+}  // namespace
+
 UpdateHeader Coordinator::MakeUpdate(BucketIndex index, Actions& out) {
   const BucketRound& bucket = round_.bucket(index);
   UpdateHeader update;
@@ -263,6 +279,10 @@ UpdateHeader Coordinator::MakeUpdate(BucketIndex index, Actions& out) {
       out.push_back(
           Happened{RatesDiffer{round_.round(), index, group, update.contributors.front().group}});
     }
+  }
+  if (index == BucketIndex(0)) {
+    update.totals = totals_;
+    update.totals.Add(TotalsOf(bucket));
   }
   if (first == nullptr) return update;
   for (size_t g = 0; g < first->info().lr.size(); ++g) {
@@ -316,6 +336,7 @@ void Coordinator::CountCommit(BucketIndex index) {
     ++group.contributions_merged;
     if (std::isfinite(info.loss)) group.last_loss = info.loss;
   }
+  if (index == BucketIndex(0)) totals_.Add(TotalsOf(round_.bucket(index)));
   counters_.contributions_merged += contributions.size();
   counters_.losses_left_out += index == BucketIndex(0) ? loss.left_out() : 0;
   if (loss.left_out() < contributions.size()) last_loss_ = loss.Mean();

@@ -173,6 +173,7 @@ class Coordinator {
   const Buckets& buckets() const { return buckets_; }
   const std::vector<ChunkRun>& bucket_chunks() const { return bucket_chunks_; }
   float last_loss() const { return last_loss_; }
+  const RunTotals& totals() const { return totals_; }
 
  private:
   absl::Status AcceptLayout(const Layout& layout, const GroupState& group);
@@ -250,6 +251,7 @@ class Coordinator {
   uint32_t restarts_ = 0;                         // of the instance
   CoordinatorCounters counters_;
   float last_loss_ = 0;
+  RunTotals totals_;  // of the rounds whose first bucket is in the log
 };
 
 }  // namespace isthmus

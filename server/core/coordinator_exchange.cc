@@ -112,6 +112,10 @@ absl::Status Coordinator::CheckInfo(const ContributionInfo& info, Round round) c
     return absl::InvalidArgumentError(
         absl::StrCat("samples: expected at most 2^53, got ", info.samples));
   }
+  if (info.steps > ContributionInfo::kMaxSteps) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("steps: expected at most 2^32, got ", info.steps));
+  }
   const auto check = [&](const char* name, const std::vector<float>& values) -> absl::Status {
     if (values.size() != layout_->parameter_groups()) {
       return absl::InvalidArgumentError(absl::StrCat(name, ": expected one per parameter group (",

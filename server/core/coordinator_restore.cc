@@ -51,6 +51,7 @@ CoordinatorState Coordinator::Save() const {
   for (const auto& [round, audit] : audits_) state.audits[round] = audit.record();
   state.counters = counters_;
   state.last_loss = last_loss_;
+  state.totals = totals_;
   return state;
 }
 
@@ -71,6 +72,7 @@ absl::Status Coordinator::TakeUp(const CoordinatorState& state, absl::Time now) 
   last_sequence_ = last_append_ = last_published_ = state.last_sequence;
   counters_ = state.counters;
   last_loss_ = state.last_loss;
+  totals_ = state.totals;
   for (const auto& [round, audit] : state.audits) audits_[round] = Audit(audit);
   if (state.round == Round(0)) return absl::OkStatus();
   training_ = true;

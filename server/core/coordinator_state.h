@@ -60,6 +60,7 @@ struct CoordinatorState {
   std::map<Round, AuditRecord> audits;
   CoordinatorCounters counters;
   float last_loss = 0;
+  RunTotals totals;
 };
 
 // INVALID_ARGUMENT, naming what was expected and what is there, for a state that no coordinator

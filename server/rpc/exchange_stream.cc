@@ -86,6 +86,8 @@ absl::StatusOr<bool> RelayLane::Next(uint64_t most_bytes, bool ask,
   frame->set_data(first.data().data(), most_bytes);
   frame->set_crc32c(SnapshotCrc(frame->data()));
   frame->mutable_applied_rounds()->Swap(first.mutable_applied_rounds());
+  if (first.has_totals()) frame->mutable_totals()->Swap(first.mutable_totals());
+  first.clear_totals();
   frame->set_ack(ask);
   first.set_offset(first.offset() + most_bytes);
   first.set_crc32c(SnapshotCrc(rest));

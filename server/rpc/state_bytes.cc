@@ -163,6 +163,7 @@ v1::CoordinatorState ToProto(const CoordinatorState& state) {
   for (const auto& [round, audit] : state.audits) ToProto(round, audit, out.add_audits());
   ToProto(state.counters, out.mutable_counters());
   out.set_last_loss(state.last_loss);
+  if (state.totals != RunTotals()) ToProto(state.totals, out.mutable_totals());
   return out;
 }
 
@@ -199,6 +200,7 @@ absl::StatusOr<CoordinatorState> FromProto(const v1::CoordinatorState& in) {
   }
   state.counters = FromProto(in.counters());
   state.last_loss = in.last_loss();
+  state.totals = isthmus::FromProto(in.totals());
   return state;
 }
 

@@ -64,6 +64,8 @@ TEST_F(CAbiTest, AttachSharesBuffersThatStartWithTheJobsValues) {
   EXPECT_EQ(info.round, 10u);
   EXPECT_EQ(info.rounds, 12u);
   EXPECT_EQ(info.parameters, 7u);
+  EXPECT_EQ(info.run_steps, 300u);
+  EXPECT_EQ(info.run_samples, 4800u);
   isthmus_detach(s);
   EXPECT_THAT(engine_.AwaitLost().second,
               HasSubstr("group 3: the session ended: rank 0: detached"));

@@ -92,6 +92,7 @@ inline AttachReply SomeReply() {
   reply.rounds = 12;
   reply.first_rank = 4;  // of a group that spans machines
   reply.world_size = 6;
+  reply.totals = {.steps = 300, .samples = 4800};
   return reply;
 }
 

@@ -117,6 +117,7 @@ TEST_F(CAbiOwnOptimizerTest, OnlyTheStepOfAnExchangeReachesTheDaemon) {
   }
   RankStep heard = BeginExchange(s, OwnArgs(5, 3.0f));
   EXPECT_EQ(heard.samples, 8u);
+  EXPECT_EQ(heard.steps, 3u);
   EXPECT_FLOAT_EQ(heard.loss, (1 * 1.0f + 5 * 3.0f) / 6) << "of 1 and 5 samples";
   EXPECT_FALSE(heard.skip);
   EXPECT_THAT(heard.lr, ElementsAre(0, 0));

@@ -39,6 +39,7 @@ TEST_F(CAbiTest, StepHandsOverGradientsAndBringsParametersUntilTheEnd) {
   reply.merged_here = 3;
   reply.loss = 1.25f;
   reply.link_wait_seconds = 0.125;
+  reply.totals = {.steps = 330, .samples = 5280};
   server_->FinishStep(id, reply);
   for (isthmus_session* s : sessions) {
     isthmus_step_result result = {};
@@ -49,6 +50,11 @@ TEST_F(CAbiTest, StepHandsOverGradientsAndBringsParametersUntilTheEnd) {
     EXPECT_EQ(result.loss, 1.25f);
     EXPECT_EQ(result.link_wait_seconds, 0.125);
     EXPECT_EQ(Floats(isthmus_parameter(s, 0))[2], -1);
+    isthmus_info info = {};
+    info.struct_size = sizeof(info);
+    ASSERT_EQ(isthmus_get_info(s, &info), ISTHMUS_OK);
+    EXPECT_EQ(info.run_steps, 330u);
+    EXPECT_EQ(info.run_samples, 5280u);
     ASSERT_EQ(isthmus_step_begin(s, &args), ISTHMUS_OK);
   }
   reply.round = 12;

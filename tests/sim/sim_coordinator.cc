@@ -156,7 +156,12 @@ void SimCoordinator::OnPart(std::shared_ptr<Stream> stream, const Token& token, 
   if (!stream->server_open) return;
   if (token.unacceptable) return Refuse(stream, token.round, token.bucket);
   Actions actions;
-  const ContributionInfo info{Round(token.round.value() - 1), 1, 0.5f, {0.1f}, {0.0f}};
+  const ContributionInfo info{.base_round = Round(token.round.value() - 1),
+                              .samples = token.samples(),
+                              .loss = 0.5f,
+                              .lr = {0.1f},
+                              .weight_decay = {0.0f},
+                              .steps = token.steps()};
   auto fate =
       core_->PartArrived(stream->id, token.round, token.bucket, part, info, world_->now, actions);
   if (!fate.ok()) {
@@ -385,7 +390,22 @@ bool SimCoordinator::WasMerged(const Token& token) const {
          it->second.tokens.end();
 }
 
+RunTotals SimCoordinator::TotalsAt(Round round) const {
+  RunTotals totals;
+  for (const auto& [key, committed] : committed_) {
+    if (key.first > round || key.second != BucketIndex(0)) continue;
+    uint64_t steps = 0;
+    for (const Token& token : committed.tokens) {
+      steps = std::max(steps, token.steps());
+      totals.samples += token.samples();
+    }
+    totals.steps += steps;
+  }
+  return totals;
+}
+
 void SimCoordinator::CheckCounts() const {
+  world_->Check(core_->totals() == TotalsAt(Round(~uint64_t{0})), "counts other steps and samples");
   uint64_t merged = 0;
   for (const auto& [key, committed] : committed_) merged += committed.tokens.size();
   world_->Check(core_->counters().contributions_merged == merged,

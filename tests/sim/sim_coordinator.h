@@ -32,6 +32,8 @@ struct Token {
   BucketIndex bucket;
   uint64_t serial = 0;        // unique
   bool unacceptable = false;  // the coordinator refuses it
+  uint64_t steps() const { return 1 + serial % 7; }
+  uint64_t samples() const { return serial % 50; }
   friend auto operator<=>(const Token&, const Token&) = default;
 };
 
@@ -40,6 +42,7 @@ struct SnapshotState {
   Sequence sequence;
   std::vector<Round> applied_rounds;
   std::vector<uint64_t> masters;  // per bucket: a digest of every update applied to it
+  RunTotals totals;
 };
 
 struct Stream;
@@ -108,6 +111,8 @@ class SimCoordinator {
     return committed_.contains({round, bucket});
   }
   bool WasMerged(const Token& token) const;
+  // Of the run, that round included.
+  RunTotals TotalsAt(Round round) const;
   // The core has counted what was merged, each once. While nothing is on its way to the log.
   void CheckCounts() const;
   uint64_t Digest(Round round, BucketIndex bucket) const {

@@ -228,6 +228,9 @@ void SimWorker::BeginStep() {
 
 // What the job finds where a step ends: all that it was to be given, and masters of one round.
 void SimWorker::CheckFinished(const FinishStep& finish) {
+  world_->Check(finish.totals == coordinator_->TotalsAt(finish.round) ||
+                    finish.totals == coordinator_->TotalsAt(finish.round.next()),
+                "the job is told other totals than those of the run");
   if (finish.end || finish.gave) {
     for (const Round round : applied_) {
       world_->Check(round >= finish.round, "a step ended before its round was applied");
@@ -272,6 +275,9 @@ void SimWorker::OnUpdate(const UpdateHeader& update, uint64_t digest) {
                              incarnation_.value(), " gets update ", update.sequence.value()));
   connection_.StreamProgressed(connection_.stream(), world_->now);
   received_[update.sequence] = {update, digest};
+  const RunTotals totals = coordinator_->TotalsAt(update.round);
+  world_->Check(update.totals == (update.bucket == BucketIndex(0) ? totals : RunTotals()),
+                "an update has other totals than the run");
   WorkerActions actions;
   const absl::Status status = core_->UpdateArrived(update, absl::ZeroDuration(), actions);
   world_->Check(status.ok(), absl::StrCat("update refused: ", std::string(status.message())));
@@ -308,7 +314,10 @@ void SimWorker::OnSnapshot(const SnapshotState& state, bool last) {
   if (!last) return;
   snapshots_[state.transfer] = state;
   WorkerActions actions;
-  if (core_->SnapshotArrived(state.transfer, state.sequence, state.applied_rounds, actions).ok()) {
+  if (core_
+          ->SnapshotArrived(state.transfer, state.sequence, state.applied_rounds, state.totals,
+                            actions)
+          .ok()) {
     snapshot_here_ = true;
     return Perform(actions);
   }
@@ -394,7 +403,7 @@ void SimWorker::PerformOne(const WorkerAction& action) {
     Enqueue([this, g = *give] {
       if (!stream_) return;
       world_->Check(applied_ == g.applied_rounds, "a snapshot is not of the sequence it names");
-      const SnapshotState state{g.transfer, g.sequence, g.applied_rounds, masters_};
+      const SnapshotState state{g.transfer, g.sequence, g.applied_rounds, masters_, g.totals};
       for (int frame = 0; frame < 3; ++frame) {
         stream_->up.Send([c = coordinator_, s = stream_, state, frame] {
           c->OnSnapshotFrame(s, state, frame == 2);

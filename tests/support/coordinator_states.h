@@ -69,6 +69,7 @@ inline CoordinatorState FullState() {
   static_assert(sizeof(CoordinatorCounters) == 13 * sizeof(uint64_t), "each has a number here");
   state.counters = {6, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112};
   state.last_loss = 1.25f;
+  state.totals = {2000, 64001};
   return state;
 }
 
@@ -93,6 +94,7 @@ inline std::string Difference(const CoordinatorState& a, const CoordinatorState&
   compare("audits", a.audits == b.audits);
   compare("counters", a.counters == b.counters);
   compare("last_loss", a.last_loss == b.last_loss);
+  compare("totals", a.totals == b.totals);
   return names;
 }
 

@@ -43,7 +43,7 @@ void WorkerCore::Started(uint32_t group_index, uint32_t group_count, WorkerActio
   job_loaded_ = true;
   for (Bucket& bucket : buckets_) bucket.stale = false;
   out.push_back(LoadJob{});
-  out.push_back(FinishAttach{group_index, group_count, AppliedRound()});
+  out.push_back(FinishAttach{group_index, group_count, AppliedRound(), totals_});
   NameStepIfDue(out);
 }
 
@@ -92,6 +92,7 @@ absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duratio
   outcome_.peer_wait = peer_wait;
   if (listed) ++outcome_.merged_here;
   if (update.bucket == BucketIndex(0)) {
+    totals_ = update.totals;
     outcome_.contributors = static_cast<uint32_t>(update.contributors.size());
     WeightedLoss loss;
     for (const Contributor& c : update.contributors) loss.Add(c.loss, c.samples);
@@ -153,7 +154,7 @@ absl::Status WorkerCore::SnapshotAsked(TransferId transfer, Sequence at_least, W
 
 void WorkerCore::GiveSnapshotIfDue(WorkerActions& out) {
   if (!asked_ || applied_ < asked_->second) return;
-  GiveSnapshot give{asked_->first, applied_, AppliedRound(), {}};
+  GiveSnapshot give{asked_->first, applied_, AppliedRound(), {}, totals_};
   for (const Bucket& bucket : buckets_) give.applied_rounds.push_back(bucket.applied);
   asked_.reset();
   out.push_back(std::move(give));
@@ -164,7 +165,8 @@ void WorkerCore::SnapshotAborted(TransferId transfer) {
 }
 
 absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
-                                         std::vector<Round> applied_rounds, WorkerActions& out) {
+                                         std::vector<Round> applied_rounds, const RunTotals& totals,
+                                         WorkerActions& out) {
   if (applied_rounds.size() != buckets_.size()) {
     return absl::InvalidArgumentError(absl::StrCat("snapshot of ", applied_rounds.size(),
                                                    " buckets, expected ", buckets_.size()));
@@ -189,6 +191,7 @@ absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
   out.push_back(SendCaughtUp{transfer, sequence});
   if (undecided) out.push_back(ResendAnswers{});
   applied_ = sequence;
+  totals_ = totals;
   in_sync_ = true;
   has_state_ = true;
   if (ended()) out.push_back(ReportHash{AppliedRound()});
@@ -265,6 +268,7 @@ void WorkerCore::Advance(WorkerActions& out) {
     step_->finish.nonfinite += before;
   }
   step_->finish.round = AppliedRound();
+  step_->finish.totals = totals_;
   out.push_back(step_->finish);
   step_.reset();
 }
@@ -356,7 +360,7 @@ void WorkerCore::FinishRun(WorkerActions& out) {
   } else {
     GatherStale(out);
   }
-  out.push_back(FinishStep{.round = AppliedRound(), .end = true});
+  out.push_back(FinishStep{.round = AppliedRound(), .end = true, .totals = totals_});
 }
 
 // --- status ------------------------------------------------------------------------------------

@@ -105,6 +105,7 @@ struct GiveSnapshot {
   Sequence sequence;
   Round round;
   std::vector<Round> applied_rounds;  // per bucket
+  RunTotals totals;
 };
 // The masters become the state that arrived as `transfer`; what was taken for a bucket is
 // forgotten up to the round that the state holds, and with `reset_momentum` all of it and the
@@ -126,6 +127,7 @@ struct FinishAttach {
   uint32_t group_index = 0;
   uint32_t group_count = 0;
   Round round;
+  RunTotals totals;  // of the run, that round included
 };
 struct FinishStep {
   Round round;
@@ -137,6 +139,7 @@ struct FinishStep {
   float loss = 0;             // mean over contributors, by samples (common/run/loss.h)
   absl::Duration peer_wait;
   uint32_t nonfinite = 0;  // buckets of it that this group could not take in
+  RunTotals totals;  // of the run, `round` included; or one more that this group had no part in
 };
 // The step will not be finished: the job is told why, and its session ends.
 struct FailStep {
@@ -198,7 +201,8 @@ class WorkerCore {
   // buckets, or a snapshot of less than has been applied: who went back would answer rounds twice.
   // That happens when one was given up after it had come whole; the next Hello says how far it led.
   absl::Status SnapshotArrived(TransferId transfer, Sequence sequence,
-                               std::vector<Round> applied_rounds, WorkerActions& out);
+                               std::vector<Round> applied_rounds, const RunTotals& totals,
+                               WorkerActions& out);
 
   // --- the job ---------------------------------------------------------------------------------
   // All ranks have attached; the flat vector has `buckets` buckets.
@@ -287,6 +291,7 @@ class WorkerCore {
   std::vector<Bucket> buckets_;
   std::optional<Step> step_;
   Outcome outcome_;
+  RunTotals totals_;    // of the run, as far as first buckets have been applied
   Round due_;           // the last that is said to be
   bool named_ = false;  // the job has been asked to stop, and has not yet
   std::optional<std::pair<TransferId, Sequence>> asked_;  // for a snapshot as of that, or later

@@ -267,8 +267,9 @@ void DaemonImpl::Do(const GiveSnapshot& give, const Job&) {
     // One of another stream was given up with that, and is passed over.
     const std::shared_ptr<ExchangeClient> stream = Stream();
     if (stream == nullptr) return;
-    stream->GiveSnapshot(give.transfer, {give.sequence, give.round, give.applied_rounds,
-                                         std::move(state.image), std::move(state.block_hashes)});
+    stream->GiveSnapshot(give.transfer,
+                         {give.sequence, give.round, give.applied_rounds, std::move(state.image),
+                          std::move(state.block_hashes), give.totals});
   });
 }
 
@@ -318,7 +319,8 @@ void DaemonImpl::Do(const FinishAttach& attach, const Job& job) {
   AttachReply reply{.group_id = options_.group.value(),
                     .group_index = attach.group_index,
                     .group_count = attach.group_count,
-                    .round = attach.round.value()};
+                    .round = attach.round.value(),
+                    .totals = attach.totals};
   {
     MutexLock lock(&mu_);
     reply.world_size = ranks_;
@@ -391,7 +393,8 @@ void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
              .peer_wait_seconds = own.peer_wait,
              .link_wait_seconds = own.link_wait(),
              .end = finish.end,
-             .nonfinite = finish.nonfinite};
+             .nonfinite = finish.nonfinite,
+             .totals = finish.totals};
   }
   jobs_->FinishStep(session_id, reply);
 }

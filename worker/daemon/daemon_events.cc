@@ -2,6 +2,8 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
+
 #include "common/base/status_macros.h"
 #include "common/compression/merge.h"
 #include "common/run/exchange_policy.h"
@@ -49,6 +51,7 @@ ContributionInfo DaemonImpl::Gather(const std::vector<RankStep>& steps) {
   WeightedLoss loss;
   for (const RankStep& step : steps) {
     info.samples += step.samples;
+    info.steps = std::max(info.steps, step.steps);
     loss.Add(step.loss, step.samples);
   }
   info.loss = loss.Mean();
@@ -228,7 +231,7 @@ absl::Status DaemonImpl::OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) {
                              whole->sequence.value()));
         images_[whole->transfer] = whole->image;
         return core.SnapshotArrived(whole->transfer, whole->sequence,
-                                    std::move(whole->applied_rounds), out);
+                                    std::move(whole->applied_rounds), whole->totals, out);
       });
 }
 

@@ -118,6 +118,7 @@ absl::StatusOr<JobMessage> DecodeStepBegin(const isthmus_wire_step_begin& begin)
   step.loss = begin.loss;
   step.skip = begin.skip == 1;
   step.step = begin.step;
+  step.steps = std::clamp<uint64_t>(begin.steps, 1, ContributionInfo::kMaxSteps);
   ISTHMUS_ASSIGN_OR_RETURN(step.wants, DecodeWants(begin.wants));
   return JobStepBegin{std::move(step)};
 }
@@ -235,6 +236,8 @@ isthmus_wire_attached MakeAttachedPacket(const AttachReply& reply, uint32_t rank
   packet.rounds = reply.rounds;
   packet.every_steps = reply.every_steps;
   packet.overlap_steps = reply.overlap_steps;
+  packet.run_steps = reply.totals.steps;
+  packet.run_samples = reply.totals.samples;
   return packet;
 }
 
@@ -251,6 +254,8 @@ isthmus_wire_step_done MakeStepDonePacket(const StepReply& reply) {
   packet.link_wait_seconds = reply.link_wait_seconds;
   packet.end = reply.end ? 1 : 0;
   packet.nonfinite = reply.nonfinite;
+  packet.run_steps = reply.totals.steps;
+  packet.run_samples = reply.totals.samples;
   return packet;
 }
 

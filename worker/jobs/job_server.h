@@ -24,6 +24,7 @@
 #include "common/base/clock.h"
 #include "common/base/memory_limit.h"
 #include "common/device/device.h"
+#include "common/run/update.h"
 #include "common/tensor/elements.h"
 #include "common/tensor/layout.h"
 #include "worker/core/step_wants.h"
@@ -42,8 +43,9 @@ struct RankStep {
   uint64_t samples = 0;             // at most kMaxSamples / ranks of the group
   float loss = 0;                   // any float, NaN too
   bool skip = false;
-  uint64_t step = 0;  // that the job has taken; with an optimizer of its own
-  StepWants wants;    // as a job without an optimizer of its own wants it, unless it has one
+  uint64_t step = 0;   // that the job has taken; with an optimizer of its own
+  uint64_t steps = 1;  // that this is about: since it was taken in last
+  StepWants wants;     // as a job without an optimizer of its own wants it, unless it has one
 };
 
 // Where a session's parameters and gradients are; constants are the host's always.
@@ -131,6 +133,7 @@ struct AttachReply {
   // A job's steps from one exchange to the next; 0: NameStep() says where it is.
   uint32_t every_steps = 1;
   uint32_t overlap_steps = 0;  // and from where one begins to where it is applied
+  RunTotals totals = {};       // of the run, `round` included
 };
 
 struct StepReply {
@@ -145,6 +148,7 @@ struct StepReply {
   double link_wait_seconds = 0;
   bool end = false;        // the run is over: ranks get ISTHMUS_END
   uint32_t nonfinite = 0;  // buckets that were not taken in
+  RunTotals totals = {};   // of the run, `round` included
 };
 
 // What a job will take of the host's memory (host_memory.h).

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "common/transport/convert.h"
 #include "isthmus/v1/site.pb.h"
 #include "worker/jobs/job_server.h"
 
@@ -42,6 +43,7 @@ inline void ToMessage(const AttachReply& reply, v1::SessionAttached* message) {
   message->set_group_count(reply.group_count);
   message->set_round(reply.round);
   message->set_rounds(reply.rounds);
+  ToProto(reply.totals, message->mutable_totals());
 }
 
 inline AttachReply FromMessage(const v1::SessionAttached& message) {
@@ -49,7 +51,8 @@ inline AttachReply FromMessage(const v1::SessionAttached& message) {
           .group_index = message.group_index(),
           .group_count = message.group_count(),
           .round = message.round(),
-          .rounds = message.rounds()};
+          .rounds = message.rounds(),
+          .totals = FromProto(message.totals())};
 }
 
 inline void ToMessage(const StepReply& reply, v1::SessionStepped* message) {
@@ -63,6 +66,7 @@ inline void ToMessage(const StepReply& reply, v1::SessionStepped* message) {
   message->set_peer_wait_seconds(reply.peer_wait_seconds);
   message->set_link_wait_seconds(reply.link_wait_seconds);
   message->set_end(reply.end);
+  ToProto(reply.totals, message->mutable_totals());
 }
 
 inline StepReply FromMessage(const v1::SessionStepped& message) {
@@ -75,7 +79,8 @@ inline StepReply FromMessage(const v1::SessionStepped& message) {
           .local_seconds = message.local_seconds(),
           .peer_wait_seconds = message.peer_wait_seconds(),
           .link_wait_seconds = message.link_wait_seconds(),
-          .end = message.end()};
+          .end = message.end(),
+          .totals = FromProto(message.totals())};
 }
 
 // Of any message with a code and a reason.

@@ -27,7 +27,7 @@ std::string Bytes(uint64_t size, uint64_t seed = 1) {
 }
 
 OutgoingSnapshot::State StateOf(const std::string& image) {
-  return {Sequence(9), Round(3), {Round(3), Round(4)}, {image}, HashBlocks(image)};
+  return {Sequence(9), Round(3), {Round(3), Round(4)}, {image}, HashBlocks(image), {30, 4000}};
 }
 
 // A donor of `image`, to whom a joiner has said that it holds `held`.
@@ -83,6 +83,7 @@ TEST(SnapshotTest, P15_PiecesMakeTheStateAgain) {
     EXPECT_EQ(relayed.whole->transfer, kTransfer);
     EXPECT_EQ(relayed.whole->sequence, Sequence(9));
     EXPECT_THAT(relayed.whole->applied_rounds, ElementsAre(Round(3), Round(4)));
+    EXPECT_EQ(relayed.whole->totals, (RunTotals{30, 4000}));
     EXPECT_FALSE(out.Next(kFrameBytes).has_value());
   }
 }

@@ -127,7 +127,8 @@ TEST(ConvertTest, RunSpecsThatCannotRunAreRefused) {
   refused([](v1::RunSpec& m) { m.clear_alpha(); }, "run spec: alpha");
   refused([](v1::RunSpec& m) { m.set_min_groups(6); }, "run spec: min_groups");
   refused([](v1::RunSpec& m) { m.set_every(""); }, "every: expected steps, samples or seconds");
-  refused([](v1::RunSpec& m) { m.set_every("30 rounds"); }, "every: expected steps, samples or seconds");
+  refused([](v1::RunSpec& m) { m.set_every("30 rounds"); },
+          "every: expected steps, samples or seconds");
   refused([](v1::RunSpec& m) { m.set_every("2 steps"); }, "run spec: every");
   refused([](v1::RunSpec& m) { m.set_selection("all"); }, "selection: expected one of");
   refused([](v1::RunSpec& m) { m.set_selection("top-k"); }, "run spec: selection");
@@ -178,10 +179,12 @@ TEST(ConvertTest, RefusesLayoutsOfTooManyEntriesInFewWords) {
 }
 
 TEST(ConvertTest, ContributionInfosRoundTrip) {
-  const ContributionInfo info{Round(7), 32, 2.5f, {0.1f, 0.2f}, {0.01f, 0.0f}};
+  const ContributionInfo info{Round(7), 32, 2.5f, {0.1f, 0.2f}, {0.01f, 0.0f}, 30};
   v1::ContributionInfo message;
   ToProto(info, &message);
   EXPECT_EQ(FromProto(message), info);
+  message.clear_steps();  // of who does not know of them
+  EXPECT_EQ(FromProto(message).steps, 1u);
 }
 
 TEST(ConvertTest, UpdateHeadersRoundTrip) {
@@ -194,6 +197,7 @@ TEST(ConvertTest, UpdateHeadersRoundTrip) {
   header.bias1 = 0.1f;
   header.bias2_sqrt = 0.03f;
   header.first = true;
+  header.totals = {30, 4000};
   v1::Update message;
   message.set_payload("kept");
   ToProto(header, &message);

@@ -7,7 +7,13 @@ namespace isthmus {
 namespace {
 
 SnapshotPiece Piece() {
-  return {TransferId(4), Sequence(9), Round(3), 100, 0, "data", {Round(3), Round(4)}};
+  return {.transfer = TransferId(4),
+          .sequence = Sequence(9),
+          .round = Round(3),
+          .total_bytes = 100,
+          .data = "data",
+          .applied_rounds = {Round(3), Round(4)},
+          .totals = {30, 4000}};
 }
 
 TEST(SnapshotFrameTest, PiecesRoundTrip) {
@@ -22,6 +28,7 @@ TEST(SnapshotFrameTest, PiecesRoundTrip) {
   EXPECT_EQ(piece->offset, 0u);
   EXPECT_EQ(piece->data, "data");
   EXPECT_THAT(piece->applied_rounds, testing::ElementsAre(Round(3), Round(4)));
+  EXPECT_EQ(piece->totals, (RunTotals{30, 4000}));
 }
 
 TEST(SnapshotFrameTest, RefusesDamagedData) {

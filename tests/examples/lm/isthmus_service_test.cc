@@ -72,8 +72,12 @@ TEST_F(IsthmusServiceTest, AStopSignalEndsAnAttachThatWaitsForOthers) {
 }
 
 // Nobody knows how many steps a run will have that counts samples or time: as many each round as
-// so far.
-TEST_F(IsthmusServiceTest, WhereTheRunCountsTheEndIsGuessed) {
+// so far, in the whole run and not in this process.
+class CountedRunTest : public IsthmusServiceTest, public testing::WithParamInterface<uint32_t> {};
+INSTANTIATE_TEST_SUITE_P(Overlaps, CountedRunTest, testing::Values(0, 2));
+
+TEST_P(CountedRunTest, SchedulesGoByItsSteps) {
+  const uint32_t overlap = GetParam();
   Start(1);
   IsthmusOptions options = Options();
   options.own_optimizer = AdamWFactory();
@@ -84,26 +88,41 @@ TEST_F(IsthmusServiceTest, WhereTheRunCountsTheEndIsGuessed) {
     return service.Attach(ModelTensors(model), InitialParameters<float>(model, 1, 0.02));
   });
   auto session = engine_.AwaitAttached();
-  server_->FinishAttach(session->id(),
-                        AttachReply{.rounds = 10, .world_size = 1, .every_steps = 0});
+  server_->FinishAttach(session->id(), AttachReply{.round = 2,
+                                                   .rounds = 10,
+                                                   .world_size = 1,
+                                                   .every_steps = 0,
+                                                   .overlap_steps = overlap,
+                                                   .totals = {.steps = 60, .samples = 900}});
   ASSERT_TRUE(attaching.get().ok());
+  EXPECT_EQ(service.standing().round, 60u);
+  EXPECT_EQ(service.standing().rounds, 301u);
   StepInput input = {.skip = false, .samples = 5, .loss = 2};
   input.rates.learning_rate.fill(0.25f);
   input.rates.weight_decay.fill(0.0f);
-  for (uint64_t step = 1; step <= 4; ++step) {
+  for (uint64_t step = 61; step <= 64; ++step) {
     ASSERT_TRUE(service.Step(input).ok());
     EXPECT_EQ(service.standing().round, step);
-    EXPECT_EQ(service.standing().rounds, 0u) << "no end is known";
   }
   server_->NameStep(session->id());
   auto exchange = std::async(std::launch::async, [&] {
-    while (service.standing().rounds == 0) ASSERT_TRUE(service.Step(input).ok());
+    for (float loss = 0; loss != 1.5f;) {  // that of all sites comes with an exchange
+      const absl::StatusOr<StepOutput> output = service.Step(input);
+      ASSERT_TRUE(output.ok()) << output.status();
+      loss = output->loss;
+    }
   });
-  engine_.AwaitStep();
-  server_->FinishStep(session->id(), StepReply{.round = 1});
+  // Another site has taken 50 steps meanwhile.
+  const StepReply merged{.round = 3, .loss = 1.5f, .totals = {.steps = 110, .samples = 1500}};
+  if (overlap > 0) {
+    server_->FinishStep(engine_.AwaitStep(0).first, StepReply{.round = 2});
+    server_->FinishStep(engine_.AwaitStep(1).first, merged);
+  } else {
+    server_->FinishStep(engine_.AwaitStep(0).first, merged);
+  }
   exchange.get();
-  EXPECT_GE(service.standing().round, 5u);
-  EXPECT_EQ(service.standing().rounds, service.standing().round * 10 + 1);
+  EXPECT_EQ(service.standing().round, 110u + overlap);
+  EXPECT_EQ(service.standing().rounds, 110u * 10 / 3 + 1);
 }
 
 TEST_F(IsthmusServiceTest, AnOptimizerOfItsOwnStepsBetweenExchanges) {

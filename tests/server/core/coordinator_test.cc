@@ -131,6 +131,33 @@ TEST_F(CoordinatorTest, P11_AdamsBiasCorrectionsCountTheBucketsCommits) {
   }
 }
 
+TEST_F(CoordinatorTest, P11_TotalsAreTheMostStepsAndAllSamples) {
+  Start({}, 2);
+  const auto contribute = [&](uint32_t group, uint64_t steps, uint64_t samples) {
+    ContributionInfo info = Info({0.1f}, {0.0f});
+    info.steps = steps;
+    info.samples = samples;
+    return Part(group, info).status();
+  };
+  ASSERT_TRUE(contribute(1, 30, 240).ok());
+  ASSERT_TRUE(contribute(2, 10, 80).ok());
+  EXPECT_EQ(Update().totals, (RunTotals{30, 320}));
+  for (const uint32_t group : {1u, 2u}) {
+    ASSERT_TRUE(core_
+                    ->Abstained(StreamId(group), Round(2), BucketIndex(0), AbstainReason::kSkipped,
+                                now_, out_)
+                    .ok());
+  }
+  EXPECT_EQ(Update().totals, (RunTotals{30, 320})) << "nothing came of it";
+  ASSERT_TRUE(contribute(2, 7, 0).ok());
+  ASSERT_TRUE(contribute(1, 8, uint64_t{1} << 53).ok());
+  EXPECT_EQ(Update().totals, (RunTotals{38, RunTotals::kMost})) << "counted no further";
+  EXPECT_EQ(core_->totals(), (RunTotals{38, RunTotals::kMost}));
+  const absl::Status status = contribute(1, (uint64_t{1} << 32) + 1, 0);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "steps: expected at most 2^32, got 4294967297");
+}
+
 // A commit that was decided, but did not come into the log, never was: it is decided and counted
 // anew.
 TEST_F(CoordinatorTest, P11_AdamsCountGoesOnAfterARestart) {
