@@ -223,6 +223,8 @@ void isthmus_gpu_close(isthmus_gpu* gpu) {
 
 void isthmus_gpu_abandon(isthmus_gpu* gpu) { free(gpu); }
 
+int isthmus_gpu_device(const isthmus_gpu* gpu) { return gpu->device; }
+
 void* isthmus_gpu_parameters(const isthmus_gpu* gpu) { return (void*)(uintptr_t)gpu->parameters; }
 void* isthmus_gpu_gradients(const isthmus_gpu* gpu) { return (void*)(uintptr_t)gpu->gradients; }
 

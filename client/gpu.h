@@ -21,6 +21,8 @@ void isthmus_gpu_close(isthmus_gpu* gpu);
  */
 void isthmus_gpu_abandon(isthmus_gpu* gpu);
 
+/* Its number among those that the process sees. */
+int isthmus_gpu_device(const isthmus_gpu* gpu);
 void* isthmus_gpu_parameters(const isthmus_gpu* gpu);
 void* isthmus_gpu_gradients(const isthmus_gpu* gpu);
 

@@ -93,6 +93,7 @@ isthmus_code isthmus_attach(const isthmus_attach_options* options, const isthmus
   }
   made->channel.fd = -1;
   made->owner = getpid();
+  made->holders = 1;
   isthmus_attach_options complete;
   isthmus_code code = complete_options(&made->channel, options, &complete);
   if (code == ISTHMUS_OK) code = isthmus_open(made, &complete, tensors, tensor_count);
@@ -103,6 +104,13 @@ isthmus_code isthmus_attach(const isthmus_attach_options* options, const isthmus
   }
   *session = made;
   return ISTHMUS_OK;
+}
+
+void isthmus_set_keep_waiting(isthmus_session* session,
+                              int (*keep_waiting)(void* context, const char* what), void* context) {
+  if (session == NULL) return;
+  session->channel.keep_waiting = keep_waiting;
+  session->channel.waiting_context = context;
 }
 
 static const isthmus_slot* slot_at(const isthmus_session* session, size_t index, bool constant) {
@@ -150,10 +158,22 @@ isthmus_code isthmus_get_info(isthmus_session* session, isthmus_info* info) {
   return ISTHMUS_OK;
 }
 
+/* While somebody holds its memory a device's is mapped, and the connection stays (job_wire.h). */
 void isthmus_detach(isthmus_session* session) {
   if (session == NULL) return;
-  if (session->broken == ISTHMUS_OK && isthmus_is_owner(session)) isthmus_leave(&session->channel);
-  isthmus_free(session);
+  if (isthmus_is_owner(session)) {
+    if (session->broken == ISTHMUS_OK) isthmus_leave(&session->channel);
+    if (session->gpu == NULL) isthmus_disconnect(&session->channel);
+  }
+  isthmus_release(session);
+}
+
+void isthmus_hold(isthmus_session* session) {
+  __atomic_fetch_add(&session->holders, 1, __ATOMIC_RELAXED);
+}
+
+void isthmus_release(isthmus_session* session) {
+  if (__atomic_fetch_sub(&session->holders, 1, __ATOMIC_ACQ_REL) == 1) isthmus_free(session);
 }
 
 const char* isthmus_error_message(isthmus_session* session) {

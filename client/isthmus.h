@@ -196,6 +196,12 @@ ISTHMUS_API isthmus_code isthmus_attach(const isthmus_attach_options* options,
                                         const isthmus_tensor* tensors, size_t tensor_count,
                                         isthmus_session** session);
 
+/* Who is asked from now on in the place of isthmus_attach_options.keep_waiting, with its context; NULL:
+ * nobody. For callers whose answer lives no longer than attach, or belongs to one thread. */
+ISTHMUS_API void isthmus_set_keep_waiting(isthmus_session* session,
+                                          int (*keep_waiting)(void* context, const char* what),
+                                          void* context);
+
 /* Buffers of tensor `index` (its position in the attach list), of the attach list's dtype,
  * row-major, owned by the session and valid until detach. Device pointers with
  * ISTHMUS_DEVICE_MEMORY, but for constants, which are the host's always. Parameters change only
@@ -203,6 +209,15 @@ ISTHMUS_API isthmus_code isthmus_attach(const isthmus_attach_options* options,
 ISTHMUS_API void* isthmus_parameter(isthmus_session* session, size_t index);
 ISTHMUS_API void* isthmus_gradient(isthmus_session* session, size_t index);
 ISTHMUS_API void* isthmus_constant(isthmus_session* session, size_t index);
+
+/* The same as a DLManagedTensor of DLPack (not its versioned successor), one-dimensional, for
+ * frameworks that take foreign memory without a copy: torch, JAX, NumPy. To be given back by its
+ * deleter, from any thread; until then the memory stays mapped, also after detach, when it is no
+ * more than memory. NULL as above, or when there is no memory for it. */
+struct DLManagedTensor;
+ISTHMUS_API struct DLManagedTensor* isthmus_dlpack_parameter(isthmus_session* session,
+                                                             size_t index);
+ISTHMUS_API struct DLManagedTensor* isthmus_dlpack_gradient(isthmus_session* session, size_t index);
 
 /* The flat buffers that hold all tensors, each start aligned to 64 elements, and their length in
  * elements. Gaps are padding: leave their gradient zero. */

@@ -33,6 +33,7 @@ typedef struct isthmus_period {
 
 struct isthmus_session {
   isthmus_channel channel;
+  uint32_t holders; /* of its memory: whoever attached, and what was exported (dlpack.c); atomic */
   pid_t owner; /* the process that attached; a forked child has a copy of all this */
   isthmus_slot* slots;
   size_t slot_count;
@@ -78,5 +79,8 @@ isthmus_code isthmus_check_owner(isthmus_session* session, const char* call);
 isthmus_code isthmus_lose(isthmus_session* session, isthmus_code code);
 /* Frees all that a session holds, itself included; of a copy, what this process has of it. */
 void isthmus_free(isthmus_session* session);
+/* One more holder; one less, and the last frees it. From any thread. */
+void isthmus_hold(isthmus_session* session);
+void isthmus_release(isthmus_session* session);
 
 #endif /* ISTHMUS_CLIENT_SESSION_H_ */

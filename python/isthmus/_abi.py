@@ -109,16 +109,18 @@ class StepResult(_Struct):
 _SESSION = c_void_p
 _CALLS: dict[str, tuple[object, list[object]]] = {
     "isthmus_attach": (c_int, [POINTER(AttachOptions), POINTER(Tensor), c_size_t, POINTER(_SESSION)]),
+    "isthmus_set_keep_waiting": (None, [_SESSION, KeepWaiting, c_void_p]),
     "isthmus_parameter": (c_void_p, [_SESSION, c_size_t]),
     "isthmus_gradient": (c_void_p, [_SESSION, c_size_t]),
     "isthmus_constant": (c_void_p, [_SESSION, c_size_t]),
+    "isthmus_dlpack_parameter": (c_void_p, [_SESSION, c_size_t]),
+    "isthmus_dlpack_gradient": (c_void_p, [_SESSION, c_size_t]),
     "isthmus_get_info": (c_int, [_SESSION, POINTER(Info)]),
     "isthmus_step_begin": (c_int, [_SESSION, POINTER(StepArgs)]),
     "isthmus_step_poll": (c_int, [_SESSION, c_double]),
     "isthmus_step_wait": (c_int, [_SESSION, POINTER(StepResult)]),
     "isthmus_step": (c_int, [_SESSION, POINTER(StepArgs), POINTER(StepResult)]),
     "isthmus_read_anchor": (c_int, [_SESSION, POINTER(c_void_p), c_size_t, POINTER(c_uint64)]),
-    "isthmus_leave": (None, [_SESSION]),
     "isthmus_detach": (None, [_SESSION]),
     "isthmus_error_message": (c_char_p, [_SESSION]),
 }
