@@ -10,6 +10,7 @@
 #include <functional>
 #include <utility>
 
+#include "cli/rehearse/free_port.h"
 #include "common/base/clock.h"
 #include "common/base/status_macros.h"
 #include "isthmus/v1/control.pb.h"
@@ -92,6 +93,7 @@ absl::Status Deployment::StartSites() {
     const Command worker = plan_.Worker(site, forwarders_.back()->address());
     worker_sites_[worker.name] = site;
     ISTHMUS_RETURN_IF_ERROR(children_.Start(worker));
+    ISTHMUS_ASSIGN_OR_RETURN(meeting_ports_[site], FreePort());
     for (int rank = 0; rank < plan_.ranks(site); ++rank) {
       const std::string name = Plan::JobName(site, rank);
       jobs_[name] = JobId{.site = site, .rank = rank};
@@ -168,7 +170,8 @@ absl::Status Deployment::StartWaitingJobs() {
       ++it;
       continue;
     }
-    ISTHMUS_RETURN_IF_ERROR(children_.Start(plan_.Job(job.site, job.rank)));
+    ISTHMUS_RETURN_IF_ERROR(
+        children_.Start(plan_.Job(job.site, job.rank, meeting_ports_[job.site])));
     it = waiting_jobs_.erase(it);
   }
   return absl::OkStatus();

@@ -78,6 +78,7 @@ class Deployment {
   std::map<std::string, int> worker_sites_;  // by name of the worker
   std::map<std::string, JobId> jobs_;        // by name of the job
   std::set<std::string> waiting_jobs_;       // to be started once their site's socket exists
+  std::map<int, uint16_t> meeting_ports_;    // by site: of its ranks
   std::string phase_ = "starting";
   RunView run_;
   int signal_ = 0;

@@ -112,8 +112,9 @@ void AddRehearseFlags(CLI::App* app, RehearseFlags* flags) {
 }
 
 const char* RehearseExamples() {
-  return R"(A job after -- runs instead of isthmus-lm, once per rank, with ISTHMUS_SOCKET, LOCAL_RANK and
-LOCAL_WORLD_SIZE set. Progress goes to stderr, the summary to stdout.
+  return R"(A job after -- runs instead of isthmus-lm, once per rank, with ISTHMUS_SOCKET set and what
+launchers set: LOCAL_RANK, LOCAL_WORLD_SIZE, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, of a
+world for each site. Progress goes to stderr, the summary to stdout.
 Examples:
   isthmus rehearse --text book.txt --json result.json
   isthmus rehearse --text book.txt --ranks 1,2,3 --link 10mbit/40ms,50mbit/10ms,2mbit:20mbit/15ms
@@ -121,6 +122,7 @@ Examples:
   isthmus rehearse --text book.txt --fault kill:2@50 --fault cut:1@100/5 --fault flip:2@150
   isthmus rehearse --text book.txt --link 1mbit/40ms --scheme local --every 30 --steps 300
   isthmus rehearse --steps 100 -- ./my-job --flag
+  isthmus rehearse --steps 100 --link 1mbit/40ms -- python train.py
 )";
 }
 

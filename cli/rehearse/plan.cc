@@ -107,7 +107,7 @@ Command Plan::Worker(int site, const std::string& address) const {
           .log_path = LogPath(name)};
 }
 
-Command Plan::Job(int site, int rank) const {
+Command Plan::Job(int site, int rank, uint16_t meeting_port) const {
   const std::string name = JobName(site, rank);
   std::vector<std::string> argv = options_.command;
   if (argv.empty()) {
@@ -138,7 +138,11 @@ Command Plan::Job(int site, int rank) const {
           .argv = std::move(argv),
           .environment = {{"ISTHMUS_SOCKET", SocketPath(site)},
                           {"LOCAL_RANK", absl::StrCat(rank)},
-                          {"LOCAL_WORLD_SIZE", absl::StrCat(ranks(site))}},
+                          {"LOCAL_WORLD_SIZE", absl::StrCat(ranks(site))},
+                          {"MASTER_ADDR", "127.0.0.1"},
+                          {"MASTER_PORT", absl::StrCat(meeting_port)},
+                          {"RANK", absl::StrCat(rank)},
+                          {"WORLD_SIZE", absl::StrCat(ranks(site))}},
           .log_path = LogPath(name)};
 }
 

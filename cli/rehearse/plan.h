@@ -39,7 +39,9 @@ class Plan {
   Command Coordinator() const;
   // `address` is what the worker dials: its site's end of the link.
   Command Worker(int site, const std::string& address) const;
-  Command Job(int site, int rank) const;
+  // The ranks of a site may meet at `meeting_port` of this host, as those of a launcher do: each
+  // site is a world of its own.
+  Command Job(int site, int rank, uint16_t meeting_port) const;
 
   // Where the coordinator says that it listens.
   std::string PortFile() const;

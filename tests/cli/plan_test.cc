@@ -105,7 +105,7 @@ TEST(PlanTest, AJobFindsItsWorker) {
   RehearseFlags flags;
   flags.seed = "7";
   flags.lm_args = "--layers 2";
-  const Command command = Plan::Main(Options(flags), ExamplePlaces()).Job(2, 1);
+  const Command command = Plan::Main(Options(flags), ExamplePlaces()).Job(2, 1, 4712);
   EXPECT_EQ(command.name, "job-2-1");
   EXPECT_EQ(command.argv[0], "/bin/isthmus-lm");
   EXPECT_EQ(ValueOf(command, "--text"), "book.txt");
@@ -116,13 +116,14 @@ TEST(PlanTest, AJobFindsItsWorker) {
   EXPECT_EQ(ValueOf(command, "--layers"), "2");
   EXPECT_THAT(command.environment,
               ElementsAre(Pair("ISTHMUS_SOCKET", "/run/worker-2.sock"), Pair("LOCAL_RANK", "1"),
-                          Pair("LOCAL_WORLD_SIZE", "2")));
+                          Pair("LOCAL_WORLD_SIZE", "2"), Pair("MASTER_ADDR", "127.0.0.1"),
+                          Pair("MASTER_PORT", "4712"), Pair("RANK", "1"), Pair("WORLD_SIZE", "2")));
 }
 
 TEST(PlanTest, AnotherJobRunsAsGiven) {
   RehearseFlags flags;
   flags.command = {"python3", "job.py"};
-  const Command command = Plan::Main(Options(flags), ExamplePlaces()).Job(1, 0);
+  const Command command = Plan::Main(Options(flags), ExamplePlaces()).Job(1, 0, 4712);
   EXPECT_THAT(command.argv, ElementsAre("python3", "job.py"));
   EXPECT_EQ(command.environment.size(), 3u);
 }
@@ -140,8 +141,8 @@ TEST(PlanTest, TheComparisonIsSchemeFullOnTheSameLinks) {
   EXPECT_EQ(plan.rounds(), 5u);
   EXPECT_TRUE(plan.options().faults.empty());
   EXPECT_EQ(plan.link(2).ToString(), "10mbit/40ms");
-  EXPECT_EQ(ValueOf(plan.Job(1, 0), "--lr"), "0.004");
-  EXPECT_EQ(ValueOf(plan.Job(1, 0), "--sample"), "0");
+  EXPECT_EQ(ValueOf(plan.Job(1, 0, 4712), "--lr"), "0.004");
+  EXPECT_EQ(ValueOf(plan.Job(1, 0, 4712), "--sample"), "0");
 }
 
 }  // namespace
