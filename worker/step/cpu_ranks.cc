@@ -157,10 +157,14 @@ absl::Status CpuRank::Gather(JobSession& job, BucketIndex bucket, Gathering how)
     given_.Gave(bucket);
     taken_at_.Forget(bucket);
   }
-  const std::span<float> anchor = std::span(progress_).first(went_on ? whole.size() : 0);
-  ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(OwnedOf(masters_, bucket), ownership_.of(bucket),
-                                                   went_on ? Elements(anchor) : parameters));
-  if (went_on) AddWaySince(anchor, taken_at_.Of(whole.begin, whole.size()), parameters);
+  std::span<const float> anchor = OwnedOf(masters_, bucket);
+  if (!went_on) return communicator_->AllGather(anchor, ownership_.of(bucket), parameters);
+  if (ownership_.ranks() > 1) {
+    const std::span<float> all = std::span(progress_).first(whole.size());
+    ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(anchor, ownership_.of(bucket), all));
+    anchor = all;
+  }
+  AddWaySince(anchor, taken_at_.Of(whole.begin, whole.size()), parameters);
   return absl::OkStatus();
 }
 
