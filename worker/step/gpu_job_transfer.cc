@@ -110,9 +110,7 @@ absl::StatusOr<GpuJobTransfer::Mean> GpuJobTransfer::ReduceProgress(JobSession& 
 void GpuJobTransfer::KeepWhereTaken(JobSession& job, const Extent& bucket, const Elements& kept) {
   const Elements now = job.parameters(job_rank_).subspan(bucket.begin, bucket.size());
   ISTHMUS_CHECK(kept.type() == now.type() && kept.size() == now.size());
-  // Behind what read the same, and before what comes in next takes its place.
-  loading_.Copy(kept.data(), IsOnDevice(job) ? now.data() : incoming_.data(), now.size_bytes());
-  stream_.Wait(loading_.Record());
+  stream_.Copy(kept.data(), IsOnDevice(job) ? now.data() : incoming_.data(), now.size_bytes());
   if (IsOnDevice(job)) job.parameters_ready(job_rank_).Record(stream_);
 }
 

@@ -71,8 +71,9 @@ class GpuJobTransfer {
   };
   absl::StatusOr<Mean> ReduceProgress(JobSession& job, const Extent& bucket,
                                       const Partition& owners, const Progress& progress);
-  // What that read of the job's buffers is copied to `kept`, of a device; queued, and for the
-  // device's memory told by the job's event.
+  // What that read of the job's buffers, and has read by now, is copied to `kept`, of a device.
+  // Queued on `stream`, which `loading` must follow before it takes in more; of the device's memory
+  // told by the job's event.
   void KeepWhereTaken(JobSession& job, const Extent& bucket, const Elements& kept);
 
   // All ranks' masters of `bucket`, of which `masters` are this one's, become the job's parameters.

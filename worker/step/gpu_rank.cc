@@ -152,6 +152,7 @@ absl::Status GpuRank::Gather(JobSession& job, BucketIndex bucket, Gathering how)
 void GpuRank::JobGoesOn(JobSession& job, BucketIndex bucket) {
   const Extent whole = buckets().bucket(bucket);
   transfer_.KeepWhereTaken(job, whole, taken_at_.Keep(bucket, whole));
+  ProgressMoved();
 }
 
 void GpuRank::JobStaysBehind(BucketIndex bucket) {

@@ -113,7 +113,7 @@ class GpuRank : public RankState {
   void ForEachVector(F f) const;
   // The gradient may be written again after what is queued by now.
   void GradientUsed();
-  // What is queued by now changes masters, or a job's parameters, that progress is measured by.
+  // What is queued by now changes what progress is measured by, or still reads what came in.
   void ProgressMoved() {
     if (policy_.job_steps()) progress_moved_ = stream_->Record();
   }
@@ -143,8 +143,9 @@ class GpuRank : public RankState {
   std::vector<std::vector<Taken>> free_;  // per run of the shard
   std::deque<Pending> pending_;
   UpdateImage update_image_;
-  const std::unique_ptr<DeviceStream> loading_;  // gradients come in
-  const std::unique_ptr<DeviceStream> stream_;   // all the rest
+  // What jobs have comes in. It may wait for the other stream, which never waits for it.
+  const std::unique_ptr<DeviceStream> loading_;
+  const std::unique_ptr<DeviceStream> stream_;  // all the rest
   GpuJobTransfer transfer_;
 };
 

@@ -7,6 +7,7 @@
 #include "common/collectives/element_copies.h"
 #include "common/device/host_device.h"
 #include "tests/worker/step/test_group.h"
+#include "worker/step/gpu_ranks.h"
 
 namespace isthmus {
 namespace {
@@ -317,6 +318,24 @@ TEST(DeviceJobTest, P29_AJobStepsByItselfAsInTheHostsMemory) {
       }
     }
   }
+}
+
+// Masters and momentum; what a job was given while masters moved on; where it was.
+TEST(DeviceJobTest, P29_WhatLocalStepsTakeIsThereFromTheStartOrRefused) {
+  RunSpec run = SchemeRun(Scheme::kLocal);
+  run.format.every = {.steps = 8};
+  run.format.overlap = 3;
+  const Layout layout = MixedLayout();
+  const Ownership ownership =
+      Ownership::InEqualParts(*Buckets::Create(layout.length(), run.bucket_length), /*ranks=*/1);
+  const size_t need = 4 * layout.length() * sizeof(float) + 2 * layout.length() / 64;
+  const auto ranks = MakeGpuRanks({{std::make_shared<HostDevice>(need - 1), MakeHostGpuKernels()}});
+  const absl::Status status = ranks->Make(run, layout, ownership, {.ranks = 1}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(std::string(status.message())
+                .find("elements needs " + std::to_string(need) + " bytes at rank 0"),
+            std::string::npos)
+      << status;
 }
 
 }  // namespace
