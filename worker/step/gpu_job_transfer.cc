@@ -223,7 +223,7 @@ absl::Status GpuJobTransfer::ClearGradients(JobSession& job) {
   }
   ISTHMUS_RETURN_IF_ERROR(Hold(job));
   AwaitJob(job);
-  stream_.Zero(gradients.data(), gradients.size_bytes());
+  if (gradients.size() > 0) stream_.Zero(gradients.data(), gradients.size_bytes());
   job.parameters_ready(job_rank_).Record(stream_);
   return absl::OkStatus();
 }
