@@ -56,8 +56,8 @@ class GpuJobTransfer {
     // Of the device's memory: not whole either unless this is `expected`, once they have been read.
     const uint32_t* mark = nullptr;
     uint32_t expected = 0;
-    bool checked =
-        false;  // and whether the mean is usable, where ReduceProgress() was asked to say
+    // That has been looked at, and whether the mean is usable, where ReduceProgress() could.
+    bool checked = false;
   };
   absl::StatusOr<Mean> ReduceMean(JobSession& job, const Extent& bucket, const Partition& owners);
 
