@@ -131,31 +131,32 @@ static isthmus_code mark_process(isthmus_session* session) {
   return ISTHMUS_OK;
 }
 
-/* `fds`: of parameters and gradients. */
+/* `fds`: of parameters, and of gradients or the pace; of a device, of the pace if there is one. */
 static isthmus_code map_flat(isthmus_session* session, const isthmus_wire_buffers* said,
                              const int* fds) {
   isthmus_channel* channel = &session->channel;
-  isthmus_code code;
-  if (said->memory == ISTHMUS_DEVICE_MEMORY) {
-    code = isthmus_gpu_open(channel, said, session->flat_length * session->element_bytes,
-                            &session->gpu);
-    if (code != ISTHMUS_OK) return code;
-    session->parameters = isthmus_gpu_parameters(session->gpu);
-    session->gradients = session->period.own_optimizer ? NULL : isthmus_gpu_gradients(session->gpu);
-    return ISTHMUS_OK;
-  }
+  const bool own = session->period.own_optimizer;
+  const bool on_device = said->memory == ISTHMUS_DEVICE_MEMORY;
   const size_t flat_bytes = session->flat_length * session->element_bytes;
   const int both = PROT_READ | PROT_WRITE;
+  isthmus_code code;
   void* at = NULL;
-  code = map(channel, "parameter", fds[0], flat_bytes, both, &at);
-  session->parameters = at;
-  if (code != ISTHMUS_OK) return code;
-  if (session->period.own_optimizer) {
-    code = map(channel, "pace", fds[1], sizeof(*session->pace), both, &at);
+  if (on_device) {
+    code = isthmus_gpu_open(channel, said, own ? 0 : flat_bytes, &session->gpu);
+    if (code != ISTHMUS_OK) return code;
+    session->parameters = isthmus_gpu_parameters(session->gpu);
+    if (!own) session->gradients = isthmus_gpu_gradients(session->gpu);
+  } else {
+    code = map(channel, "parameter", *fds++, flat_bytes, both, &at);
+    session->parameters = at;
+    if (code != ISTHMUS_OK) return code;
+  }
+  if (own) {
+    code = map(channel, "pace", *fds, sizeof(*session->pace), both, &at);
     session->pace = at;
     if (code == ISTHMUS_OK) code = mark_process(session);
-  } else {
-    code = map(channel, "gradient", fds[1], flat_bytes, both, &at);
+  } else if (!on_device) {
+    code = map(channel, "gradient", *fds, flat_bytes, both, &at);
     session->gradients = at;
   }
   return code;
@@ -164,7 +165,8 @@ static isthmus_code map_flat(isthmus_session* session, const isthmus_wire_buffer
 static isthmus_code map_buffers(isthmus_session* session, const isthmus_packet* packet) {
   isthmus_channel* channel = &session->channel;
   const isthmus_wire_buffers* said = &packet->as.buffers;
-  const int flat_fds = said->memory == ISTHMUS_DEVICE_MEMORY ? 0 : 2;
+  const int device_fds = session->period.own_optimizer ? 1 : 0;
+  const int flat_fds = said->memory == ISTHMUS_DEVICE_MEMORY ? device_fds : 2;
   if (packet->fd_count != flat_fds + 2 || said->entry_count != session->slot_count ||
       said->flat_length > SIZE_MAX / sizeof(float) || said->constants_bytes > SIZE_MAX) {
     return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED,

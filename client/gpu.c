@@ -48,8 +48,7 @@ struct isthmus_gpu {
   cu_context context; /* the device's primary one, which the CUDA runtime uses as well */
   cu_pointer parameters;
   cu_pointer gradients;
-  size_t flat_bytes; /* of each */
-  unsigned steps;    /* handed over */
+  size_t gradient_bytes; /* before the mark */
   cu_event gradients_ready;
   cu_event parameters_ready;
 };
@@ -181,11 +180,11 @@ static void leave(isthmus_gpu* gpu) {
 }
 
 isthmus_code isthmus_gpu_open(isthmus_channel* channel, const isthmus_wire_buffers* buffers,
-                              size_t flat_bytes, isthmus_gpu** made) {
+                              size_t gradient_bytes, isthmus_gpu** made) {
   *made = NULL;
   isthmus_gpu* gpu = calloc(1, sizeof(*gpu));
   if (gpu == NULL) return isthmus_fail(channel, ISTHMUS_RESOURCE_EXHAUSTED, "no memory for a GPU");
-  gpu->flat_bytes = flat_bytes;
+  gpu->gradient_bytes = gradient_bytes;
   isthmus_code code = load(channel, &gpu->cu);
   if (code == ISTHMUS_OK) code = find_device(channel, gpu, buffers->device);
   if (code == ISTHMUS_OK) {
@@ -246,12 +245,13 @@ isthmus_code isthmus_gpu_finish(isthmus_channel* channel, isthmus_gpu* gpu) {
   return code;
 }
 
-isthmus_code isthmus_gpu_hand_over(isthmus_channel* channel, isthmus_gpu* gpu, void* stream) {
+isthmus_code isthmus_gpu_hand_over(isthmus_channel* channel, isthmus_gpu* gpu, uint32_t step,
+                                   void* stream) {
   isthmus_code code = enter(channel, gpu);
   if (code != ISTHMUS_OK) return code;
-  code = check(channel, &gpu->cu,
-               gpu->cu.fill(gpu->gradients + gpu->flat_bytes, ++gpu->steps, 1, stream),
-               "cuMemsetD32Async");
+  code =
+      check(channel, &gpu->cu, gpu->cu.fill(gpu->gradients + gpu->gradient_bytes, step, 1, stream),
+            "cuMemsetD32Async");
   if (code == ISTHMUS_OK) {
     code = check(channel, &gpu->cu, gpu->cu.event_record(gpu->gradients_ready, stream),
                  "cuEventRecord");

@@ -4,6 +4,7 @@
 #define ISTHMUS_CLIENT_GPU_H_
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "client/channel.h"
 
@@ -11,10 +12,11 @@
 typedef struct isthmus_gpu isthmus_gpu;
 
 /* Loads the driver, finds the packet's device among those of this process, and maps what its
- * handles name: two vectors of `flat_bytes`. Errors: FAILED_PRECONDITION without a driver, or when
- * the device is not visible here; RESOURCE_EXHAUSTED and INTERNAL with the driver's words. */
+ * handles name: the parameters, and `gradient_bytes`, which may be 0, with a mark behind. Errors:
+ * FAILED_PRECONDITION without a driver, or when the device is not visible here; RESOURCE_EXHAUSTED
+ * and INTERNAL with the driver's words. */
 isthmus_code isthmus_gpu_open(isthmus_channel* channel, const isthmus_wire_buffers* buffers,
-                              size_t flat_bytes, isthmus_gpu** gpu);
+                              size_t gradient_bytes, isthmus_gpu** gpu);
 /* Waits for the device before it lets go; NULL is fine. */
 void isthmus_gpu_close(isthmus_gpu* gpu);
 /* Of a forked child's copy: frees it without a call to the driver, which does not survive a fork.
@@ -32,8 +34,9 @@ isthmus_code isthmus_gpu_copy(isthmus_channel* channel, isthmus_gpu* gpu, void* 
 isthmus_code isthmus_gpu_finish(isthmus_channel* channel, isthmus_gpu* gpu);
 
 /* The daemon's work comes after what is queued on `stream` (a CUstream) by now, and after the mark
- * behind it, the step's number. Once for each step. */
-isthmus_code isthmus_gpu_hand_over(isthmus_channel* channel, isthmus_gpu* gpu, void* stream);
+ * behind it, which becomes `step`. */
+isthmus_code isthmus_gpu_hand_over(isthmus_channel* channel, isthmus_gpu* gpu, uint32_t step,
+                                   void* stream);
 /* What is queued on `stream` from here on comes after the daemon's work. */
 isthmus_code isthmus_gpu_take_back(isthmus_channel* channel, isthmus_gpu* gpu, void* stream);
 

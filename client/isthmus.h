@@ -22,7 +22,7 @@
  *   }
  *
  * On a GPU (options.memory = ISTHMUS_DEVICE_MEMORY, the daemon runs with --ranks cuda:...)
- * parameters and gradients are device pointers. Nothing waits for the GPU: what the job has queued
+ * parameters and gradients are device pointers, of a job of either kind. Nothing waits for the GPU: what the job has queued
  * on args.stream before step_begin comes before the daemon's work, and that comes before what the
  * job queues there after step_wait. Use other streams only in an order that this one follows.
  *
@@ -160,7 +160,8 @@ typedef struct isthmus_step_args {
                        ISTHMUS_MAX_SAMPLES / world_size */
   float loss;       /* of this rank's batch; only reported. NaN or infinite: there is none */
   void* stream;     /* a cudaStream_t, with device memory: whose work so far made the
-                       gradients; NULL: the default stream */
+                       gradients, or with own_optimizer stepped the parameters; NULL: the default
+                       stream */
 } isthmus_step_args;
 
 typedef struct isthmus_step_result {

@@ -54,7 +54,7 @@ struct isthmus_session {
   isthmus_period asked;    /* as it was before the step that has begun asked for an exchange */
   isthmus_wire_pace* pace; /* shared with the daemon; with an optimizer of the job's own */
   uint32_t* here;          /* 1; 0 in a forked child, whose steps are no news to the daemon */
-  uint64_t steps;          /* what it is told there */
+  uint64_t steps;          /* begun; with an optimizer of the job's own, what it is told there */
   uint64_t samples;
   bool ended;          /* the run is over */
   isthmus_code broken; /* why the connection is of no more use; OK while it is */

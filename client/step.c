@@ -170,12 +170,14 @@ isthmus_code isthmus_step_begin(isthmus_session* session, const isthmus_step_arg
     message = sum_up(session, wants);
   } else {
     const size_t bytes = args.parameter_groups * sizeof(float);
+    ++session->steps;
     memcpy(message.lr, args.lr, bytes);
     if (args.weight_decay != NULL) memcpy(message.weight_decay, args.weight_decay, bytes);
   }
   if (session->gpu != NULL) {
     session->stream = args.stream;
-    code = isthmus_gpu_hand_over(&session->channel, session->gpu, args.stream);
+    code = isthmus_gpu_hand_over(&session->channel, session->gpu, (uint32_t)session->steps,
+                                 args.stream);
     if (code != ISTHMUS_OK) return isthmus_lose(session, code);
   }
   session->channel.waiting[0] = '\0'; /* whatever it was, it is no reason any more */

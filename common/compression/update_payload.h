@@ -101,6 +101,7 @@ class UpdateView {
   absl::Status SetContributions(std::span<const EncodedContribution> contributions, int own,
                                 const UpdateFormat& format, const PayloadPlace& place);
 
+  const UpdateFormat& format() const { return format_; }
   UpdateEncoding encoding() const { return encoding_; }
   bool needs_own() const { return own_ != kNotHere; }
 
@@ -113,11 +114,12 @@ class UpdateView {
   struct Contents {
     PayloadPlace place;
     const PresenceMap* presence = nullptr;
-    std::span<const std::byte> body;          // signs, digits or bitmaps
-    std::span<const std::byte> zeros;         // kSigns: 32 bits each
-    std::span<const std::byte> values;        // kValues: float32
-    std::span<const uint64_t> value_rank;     // kValues: per present chunk, values before it
-    std::vector<Contribution> contributions;  // kContributions: ascending by group
+    std::span<const std::byte> body;       // signs, digits or bitmaps
+    std::span<const std::byte> zeros;      // kSigns: 32 bits each
+    std::span<const std::byte> values;     // kValues: float32
+    std::span<const uint64_t> value_rank;  // kValues: per present chunk, values before it
+    // kContributions: ascending by group; kRequantized: their mean, as if it were one.
+    std::vector<Contribution> contributions;
   };
   Contents contents() const;
 

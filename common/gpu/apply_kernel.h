@@ -7,80 +7,13 @@
 
 #include <stdint.h>
 
+#include "common/gpu/apply_params.h"
 #include "common/gpu/block_dct.h"
 #include "common/gpu/block_records.h"
+#include "common/gpu/block_step.h"
 #include "common/gpu/chunk_block.h"
-#include "common/gpu/record_format.h"
-#include "common/optimizer/optimizer_formulas.h"
 
 namespace isthmus {
-
-// Which chunks of a payload are there (common/compression/presence_map.h).
-struct PresenceView {
-  const uint32_t* bits = nullptr;    // a bit per chunk; null: all are
-  const uint32_t* before = nullptr;  // [words of bits]: set in the words before; null: record i is
-                                     // chunk i's all the same
-};
-// The record of a chunk, if it is there.
-struct RecordPlace {
-  uint64_t record;
-  bool present;
-};
-ISTHMUS_KERNEL RecordPlace FindRecord(const PresenceView& presence, uint64_t chunk) {
-  if (presence.bits == nullptr) return {chunk, true};
-  const uint32_t word = presence.bits[chunk / 32];
-  const uint32_t below = word & ((uint32_t{1} << (chunk % 32)) - 1);
-  const bool present = (word >> (chunk % 32) & 1) != 0;
-  if (presence.before == nullptr) return {chunk, present};
-  return {presence.before[chunk / 32] + CountOnes(below), present};
-}
-
-// One part of a contribution: chunks [first_chunk, first_chunk + chunks) of the flat vector.
-struct PartRecords {
-  uint64_t first_chunk = 0;
-  uint64_t chunks = 0;
-  const uint32_t* records = nullptr;
-  PresenceView presence;
-};
-// A contribution. Its parts cover what is applied, ascending.
-struct ContributionRecords {
-  float weight = 1.0f;
-  uint32_t part_count = 0;
-  const PartRecords* parts = nullptr;
-};
-
-// What to do with elements [0, chunks * chunk_size) of a rank's part. Pointers are the device's.
-struct ApplyParams {
-  RecordFormat format;
-  UpdateEncoding encoding = UpdateEncoding::kContributions;
-  MergeRule merge = MergeRule::kSenderMean;
-  bool sign = true;
-  bool known_signs = false;  // HasKnownSigns (common/compression/direction.h)
-  uint64_t round = 0;
-  uint64_t first_chunk = 0;  // the flat vector's
-  uint64_t chunks = 0;
-
-  // kContributions: ascending by group.
-  const ContributionRecords* contributions = nullptr;
-  uint32_t contribution_count = 0;
-
-  // Of the other encodings: the update's body (update_payload.h), 4-byte aligned, and which chunks
-  // it has.
-  uint64_t update_chunk = 0;  // the update's first chunk, in the flat vector
-  PresenceView presence;
-  const uint32_t* body = nullptr;
-  const uint32_t* zeros = nullptr;  // kSigns
-  uint64_t zero_count = 0;
-  const uint32_t* values = nullptr;      // kValues: float bits
-  const uint32_t* value_rank = nullptr;  // kValues: [present chunks] values before
-
-  OptimizerSpec optimizer;
-  const OptimizerScalars* scalars = nullptr;  // [parameter groups]
-  const uint8_t* groups = nullptr;            // [elements / 64] each's parameter group
-  float* parameters = nullptr;                // [chunks * chunk_size], 16-byte aligned
-  float* state1 = nullptr;                    // as parameters, or null: optimizer.h
-  float* state2 = nullptr;
-};
 
 template <int N>
 struct ApplyKernel {
@@ -117,7 +50,7 @@ struct ApplyKernel {
       }
     }
     place.Meet();
-    Step(place);
+    BlockStep<N, Thread>::Run(place, params);
   }
 
  private:
@@ -278,73 +211,6 @@ struct ApplyKernel {
         if (zero < params.zero_count && params.zeros[zero] == element) u = 0.0f;
       }
       row[LowestOne(mask)] = u;
-    }
-  }
-
-  // All: steps the block's parameters by the directions in its rows.
-  template <typename Thread>
-  ISTHMUS_KERNEL void Step(ChunkThread<N, Thread>& place) const {
-    if (params.state1 == nullptr) {
-      StepWith<0>(place, [](const OptimizerScalars& scalars, float u, Stepped& at) {
-        SgdStep(scalars, u, at.parameter);
-      });
-    } else if (params.state2 == nullptr) {
-      StepWith<1>(place, [this](const OptimizerScalars& scalars, float u, Stepped& at) {
-        SgdMomentumStep(params.optimizer, scalars, u, at.parameter, at.state1);
-      });
-    } else {
-      StepWith<2>(place, [this](const OptimizerScalars& scalars, float u, Stepped& at) {
-        AdamWStep(params.optimizer, scalars, AdamWRatesOf(params.optimizer, scalars), u,
-                  at.parameter, at.state1, at.state2);
-      });
-    }
-  }
-  // One element's.
-  struct Stepped {
-    float parameter, state1, state2;
-  };
-  // With an optimizer that keeps so many state vectors: step(scalars, direction, Stepped&). Several
-  // loads are on their way at once: a store between them would make each wait for the one before.
-  template <int kStates, typename Thread, typename StepOne>
-  ISTHMUS_KERNEL void StepWith(ChunkThread<N, Thread>& place, const StepOne& step) const {
-    constexpr int kFours = Shape::kPart / 4;
-    constexpr int kAtOnce = kStates == 0 && kFours >= 8 ? 8 : 4;
-    const uint32_t fours = place.fours();
-    const uint64_t first = place.first_chunk() * (N / 4);
-    auto* const parameters = reinterpret_cast<Float4*>(params.parameters) + first;
-    auto* const states1 = reinterpret_cast<Float4*>(params.state1) + first;
-    auto* const states2 = reinterpret_cast<Float4*>(params.state2) + first;
-    const uint8_t* const groups = params.groups + first / 16;
-    for (int begin = 0; begin < kFours; begin += kAtOnce) {
-      Float4 p[kAtOnce], s1[kAtOnce], s2[kAtOnce];
-      OptimizerScalars scalars[kAtOnce];
-      ISTHMUS_KERNEL_UNROLL
-      for (int j = 0; j < kAtOnce; ++j) {
-        const uint32_t i = place.Four(begin + j);
-        if (i >= fours) continue;
-        p[j] = parameters[i];
-        if constexpr (kStates >= 1) s1[j] = states1[i];
-        if constexpr (kStates >= 2) s2[j] = states2[i];
-        scalars[j] = params.scalars[groups[i / 16]];
-      }
-      ISTHMUS_KERNEL_UNROLL
-      for (int j = 0; j < kAtOnce; ++j) {
-        const uint32_t i = place.Four(begin + j);
-        if (i >= fours) continue;
-        const Float4 direction = place.RowFour(i);
-        for (int element = 0; element < 4; ++element) {
-          Stepped at = {p[j].at[element], 0.0f, 0.0f};
-          if constexpr (kStates >= 1) at.state1 = s1[j].at[element];
-          if constexpr (kStates >= 2) at.state2 = s2[j].at[element];
-          step(scalars[j], direction.at[element], at);
-          p[j].at[element] = at.parameter;
-          if constexpr (kStates >= 1) s1[j].at[element] = at.state1;
-          if constexpr (kStates >= 2) s2[j].at[element] = at.state2;
-        }
-        parameters[i] = p[j];
-        if constexpr (kStates >= 1) states1[i] = s1[j];
-        if constexpr (kStates >= 2) states2[i] = s2[j];
-      }
     }
   }
 };

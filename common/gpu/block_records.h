@@ -11,6 +11,7 @@
 #include "common/gpu/chunk_block.h"
 #include "common/gpu/record_bits.h"
 #include "common/gpu/record_format.h"
+#include "common/gpu/record_values.h"
 #include "common/kernels/positions.h"
 #include "common/kernels/subset_formulas.h"
 #include "common/kernels/value_codes.h"
@@ -148,26 +149,6 @@ class BlockRecords {
     return {place.Scan(any).all != 0, 0};
   }
 
-  // What a record says of a value; of kSign: the value itself, for all of it is taken.
-  template <ValueFormat kValues>
-  ISTHMUS_KERNEL static float SaidValue(float value, float scale) {
-    const uint32_t bits = FloatBits(value);
-    if constexpr (kValues == ValueFormat::kF32) {
-      return value == 0.0f ? 0.0f : FloatOf(ClampToMaxValue(bits));
-    } else if constexpr (kValues == ValueFormat::kBf16) {
-      const uint32_t said = RoundToBf16(bits);
-      return said << 1 == 0 ? 0.0f : FloatOf(said);
-    } else if constexpr (kValues == ValueFormat::kInt4) {
-      return Int4Value(Int4Code(value, scale), scale);
-    } else if constexpr (kValues == ValueFormat::kTwoBit) {
-      return TwoBitValue(TwoBitCode(value, scale), scale);
-    } else if constexpr (kValues == ValueFormat::kOneBit) {
-      return OneBitValue(bits >> 31, scale);
-    } else {
-      return value;
-    }
-  }
-
   // All: writes the chunk's offsets or rank, whose mask is stored, and its scale, if `present`.
   ISTHMUS_KERNEL static void WriteElements(Place& place, const RecordFormat& format,
                                            uint32_t* words, uint64_t record,
@@ -191,25 +172,7 @@ class BlockRecords {
     }
   }
 
-  // The bits that stand for a value; `element` is the flat vector's.
-  template <ValueFormat kValues>
-  ISTHMUS_KERNEL static uint32_t CodeOf(float value, float said, float scale, uint64_t round,
-                                        uint64_t element) {
-    if constexpr (kValues == ValueFormat::kF32) {
-      return FloatBits(said);
-    } else if constexpr (kValues == ValueFormat::kBf16) {
-      return FloatBits(said) >> 16;
-    } else if constexpr (kValues == ValueFormat::kInt4) {
-      return Int4Code(value, scale);
-    } else if constexpr (kValues == ValueFormat::kTwoBit) {
-      return TwoBitCode(value, scale);
-    } else if constexpr (kValues == ValueFormat::kOneBit) {
-      return FloatBits(said) >> 31;
-    } else {
-      return value == 0.0f ? SignOfZero(round, element) : FloatBits(value) >> 31;
-    }
-  }
-  // Where they belong: value `i` of those that a record sends.
+  // Where the bits of value `i` belong, of those that a record sends.
   ISTHMUS_KERNEL static uint64_t ValueBit(const RecordFormat& format, uint64_t record, uint32_t i) {
     return record * static_cast<uint64_t>(format.record_bits) +
            static_cast<uint64_t>(format.index_bits + format.scale_bits) +
@@ -247,21 +210,6 @@ class BlockRecords {
     }
     return i;
   }
-  template <ValueFormat kValues>
-  ISTHMUS_KERNEL static float ValueOf(uint32_t code, float scale) {
-    if constexpr (kValues == ValueFormat::kF32) {
-      return FloatOf(code);
-    } else if constexpr (kValues == ValueFormat::kBf16) {
-      return FloatOf(code << 16);
-    } else if constexpr (kValues == ValueFormat::kInt4) {
-      return Int4Value(code, scale);
-    } else if constexpr (kValues == ValueFormat::kTwoBit) {
-      return TwoBitValue(code, scale);
-    } else {
-      return OneBitValue(code, scale);
-    }
-  }
-
   // Of the values that the chunk's mask has, summed in ascending order.
   ISTHMUS_KERNEL static int ScaleOfRow(Place& place, const RecordFormat& format) {
     float sum = 0, squares = 0, most = 0;

@@ -6,8 +6,8 @@
 namespace isthmus {
 
 void LaunchApply(CudaStream& stream, const ApplyParams& params) {
-  ForChunkSize<ApplyKernel>(params.format.payload.chunk_size, params,
-                            CudaLauncher{stream, "Apply"});
+  ForFormat<ApplyKernel, ApplyBlocksKernel>(params.block_scales, params,
+                                            CudaLauncher{stream, "Apply"});
 }
 
 }  // namespace isthmus

@@ -6,8 +6,8 @@
 namespace isthmus {
 
 void LaunchExtract(CudaStream& stream, const ExtractParams& params) {
-  ForChunkSize<ExtractKernel>(params.format.payload.chunk_size, params,
-                              CudaLauncher{stream, "Extract"});
+  ForFormat<ExtractKernel, TakeBlocksKernel>(params.format.payload.block_scales, params,
+                                             CudaLauncher{stream, "Extract"});
 }
 
 }  // namespace isthmus

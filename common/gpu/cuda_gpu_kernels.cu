@@ -28,6 +28,12 @@ class CudaGpuKernels : public GpuKernels {
   void Narrow(DeviceStream& stream, const NarrowKernel& kernel) const override {
     CudaLauncher{static_cast<CudaStream&>(stream), "Narrow"}(kernel, FlatShape(kernel.fours));
   }
+  void TakeProgress(DeviceStream& stream, const ProgressKernel& kernel) const override {
+    CudaLauncher{static_cast<CudaStream&>(stream), "TakeProgress"}(kernel, FlatShape(kernel.fours));
+  }
+  void AddWay(DeviceStream& stream, const AddWayKernel& kernel) const override {
+    CudaLauncher{static_cast<CudaStream&>(stream), "AddWay"}(kernel, FlatShape(kernel.fours));
+  }
 
  private:
   // A thread for each item, up to what fills a large GPU several times.

@@ -6,8 +6,8 @@
 namespace isthmus {
 
 void LaunchReturn(CudaStream& stream, const ReturnParams& params) {
-  ForChunkSize<ReturnKernel>(params.format.payload.chunk_size, params,
-                             CudaLauncher{stream, "Return"});
+  ForFormat<ReturnKernel, ReturnBlocksKernel>(params.format.payload.block_scales, params,
+                                              CudaLauncher{stream, "Return"});
 }
 
 }  // namespace isthmus

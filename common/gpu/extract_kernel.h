@@ -35,6 +35,31 @@ struct ExtractParams {
   float* exact = nullptr;        // values sign: [chunks, k], zero, gets what was taken; else null
 };
 
+// This thread's part of the momentum, `factor` times `values` added to what it was; and its end.
+template <int N, typename Thread>
+ISTHMUS_KERNEL void AddToMomentum(ChunkThread<N, Thread>& place, const ExtractParams& params,
+                                  float factor, float (&values)[ChunkShape<N>::kPart]) {
+  const Float4* const momentum = place.Momentum(params.momentum);
+  ISTHMUS_KERNEL_UNROLL
+  for (int i = 0; i < ChunkShape<N>::kPart / 4; ++i) {
+    const Float4 before = momentum[i * ChunkShape<N>::kChunks];
+    for (int j = 0; j < 4; ++j) {
+      const float entering = factor * values[4 * i + j];
+      values[4 * i + j] = params.decay * before.at[j] + params.scale * entering;
+    }
+  }
+}
+template <int N, typename Thread>
+ISTHMUS_KERNEL void StoreMomentum(ChunkThread<N, Thread>& place, const ExtractParams& params,
+                                  const float (&values)[ChunkShape<N>::kPart]) {
+  Float4* const momentum = place.Momentum(params.momentum);
+  ISTHMUS_KERNEL_UNROLL
+  for (int i = 0; i < ChunkShape<N>::kPart / 4; ++i) {
+    momentum[i * ChunkShape<N>::kChunks] = {
+        {values[4 * i], values[4 * i + 1], values[4 * i + 2], values[4 * i + 3]}};
+  }
+}
+
 template <int N>
 struct ExtractKernel {
   ExtractParams params;
@@ -56,21 +81,9 @@ struct ExtractKernel {
     } else {
       place.LoadPart(values);
     }
-    Float4* const momentum = place.Momentum(params.momentum);
-    ISTHMUS_KERNEL_UNROLL
-    for (int i = 0; i < Shape::kPart / 4; ++i) {
-      const Float4 before = momentum[i * Shape::kChunks];
-      for (int j = 0; j < 4; ++j) {
-        const float entering = factor * values[4 * i + j];
-        values[4 * i + j] = params.decay * before.at[j] + params.scale * entering;
-      }
-    }
+    AddToMomentum(place, params, factor, values);
     if (params.extract) Extract(place, values);
-    ISTHMUS_KERNEL_UNROLL
-    for (int i = 0; i < Shape::kPart / 4; ++i) {
-      momentum[i * Shape::kChunks] = {
-          {values[4 * i], values[4 * i + 1], values[4 * i + 2], values[4 * i + 3]}};
-    }
+    StoreMomentum(place, params, values);
   }
 
  private:
@@ -119,9 +132,8 @@ struct ExtractKernel {
     for (uint64_t mask = selection.mask; mask != 0; mask &= mask - 1, ++count) {
       const uint32_t j = LowestOne(mask);
       const float value = row[j];
-      const float said = Records::template SaidValue<kValues>(value, scale);
-      const uint64_t code =
-          Records::template CodeOf<kValues>(value, said, scale, params.round, first_element + j);
+      const float said = SaidValue<kValues>(value, scale);
+      const uint64_t code = CodeOf<kValues>(value, said, scale, params.round, first_element + j);
       if constexpr (kBits == 1) {
         bits |= code << count;
       } else {

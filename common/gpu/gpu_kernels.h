@@ -26,6 +26,8 @@ class GpuKernels {
   virtual void Hash(DeviceStream& stream, const HashKernel& kernel) const = 0;
   virtual void Widen(DeviceStream& stream, const WidenKernel& kernel) const = 0;
   virtual void Narrow(DeviceStream& stream, const NarrowKernel& kernel) const = 0;
+  virtual void TakeProgress(DeviceStream& stream, const ProgressKernel& kernel) const = 0;
+  virtual void AddWay(DeviceStream& stream, const AddWayKernel& kernel) const = 0;
 };
 
 // For HostDevice; threads run in the order of its seed.

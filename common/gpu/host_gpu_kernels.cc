@@ -25,16 +25,16 @@ class HostGpuKernels : public GpuKernels {
   explicit HostGpuKernels(uint64_t seed) : seed_(seed) {}
 
   void Extract(DeviceStream& stream, const ExtractParams& params) const override {
-    ForChunkSize<ExtractKernel>(params.format.payload.chunk_size, params,
-                                HostLauncher{stream, seed_});
+    ForFormat<ExtractKernel, TakeBlocksKernel>(params.format.payload.block_scales, params,
+                                               HostLauncher{stream, seed_});
   }
   void Return(DeviceStream& stream, const ReturnParams& params) const override {
-    ForChunkSize<ReturnKernel>(params.format.payload.chunk_size, params,
-                               HostLauncher{stream, seed_});
+    ForFormat<ReturnKernel, ReturnBlocksKernel>(params.format.payload.block_scales, params,
+                                                HostLauncher{stream, seed_});
   }
   void Apply(DeviceStream& stream, const ApplyParams& params) const override {
-    ForChunkSize<ApplyKernel>(params.format.payload.chunk_size, params,
-                              HostLauncher{stream, seed_});
+    ForFormat<ApplyKernel, ApplyBlocksKernel>(params.block_scales, params,
+                                              HostLauncher{stream, seed_});
   }
   void FindUnusable(DeviceStream& stream, const UsableKernel& kernel) const override {
     HostLauncher{stream, seed_}(kernel, kFlatShape);
@@ -46,6 +46,12 @@ class HostGpuKernels : public GpuKernels {
     HostLauncher{stream, seed_}(kernel, kFlatShape);
   }
   void Narrow(DeviceStream& stream, const NarrowKernel& kernel) const override {
+    HostLauncher{stream, seed_}(kernel, kFlatShape);
+  }
+  void TakeProgress(DeviceStream& stream, const ProgressKernel& kernel) const override {
+    HostLauncher{stream, seed_}(kernel, kFlatShape);
+  }
+  void AddWay(DeviceStream& stream, const AddWayKernel& kernel) const override {
     HostLauncher{stream, seed_}(kernel, kFlatShape);
   }
 

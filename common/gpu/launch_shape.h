@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/device/grid.h"
 #include "common/gpu/chunk_block.h"
+#include "common/gpu/scale_block_kernels.h"
 
 namespace isthmus {
 
@@ -41,6 +42,19 @@ void ForChunkSize(uint32_t chunk_size, const Params& params, const Run& run) {
       return of(Kernel<4096>{params});
   }
   ISTHMUS_CHECK(false);
+}
+
+// The same; of records with block scales OfBlocks{params}.
+template <template <int> class OfChunks, typename OfBlocks, typename Params, typename Run>
+void ForFormat(bool block_scales, const Params& params, const Run& run) {
+  const uint32_t chunk_size = params.format.payload.chunk_size;
+  if (!block_scales) return ForChunkSize<OfChunks>(chunk_size, params, run);
+  ISTHMUS_CHECK(chunk_size % kScaleBlock == 0);
+  if (params.chunks == 0) return;
+  using Shape = ChunkShape<static_cast<int>(kScaleBlock)>;
+  run(OfBlocks{params}, GridShape{.blocks = Shape::Blocks(ScaleBlocksOf(params)),
+                                  .threads = Shape::kThreads,
+                                  .shared_bytes = OfBlocks::kSharedBytes});
 }
 
 }  // namespace isthmus

@@ -57,6 +57,11 @@ ISTHMUS_KERNEL void WithValueFormat(ValueFormat values, const Use& use) {
   }
 }
 
+// Elements of what momentum lies in tiles of (lane_tiles.h): a chunk, or a block with a scale.
+constexpr uint32_t TiledSize(const PayloadFormat& format) {
+  return format.block_scales ? kScaleBlock : format.chunk_size;
+}
+
 // Words of 32 bits that hold the records of `chunks` chunks, and may be read a little beyond.
 constexpr uint64_t RecordWords(const RecordFormat& format, uint64_t chunks) {
   return (chunks * static_cast<uint64_t>(format.record_bits) + 31) / 32 + 3;

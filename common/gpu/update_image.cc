@@ -28,6 +28,10 @@ bool Meet(const PayloadPlace& a, const PayloadPlace& b) {
 
 }  // namespace
 
+bool UpdateImage::merges() const {
+  return encoding_ == UpdateEncoding::kContributions || encoding_ == UpdateEncoding::kRequantized;
+}
+
 size_t UpdateImage::Reserve(size_t size) {
   constexpr size_t kBeyond = 8;  // LoadWordBits
   const size_t at = size_bytes_;
@@ -51,6 +55,7 @@ void UpdateImage::Begin(const UpdateView& update, const PayloadPlace& part,
                         const PartRecords& own) {
   const UpdateView::Contents contents = update.contents();
   encoding_ = update.encoding();
+  block_scales_ = update.format().contribution.block_scales;
   part_ = part;
   update_ = contents.place;
   own_ = own;
@@ -58,7 +63,7 @@ void UpdateImage::Begin(const UpdateView& update, const PayloadPlace& part,
   pieces_.clear();
   parts_.clear();
   contributions_.clear();
-  if (encoding_ == UpdateEncoding::kContributions) {
+  if (merges()) {
     for (const UpdateView::Contribution& contribution : contents.contributions) {
       Contribution& mine = contributions_.emplace_back();
       mine.weight = contribution.weight;
@@ -67,7 +72,8 @@ void UpdateImage::Begin(const UpdateView& update, const PayloadPlace& part,
       for (const PayloadView& view : contribution.parts) {
         if (!Meet(view.place(), part)) continue;
         parts_.push_back({view.place(), Add(view.records()),
-                          AddPresence(view.presence(), view.place().chunks.count)});
+                          AddPresence(view.presence(), view.place().chunks.count),
+                          view.format().values});
       }
       if (mine.own) parts_.emplace_back();
       mine.part_count = parts_.size() - mine.first_part;
@@ -117,13 +123,15 @@ void UpdateImage::Write(const void* device, std::span<std::byte> bytes, ApplyPar
   params->round = part_.round;
   params->first_chunk = part_.chunks.first;
   params->chunks = part_.chunks.count;
-  if (encoding_ == UpdateEncoding::kContributions) {
+  if (merges()) {
+    params->block_scales = block_scales_;
     for (size_t i = 0; i < parts_.size(); ++i) {
       const Part& part = parts_[i];
       Store(PartRecords{.first_chunk = part.place.chunks.first,
                         .chunks = part.place.chunks.count,
                         .records = At<uint32_t>(device, part.records),
-                        .presence = WritePresence(part.presence, device, bytes)},
+                        .presence = WritePresence(part.presence, device, bytes),
+                        .values = part.values},
             parts_table_ + i * sizeof(PartRecords), bytes);
     }
     for (size_t i = 0; i < contributions_.size(); ++i) {

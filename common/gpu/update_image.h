@@ -48,6 +48,7 @@ class UpdateImage {
     PayloadPlace place;
     size_t records = 0;
     Presence presence;
+    ValueFormat values = ValueFormat::kF32;
   };
   struct Contribution {
     float weight = 1.0f;
@@ -56,7 +57,11 @@ class UpdateImage {
     bool own = false;
   };
 
+  // What it has are contributions, a mean that was quantized again among them.
+  bool merges() const;
+
   UpdateEncoding encoding_ = UpdateEncoding::kSigns;
+  bool block_scales_ = false;  // of the contributions
   PayloadPlace part_;
   PayloadPlace update_;
   PartRecords own_;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tests/e2e/harness.h"
+#include "tests/e2e/local_jobs.h"
 #include "worker/step/rank_choice.h"
 
 extern "C" int fake_cuda_open();
@@ -177,7 +178,63 @@ TEST(Bfloat16Test, OnCpus) { Bfloat16JobTrains(nullptr, ISTHMUS_HOST_MEMORY); }
 TEST(Bfloat16Test, OnGpusWithTheHostsMemory) { Bfloat16JobTrains(OnGpus, ISTHMUS_HOST_MEMORY); }
 TEST(Bfloat16Test, OnGpusWithTheirMemory) { Bfloat16JobTrains(OnGpus, ISTHMUS_DEVICE_MEMORY); }
 
+// --- jobs that step by themselves (P29) ----------------------------------------------------------
+
+LocalSite Gpus(uint32_t ranks, isthmus_memory memory = ISTHMUS_HOST_MEMORY) {
+  return {ranks, OnGpus, memory};
+}
+
+// With overlap and without, forwarded to few and quantized again for many: where CPU sites alone
+// would be.
+TEST(LocalStepsTest, P29_GpuSitesAndCpuSitesEndAtTheAnchorOfCpusAlone) {
+  for (const ValueFormat values : {ValueFormat::kTwoBit, ValueFormat::kBf16}) {
+    for (const uint32_t overlap : {0u, 1u}) {
+      RunSpec run = LocalRun(2, values);
+      run.format.overlap = overlap;
+      const uint64_t hash = TrainLocalSites(run, {2, 1});
+      EXPECT_EQ(TrainLocalSites(run, {Gpus(2), 1}), hash);
+      EXPECT_EQ(TrainLocalSites(run, {Gpus(2, ISTHMUS_DEVICE_MEMORY), Gpus(1)}), hash);
+    }
+  }
+  const RunSpec many = LocalRun(4);
+  EXPECT_EQ(TrainLocalSites(many, {Gpus(1, ISTHMUS_DEVICE_MEMORY), 2, Gpus(3), 1}),
+            TrainLocalSites(many, {1, 2, 3, 1}));
+  EXPECT_EQ(fake_cuda_open(), 0);
+}
+
+TEST(LocalStepsTest, P29_SoDoJobsInBfloat16) {
+  RunSpec run = LocalRun(2);
+  run.format.overlap = 2;
+  LocalJobOptions options;
+  options.dtype = ISTHMUS_BFLOAT16;
+  const uint64_t hash = TrainLocalSites(run, {1, 2}, options);
+  EXPECT_EQ(TrainLocalSites(run, {Gpus(1, ISTHMUS_DEVICE_MEMORY), Gpus(2)}, options), hash);
+}
+
+// What is due where is told through memory of the host, whatever else a job has on its GPU.
+TEST(LocalStepsTest, P29_GpuSitesStopWhereTheCoordinatorSays) {
+  for (const uint32_t overlap : {0u, 2u}) {
+    RunSpec run = LocalRun(2);
+    run.rounds = 3;
+    run.format.every = {.steps = 0, .millis = 20};
+    run.format.overlap = overlap;
+    TrainLocalSites(run, {Gpus(3, ISTHMUS_DEVICE_MEMORY), 1});
+  }
+}
+
 // --- what cannot be ----------------------------------------------------------------------------
+
+TEST(GpuMemoryTest, TheAnchorIsReadInTheHostsMemoryOnly) {
+  LocalJobOptions options;
+  options.edit = [](uint32_t, uint64_t step, client::Session& session) {
+    if (step != 1) return;
+    const std::vector<void*> places(Model().Tensors(1).size());
+    const auto round = session.ReadAnchor(places);
+    EXPECT_EQ(round.status().code(), ISTHMUS_FAILED_PRECONDITION);
+    EXPECT_THAT(round.status().message(), HasSubstr("expected parameters in host memory"));
+  };
+  TrainLocalSites(LocalRun(1), {Gpus(1, ISTHMUS_DEVICE_MEMORY)}, options);
+}
 
 client::Status AttachTo(const Site& site, isthmus_memory memory) {
   const Model model;

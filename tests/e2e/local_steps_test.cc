@@ -4,123 +4,22 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <future>
 #include <limits>
 #include <map>
 #include <vector>
 
-#include "tests/e2e/harness.h"
+#include "tests/e2e/local_jobs.h"
 
 namespace isthmus::e2e {
 namespace {
 
 using ::testing::HasSubstr;
 
-constexpr uint64_t kRounds = 5;
-constexpr uint32_t kEvery = 3;
-
-RunSpec LocalRun(uint32_t groups, ValueFormat values = ValueFormat::kTwoBit) {
-  RunSpec run = SmallRun(groups, kRounds, Scheme::kLocal);
-  run.format.all.values = values;
-  run.format.every = {.steps = kEvery};
-  return run;
-}
-
-struct Outcome {
-  client::Status status;
-  std::vector<bool> exchanged;  // by step
-  std::vector<uint64_t> rounds;
-  std::vector<float> parameters;  // at the end
-};
-
-struct LocalJobOptions {
-  bool own_optimizer = true;
-  uint64_t leave_after = 0;  // steps; 0: at the end of the run
-  // After each of the job's steps.
-  std::function<void(uint32_t rank, uint64_t step, client::Session& session)> edit;
-};
-
-// One rank, which steps by SGD until the run ends.
-Outcome TrainRank(const Site& site, uint32_t rank, const LocalJobOptions& options) {
-  const Model model;
-  Outcome outcome;
-  auto session = client::Session::Attach({.socket_path = site.socket(),
-                                          .local_rank = static_cast<int32_t>(rank),
-                                          .timeout_seconds = 120,
-                                          .own_optimizer = options.own_optimizer},
-                                         model.Tensors(site.group()));
-  if (!session.ok()) {
-    outcome.status = session.status();
-    return outcome;
-  }
-  for (uint64_t step = 1;; ++step) {
-    for (const size_t tensor : {0, 2}) {
-      const std::span<float> parameters = session->Parameter(tensor);
-      std::vector<float> gradient(parameters.size());
-      FillGradient(site.group(), rank, step, parameters, gradient);
-      for (size_t i = 0; i < gradient.size(); ++i) parameters[i] -= 0.05f * gradient[i];
-    }
-    if (options.edit) options.edit(rank, step, *session);
-    auto result = session->Step({.samples = 1 + rank, .loss = 2.0f});
-    if (!result.ok()) {
-      outcome.status = result.status();
-      break;
-    }
-    outcome.exchanged.push_back(result->exchanged != 0);
-    outcome.rounds.push_back(result->round);
-    if (step == options.leave_after && result->round < session->Info().rounds) break;
-  }
-  outcome.parameters.assign(session->FlatParameters().begin(), session->FlatParameters().end());
-  return outcome;
-}
-
-std::vector<std::future<Outcome>> Train(const Site& site, const LocalJobOptions& options = {}) {
-  std::vector<std::future<Outcome>> ranks;
-  for (uint32_t rank = 0; rank < site.ranks(); ++rank) {
-    ranks.push_back(std::async(std::launch::async,
-                               [&site, rank, options] { return TrainRank(site, rank, options); }));
-  }
-  return ranks;
-}
-
-// Sites 1, 2, ... with as many ranks as `ranks` says, to the end of the run. Returns the state
-// hash.
-uint64_t TrainSites(const RunSpec& run, const std::vector<uint32_t>& ranks,
-                    const LocalJobOptions& options = {}) {
-  TestCoordinator coordinator(run);
-  std::vector<std::unique_ptr<Site>> sites;
-  std::vector<std::future<Outcome>> jobs;
-  for (uint32_t i = 0; i < ranks.size(); ++i) {
-    sites.push_back(std::make_unique<Site>(coordinator.address(), i + 1, ranks[i]));
-    for (auto& rank : Train(*sites.back(), options)) jobs.push_back(std::move(rank));
-  }
-  const uint64_t hash = coordinator.ExpectEqualHashes(static_cast<uint32_t>(ranks.size()));
-  std::vector<float> first;
-  for (auto& job : jobs) {
-    const Outcome outcome = job.get();
-    EXPECT_TRUE(outcome.status.end()) << outcome.status.message();
-    EXPECT_EQ(outcome.exchanged.size(), kRounds * kEvery);
-    for (uint64_t step = 1; step <= outcome.exchanged.size(); ++step) {
-      // So many steps after it began; the last where it began.
-      const bool last = step == kRounds * kEvery;
-      const uint64_t round =
-          last ? kRounds : (step - std::min<uint64_t>(step, run.format.overlap)) / kEvery;
-      const bool exchanged = last || (round > 0 && (step - run.format.overlap) % kEvery == 0);
-      EXPECT_EQ(outcome.exchanged[step - 1], exchanged) << step;
-      EXPECT_EQ(outcome.rounds[step - 1], round) << step;
-    }
-    // The job has stepped once more since; at the end it holds the anchor.
-    if (first.empty()) first = outcome.parameters;
-    EXPECT_EQ(outcome.parameters, first);
-  }
-  return hash;
-}
-
 TEST(LocalStepsTest, P29_SitesOfAnySizeEndAtOneAnchor) {
   for (const ValueFormat values :
        {ValueFormat::kOneBit, ValueFormat::kTwoBit, ValueFormat::kInt4, ValueFormat::kF32}) {
-    TrainSites(LocalRun(2, values), {1, 2});
-    TrainSites(LocalRun(4, values), {1, 2, 3, 1});  // so many that the mean is quantized again
+    TrainLocalSites(LocalRun(2, values), {1, 2});
+    TrainLocalSites(LocalRun(4, values), {1, 2, 3, 1});  // so many that the mean is quantized again
   }
 }
 
@@ -128,9 +27,9 @@ TEST(LocalStepsTest, P29_ExchangesHiddenBehindFurtherStepsEndAtOneAnchor) {
   for (uint32_t overlap = 1; overlap <= kEvery; ++overlap) {
     RunSpec run = LocalRun(3);
     run.format.overlap = overlap;
-    const uint64_t hash = TrainSites(run, {1, 2, 3});
-    EXPECT_EQ(TrainSites(run, {1, 2, 3}), hash) << "P21";
-    EXPECT_NE(TrainSites(LocalRun(3), {1, 2, 3}), hash) << "it is another way to go";
+    const uint64_t hash = TrainLocalSites(run, {1, 2, 3});
+    EXPECT_EQ(TrainLocalSites(run, {1, 2, 3}), hash) << "P21";
+    EXPECT_NE(TrainLocalSites(LocalRun(3), {1, 2, 3}), hash) << "it is another way to go";
   }
 }
 
@@ -146,12 +45,12 @@ TEST(LocalStepsTest, P29_SitesStopWhereTheCoordinatorSays) {
       TestCoordinator coordinator(run);
       Site one(coordinator.address(), 1, 1);
       Site three(coordinator.address(), 2, 3);
-      std::vector<std::future<Outcome>> jobs = Train(one);
-      for (auto& rank : Train(three)) jobs.push_back(std::move(rank));
+      std::vector<std::future<LocalOutcome>> jobs = TrainLocalRanks(one);
+      for (auto& rank : TrainLocalRanks(three)) jobs.push_back(std::move(rank));
       coordinator.ExpectEqualHashes(2);
-      std::vector<Outcome> outcomes;
+      std::vector<LocalOutcome> outcomes;
       for (auto& job : jobs) outcomes.push_back(job.get());
-      for (const Outcome& outcome : outcomes) {
+      for (const LocalOutcome& outcome : outcomes) {
         EXPECT_TRUE(outcome.status.end()) << outcome.status.message();
         EXPECT_EQ(outcome.parameters, outcomes[0].parameters);
         EXPECT_EQ(outcome.rounds.back(), 3u);
@@ -172,10 +71,10 @@ TEST(LocalStepsTest, P29_AJobThatTakesAnothersPlaceStopsWhereTheCoordinatorSays)
   TestCoordinator coordinator(run);
   Site one(coordinator.address(), 1, 1);
   Site two(coordinator.address(), 2, 1);
-  auto there = Train(two);
-  Outcome outcome;
+  auto there = TrainLocalRanks(two);
+  LocalOutcome outcome;
   for (int job = 0; job < 3 && !outcome.status.end(); ++job) {
-    outcome = TrainRank(one, 0, {.leave_after = job < 2 ? 30u : 0u});
+    outcome = TrainLocalRank(one, 0, {.leave_after = job < 2 ? 30u : 0u});
     EXPECT_TRUE(outcome.status.ok() || outcome.status.end()) << outcome.status.message();
   }
   EXPECT_TRUE(outcome.status.end());
@@ -203,9 +102,9 @@ TEST(LocalStepsTest, P29_TheAnchorIsTheSameAtAllSitesAndRanks) {
     const auto [at, is_first] = anchors.try_emplace(*round, anchor);
     EXPECT_EQ(at->second, anchor) << "of round " << *round;
   };
-  const uint64_t hash = TrainSites(run, {1, 2}, options);
+  const uint64_t hash = TrainLocalSites(run, {1, 2}, options);
   EXPECT_EQ(anchors.size(), kRounds) << "all but the last, and the beginning";
-  EXPECT_EQ(TrainSites(run, {1, 2}), hash) << "it changes nothing";
+  EXPECT_EQ(TrainLocalSites(run, {1, 2}), hash) << "it changes nothing";
 }
 
 TEST(LocalStepsTest, P29_EverySelectionAndTheOuterMomentum) {
@@ -214,18 +113,18 @@ TEST(LocalStepsTest, P29_EverySelectionAndTheOuterMomentum) {
     RunSpec run = LocalRun(2);
     run.selection = selection;
     run.format.all.k = 16;
-    TrainSites(run, {2, 1});
+    TrainLocalSites(run, {2, 1});
   }
   RunSpec run = LocalRun(2);
   run.optimizer = {.kind = OptimizerKind::kNesterov, .momentum = 0.5f};
   run.outer_lr = 0.7f;
   run.decay = 0.9f;
-  TrainSites(run, {2, 1});
+  TrainLocalSites(run, {2, 1});
 }
 
 TEST(LocalStepsTest, P21_ARunIsReproducible) {
   const RunSpec run = LocalRun(3);
-  EXPECT_EQ(TrainSites(run, {1, 2, 3}), TrainSites(run, {1, 2, 3}));
+  EXPECT_EQ(TrainLocalSites(run, {1, 2, 3}), TrainLocalSites(run, {1, 2, 3}));
 }
 
 TEST(LocalStepsTest, P18_ASiteThatIsNowhereSitsOneRoundOut) {
@@ -235,13 +134,13 @@ TEST(LocalStepsTest, P18_ASiteThatIsNowhereSitsOneRoundOut) {
       session.Parameter(0)[7] = std::numeric_limits<float>::quiet_NaN();
     }
   };
-  TrainSites(LocalRun(2), {1, 2}, options);  // of the second site alone has a rank 1
+  TrainLocalSites(LocalRun(2), {1, 2}, options);  // of the second site alone has a rank 1
 }
 
 TEST(LocalStepsTest, JobsOfTheOtherKindAreRefusedInWords) {
   TestCoordinator local(LocalRun(1));
   Site site(local.address(), 1, 1);
-  const Outcome outcome = TrainRank(site, 0, {.own_optimizer = false});
+  const LocalOutcome outcome = TrainLocalRank(site, 0, {.own_optimizer = false});
   EXPECT_EQ(outcome.status.code(), ISTHMUS_FAILED_PRECONDITION);
   EXPECT_THAT(outcome.status.message(),
               HasSubstr("the run's scheme is local, whose jobs step by an optimizer of their own: "
@@ -249,7 +148,7 @@ TEST(LocalStepsTest, JobsOfTheOtherKindAreRefusedInWords) {
 
   TestCoordinator per_step(SmallRun(1, kRounds));
   Site other(per_step.address(), 1, 1);
-  const Outcome refused = TrainRank(other, 0, {});
+  const LocalOutcome refused = TrainLocalRank(other, 0, {});
   EXPECT_EQ(refused.status.code(), ISTHMUS_FAILED_PRECONDITION);
   EXPECT_THAT(refused.status.message(),
               HasSubstr("the run's scheme is flexdemo, which steps by the daemon's optimizer: "

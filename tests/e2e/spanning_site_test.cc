@@ -190,6 +190,17 @@ TEST(SpanningSiteTest, InOneBitWithAdamWAndAudits) {
   EXPECT_EQ(TrainOnTwoMachines(run), TrainOnOneMachine(run));
 }
 
+TEST(SpanningSiteTest, P29_LocalStepsAreForRanksOfOneMachine) {
+  TestCoordinator coordinator(SmallRun(1, 6, Scheme::kLocal));
+  Spanning site(coordinator.address());
+  SpanningJob job(site);
+  for (const RankOutcome& rank : job.Await()) {
+    EXPECT_EQ(rank.status.code(), ISTHMUS_FAILED_PRECONDITION) << rank.status.ToString();
+    EXPECT_THAT(rank.status.message(), HasSubstr("the run's scheme is local: expected the ranks of "
+                                                 "one machine"));
+  }
+}
+
 TEST(SpanningSiteTest, WithBuffersOnTheDevicesInBfloat16) {
   JobOptions options;
   options.memory = ISTHMUS_DEVICE_MEMORY;

@@ -3,7 +3,9 @@
 // each gradient a kernel idles for --delay-us, so that whoever reads too early reads the step
 // before.
 //
-//   cuda_job --socket PATH [--rounds-quit N] [--delay-us N] [--bf16] [--rank R]
+//   cuda_job --socket PATH [--rounds-quit N] [--delay-us N] [--bf16] [--rank R] [--own-optimizer]
+//
+// With --own-optimizer it steps its parameters by itself, for a run of local steps.
 //
 // Ends with "parameters HASH rounds N", the hash of what it sees at the end of the run. Exit codes:
 // 0 the run has ended or --rounds-quit was reached; 1 an error, in words; 77 no GPU.
@@ -26,6 +28,7 @@ struct Flags {
   long delay_us = 200;
   bool bf16 = false;
   int rank = -1;
+  bool own_optimizer = false;
 };
 
 __global__ void Idle(long microseconds) {
@@ -39,15 +42,27 @@ __device__ float Load(const __nv_bfloat16* p, size_t i) { return __bfloat162floa
 __device__ void Store(float* p, size_t i, float v) { p[i] = v; }
 __device__ void Store(__nv_bfloat16* p, size_t i, float v) { p[i] = __float2bfloat16_rn(v); }
 
+__device__ float GradientAt(float parameter, size_t i, unsigned step) {
+  unsigned noise = static_cast<unsigned>(i) * 2654435761u ^ step * 40503u;
+  noise ^= noise >> 13;
+  noise *= 1274126177u;
+  const float target = static_cast<float>(i % 7) * 0.125f;
+  const float wobble = static_cast<float>(noise >> 16) / 65536.0f - 0.5f;
+  return parameter - target + wobble;
+}
+
 template <typename T>
-__global__ void Gradient(const T* parameters, T* gradients, size_t length, unsigned round) {
+__global__ void Gradient(const T* parameters, T* gradients, size_t length, unsigned step) {
   for (size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < length; i += gridDim.x * blockDim.x) {
-    unsigned noise = static_cast<unsigned>(i) * 2654435761u ^ round * 40503u;
-    noise ^= noise >> 13;
-    noise *= 1274126177u;
-    const float target = static_cast<float>(i % 7) * 0.125f;
-    const float wobble = static_cast<float>(noise >> 16) / 65536.0f - 0.5f;
-    Store(gradients, i, Load(parameters, i) - target + wobble);
+    Store(gradients, i, GradientAt(Load(parameters, i), i, step));
+  }
+}
+
+template <typename T>
+__global__ void Descend(T* parameters, size_t length, unsigned step) {
+  for (size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < length; i += gridDim.x * blockDim.x) {
+    const float parameter = Load(parameters, i);
+    Store(parameters, i, parameter - 0.05f * GradientAt(parameter, i, step));
   }
 }
 
@@ -62,12 +77,17 @@ unsigned long long Fnv(const std::vector<unsigned char>& bytes) {
   return hash;
 }
 
+// A gradient, or where there is none the job's own step.
 template <typename T>
-void QueueGradient(isthmus_session* session, size_t tensor, size_t length, unsigned round,
-                   cudaStream_t stream) {
-  Gradient<T><<<64, 256, 0, stream>>>(static_cast<const T*>(isthmus_parameter(session, tensor)),
-                                      static_cast<T*>(isthmus_gradient(session, tensor)), length,
-                                      round);
+void QueueStep(isthmus_session* session, size_t tensor, size_t length, unsigned step,
+               cudaStream_t stream) {
+  auto* const parameters = static_cast<T*>(isthmus_parameter(session, tensor));
+  auto* const gradients = static_cast<T*>(isthmus_gradient(session, tensor));
+  if (gradients == nullptr) {
+    Descend<T><<<64, 256, 0, stream>>>(parameters, length, step);
+  } else {
+    Gradient<T><<<64, 256, 0, stream>>>(parameters, gradients, length, step);
+  }
 }
 
 int Run(const Flags& flags) {
@@ -88,6 +108,7 @@ int Run(const Flags& flags) {
   options.local_rank = flags.rank;
   options.timeout_seconds = 60;
   options.memory = ISTHMUS_DEVICE_MEMORY;
+  options.own_optimizer = flags.own_optimizer;
   isthmus_session* session = nullptr;
   if (isthmus_attach(&options, tensors, 2, &session) != ISTHMUS_OK) {
     return Fail("attach", isthmus_error_message(nullptr));
@@ -113,14 +134,16 @@ int Run(const Flags& flags) {
   args.samples = 1;
   args.stream = stream;
   isthmus_code code = ISTHMUS_OK;
-  while (code == ISTHMUS_OK && (flags.quit < 0 || static_cast<long>(round) < flags.quit)) {
+  // A job of the daemon's optimizer counts rounds, so that one that comes back goes on.
+  for (unsigned step = 1;
+       code == ISTHMUS_OK && (flags.quit < 0 || static_cast<long>(round) < flags.quit); ++step) {
     Idle<<<1, 1, 0, stream>>>(flags.delay_us);
     for (size_t t = 0; t < 2; ++t) {
-      const auto r = static_cast<unsigned>(round + 1);
+      const unsigned seed = flags.own_optimizer ? step : static_cast<unsigned>(round + 1);
       if (flags.bf16) {
-        QueueGradient<__nv_bfloat16>(session, t, lengths[t], r, stream);
+        QueueStep<__nv_bfloat16>(session, t, lengths[t], seed, stream);
       } else {
-        QueueGradient<float>(session, t, lengths[t], r, stream);
+        QueueStep<float>(session, t, lengths[t], seed, stream);
       }
     }
     isthmus_step_result result = {};
@@ -154,6 +177,8 @@ int main(int argc, char** argv) {
     const std::string flag = argv[i];
     if (flag == "--bf16") {
       flags.bf16 = true;
+    } else if (flag == "--own-optimizer") {
+      flags.own_optimizer = true;
     } else if (i + 1 < argc && flag == "--socket") {
       flags.socket = argv[++i];
     } else if (i + 1 < argc && flag == "--rounds-quit") {
@@ -165,7 +190,7 @@ int main(int argc, char** argv) {
     } else {
       std::fprintf(flag == "--help" ? stdout : stderr,
                    "usage: cuda_job --socket PATH [--rounds-quit N] [--delay-us N] [--bf16] "
-                   "[--rank R]\n");
+                   "[--rank R] [--own-optimizer]\n");
       return flag == "--help" ? 0 : 2;
     }
   }

@@ -11,7 +11,7 @@
 #include <filesystem>
 
 #include "common/collectives/nccl.h"
-#include "tests/e2e/harness.h"
+#include "tests/e2e/local_jobs.h"
 #include "tests/gpu/cuda_main.h"
 #include "worker/step/rank_choice.h"
 
@@ -100,15 +100,15 @@ TEST(CudaSiteTest, OneBitAdamWAndBfloat16Jobs) {
 
 // Two sites of the same GPU, each with a job in its memory; equal states, and jobs that see the
 // same.
-void JobsOnTheGpu(const std::vector<std::string>& flags) {
-  TestCoordinator coordinator(SmallRun(2, 60));
+void JobsOnTheGpu(const std::vector<std::string>& flags, const RunSpec& run = SmallRun(2, 60)) {
+  TestCoordinator coordinator(run);
   WorkerProcess one(coordinator.address(), 1, "cuda:0");
   WorkerProcess two(coordinator.address(), 2, "cuda:0");
   Program job_one(JobAt(one, flags));
   Program job_two(JobAt(two, flags));
   const std::string seen = job_one.ReadLine();
   EXPECT_THAT(seen, StartsWith("parameters "));
-  EXPECT_THAT(seen, HasSubstr("rounds 60"));
+  EXPECT_THAT(seen, HasSubstr("rounds " + std::to_string(run.rounds)));
   EXPECT_EQ(job_two.ReadLine(), seen);
   EXPECT_EQ(job_one.Await(), 0);
   EXPECT_EQ(job_two.Await(), 0);
@@ -118,6 +118,27 @@ void JobsOnTheGpu(const std::vector<std::string>& flags) {
 TEST(CudaSiteTest, JobsWithTheirBuffersOnTheGpu) { JobsOnTheGpu({}); }
 TEST(CudaSiteTest, JobsThatAreSlowOnTheGpu) { JobsOnTheGpu({"--delay-us", "5000"}); }
 TEST(CudaSiteTest, JobsInBfloat16OnTheGpu) { JobsOnTheGpu({"--bf16"}); }
+
+// --- jobs that step by themselves
+
+TEST(CudaSiteTest, P29_LocalStepsEndAtTheAnchorOfCpusAlone) {
+  for (const uint32_t overlap : {0u, 1u}) {
+    RunSpec run = LocalRun(2);
+    run.format.overlap = overlap;
+    const uint64_t hash = TrainLocalSites(run, {2, 1});
+    EXPECT_EQ(TrainLocalSites(run, {LocalSite(2, On("cuda:0,0")), 1}), hash);
+  }
+}
+
+TEST(CudaSiteTest, P29_JobsThatStepByThemselvesOnTheGpu) {
+  RunSpec run = LocalRun(2);
+  run.rounds = 20;
+  for (const uint32_t overlap : {0u, 2u}) {
+    run.format.overlap = overlap;
+    JobsOnTheGpu({"--own-optimizer"}, run);
+    JobsOnTheGpu({"--own-optimizer", "--bf16", "--delay-us", "2000"}, run);
+  }
+}
 
 // The order of streams is all that keeps gradients and parameters apart: however long the job
 // takes, it trains the same.

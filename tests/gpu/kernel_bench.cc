@@ -1,5 +1,6 @@
-// How close compress and apply come to the memory's own speed: each against a copy of the same
-// number of bytes, on the same GPU in the same run. Prints one table, and JSON with --json.
+// How close compress and apply come to the memory's own speed, and what else an exchange of local
+// steps takes: each against a copy of the same number of bytes, on the same GPU in the same run.
+// Prints one table, and JSON with --json.
 //
 //   cuda_kernel_bench [--json] [--parameters MI]      (default 256 Mi, which takes 4 GiB)
 #include <cuda_runtime_api.h>
@@ -23,8 +24,9 @@ namespace isthmus {
 namespace {
 
 constexpr char kHelp[] =
-    "How close compress and apply come to the memory's own speed: the bytes that each cannot do\n"
-    "without, per second, against a plain copy on the same GPU in the same run.\n\n"
+    "How close compress and apply come to the memory's own speed, and the rest of an exchange of\n"
+    "local steps: the bytes that each cannot do without, per second, against a plain copy on the\n"
+    "same GPU in the same run.\n\n"
     "  cuda_kernel_bench [--json] [--parameters MI]\n\n"
     "  --parameters MI  Mi of parameters; default 256, which takes 4 GiB of the GPU\n"
     "  --json           also prints an array of {name, seconds, bytes_per_second, of_copy}\n\n"
@@ -84,6 +86,14 @@ class Bench {
       for (uint32_t groups : {2u, 8u}) Apply(DctOneBit(chunk_size, chunk_size / 8), groups);
     }
     ApplySigns(DctOneBit(64, 8));
+    for (ValueFormat values : {ValueFormat::kOneBit, ValueFormat::kTwoBit, ValueFormat::kInt4}) {
+      Compress(Blocks(values), true);
+      for (uint32_t groups : {1u, 2u, 8u}) Apply(Blocks(values), groups);  // 1: quantized again
+    }
+    for (bool halves : {false, true}) {
+      Progress(halves);
+      AddWay(halves);
+    }
   }
 
   void PrintJson() const {
@@ -97,6 +107,13 @@ class Bench {
  private:
   static PayloadFormat DctOneBit(uint32_t chunk_size, uint32_t k) {
     return {Transform::kDct, chunk_size, k, ValueFormat::kOneBit, Positions::kChosen, 0};
+  }
+
+  // Of local steps that send all elements, with a scale for each 64.
+  static PayloadFormat Blocks(ValueFormat values) {
+    PayloadFormat format{Transform::kNone, kScaleBlock, kScaleBlock, values};
+    format.block_scales = true;
+    return format;
   }
 
   // Seconds of what `work` queues.
@@ -135,7 +152,9 @@ class Bench {
   }
 
   static std::string NameOf(const PayloadFormat& format) {
-    return std::to_string(format.chunk_size) + "/" + std::to_string(format.k) + " 1bit";
+    const std::string bits = std::to_string(ValueBits(format.values)) + "bit";
+    if (format.block_scales) return "blocks " + bits;
+    return std::to_string(format.chunk_size) + "/" + std::to_string(format.k) + " " + bits;
   }
 
   struct Tables {
@@ -196,7 +215,8 @@ class Bench {
       Extract(tables.format, records.back(), true);
       parts.push_back({.chunks = chunks,
                        .records = records.back().records.as<uint32_t>(),
-                       .presence = {records.back().presence.as<uint32_t>(), nullptr}});
+                       .presence = {records.back().presence.as<uint32_t>(), nullptr},
+                       .values = payload.values});
     }
     const DeviceMemory device_parts = Upload(parts);
     std::vector<ContributionRecords> contributions;
@@ -208,6 +228,8 @@ class Bench {
     params.format = tables.format;
     params.contributions = device_contributions.as<ContributionRecords>();
     params.contribution_count = groups;
+    params.block_scales = payload.block_scales;
+    if (payload.block_scales) params.merge = MergeRule::kMean;
     const double record_bytes = tables.format.record_bits / 8.0 / payload.chunk_size;
     Step("apply " + NameOf(payload) + " x" + std::to_string(groups), params,
          8.0 + groups * record_bytes, "floor: masters twice, records");
@@ -223,6 +245,35 @@ class Bench {
     params.encoding = UpdateEncoding::kSigns;
     params.body = body.as<uint32_t>();
     Step("apply signs", params, 8.0 + 1.0 / 8, "floor: masters twice, a bit");
+  }
+
+  // What a job holds where `memory` is.
+  static HeldNumbers Held(const DeviceMemory& memory, bool halves) {
+    return {memory.data(), halves};
+  }
+  void Progress(bool halves) {
+    const DeviceMemory unusable = Upload(std::vector<uint32_t>(1));
+    const double seconds = Median([&] {
+      kernels_->TakeProgress(*stream_, {.given = masters_.as<float>(),
+                                        .now = Held(gradient_, halves),
+                                        .fours = parameters_ / 4,
+                                        .weight = 1.0f,
+                                        .progress = momentum_.as<float>(),
+                                        .most = 1e30f,
+                                        .unusable = unusable.as<uint32_t>()});
+    });
+    Say(halves ? "progress bfloat16" : "progress float32", seconds, halves ? 10.0 : 12.0,
+        "floor: given, now, progress");
+  }
+  void AddWay(bool halves) {
+    const double seconds = Median([&] {
+      kernels_->AddWay(*stream_, {.anchor = masters_.as<float>(),
+                                  .then = Held(gradient_, halves),
+                                  .now = Held(momentum_, halves),
+                                  .fours = parameters_ / 4});
+    });
+    Say(halves ? "way bfloat16" : "way float32", seconds, halves ? 10.0 : 16.0,
+        "floor: anchor, then, now twice");
   }
 
   // Times what `params` says of an update, stepping the masters by SGD.

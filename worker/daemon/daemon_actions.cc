@@ -88,11 +88,11 @@ void DaemonImpl::AttachJob(Job session) {
 absl::Status DaemonImpl::CheckOptimizer(const JobSession& session) {
   MutexLock lock(&mu_);
   const bool wanted = PolicyOf(registration_->run).job_steps();
-  if (wanted && (!options_.devices.empty() || site_ != nullptr)) {
+  if (wanted && site_ != nullptr) {
     return absl::FailedPreconditionError(
         absl::StrCat(name_,
-                     ": the run's scheme is local: expected ranks on the CPUs of one machine "
-                     "(--ranks cpu:N), which are all that take part in it today"));
+                     ": the run's scheme is local: expected the ranks of one machine "
+                     "(--machines 1), which are all that take part in it today"));
   }
   if (session.own_optimizer() == wanted) return absl::OkStatus();
   const std::string scheme = Name(registration_->run.scheme);

@@ -96,11 +96,12 @@ class JobSession : public std::enable_shared_from_this<JobSession> {
   // session the second where parameters are new and gradients no longer needed.
   virtual SharedDeviceEvent& gradients_ready(uint32_t rank) = 0;
   virtual SharedDeviceEvent& parameters_ready(uint32_t rank) = 0;
-  // kDevice only: where the job's stream writes a step's number, from 1, between the work that made
-  // its gradients and gradients_ready. (The event of a process that was killed may be done though
-  // the work is not.)
+  // kDevice only: where the job's stream writes steps() between the work that made its gradients,
+  // or with own_optimizer() its parameters, and gradients_ready. (The event of a process that was
+  // killed may be done though the work is not.)
   virtual const uint32_t* gradients_mark(uint32_t rank) = 0;
-  // Begun so far. Thread-safe.
+  // The number of the step that has been begun, from 1; with own_optimizer() the job's, of the one
+  // whose way is taken in. Thread-safe.
   virtual uint32_t steps() const = 0;
   // With own_optimizer(): what the rank and its daemon agree by. Null without.
   virtual JobPace* pace(uint32_t rank) = 0;

@@ -52,6 +52,10 @@ absl::Status CheckSameStep(const RankStep& expected, const std::string& whose,
         "step: expected one that ", InWords(expected.wants), " as ", whose, "'s, got one that ",
         InWords(actual.wants), ": ranks have not taken the same number of steps"));
   }
+  if (expected.wants.take && actual.step != expected.step) {
+    return absl::InvalidArgumentError(absl::StrCat("step: expected number ", expected.step, " as ",
+                                                   whose, "'s, got ", actual.step));
+  }
   const absl::Status status = CheckSame("lr", expected.lr, whose, actual.lr);
   if (!status.ok()) return status;
   return CheckSame("weight_decay", expected.weight_decay, whose, actual.weight_decay);

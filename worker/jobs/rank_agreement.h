@@ -16,8 +16,8 @@ namespace isthmus {
 // one, in words: "rank 0". Errors: FAILED_PRECONDITION with the first difference.
 absl::Status CheckSameModel(const Layout& expected, const std::string& whose, const Layout& actual);
 
-// What a step wants, its learning rates and weight decays, equally many. Errors: INVALID_ARGUMENT
-// likewise.
+// What a step wants, the job's own number of one that is taken in, its learning rates and weight
+// decays, equally many. Errors: INVALID_ARGUMENT likewise.
 absl::Status CheckSameStep(const RankStep& expected, const std::string& whose,
                            const RankStep& actual);
 

@@ -353,7 +353,12 @@ ServerThread::Actions ServerThread::Perform(ReportAttached&& action) {
 }
 
 ServerThread::Actions ServerThread::Perform(ReportStep&& action) {
-  ++course_->steps;
+  const RankStep& first = action.steps.front();  // all ranks agree
+  if (!session_->own_optimizer()) {
+    ++course_->steps;
+  } else if (first.wants.take) {
+    course_->steps = static_cast<uint32_t>(first.step);
+  }
   events_.OnStep(action.session_id, std::move(action.steps));
   return {};
 }

@@ -91,9 +91,8 @@ class JobSessionImpl : public JobSession {
     return *OnDevice(rank).parameters_ready;
   }
   const uint32_t* gradients_mark(uint32_t rank) override {
-    const Elements all = Flat(OnDevice(rank).gradients.memory.data());
-    return reinterpret_cast<const uint32_t*>(static_cast<const std::byte*>(all.data()) +
-                                             all.size_bytes());
+    return reinterpret_cast<const uint32_t*>(OnDevice(rank).gradients.memory.as<const std::byte>() +
+                                             gradients(rank).size_bytes());
   }
 
  private:
@@ -137,6 +136,7 @@ absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
                                                 bool own_optimizer,
                                                 std::shared_ptr<Device> device) {
   const uint64_t flat_bytes = layout.length() * SizeOf(TypeOf(layout));
+  const uint64_t gradient_bytes = own_optimizer ? 0 : flat_bytes;
   RankBuffers made;
   made.own_optimizer = own_optimizer;
   if (device != nullptr) {
@@ -144,21 +144,23 @@ absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
     DeviceBuffers& there = *made.on_device;
     there.device = std::move(device);
     ISTHMUS_ASSIGN_OR_RETURN(there.parameters, there.device->AllocateShared(flat_bytes));
-    ISTHMUS_ASSIGN_OR_RETURN(there.gradients,
-                             there.device->AllocateShared(flat_bytes + ISTHMUS_WIRE_MARK_BYTES));
+    ISTHMUS_ASSIGN_OR_RETURN(
+        there.gradients, there.device->AllocateShared(gradient_bytes + ISTHMUS_WIRE_MARK_BYTES));
     ISTHMUS_ASSIGN_OR_RETURN(there.gradients_ready, there.device->MakeSharedEvent());
     ISTHMUS_ASSIGN_OR_RETURN(there.parameters_ready, there.device->MakeSharedEvent());
   } else {
     ISTHMUS_ASSIGN_OR_RETURN(made.parameters,
                              SharedBuffer::Create("isthmus-parameters", flat_bytes));
-    ISTHMUS_ASSIGN_OR_RETURN(
-        made.gradients,
-        SharedBuffer::Create(own_optimizer ? "isthmus-pace" : "isthmus-gradients",
-                             own_optimizer ? sizeof(isthmus_wire_pace) : flat_bytes));
-    if (own_optimizer) {
-      made.pace.emplace(reinterpret_cast<isthmus_wire_pace*>(made.gradients.bytes().data()));
-      made.pace->SetExchangeAt(ISTHMUS_WIRE_NOT_NAMED);
+    if (!own_optimizer) {
+      ISTHMUS_ASSIGN_OR_RETURN(made.gradients,
+                               SharedBuffer::Create("isthmus-gradients", gradient_bytes));
     }
+  }
+  if (own_optimizer) {
+    ISTHMUS_ASSIGN_OR_RETURN(made.pace_memory,
+                             SharedBuffer::Create("isthmus-pace", sizeof(isthmus_wire_pace)));
+    made.pace.emplace(reinterpret_cast<isthmus_wire_pace*>(made.pace_memory.bytes().data()));
+    made.pace->SetExchangeAt(ISTHMUS_WIRE_NOT_NAMED);
   }
   ISTHMUS_ASSIGN_OR_RETURN(made.constants,
                            SharedBuffer::Create("isthmus-constants", layout.constants_bytes()));
@@ -167,8 +169,15 @@ absl::StatusOr<RankBuffers> RankBuffers::Create(const Layout& layout,
 }
 
 std::vector<int> RankBuffers::fds() const {
-  if (on_device != nullptr) return {constants.fd(), offsets.get()};
-  return {parameters.fd(), gradients.fd(), constants.fd(), offsets.get()};
+  std::vector<int> fds;
+  if (on_device == nullptr) fds.push_back(parameters.fd());
+  if (own_optimizer) {
+    fds.push_back(pace_memory.fd());
+  } else if (on_device == nullptr) {
+    fds.push_back(gradients.fd());
+  }
+  fds.insert(fds.end(), {constants.fd(), offsets.get()});
+  return fds;
 }
 
 std::optional<JobDeviceHandles> RankBuffers::handles() const {
@@ -183,6 +192,7 @@ std::optional<JobDeviceHandles> RankBuffers::handles() const {
 void RankBuffers::CloseFds() {
   parameters.CloseFd();
   gradients.CloseFd();
+  pace_memory.CloseFd();
   constants.CloseFd();
   offsets = UniqueFd();
 }

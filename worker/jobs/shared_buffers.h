@@ -62,7 +62,7 @@ struct DeviceBuffers {
 
   std::shared_ptr<Device> device;  // first: it outlives the rest
   SharedDeviceMemory parameters;
-  SharedDeviceMemory gradients;  // and a mark (job_wire.h) behind them
+  SharedDeviceMemory gradients;  // none with own_optimizer; and a mark (job_wire.h) behind them
   std::unique_ptr<SharedDeviceEvent> gradients_ready;
   std::unique_ptr<SharedDeviceEvent> parameters_ready;
 };
@@ -70,24 +70,24 @@ struct DeviceBuffers {
 // What one rank shares with the daemon.
 struct RankBuffers {
   // `offsets` as in job_wire.h; parameters and gradients on `device`, unless that is null.
-  // Gradients are empty with `own_optimizer`, but for those of a device. Errors:
-  // RESOURCE_EXHAUSTED; what the device says.
+  // Gradients are none with `own_optimizer`. Errors: RESOURCE_EXHAUSTED; what the device says.
   static absl::StatusOr<RankBuffers> Create(const Layout& layout, std::span<const uint64_t> offsets,
                                             bool own_optimizer, std::shared_ptr<Device> device);
-  // In the order of the BUFFERS packet: 4, or the last 2 of them if the rest is on a device.
+  // In the order of the BUFFERS packet.
   std::vector<int> fds() const;
   // Once the rank has its copies.
   void CloseFds();
   // Of a device, for the packet.
   std::optional<JobDeviceHandles> handles() const;
 
-  SharedBuffer parameters;  // these two unless on_device
-  SharedBuffer gradients;   // with own_optimizer, an isthmus_wire_pace
+  SharedBuffer parameters;   // these two unless on_device
+  SharedBuffer gradients;    // not with own_optimizer,
+  SharedBuffer pace_memory;  // which has an isthmus_wire_pace
   SharedBuffer constants;
   UniqueFd offsets;  // sealed against writing, never mapped here
   std::shared_ptr<DeviceBuffers> on_device;
   bool own_optimizer = false;
-  std::optional<JobPace> pace;  // in `gradients`
+  std::optional<JobPace> pace;  // in pace_memory
 };
 
 // What the server says of a session while it lasts.

@@ -46,13 +46,8 @@ class CpuRank : public RankState {
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
   absl::Status Finish() override { return absl::OkStatus(); }
   absl::Status Complete() override { return absl::OkStatus(); }
-  void JobGoesOn(JobSession& job, BucketIndex bucket) override {
-    const Extent whole = buckets().bucket(bucket);
-    taken_at_.Keep(bucket, whole.begin, job.parameters(rank_).subspan(whole.begin, whole.size()));
-  }
-  void JobStaysBehind(BucketIndex bucket) override {
-    if (policy_.job_steps()) given_.StaysBehind(bucket, OwnedOf(masters_, bucket));
-  }
+  void JobGoesOn(JobSession& job, BucketIndex bucket) override;
+  void JobStaysBehind(BucketIndex bucket) override;
   absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override;
   void Settle(Round round, BucketIndex bucket, Credit credit) override;
   absl::Status ClearGradients(JobSession& job) override;
@@ -77,6 +72,11 @@ class CpuRank : public RankState {
   std::span<float> OwnedOf(std::vector<float>& vector, BucketIndex bucket) const {
     return std::span(vector).subspan(shard_.start(bucket), shard_.length(bucket));
   }
+  // What the job's buffers were given of what is owned of the bucket.
+  std::span<const float> GivenOf(BucketIndex bucket) {
+    const auto* const kept = given_.Kept(bucket);
+    return kept != nullptr ? std::span<const float>(*kept) : OwnedOf(masters_, bucket);
+  }
   // Calls f(i, run, its gradient) for the bucket's runs; `i` counts the shard's.
   template <typename F>
   void ForEachGradient(BucketIndex bucket, F f) const;
@@ -96,11 +96,11 @@ class CpuRank : public RankState {
   std::vector<float> masters_;                 // packed as the shard is
   std::vector<std::vector<float>> optimizer_;  // OptimizerStateVectors() of them, as masters_
   std::vector<float> scratch_;  // what is owned of a bucket: its gradient; or a direction
-  // Of the whole of a bucket, all ranks': progress, or the anchor that a way is added to. Where one
-  // rank's job waits for its exchanges, neither is needed.
+  // Of the whole of a bucket, where the jobs of several ranks step: progress, or the anchor.
   std::vector<float> whole_;
-  GivenParameters given_;
-  WhereTaken taken_at_;  // of a run with overlap
+  GivenParameters<std::vector<float>> given_;
+  std::vector<std::byte> taken_at_bytes_;  // of a run with overlap
+  WhereTaken taken_at_;                    // in those
   std::unique_ptr<Replicator> replicator_;
   DirectionScratch direction_scratch_;
   InFlight<std::vector<Extraction>> taken_;  // one for each of the bucket's runs
@@ -118,11 +118,13 @@ CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
   optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(policy_.optimizer)));
   for (std::vector<float>& vector : optimizer_) vector.resize(shard_.length());
   scratch_.resize(shard_.longest());
-  if (policy_.job_steps() && (ownership.ranks() > 1 || run.format.overlap > 0)) {
+  if (policy_.job_steps() && ownership.ranks() > 1) {
     whole_.resize(buckets().bucket(BucketIndex(0)).size());
   }
   if (run.format.overlap > 0) {
-    taken_at_ = WhereTaken(TypeOf(layout), layout.length(), buckets().count());
+    taken_at_bytes_.resize(layout.length() * SizeOf(TypeOf(layout)));
+    taken_at_ =
+        WhereTaken({TypeOf(layout), taken_at_bytes_.data(), layout.length()}, buckets().count());
   }
   replicator_ = MakeReplicator(run, shard_, place);
 }
@@ -131,8 +133,8 @@ absl::StatusOr<Elements> CpuRank::Input(JobSession& job, BucketIndex bucket, flo
   const Extent whole = buckets().bucket(bucket);
   if (!policy_.job_steps()) return job.gradients(rank_).subspan(whole.begin, whole.size());
   const std::span<float> progress = std::span(whole_).first(whole.size());
-  ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(given_.of(bucket, OwnedOf(masters_, bucket)),
-                                                   ownership_.of(bucket), progress));
+  ISTHMUS_RETURN_IF_ERROR(
+      communicator_->AllGather(GivenOf(bucket), ownership_.of(bucket), progress));
   TakeProgress(progress, job.parameters(rank_).subspan(whole.begin, whole.size()), weight,
                progress);
   return Elements(progress);
@@ -142,9 +144,8 @@ absl::StatusOr<bool> CpuRank::Reduce(JobSession& job, BucketIndex bucket, float 
   const std::span<float> mean = std::span(scratch_).first(shard_.length(bucket));
   if (policy_.job_steps() && ownership_.ranks() == 1) {  // whose progress is the mean
     const Extent whole = buckets().bucket(bucket);
-    return communicator_->AllTrue(
-        TakeProgress(given_.of(bucket, OwnedOf(masters_, bucket)),
-                     job.parameters(rank_).subspan(whole.begin, whole.size()), weight, mean));
+    return communicator_->AllTrue(TakeProgress(
+        GivenOf(bucket), job.parameters(rank_).subspan(whole.begin, whole.size()), weight, mean));
   }
   ISTHMUS_ASSIGN_OR_RETURN(const Elements input, Input(job, bucket, weight));
   ISTHMUS_RETURN_IF_ERROR(communicator_->ReduceScatterMean(input, ownership_.of(bucket), mean));
@@ -154,16 +155,33 @@ absl::StatusOr<bool> CpuRank::Reduce(JobSession& job, BucketIndex bucket, float 
 absl::Status CpuRank::Gather(JobSession& job, BucketIndex bucket, Gathering how) {
   const Extent whole = buckets().bucket(bucket);
   const Elements parameters = job.parameters(rank_).subspan(whole.begin, whole.size());
-  const bool went_on = how == Gathering::kWithWay && taken_at_.Has(bucket);
-  if (how != Gathering::kShow) {
-    given_.Gave(bucket);
-    taken_at_.Forget(bucket);
+  std::span<const float> anchor = OwnedOf(masters_, bucket);
+  if (!GiveWithWay(bucket, how, given_, taken_at_)) {
+    return communicator_->AllGather(anchor, ownership_.of(bucket), parameters);
   }
-  const std::span<float> anchor = std::span(whole_).first(went_on ? whole.size() : 0);
-  ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(OwnedOf(masters_, bucket), ownership_.of(bucket),
-                                                   went_on ? Elements(anchor) : parameters));
-  if (went_on) AddWaySince(anchor, taken_at_.Of(whole.begin, whole.size()), parameters);
+  if (ownership_.ranks() > 1) {
+    const std::span<float> all = std::span(whole_).first(whole.size());
+    ISTHMUS_RETURN_IF_ERROR(communicator_->AllGather(anchor, ownership_.of(bucket), all));
+    anchor = all;
+  }
+  AddWaySince(anchor, taken_at_.Of(whole), parameters);
   return absl::OkStatus();
+}
+
+void CpuRank::JobGoesOn(JobSession& job, BucketIndex bucket) {
+  const Extent whole = buckets().bucket(bucket);
+  const Elements now = job.parameters(rank_).subspan(whole.begin, whole.size());
+  const Elements kept = taken_at_.Keep(bucket, whole);
+  ISTHMUS_CHECK(kept.type() == now.type());
+  std::memcpy(kept.data(), now.data(), now.size_bytes());
+}
+
+void CpuRank::JobStaysBehind(BucketIndex bucket) {
+  if (!policy_.job_steps()) return;
+  given_.StaysBehind(bucket, [&] {
+    const std::span<const float> masters = OwnedOf(masters_, bucket);
+    return std::vector<float>(masters.begin(), masters.end());
+  });
 }
 
 template <typename F>

@@ -9,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/compression/direction.h"
 #include "common/compression/intake.h"
+#include "worker/jobs/attach_table.h"
 
 namespace isthmus {
 
@@ -20,6 +21,21 @@ uint64_t LongestBucket(const Buckets& buckets) {
     longest = std::max(longest, buckets.bucket(BucketIndex(b)).size());
   }
   return longest;
+}
+
+// What says a mean without a loss.
+UpdateFormat Exactly(UpdateFormat format) {
+  format.requantized.reset();
+  return format;
+}
+
+// Kernels merge contributions of one format, or of any that have a scale per block.
+bool KernelsMerge(const RoundFormats& formats) {
+  const UpdateFormat merged = formats.MergedAt(Round(1));
+  return merged.uniform || (merged.contribution.block_scales &&
+                            std::ranges::all_of(formats.At(Round(1)).own, [](const auto& own) {
+                              return HasScale(own.second.values);
+                            }));
 }
 
 }  // namespace
@@ -59,6 +75,7 @@ GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
       policy_(PolicyOf(run)),
       formats_(run),
       merged_(formats_.MergedAt(Round(1))),
+      kernels_merge_(KernelsMerge(formats_)),
       layout_(layout),
       device_(place.device),
       kernels_(place.kernels),
@@ -70,7 +87,12 @@ GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
       loading_(std::move(made.loading)),
       stream_(std::move(made.stream)),
       transfer_(job_rank, LongestBucket(ownership.buckets()), shard_.longest(), *device_, *kernels_,
-                *communicator_, *loading_, *stream_) {}
+                *communicator_, *loading_, *stream_) {
+  if (run.format.overlap > 0) {
+    taken_at_ =
+        WhereTaken({TypeOf(layout), memory_.taken_at.data(), layout.length()}, buckets().count());
+  }
+}
 
 GpuRank::~GpuRank() {
   // Before anything that it uses goes.
@@ -78,12 +100,27 @@ GpuRank::~GpuRank() {
   stream_->Synchronize().IgnoreError();
 }
 
-absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket, float /*weight*/) {
-  ISTHMUS_ASSIGN_OR_RETURN(
-      gradient_, transfer_.ReduceMean(job, buckets().bucket(bucket), ownership_.of(bucket)));
-  *pinned_word_.as<uint64_t>() = gradient_.whole ? 0 : 1;
-  loading_->CopyIn(word_.data(), pinned_word_.data(), sizeof(uint64_t));
-  if (shard_.length(bucket) > 0 || gradient_.mark != nullptr) {
+absl::StatusOr<GpuJobTransfer::Mean> GpuRank::TakeIn(JobSession& job, BucketIndex bucket,
+                                                     float weight) {
+  const Extent whole = buckets().bucket(bucket);
+  const Partition& owners = ownership_.of(bucket);
+  if (!policy_.job_steps()) return transfer_.ReduceMean(job, whole, owners);
+  if (progress_moved_ != nullptr) loading_->Wait(progress_moved_);
+  const auto* const kept = given_.Kept(bucket);
+  return transfer_.ReduceProgress(job, whole, owners,
+                                  {.given = kept != nullptr ? *kept : MastersOf(bucket),
+                                   .weight = weight,
+                                   .unusable = word_.as<uint32_t>()});
+}
+
+absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket, float weight) {
+  loading_->Zero(word_.data(), sizeof(uint64_t));
+  ISTHMUS_ASSIGN_OR_RETURN(gradient_, TakeIn(job, bucket, weight));
+  if (!gradient_.whole) {
+    *pinned_word_.as<uint64_t>() = 1;
+    loading_->CopyIn(word_.data(), pinned_word_.data(), sizeof(uint64_t));
+  }
+  if (!gradient_.checked && (shard_.length(bucket) > 0 || gradient_.mark != nullptr)) {
     kernels_->FindUnusable(*loading_, {.gradient = gradient_.data,
                                        .fours = shard_.length(bucket) / 4,
                                        .most = kMaxGradient,
@@ -99,8 +136,38 @@ absl::StatusOr<bool> GpuRank::Reduce(JobSession& job, BucketIndex bucket, float 
   return *pinned_word_.as<uint64_t>() == 0;
 }
 
-absl::Status GpuRank::Gather(JobSession& job, BucketIndex bucket, Gathering) {
-  return transfer_.Gather(MastersOf(bucket), job, buckets().bucket(bucket), ownership_.of(bucket));
+absl::Status GpuRank::Gather(JobSession& job, BucketIndex bucket, Gathering how) {
+  const Extent whole = buckets().bucket(bucket);
+  const Partition& owners = ownership_.of(bucket);
+  if (GiveWithWay(bucket, how, given_, taken_at_)) {
+    ISTHMUS_RETURN_IF_ERROR(
+        transfer_.GatherWithWay(MastersOf(bucket), taken_at_.Of(whole), job, whole, owners));
+  } else {
+    ISTHMUS_RETURN_IF_ERROR(transfer_.Gather(MastersOf(bucket), job, whole, owners));
+  }
+  ProgressMoved();
+  return absl::OkStatus();
+}
+
+void GpuRank::JobGoesOn(JobSession& job, BucketIndex bucket) {
+  const Extent whole = buckets().bucket(bucket);
+  transfer_.KeepWhereTaken(job, whole, taken_at_.Keep(bucket, whole));
+  ProgressMoved();
+}
+
+void GpuRank::JobStaysBehind(BucketIndex bucket) {
+  if (!policy_.job_steps()) return;
+  given_.StaysBehind(bucket, [&] {
+    float* const copy = memory_.given.as<float>() + shard_.start(bucket);
+    stream_->Copy(copy, MastersOf(bucket), shard_.length(bucket) * sizeof(float));
+    return copy;
+  });
+}
+
+absl::Status GpuRank::ReleaseJob() {
+  given_.Release();
+  taken_at_.Clear();
+  return transfer_.Release();
 }
 
 void GpuRank::GradientUsed() {
@@ -213,7 +280,7 @@ absl::Status GpuRank::Deliver() {
   auto payload = std::make_shared<const std::string>(
       AssemblePayload(memory_.format.payload, pending.place, std::span(words, record_words),
                       std::span(words + record_words, PresenceWords(pending.place.chunks.count))));
-  if (!merged_.uniform) {
+  if (!kernels_merge_) {
     std::vector<Taken>* const taken = taken_.Find(Round(pending.place.round), pending.bucket);
     if (taken != nullptr) (*taken)[pending.run].payload = payload;
   }
@@ -236,16 +303,18 @@ absl::Status GpuRank::Apply(const UpdateHeader& header, const UpdateView& update
   for (size_t i = 0; i < shard_.runs(header.bucket).size(); ++i) {
     ISTHMUS_RETURN_IF_ERROR(ApplyRun(header, update, i));
   }
+  ProgressMoved();
   return absl::OkStatus();
 }
 
 absl::Status GpuRank::ApplyRun(const UpdateHeader& header, const UpdateView& update, size_t i) {
   const Shard::Run& run = shard_.runs(header.bucket)[i];
   const PayloadPlace place = PlaceOf(header.round, run);
-  if (!merged_.uniform && update.encoding() == UpdateEncoding::kContributions) {
+  if (!kernels_merge_ && update.encoding() == UpdateEncoding::kContributions) {
     ISTHMUS_ASSIGN_OR_RETURN(const std::string merged, MergeOnHost(header, update, i));
-    ISTHMUS_ASSIGN_OR_RETURN(const UpdateView view,
-                             UpdateView::Parse(std::as_bytes(std::span(merged)), merged_, place));
+    ISTHMUS_ASSIGN_OR_RETURN(
+        const UpdateView view,
+        UpdateView::Parse(std::as_bytes(std::span(merged)), Exactly(merged_), place));
     return ApplyEncoded(header, view, run, {});
   }
   PartRecords own;
@@ -254,7 +323,8 @@ absl::Status GpuRank::ApplyRun(const UpdateHeader& header, const UpdateView& upd
     own = {.first_chunk = place.chunks.first,
            .chunks = place.chunks.count,
            .records = taken->records.as<uint32_t>(),
-           .presence = {taken->presence.as<uint32_t>(), nullptr}};
+           .presence = {taken->presence.as<uint32_t>(), nullptr},
+           .values = taken->format.values};
   }
   return ApplyEncoded(header, update, run, own);
 }
@@ -283,7 +353,7 @@ absl::StatusOr<std::string> GpuRank::MergeOnHost(const UpdateHeader& header,
     const bool here = !contribution.parts.empty();
     inputs.push_back({contribution.weight, here ? contribution.parts : std::span(&own, 1)});
   }
-  return EncodeUpdate(merged_, place, inputs);
+  return EncodeUpdate(Exactly(merged_), place, inputs);
 }
 
 absl::Status GpuRank::ApplyEncoded(const UpdateHeader& header, const UpdateView& update,
@@ -383,6 +453,7 @@ absl::Status GpuRank::Save(std::span<std::byte> image) {
 absl::Status GpuRank::Load(std::span<const std::byte> image, bool reset_momentum,
                            std::span<const Round> applied_rounds) {
   ISTHMUS_RETURN_IF_ERROR(Finish());
+  for (uint32_t b = 0; b < buckets().count(); ++b) JobStaysBehind(BucketIndex(b));
   ForEachVector([&](float* vector, uint64_t base) {
     for (const Shard::Run& run : shard_.runs()) {
       stream_->CopyIn(vector + run.start, image.data() + (base + run.extent.begin) * sizeof(float),

@@ -14,6 +14,7 @@
 #include "worker/step/gpu_job_transfer.h"
 #include "worker/step/gpu_rank_memory.h"
 #include "worker/step/gpu_ranks.h"
+#include "worker/step/job_progress.h"
 #include "worker/step/rank_state.h"
 
 namespace isthmus {
@@ -30,9 +31,6 @@ class GpuRank : public RankState {
   ~GpuRank() override;  // waits for what is queued
 
   absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) override;
-  // Jobs of GPUs do not step by themselves.
-  void JobGoesOn(JobSession&, BucketIndex) override { ISTHMUS_CHECK(false); }
-  void JobStaysBehind(BucketIndex) override {}
   absl::Status Gather(JobSession& job, BucketIndex bucket, Gathering how) override;
   absl::Status Adopt(JobSession& job) override;
   absl::Status Barrier() override { return communicator_->Barrier(); }
@@ -40,10 +38,12 @@ class GpuRank : public RankState {
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
   absl::Status Finish() override;
   absl::Status Complete() override;
+  void JobGoesOn(JobSession& job, BucketIndex bucket) override;
+  void JobStaysBehind(BucketIndex bucket) override;
   absl::Status Apply(const UpdateHeader& header, const UpdateView& update) override;
   void Settle(Round round, BucketIndex bucket, Credit credit) override;
   absl::Status ClearGradients(JobSession& job) override;
-  absl::Status ReleaseJob() override { return transfer_.Release(); }
+  absl::Status ReleaseJob() override;
   absl::Status Save(std::span<std::byte> image) override;
   absl::Status Load(std::span<const std::byte> image, bool reset_momentum,
                     std::span<const Round> applied_rounds) override;
@@ -86,6 +86,8 @@ class GpuRank : public RankState {
   float* MastersOf(BucketIndex bucket) const {
     return memory_.masters.as<float>() + shard_.start(bucket);
   }
+  // This rank's of the mean of what the jobs have: gradients, or progress.
+  absl::StatusOr<GpuJobTransfer::Mean> TakeIn(JobSession& job, BucketIndex bucket, float weight);
   // What the kernels do with one run, `i` of the shard's, of the bucket that was reduced last.
   ExtractParams ParamsFor(BucketIndex bucket, size_t i, float lr) const;
   absl::Status ExtractRun(Round round, BucketIndex bucket, size_t i, float lr,
@@ -101,8 +103,8 @@ class GpuRank : public RankState {
   absl::Status ApplyEncoded(const UpdateHeader& header, const UpdateView& update,
                             const Shard::Run& run, const PartRecords& own);
   absl::Status Deliver();
-  // One run's share of an update whose contributions differ in format, merged here and encoded
-  // anew: kernels read records of one format. Blocks for this rank's own, if needed.
+  // One run's share of an update whose contributions kernels cannot merge, merged here and encoded
+  // anew, exactly. Blocks for this rank's own, if needed.
   absl::StatusOr<std::string> MergeOnHost(const UpdateHeader& header, const UpdateView& update,
                                           size_t i);
   // Calls f(packed vector, where it begins in an image, in elements) for masters and optimizer
@@ -111,6 +113,10 @@ class GpuRank : public RankState {
   void ForEachVector(F f) const;
   // The gradient may be written again after what is queued by now.
   void GradientUsed();
+  // What is queued by now changes what progress is measured by, or still reads what came in.
+  void ProgressMoved() {
+    if (policy_.job_steps()) progress_moved_ = stream_->Record();
+  }
   // Waits for all that is queued, watched.
   absl::Status Synchronize() { return communicator_->Synchronize(*stream_); }
 
@@ -118,6 +124,7 @@ class GpuRank : public RankState {
   const ExchangePolicy policy_;
   const RoundFormats formats_;
   const UpdateFormat merged_;
+  const bool kernels_merge_;  // contributions, of all groups' formats
   const Layout& layout_;
   const std::shared_ptr<Device> device_;
   const std::shared_ptr<const GpuKernels> kernels_;
@@ -128,13 +135,17 @@ class GpuRank : public RankState {
   GrowingMemory image_, pinned_image_;     // of an update
   std::shared_ptr<DeviceEvent> image_copied_;
   GpuJobTransfer::Mean gradient_;  // of the last Reduce()
+  GivenParameters<const float*> given_;
+  WhereTaken taken_at_;  // of a run with overlap
+  std::shared_ptr<DeviceEvent> progress_moved_;
 
   InFlight<std::vector<Taken>> taken_;    // one for each of the bucket's runs
   std::vector<std::vector<Taken>> free_;  // per run of the shard
   std::deque<Pending> pending_;
   UpdateImage update_image_;
-  const std::unique_ptr<DeviceStream> loading_;  // gradients come in
-  const std::unique_ptr<DeviceStream> stream_;   // all the rest
+  // What jobs have comes in. It may wait for the other stream, which never waits for it.
+  const std::unique_ptr<DeviceStream> loading_;
+  const std::unique_ptr<DeviceStream> stream_;  // all the rest
   GpuJobTransfer transfer_;
 };
 

@@ -8,6 +8,8 @@
 #include "common/gpu/lane_tiles.h"
 #include "common/gpu/record_format.h"
 #include "common/optimizer/optimizer.h"
+#include "common/run/exchange_policy.h"
+#include "worker/jobs/attach_table.h"
 #include "worker/step/rank_state.h"
 
 namespace isthmus {
@@ -30,17 +32,45 @@ void LookUp(const Layout& layout, const Extent& extent, std::span<uint8_t> group
   }
 }
 
-absl::Status Allocate(const RunSpec& run, uint64_t length, uint64_t momentum_length,
-                      size_t tables_bytes, Device& device, GpuRankMemory& made) {
-  const size_t bytes = length * sizeof(float);
-  ISTHMUS_ASSIGN_OR_RETURN(made.tables, device.Allocate(tables_bytes));
-  ISTHMUS_ASSIGN_OR_RETURN(made.masters, device.Allocate(bytes));
-  for (int i = 0; i < OptimizerStateVectors(run.optimizer); ++i) {
-    ISTHMUS_ASSIGN_OR_RETURN(made.optimizer.emplace_back(), device.Allocate(bytes));
+// Bytes of each part.
+struct Need {
+  size_t tables = 0;
+  size_t vector = 0;  // masters, and each of the optimizer's
+  int state_vectors = 0;
+  size_t momentum = 0;
+  size_t given = 0;
+  size_t taken_at = 0;
+  size_t blocks = 0;  // a byte for each kGroupBlock
+
+  size_t all() const {
+    return tables + (1 + static_cast<size_t>(state_vectors)) * vector + momentum + given +
+           taken_at + 2 * blocks;
   }
-  ISTHMUS_ASSIGN_OR_RETURN(made.momentum, device.Allocate(momentum_length * sizeof(float)));
-  ISTHMUS_ASSIGN_OR_RETURN(made.groups, device.Allocate(length / kGroupBlock));
-  ISTHMUS_ASSIGN_OR_RETURN(made.logical, device.Allocate(length / kGroupBlock));
+};
+
+Need NeedOf(const RunSpec& run, const Layout& layout, uint64_t length, uint64_t momentum_length,
+            size_t tables_bytes) {
+  const size_t vector = length * sizeof(float);
+  return {.tables = tables_bytes,
+          .vector = vector,
+          .state_vectors = OptimizerStateVectors(run.optimizer),
+          .momentum = momentum_length * sizeof(float),
+          .given = PolicyOf(run).job_steps() ? vector : 0,
+          .taken_at = run.format.overlap > 0 ? layout.length() * SizeOf(TypeOf(layout)) : 0,
+          .blocks = length / kGroupBlock};
+}
+
+absl::Status Allocate(const Need& need, Device& device, GpuRankMemory& made) {
+  ISTHMUS_ASSIGN_OR_RETURN(made.tables, device.Allocate(need.tables));
+  ISTHMUS_ASSIGN_OR_RETURN(made.masters, device.Allocate(need.vector));
+  for (int i = 0; i < need.state_vectors; ++i) {
+    ISTHMUS_ASSIGN_OR_RETURN(made.optimizer.emplace_back(), device.Allocate(need.vector));
+  }
+  ISTHMUS_ASSIGN_OR_RETURN(made.momentum, device.Allocate(need.momentum));
+  ISTHMUS_ASSIGN_OR_RETURN(made.given, device.Allocate(need.given));
+  ISTHMUS_ASSIGN_OR_RETURN(made.taken_at, device.Allocate(need.taken_at));
+  ISTHMUS_ASSIGN_OR_RETURN(made.groups, device.Allocate(need.blocks));
+  ISTHMUS_ASSIGN_OR_RETURN(made.logical, device.Allocate(need.blocks));
   return absl::OkStatus();
 }
 
@@ -57,21 +87,18 @@ absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, GroupId 
   uint64_t momentum_length = 0;
   for (const Shard::Run& owned : shard.runs()) {
     const uint64_t chunks = ChunksOf(owned.extent, run.format.chunk_size).count;
+    const uint32_t tiled = TiledSize(shape.payload);
     made.momentum_starts.push_back(momentum_length);
-    momentum_length += LaneTiledLength(chunks, run.format.chunk_size);
+    momentum_length += LaneTiledLength(owned.extent.size() / tiled, tiled);
     made.longest_records =
         std::max(made.longest_records, RecordWords(shape, chunks) + PresenceWords(chunks));
   }
-  const absl::Status status =
-      Allocate(run, length, momentum_length, tables.size_bytes(), device, made);
+  const Need need = NeedOf(run, layout, length, momentum_length, tables.size_bytes());
+  const absl::Status status = Allocate(need, device, made);
   if (absl::IsResourceExhausted(status)) {
-    const auto vectors = static_cast<uint64_t>(1 + OptimizerStateVectors(run.optimizer));
-    const uint64_t bytes = tables.size_bytes() +
-                           (vectors * length + momentum_length) * sizeof(float) +
-                           2 * length / kGroupBlock;
-    return absl::ResourceExhaustedError(absl::StrCat("the state of ", layout.length(),
-                                                     " elements needs ", bytes, " bytes at rank ",
-                                                     rank, ": ", std::string(status.message())));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the state of ", layout.length(), " elements needs ", need.all(),
+                     " bytes at rank ", rank, ": ", std::string(status.message())));
   }
   ISTHMUS_RETURN_IF_ERROR(status);
 

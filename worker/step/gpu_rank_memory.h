@@ -44,8 +44,12 @@ struct GpuRankMemory {
   DeviceMemory masters;                 // float[length]
   std::vector<DeviceMemory> optimizer;  // OptimizerStateVectors() of them, as masters
   DeviceMemory momentum;                // lane_tiles.h, run by run
-  DeviceMemory groups;                  // per kGroupBlock: the parameter group
-  DeviceMemory logical;                 // per kGroupBlock: how many are logical
+  // Where jobs step by themselves, for what they were given while masters moved on, as masters; and
+  // with overlap for what this rank's buffers held: their length, in their type. Else none. (Kept
+  // ready, for making them later would wait for all that is under way.)
+  DeviceMemory given, taken_at;
+  DeviceMemory groups;   // per kGroupBlock: the parameter group
+  DeviceMemory logical;  // per kGroupBlock: how many are logical
 };
 
 }  // namespace isthmus

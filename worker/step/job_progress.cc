@@ -1,17 +1,9 @@
 #include "worker/step/job_progress.h"
 
-#include <cstring>
-
 #include "common/base/check.h"
 #include "common/kernels/bfloat16.h"
 
 namespace isthmus {
-
-void WhereTaken::Keep(BucketIndex bucket, uint64_t begin, const Elements& now) {
-  ISTHMUS_CHECK(bucket.value() < kept_.size() && now.type() == type_);
-  std::memcpy(Of(begin, now.size()).data(), now.data(), now.size_bytes());
-  kept_[bucket.value()] = true;
-}
 
 void AddWaySince(std::span<const float> anchor, const Elements& then, const Elements& now) {
   ISTHMUS_CHECK(then.size() == anchor.size() && now.size() == anchor.size());

@@ -20,15 +20,23 @@ constexpr uint32_t kGroups = 3;
 
 struct Group {
   float weight = 1.0f;
+  PayloadFormat format;
   std::deque<std::string> parts;
   std::vector<PayloadView> views;
   std::vector<float> momentum;
 };
 
+// kBlockScales: local steps that send all in few bits (P19a, P20).
+enum class Kind { kOneScale, kBlockScales };
+
 class Bucket {
  public:
-  explicit Bucket(uint64_t seed) : rng_(seed) {
-    ChooseFormat();
+  Bucket(uint64_t seed, Kind kind) : rng_(seed) {
+    if (kind == Kind::kBlockScales) {
+      ChooseBlocks();
+    } else {
+      ChooseFormat();
+    }
     const size_t count = 1 + rng_.Below(5);
     std::vector<uint64_t> samples;
     const bool equal = rng_.Chance(0.5);
@@ -75,6 +83,7 @@ class Bucket {
     for (const Group& group : groups_) {
       EncodedContribution& contribution = contributions.emplace_back();
       contribution.weight = group.weight;
+      contribution.format = group.format;
       for (const std::string& part : group.parts) contribution.parts.push_back(AsBytes(part));
     }
     const auto all =
@@ -92,9 +101,10 @@ class Bucket {
     const uint64_t skipped = (part_.chunks.first - place_.chunks.first) * size;
     std::vector<float> momentum(groups_[own].momentum.begin() + static_cast<ptrdiff_t>(skipped),
                                 groups_[own].momentum.end());
-    const std::string payload = PayloadOf(format_.contribution, part_, std::move(momentum));
-    const PayloadView view = ViewOf(payload, format_.contribution, part_);
-    DeviceTables tables(format_.contribution);
+    const PayloadFormat& format = groups_[own].format;
+    const std::string payload = PayloadOf(format, part_, std::move(momentum));
+    const PayloadView view = ViewOf(payload, format, part_);
+    DeviceTables tables(format);
     const auto bits = static_cast<uint64_t>(tables.format().record_bits);
     std::vector<uint32_t> records(RecordWords(tables.format(), part_.chunks.count));
     std::vector<uint32_t> presence(PresenceWords(part_.chunks.count));
@@ -112,7 +122,8 @@ class Bucket {
           {part_.chunks.first,
            part_.chunks.count,
            device_records.data(),
-           {device_presence.data(), nullptr}});
+           {device_presence.data(), nullptr},
+           format.values});
   }
 
  private:
@@ -135,9 +146,31 @@ class Bucket {
     place_ = {rng_.Below(1000), units * rng_.Below(10), units * (1 + rng_.Below(2))};
   }
 
+  void ChooseBlocks() {
+    PayloadFormat& contribution = format_.contribution;
+    contribution = {.transform = Transform::kNone,
+                    .chunk_size = kScaleBlock << rng_.Below(7),
+                    .values = AnyScaled(),
+                    .block_scales = true};
+    contribution.k = contribution.chunk_size;
+    format_.merge = rng_.Chance(0.8) ? MergeRule::kMean : MergeRule::kSum;
+    format_.sign = false;
+    format_.uniform = rng_.Chance(0.5);
+    format_.requantized = AnyScaled();
+    const uint64_t units = kUnitLength / contribution.chunk_size;
+    place_ = {rng_.Below(1000), units * rng_.Below(10), units * (1 + rng_.Below(2))};
+  }
+  ValueFormat AnyScaled() {
+    constexpr ValueFormat kScaled[] = {ValueFormat::kInt4, ValueFormat::kTwoBit,
+                                       ValueFormat::kOneBit};
+    return kScaled[rng_.Below(std::size(kScaled))];
+  }
+
   void MakeGroup() {
     const uint32_t size = format_.contribution.chunk_size;
     Group& group = groups_.emplace_back();
+    group.format = format_.contribution;
+    if (!format_.uniform) group.format.values = AnyScaled();
     group.momentum = rng_.Chance(0.3) ? RandomVector(rng_, place_.chunks.count * size)
                                       : AdversarialVector(rng_, size, place_.chunks.count);
     if (rng_.Chance(0.3)) {
@@ -149,16 +182,18 @@ class Bucket {
       const uint64_t count = 1 + rng_.Below(place_.chunks.count - at);
       const auto begin = group.momentum.begin() + static_cast<ptrdiff_t>(at * size);
       const PayloadPlace part{place_.round, {place_.chunks.first + at, count}};
-      group.parts.push_back(PayloadOf(format_.contribution, part,
-                                      {begin, begin + static_cast<ptrdiff_t>(count * size)}));
-      group.views.push_back(ViewOf(group.parts.back(), format_.contribution, part));
+      group.parts.push_back(
+          PayloadOf(group.format, part, {begin, begin + static_cast<ptrdiff_t>(count * size)}));
+      group.views.push_back(ViewOf(group.parts.back(), group.format, part));
       at += count;
     }
   }
 
   void Check(const UpdateView& update, const PayloadView* own, const PartRecords& own_records) {
-    for (const OptimizerSpec& optimizer : {OptimizerSpec{}, OptimizerSpec{.momentum = 0.9f},
-                                           OptimizerSpec{.kind = OptimizerKind::kAdamW}}) {
+    for (const OptimizerSpec& optimizer :
+         {OptimizerSpec{}, OptimizerSpec{.momentum = 0.9f},
+          OptimizerSpec{.kind = OptimizerKind::kNesterov, .momentum = 0.5f},
+          OptimizerSpec{.kind = OptimizerKind::kAdamW}}) {
       CheckWith(optimizer, update, own, own_records);
     }
   }
@@ -218,10 +253,10 @@ class Bucket {
 };
 
 TEST(ApplyKernelTest, P20_P21_EveryEncodingOfAnUpdateStepsTheSame) {
-  int seen[5] = {};
+  int seen[6] = {};
   for (uint64_t seed = 0; seed < 150; ++seed) {
     SCOPED_TRACE(seed);
-    Bucket bucket(seed);
+    Bucket bucket(seed, Kind::kOneScale);
     ++seen[static_cast<int>(bucket.CheckEncoded())];
     bucket.CheckContributions();
     if (testing::Test::HasFailure()) return;
@@ -229,6 +264,17 @@ TEST(ApplyKernelTest, P20_P21_EveryEncodingOfAnUpdateStepsTheSame) {
   EXPECT_GT(seen[static_cast<int>(UpdateEncoding::kSigns)], 10);
   EXPECT_GT(seen[static_cast<int>(UpdateEncoding::kValues)], 10);
   EXPECT_GT(seen[static_cast<int>(UpdateEncoding::kTernary)], 3);
+}
+
+// Forwarded, of formats that differ too; and a mean that was said in blocks again.
+TEST(ApplyKernelTest, P19a_P20_P21_WhatHasAScalePerBlockStepsTheSame) {
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    SCOPED_TRACE(seed);
+    Bucket bucket(seed, Kind::kBlockScales);
+    EXPECT_EQ(bucket.CheckEncoded(), UpdateEncoding::kRequantized);
+    bucket.CheckContributions();
+    if (testing::Test::HasFailure()) return;
+  }
 }
 
 }  // namespace

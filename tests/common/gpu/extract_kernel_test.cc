@@ -28,7 +28,7 @@ class Pair {
         transform_(1, static_cast<int>(format.chunk_size)),
         tables_(format),
         rows_(std::move(momentum)),
-        tiles_(ToLaneTiles(rows_, format.chunk_size)) {}
+        tiles_(ToLaneTiles(rows_, TiledSize(format))) {}
 
   // One step on both: momentum, payload, and in odd rounds what comes back.
   void Process(const PayloadPlace& place, float scale, const std::vector<float>& gradient,
@@ -59,7 +59,8 @@ class Pair {
     Accumulate(scale, gradient);
     if (!extract) return ExpectEqual();
     std::string expected;
-    const Selection taken = Extract(format_, place, dials_.alpha, rows_, &expected);
+    Selection taken = Extract(format_, place, dials_.alpha, rows_, &expected);
+    if (format_.block_scales) taken = DecodePayload(AsBytes(expected), format_, place).value();
     ASSERT_EQ(AssemblePayload(format_, place, records.Read(), presence.Read()), expected);
     ASSERT_NO_FATAL_FAILURE(ExpectEqual());
     if (place.round % 2 == 0) return;
@@ -87,7 +88,7 @@ class Pair {
     }
   }
   void ExpectEqual() {
-    ASSERT_EQ(Bits(FromLaneTiles(tiles_.Read(), rows_.size(), format_.chunk_size)), Bits(rows_));
+    ASSERT_EQ(Bits(FromLaneTiles(tiles_.Read(), rows_.size(), TiledSize(format_))), Bits(rows_));
   }
 
   const PayloadFormat format_;
@@ -103,7 +104,8 @@ std::string NameOf(const PayloadFormat& format, uint64_t chunks) {
   return (testing::Message() << format.chunk_size << "/" << format.k << " values "
                              << static_cast<int>(format.values) << " positions "
                              << static_cast<int>(format.positions) << " transform "
-                             << static_cast<int>(format.transform) << " x " << chunks)
+                             << static_cast<int>(format.transform) << " block scales "
+                             << format.block_scales << " x " << chunks)
       .GetString();
 }
 
@@ -131,7 +133,8 @@ TEST(ExtractKernelTest, P21_ForAllChunkSizesRatesAndValues) {
     const uint64_t chunks = LaneTileChunks(size) + 1 + rng.Below(3);
     for (uint32_t k : CountsFor(size)) {
       for (ValueFormat values : kValueFormats) {
-        if (size > 256 && values != kValueFormats[rng.Below(std::size(kValueFormats))]) continue;  // slow here
+        if (size > 256 && values != kValueFormats[rng.Below(std::size(kValueFormats))])
+          continue;  // slow here
         ASSERT_NO_FATAL_FAILURE(ExpectSame(rng, DctFormat(size, k, values), chunks, {}));
       }
     }
@@ -143,13 +146,40 @@ TEST(ExtractKernelTest, P21_ForKnownPositions) {
   for (uint32_t size : {16u, 64u, 128u, 1024u}) {
     for (Positions positions : {Positions::kRandom, Positions::kStriding, Positions::kSlicing}) {
       for (uint32_t k : {1u, size / 8, size / 2}) {
-        const PayloadFormat format{Transform::kNone, size, k, kValueFormats[rng.Below(std::size(kValueFormats))],
-                                   positions,        rng()};
+        const PayloadFormat format{
+            Transform::kNone, size, k, kValueFormats[rng.Below(std::size(kValueFormats))],
+            positions,        rng()};
         ASSERT_NO_FATAL_FAILURE(ExpectSame(rng, format, LaneTileChunks(size) + 2, {0.9f, 1.0f}));
       }
     }
     const PayloadFormat full{Transform::kNone, size, size, ValueFormat::kF32};
     ASSERT_NO_FATAL_FAILURE(ExpectSame(rng, full, 3, {1.0f, 1.0f}));
+  }
+}
+
+// Local steps choose among what has not been transformed, too.
+TEST(ExtractKernelTest, P21_ForChosenOfPlainElements) {
+  Rng rng(53);
+  for (uint32_t size : {16u, 64u, 256u, 4096u}) {
+    for (uint32_t k : {1u, size / 8, size / 2}) {
+      PayloadFormat format = DctFormat(size, k, kValueFormats[rng.Below(std::size(kValueFormats))]);
+      format.transform = Transform::kNone;
+      ASSERT_NO_FATAL_FAILURE(ExpectSame(rng, format, LaneTileChunks(size) + 2, {1.0f, 1.0f}));
+    }
+  }
+}
+
+TEST(ExtractKernelTest, P19a_P21_ForAScalePerBlock) {
+  Rng rng(54);
+  for (uint32_t size = kScaleBlock; size <= kMaxChunkSize; size *= 2) {
+    for (ValueFormat values : {ValueFormat::kInt4, ValueFormat::kTwoBit, ValueFormat::kOneBit}) {
+      for (float decay : {1.0f, 0.9f}) {
+        PayloadFormat format{Transform::kNone, size, size, values};
+        format.block_scales = true;
+        const uint64_t chunks = 1 + rng.Below(80 * kScaleBlock / size + 1);
+        ASSERT_NO_FATAL_FAILURE(ExpectSame(rng, format, chunks, {decay, 1.0f}));
+      }
+    }
   }
 }
 

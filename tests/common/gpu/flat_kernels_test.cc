@@ -7,7 +7,9 @@
 #include <limits>
 #include <utility>
 
+#include "common/compression/intake.h"
 #include "common/compression/state_hash.h"
+#include "common/kernels/bfloat16.h"
 #include "common/kernels/naive_codes.h"
 #include "tests/common/compression/test_data.h"
 #include "tests/common/gpu/test_bed.h"
@@ -94,6 +96,103 @@ TEST(Bfloat16KernelTest, RoundsAsTheNaiveOne) {
   std::vector<float> expected;
   for (float x : floats) expected.push_back(naive::JobBfloat16(x));
   EXPECT_EQ(Bits(NarrowAndWiden(floats).widened), Bits(expected));
+}
+
+// --- how far a job has gone ----------------------------------------------------------------------
+
+// What a job holds, on the device; of bfloat16, what is nearest.
+class HeldArray {
+ public:
+  HeldArray(const std::vector<float>& values, bool halves)
+      : halves_(halves), floats_(halves ? std::vector<float>() : values), narrow_(Narrow(values)) {}
+  HeldNumbers get() const {
+    return {halves_ ? static_cast<void*>(narrow_.data()) : floats_.data(), halves_};
+  }
+  std::vector<uint16_t> Halves() const { return narrow_.Read(); }
+  std::vector<float> Floats() const {
+    if (!halves_) return floats_.Read();
+    std::vector<float> floats;
+    for (uint16_t half : Halves()) floats.push_back(naive::OfBfloat16(half));
+    return floats;
+  }
+
+ private:
+  static std::vector<uint16_t> Narrow(const std::vector<float>& values) {
+    std::vector<uint16_t> halves;
+    for (float x : values) halves.push_back(ToBfloat16(x));
+    return halves;
+  }
+  const bool halves_;
+  const DeviceArray<float> floats_;
+  const DeviceArray<uint16_t> narrow_;
+};
+
+TEST(ProgressKernelTest, P29_IsTheCpusTakeProgress) {
+  Rng rng(63);
+  const float inf = std::numeric_limits<float>::infinity();
+  for (const bool halves : {false, true}) {
+    for (const float weight : {1.0f, 0.75f}) {
+      for (const float bad : {0.0f, 2e30f, -1e30f, inf, std::numeric_limits<float>::quiet_NaN()}) {
+        const std::vector<float> given = AdversarialVector(rng, 64, 64);
+        std::vector<float> moved = given;
+        for (float& x : moved) x += rng.Chance(0.2) ? 0.0f : static_cast<float>(rng.Uniform());
+        if (bad != 0.0f) moved[rng.Below(moved.size())] = bad;
+        const HeldArray now(moved, halves);
+        std::vector<float> expected(given.size());
+        std::vector<float> held = now.Floats();
+        std::vector<uint16_t> held_halves = now.Halves();
+        const Elements elements =
+            halves ? Elements(DType::kBFloat16, held_halves.data(), held_halves.size())
+                   : Elements(std::span(held));
+        const bool usable = TakeProgress(given, elements, weight, expected);
+        const DeviceArray<float> progress(given);
+        const DeviceArray<uint32_t> unusable(1);
+        TestBed::Get().Kernels(2).TakeProgress(
+            *TestBed::Get().stream, {progress.data(), now.get(), given.size() / 4, weight,
+                                     progress.data(), kMaxGradient, unusable.data()});
+        EXPECT_EQ(unusable.Read()[0] == 0, usable) << bad;
+        if (std::isnan(bad)) continue;  // of which there are many
+        EXPECT_EQ(Bits(progress.Read()), Bits(expected));
+      }
+    }
+  }
+}
+
+TEST(ProgressKernelTest, LooksForTheMark) {
+  const DeviceArray<float> zeros(4096), progress(4096);
+  const DeviceArray<uint32_t> mark(std::vector<uint32_t>{7});
+  for (const uint32_t expected : {7u, 8u}) {
+    const DeviceArray<uint32_t> unusable(1);
+    TestBed::Get().Kernels(1).TakeProgress(*TestBed::Get().stream, {zeros.data(),
+                                                                    {zeros.data(), false},
+                                                                    1024,
+                                                                    1.0f,
+                                                                    progress.data(),
+                                                                    1.0f,
+                                                                    unusable.data(),
+                                                                    mark.data(),
+                                                                    expected});
+    EXPECT_EQ(unusable.Read()[0], expected == 7 ? 0u : 1u);
+  }
+}
+
+// In float32, and rounded once as the job holds it.
+TEST(AddWayKernelTest, P29_KeepsTheWayThatAJobHasGoneSince) {
+  Rng rng(64);
+  for (const bool halves : {false, true}) {
+    const std::vector<float> anchor = RandomVector(rng, 4096);
+    const DeviceArray<float> device_anchor(anchor);
+    const HeldArray then(RandomVector(rng, 4096), halves), now(RandomVector(rng, 4096), halves);
+    const std::vector<float> from = then.Floats(), to = now.Floats();
+    TestBed::Get().Kernels(1).AddWay(*TestBed::Get().stream,
+                                     {device_anchor.data(), then.get(), now.get(), 1024});
+    std::vector<float> expected;
+    for (size_t i = 0; i < anchor.size(); ++i) {
+      const float there = anchor[i] + (to[i] - from[i]);
+      expected.push_back(halves ? naive::JobBfloat16(there) : there);
+    }
+    EXPECT_EQ(Bits(now.Floats()), Bits(expected));
+  }
 }
 
 TEST(HashKernelTest, P22_IsTheStateHashOfLogicalElements) {

@@ -281,18 +281,31 @@ TEST_F(JobServerDeviceTest, MemoryLivesUntilItsJobLetsGo) {
   EXPECT_EQ(TryToAttach(), "memory");
 }
 
-// Where there is memory for gradients, nobody is to take it for them.
-TEST_F(JobServerDeviceTest, OnADeviceTooTheEngineHearsOfAnOptimizerOfTheJobsOwn) {
+// It has no gradients there either, but for the mark that says which of its steps is there; and it
+// is told where to stop as in the host's memory.
+TEST_F(JobServerDeviceTest, OnADeviceTooAJobMayHaveAnOptimizerOfItsOwn) {
   Start(2, 16);
   RawJob own(dir_.path());
   own.Attach(0, JobMemory::kDevice, /*own_optimizer=*/1);
+  ASSERT_EQ(own.fds.size(), 3u);
+  struct stat pace;
+  ASSERT_EQ(fstat(own.fds[0].get(), &pace), 0);
+  EXPECT_EQ(pace.st_size, static_cast<off_t>(sizeof(isthmus_wire_pace)));
   auto session = engine_.AwaitAttached();
   EXPECT_TRUE(session->own_optimizer());
   EXPECT_EQ(session->gradients(0).size(), 0u);
+  EXPECT_NE(session->pace(0), nullptr);
+  EXPECT_TRUE(device_->Allocate(2 * 4096 * sizeof(float)).ok()) << "where gradients would be";
+  server_->FinishAttach(session->id(), AttachReply{.every_steps = 5});
+  EXPECT_EQ(own.ReceiveType(), ISTHMUS_WIRE_ATTACHED);
+  own.Send(StepPacket(0, 1, 1, ISTHMUS_WIRE_TAKE | ISTHMUS_WIRE_GIVE, 5));
+  engine_.AwaitStep();
+  EXPECT_EQ(session->steps(), 5u);
   own.HangUp();
   engine_.AwaitLost();
   RawJob other(dir_.path());
   other.Attach(0, JobMemory::kDevice);
+  EXPECT_EQ(other.fds.size(), 2u);
   session = engine_.AwaitAttached(1);
   EXPECT_FALSE(session->own_optimizer());
   EXPECT_EQ(session->gradients(0).size(), 4096u);

@@ -225,6 +225,19 @@ TEST_F(SessionCoreTest, AStepBeforeTheAttachIsAnsweredIsABreach) {
   EXPECT_THAT(Say(2, StepPacket())[0], HasSubstr("hang up on 2: FAILED_PRECONDITION"));
 }
 
+TEST_F(SessionCoreTest, P29_RanksAreTakenInAtOneAndTheSameStep) {
+  AttachOwn(1, 0);
+  AttachOwn(2, 1);
+  core_->FinishAttach(1, AttachReply{.every_steps = 3});
+  const auto at = [](uint64_t step) {
+    return StepPacket(0, 1, 1, ISTHMUS_WIRE_TAKE | ISTHMUS_WIRE_GIVE, step);
+  };
+  Say(1, at(3));
+  EXPECT_THAT(Say(2, at(4))[0],
+              HasSubstr("INVALID_ARGUMENT: group 3, rank 1: step: expected number 3 as rank 0's, "
+                        "got 4"));
+}
+
 TEST_F(SessionCoreTest, P29_OnlyAJobThatStepsByItselfGoesOn) {
   AttachBoth();
   EXPECT_THAT(

@@ -7,10 +7,9 @@
 #include <limits>
 #include <utility>
 
-#include "common/kernels/bfloat16.h"
 #include "common/kernels/naive_block.h"
 #include "tests/worker/step/test_group.h"
-#include "worker/step/job_progress.h"
+#include "worker/step/cpu_ranks.h"
 
 namespace isthmus {
 namespace {
@@ -38,16 +37,17 @@ FloatVector Of(const Elements& parameters) {
 }
 
 // Every bucket's update, of what `groups` sent, at rate 1 and without weight decay: forwarded where
-// there are few, as the coordinator does.
-void ApplyAll(const std::vector<TestGroup*>& groups, Round round) {
+// there are few, as the coordinator does, or as it is said.
+enum class Told { kAsByCount, kForwarded, kMerged };
+void ApplyAll(const std::vector<TestGroup*>& groups, Round round, Told told = Told::kAsByCount) {
   for (TestGroup* group : groups) group->Await();  // what they send is there
   for (uint32_t b = 0; b < groups[0]->pipeline.buckets().count(); ++b) {
     for (TestGroup* group : groups) {
       const BucketIndex bucket(b);
+      const bool merged = told == Told::kMerged || (told == Told::kAsByCount && groups.size() > 2);
       auto update =
-          groups.size() > 2
-              ? std::make_shared<ReceivedUpdate>(*MakeUpdate(groups, *groups[0], round, bucket))
-              : MakeForwarded(groups, *group, round, bucket);
+          merged ? std::make_shared<ReceivedUpdate>(*MakeUpdate(groups, *groups[0], round, bucket))
+                 : MakeForwarded(groups, *group, round, bucket);
       for (ParameterGroupScalars& scalars : update->header.scalars) scalars = {.lr = 1, .decay = 1};
       group->pipeline.Apply(update, Credit::kMerged, group->job);
     }
@@ -143,31 +143,6 @@ TEST(LocalStepsTest, P29_WhatIsNotSaidIsSentLater) {
   for (size_t i = 0; i < 130; ++i) EXPECT_NEAR(group.Masters()[i], there[i], 1e-5) << i;
 }
 
-// A job that holds bfloat16.
-class HalfJob : public FakeJob {
- public:
-  HalfJob(const Layout& layout, uint32_t ranks)
-      : FakeJob(layout, ranks, true), halves_(ranks, std::vector<uint16_t>(layout.length())) {}
-  Elements parameters(uint32_t rank) override {
-    return {DType::kBFloat16, halves_[rank].data(), halves_[rank].size()};
-  }
-
- private:
-  std::vector<std::vector<uint16_t>> halves_;
-};
-
-float At(const Elements& elements, size_t i) {
-  return elements.type() == DType::kFloat32 ? elements.floats()[i]
-                                            : FromBfloat16(elements.halves()[i]);
-}
-void Put(float value, const Elements& elements, size_t i) {
-  if (elements.type() == DType::kFloat32) {
-    elements.floats()[i] = value;
-  } else {
-    elements.halves()[i] = ToBfloat16(value);
-  }
-}
-
 // However ranks, tiles and instruction sets share the work: the progress of each rank, their mean,
 // the momentum, and blocks taken out of it, one after the other and each over the whole vector.
 TEST(LocalStepsTest, P21_P29_WhatIsSentIsWhatOnePassAfterTheOtherSays) {
@@ -228,6 +203,82 @@ TEST(LocalStepsTest, P21_P29_WhatIsSentIsWhatOnePassAfterTheOtherSays) {
         group.pipeline.Release();
         group.Await();
       }
+    }
+  }
+}
+
+// Of every kind of selection, values, formats that differ, and step of the anchor.
+std::vector<RunSpec> LocalRuns() {
+  std::vector<RunSpec> runs;
+  for (const ValueFormat values : {ValueFormat::kOneBit, ValueFormat::kTwoBit, ValueFormat::kInt4,
+                                   ValueFormat::kBf16, ValueFormat::kF32}) {
+    runs.push_back(LocalRun(values));
+  }
+  const std::pair<SelectionKind, ValueFormat> parts[] = {
+      {SelectionKind::kDct, ValueFormat::kOneBit},
+      {SelectionKind::kDct, ValueFormat::kF32},
+      {SelectionKind::kTopK, ValueFormat::kTwoBit},
+      {SelectionKind::kTopK, ValueFormat::kBf16},
+      {SelectionKind::kRandom, ValueFormat::kInt4},
+      {SelectionKind::kStriding, ValueFormat::kOneBit},
+      {SelectionKind::kSlicing, ValueFormat::kTwoBit}};
+  for (const auto& [selection, values] : parts) {
+    runs.push_back(LocalRun(values));
+    runs.back().selection = selection;
+    runs.back().format.all.k = 8;
+  }
+  RunSpec chosen = runs[7];  // top-k
+  chosen.optimizer = {.kind = OptimizerKind::kNesterov, .momentum = 0.5f};
+  chosen.decay = 0.9f;
+  runs.push_back(Mixed(chosen, {4, ValueFormat::kOneBit}, {16, ValueFormat::kF32}));
+  RunSpec blocks = LocalRun(ValueFormat::kTwoBit);
+  blocks.optimizer = {.momentum = 0.9f};
+  blocks.format.chunk_size = blocks.format.all.k = 256;
+  runs.push_back(Mixed(blocks, {256, ValueFormat::kOneBit}, {256, ValueFormat::kInt4}));
+  runs.push_back(Mixed(blocks, {256, ValueFormat::kF32}, {256, ValueFormat::kOneBit}));
+  return runs;
+}
+
+// Whatever ranks are made of, and however an update comes: the same bytes go up, and the anchors
+// are the same bits.
+TEST(LocalStepsTest, P20_P21_RanksOfAnyKindSayAndDoAsThoseOfCpus) {
+  for (const RunSpec& run : LocalRuns()) {
+    SCOPED_TRACE(testing::Message() << Name(run.selection) << " " << Name(run.format.all.values));
+    ASSERT_TRUE(Validate(run).ok()) << Validate(run);
+    std::vector<std::unique_ptr<TestGroup>> owned;
+    std::vector<TestGroup*> tested, cpus;
+    for (uint32_t id = 0; id < 3; ++id) {
+      const uint32_t ranks = 1 + id % 2;
+      owned.push_back(std::make_unique<TestGroup>(ranks, run, MixedLayout(), id));
+      tested.push_back(owned.back().get());
+      owned.push_back(std::make_unique<TestGroup>(
+          ranks, run, MixedLayout(), id,
+          [&](LocalPipeline::Options& options) { options.ranks = MakeCpuRanks(ranks, 1); }));
+      cpus.push_back(owned.back().get());
+    }
+    for (auto& group : owned) group->Start(7);
+    for (Round round(1); round <= Round(3); ++round) {
+      for (auto& group : owned) {
+        Move(*group, CoarseVector(round.value() * 10 + group->self.group.value(), group->layout));
+        group->ProcessAll(round, true);
+        group->Await();
+      }
+      for (uint32_t b = 0; b < tested[0]->pipeline.buckets().count(); ++b) {
+        for (size_t g = 0; g < tested.size(); ++g) {
+          const auto parts = tested[g]->events.parts(round, BucketIndex(b));
+          const auto expected = cpus[g]->events.parts(round, BucketIndex(b));
+          ASSERT_EQ(parts.size(), expected.size());
+          for (size_t i = 0; i < parts.size(); ++i) {
+            ASSERT_EQ(*parts[i].payload, *expected[i].payload) << "group " << g << " bucket " << b;
+          }
+        }
+      }
+      for (const auto& groups : {tested, cpus}) {
+        ApplyAll(groups, round, round == Round(2) ? Told::kMerged : Told::kForwarded);
+      }
+      const uint64_t hash = cpus[0]->Hash();
+      for (auto& group : owned) EXPECT_EQ(group->Hash(), hash);
+      EXPECT_EQ(Of(tested[1]->job->parameters(1)), cpus[0]->Masters());
     }
   }
 }
@@ -424,52 +475,6 @@ TEST(LocalStepsTest, P18_WhatWasNoNumberIsDroppedWithAllThatCameOfIt) {
   for (const uint32_t rank : {0u, 1u}) {
     EXPECT_EQ(Of(group.job->parameters(rank)), group.Masters());
   }
-}
-
-// --- what it was given, and where it was -------------------------------------------------------
-
-TEST(WhereTakenTest, P29_AWayIsAddedAsTheJobHoldsIt) {
-  Rng rng(6);
-  FloatVector anchor(1000);
-  std::vector<uint16_t> then(1000), now(1000);
-  for (size_t i = 0; i < anchor.size(); ++i) {
-    anchor[i] = static_cast<float>(rng.Uniform() - 0.5);
-    then[i] = now[i] = ToBfloat16(static_cast<float>(rng.Uniform()));
-  }
-  now[3] = ToBfloat16(FromBfloat16(then[3]) + 0.25f);
-  const float moved = FromBfloat16(now[3]) - FromBfloat16(then[3]);
-  WhereTaken taken(DType::kBFloat16, 1000, 2);
-  EXPECT_FALSE(taken.Has(kBucket0));
-  taken.Keep(kBucket0, 0, {DType::kBFloat16, then.data(), 600});
-  taken.Keep(BucketIndex(1), 600, {DType::kBFloat16, then.data() + 600, 400});
-  EXPECT_TRUE(taken.Has(kBucket0));
-  AddWaySince(anchor, taken.Of(0, 1000), {DType::kBFloat16, now.data(), 1000});
-  for (size_t i = 0; i < anchor.size(); ++i) {
-    ASSERT_EQ(now[i], ToBfloat16(anchor[i] + (i == 3 ? moved : 0.0f))) << i;
-  }
-  taken.Forget(kBucket0);
-  EXPECT_FALSE(taken.Has(kBucket0));
-  taken.Clear();
-  EXPECT_FALSE(taken.Has(BucketIndex(1)));
-  EXPECT_FALSE(WhereTaken().Has(kBucket0));
-}
-
-TEST(GivenParametersTest, RemembersOnceAndOnlyForAJob) {
-  FloatVector masters = {1, 2};
-  GivenParameters given;
-  given.StaysBehind(kBucket0, masters);  // nobody was given anything
-  EXPECT_EQ(given.of(kBucket0, masters).data(), masters.data());
-  given.Gave(kBucket0);
-  given.StaysBehind(kBucket0, masters);
-  masters[0] = 5;
-  given.StaysBehind(kBucket0, masters);
-  EXPECT_EQ(given.of(kBucket0, masters)[0], 1.0f);
-  given.Gave(kBucket0);
-  EXPECT_EQ(given.of(kBucket0, masters)[0], 5.0f);
-  given.StaysBehind(kBucket0, masters);
-  given.Release();
-  masters[0] = 6;
-  EXPECT_EQ(given.of(kBucket0, masters)[0], 6.0f);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@
 #include "common/compression/merge.h"
 #include "common/compression/payload.h"
 #include "common/compression/update_payload.h"
+#include "common/kernels/bfloat16.h"
 #include "tests/worker/step/test_ranks.h"
 #include "worker/step/local_pipeline.h"
 
@@ -60,6 +61,31 @@ class FakeJob : public JobSession {
   std::vector<FloatVector> gradients_;
   std::vector<std::vector<std::byte>> constants_;
 };
+
+// A job that holds bfloat16.
+class HalfJob : public FakeJob {
+ public:
+  HalfJob(const Layout& layout, uint32_t ranks)
+      : FakeJob(layout, ranks, true), halves_(ranks, std::vector<uint16_t>(layout.length())) {}
+  Elements parameters(uint32_t rank) override {
+    return {DType::kBFloat16, halves_[rank].data(), halves_[rank].size()};
+  }
+
+ private:
+  std::vector<std::vector<uint16_t>> halves_;
+};
+
+inline float At(const Elements& elements, size_t i) {
+  return elements.type() == DType::kFloat32 ? elements.floats()[i]
+                                            : FromBfloat16(elements.halves()[i]);
+}
+inline void Put(float value, const Elements& elements, size_t i) {
+  if (elements.type() == DType::kFloat32) {
+    elements.floats()[i] = value;
+  } else {
+    elements.halves()[i] = ToBfloat16(value);
+  }
+}
 
 // Thread-safe.
 class RecordedEvents : public PipelineEvents {
