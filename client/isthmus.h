@@ -22,9 +22,10 @@
  *   }
  *
  * On a GPU (options.memory = ISTHMUS_DEVICE_MEMORY, the daemon runs with --ranks cuda:...)
- * parameters and gradients are device pointers, of a job of either kind. Nothing waits for the GPU: what the job has queued
- * on args.stream before step_begin comes before the daemon's work, and that comes before what the
- * job queues there after step_wait. Use other streams only in an order that this one follows.
+ * parameters and gradients are device pointers, of a job of either kind. Nothing waits for the GPU:
+ * what the job has queued on args.stream before step_begin comes before the daemon's work, and that
+ * comes before what the job queues there after step_wait. Use other streams only in an order that
+ * this one follows.
  *
  * Threads: a session is used by one thread at a time; different sessions are independent.
  * Signals: none ends a call by itself; when its handler returns, the call goes on. To stop a call

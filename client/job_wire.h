@@ -23,18 +23,18 @@
  *   offsets     uint64_t[entry_count], read-only: where each entry starts, in elements of the flat
  *               buffers, or in bytes of `constants` for a constant
  *
- * With device memory there are only the last two, and with own_optimizer the isthmus_wire_pace before
- * them; parameters and gradients are memory of the device whose UUID the packet names, found by CUDA
- * IPC handles (gradients of own_optimizer are none but the mark). Two interprocess events tell when they
- * may be used: the job records gradients_ready on its stream before it sends STEP_BEGIN, and the
- * daemon touches neither buffer before it is done; the daemon records parameters_ready, and has
- * done all its work, before it sends ATTACHED or STEP_DONE, and the job makes its stream wait for
- * it. Between the gradients and the event the job's stream writes a mark behind the gradients, a
- * uint32_t: the step's number, from 1; with own_optimizer the lower half of `step`. The event of a
- * process that was killed may be done though its work is not; the mark is not written then, and the
- * daemon gives up what the job has. (Before
- * FILLED the job waits until its copies are done.) The job closes the connection once it has let go
- * of both: the daemon keeps them until then, whoever ended the session.
+ * With device memory there are only the last two, and with own_optimizer the isthmus_wire_pace
+ * before them; parameters and gradients are memory of the device whose UUID the packet names, found
+ * by CUDA IPC handles (gradients of own_optimizer are none but the mark). Two interprocess events
+ * tell when they may be used: the job records gradients_ready on its stream before it sends
+ * STEP_BEGIN, and the daemon touches neither buffer before it is done; the daemon records
+ * parameters_ready, and has done all its work, before it sends ATTACHED or STEP_DONE, and the job
+ * makes its stream wait for it. Between the gradients and the event the job's stream writes a mark
+ * behind the gradients, a uint32_t: the step's number, from 1; with own_optimizer the lower half of
+ * `step`. The event of a process that was killed may be done though its work is not; the mark is
+ * not written then, and the daemon gives up what the job has. (Before FILLED the job waits until
+ * its copies are done.) The job closes the connection once it has let go of both: the daemon keeps
+ * them until then, whoever ended the session.
  *
  * Between BUFFERS and FILLED, and from STEP_DONE to STEP_BEGIN, the buffers are the job's; from
  * FILLED to ATTACHED and from STEP_BEGIN to STEP_DONE they are the daemon's.
