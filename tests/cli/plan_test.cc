@@ -125,7 +125,7 @@ TEST(PlanTest, AnotherJobRunsAsGiven) {
   flags.command = {"python3", "job.py"};
   const Command command = Plan::Main(Options(flags), ExamplePlaces()).Job(1, 0, 4712);
   EXPECT_THAT(command.argv, ElementsAre("python3", "job.py"));
-  EXPECT_EQ(command.environment.size(), 3u);
+  EXPECT_EQ(command.environment.size(), 7u);
 }
 
 TEST(PlanTest, TheComparisonIsSchemeFullOnTheSameLinks) {
