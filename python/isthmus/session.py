@@ -326,6 +326,7 @@ class Session:
         self._result = _abi.StepResult()
         self._args_at = ctypes.byref(self._args)
         self._result_at = ctypes.byref(self._result)
+        self._nothing_due = _ENDED
         self.parameters = tuple(self._buffers(self._library.isthmus_dlpack_parameter))
         self.gradients = () if own_optimizer else tuple(self._buffers(self._library.isthmus_dlpack_gradient))
 
@@ -446,7 +447,9 @@ class Session:
             pass
         ended = self._check(self._library.isthmus_step_wait(self._attached(), self._result_at))
         result = self._result
-        return StepResult(
+        if not (result.exchanged or ended or result.blocked_seconds) and self._nothing_due.round == result.round:
+            return self._nothing_due  # most local steps
+        made = StepResult(
             result.round,
             result.contributors,
             result.merged_here,
@@ -460,6 +463,9 @@ class Session:
             result.nonfinite,
             ended,
         )
+        if not (made.exchanged or ended or made.blocked_seconds):
+            self._nothing_due = made
+        return made
 
     def step(self, **args: Any) -> StepResult:
         """begin() and wait() in one."""
@@ -520,4 +526,4 @@ class Session:
             self.close()
 
 
-_ENDED = StepResult(0, 0, 0, 0, math.nan, 0.0, 0.0, 0.0, 0.0, False, 0, True)
+_ENDED = StepResult(-1, 0, 0, 0, math.nan, 0.0, 0.0, 0.0, 0.0, False, 0, True)

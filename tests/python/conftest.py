@@ -39,7 +39,7 @@ class Deployment:
         port = folder / "port"
         self._start("coordinator", "isthmus-coordinator", "--listen", "127.0.0.1:0", "--port-file", str(port),
                     "--start-groups", str(sites), *flags)
-        wait_until("the coordinator to listen", lambda: port.exists() and port.read_text().strip() != "")
+        wait_until("the coordinator to listen", lambda: self._lives("coordinator") and port.exists() and port.read_text().strip() != "")
         self.address = port.read_text().strip()
         for site in range(1, sites + 1):
             self.start_worker(site)
@@ -47,6 +47,11 @@ class Deployment:
     def _start(self, name: str, program: str, *flags: str) -> None:
         log = open(self.folder / f"{name}.log", "ab")
         self.processes[name] = subprocess.Popen([BUILD / "bin" / program, *flags], stdout=log, stderr=log)
+
+    def _lives(self, name: str) -> bool:
+        code = self.processes[name].poll()
+        assert code is None, f"{name} ended with {code}:\n{(self.folder / f'{name}.log').read_text()[-2000:]}"
+        return True
 
     def start_worker(self, site: int) -> None:
         self._start(f"worker-{site}", "isthmus-worker", "--coordinator", self.address, "--group", str(site), "--ranks",

@@ -79,14 +79,14 @@ class Wrapped(torch.optim.Optimizer):
     _skip = False
 
     def _take_skip(self) -> bool:
-        found = getattr(self, "found_inf", None)
+        found = self.__dict__.get("found_inf")  # GradScaler's, while it steps
         skip = self._skip or (found is not None and bool(found.item()))
         self._skip = False
         return skip
 
     @torch.no_grad()
     def _unscale(self, parameters: list[torch.nn.Parameter]) -> None:
-        scale = getattr(self, "grad_scale", None)
+        scale = self.__dict__.get("grad_scale")
         if scale is None:
             return
         for parameter in parameters:

@@ -128,11 +128,13 @@ class LocalSteps(Wrapped):
         if self._take_skip():
             loss = None
         else:
-            self._unscale([one.parameter for one in binding.bound])
+            if "grad_scale" in self.__dict__:
+                self._unscale([one.parameter for one in binding.bound])
             loss = self._inner.step(closure)  # type: ignore[arg-type]
         if binding.ended:
             return loss
-        binding.check_in_place()
+        if binding.last is None or binding.last.exchanged:  # once a period: it is a look at every parameter
+            binding.check_in_place()
         binding.say_next(self.samples, self.loss if loss is None else loss)
         binding.step(lr=None, weight_decay=None, skip=False)
         return loss
