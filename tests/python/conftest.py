@@ -45,8 +45,8 @@ class Deployment:
             self.start_worker(site)
 
     def _start(self, name: str, program: str, *flags: str) -> None:
-        log = open(self.folder / f"{name}.log", "ab")
-        self.processes[name] = subprocess.Popen([BUILD / "bin" / program, *flags], stdout=log, stderr=log)
+        with open(self.folder / f"{name}.log", "ab") as log:
+            self.processes[name] = subprocess.Popen([BUILD / "bin" / program, *flags], stdout=log, stderr=log)
 
     def _lives(self, name: str) -> bool:
         code = self.processes[name].poll()

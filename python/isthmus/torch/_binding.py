@@ -44,10 +44,6 @@ class Bound:
     gradient: torch.Tensor | None = field(default=None, repr=False)
 
 
-def say(what: str) -> None:
-    print(f"isthmus: {what}", flush=True)
-
-
 def _check_parameter(name: str, parameter: Any, dtype: torch.dtype, device: torch.device) -> None:
     if not isinstance(name, str) or not isinstance(parameter, torch.Tensor):
         raise InvalidArgument(
@@ -234,7 +230,7 @@ class Binding:
 
     def say_next(self, samples: int, loss: float | torch.Tensor | None) -> None:
         self._samples = samples
-        self._loss = loss
+        self._loss = loss.detach() if isinstance(loss, torch.Tensor) else loss
 
     def step(self, *, lr: Sequence[float] | None, weight_decay: Sequence[float] | None, skip: bool) -> None:
         """One step of the run, or one local step of the job. After the run's end: nothing."""
