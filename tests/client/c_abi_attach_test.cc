@@ -9,6 +9,7 @@
 #include <cstring>
 #include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/client/c_abi_fixture.h"
@@ -69,6 +70,56 @@ TEST_F(CAbiTest, AttachSharesBuffersThatStartWithTheJobsValues) {
   isthmus_detach(s);
   EXPECT_THAT(engine_.AwaitLost().second,
               HasSubstr("group 3: the session ended: rank 0: detached"));
+}
+
+// As DLPack's header has it.
+struct Managed {
+  void* data;
+  int32_t device_type;
+  int32_t device_id;
+  int32_t ndim;
+  uint8_t code;
+  uint8_t bits;
+  uint16_t lanes;
+  int64_t* shape;
+  int64_t* strides;
+  uint64_t byte_offset;
+  void* manager;
+  void (*deleter)(DLManagedTensor* self);
+};
+
+TEST_F(CAbiTest, WhatWasExportedOutlivesTheSession) {
+  Start(1);
+  std::future<Attached> pending = AttachAsync(0);
+  auto shared = engine_.AwaitAttached();
+  server_->FinishAttach(shared->id(), SomeReply());
+  isthmus_session* s = pending.get().session;
+  ASSERT_NE(s, nullptr);
+  EXPECT_EQ(isthmus_dlpack_parameter(s, 1), nullptr) << "a constant";
+  EXPECT_EQ(isthmus_dlpack_gradient(s, 3), nullptr) << "none of that number";
+  EXPECT_EQ(isthmus_dlpack_parameter(nullptr, 0), nullptr);
+  DLManagedTensor* const exported[] = {isthmus_dlpack_parameter(s, 0),
+                                       isthmus_dlpack_gradient(s, 2)};
+  const auto* parameter = reinterpret_cast<const Managed*>(exported[0]);
+  ASSERT_NE(parameter, nullptr);
+  EXPECT_EQ(parameter->data, isthmus_parameter(s, 0));
+  EXPECT_EQ(parameter->device_type, 1);
+  EXPECT_EQ(parameter->ndim, 1);
+  EXPECT_EQ(parameter->code, 2);
+  EXPECT_EQ(parameter->bits, 32);
+  EXPECT_EQ(parameter->lanes, 1);
+  EXPECT_EQ(parameter->shape[0], 6);
+  EXPECT_EQ(parameter->strides, nullptr);
+  EXPECT_EQ(parameter->byte_offset, 0u);
+  isthmus_detach(s);
+  engine_.AwaitLost();
+  server_.reset();
+  shared.reset();
+  Floats(parameter->data)[5] = 8;
+  EXPECT_EQ(Floats(parameter->data)[5], 8);
+  for (DLManagedTensor* one : exported) {
+    std::thread([one] { reinterpret_cast<Managed*>(one)->deleter(one); }).join();
+  }
 }
 
 TEST_F(CAbiTest, StructsOfANewerCallerAreUnderstood) {
