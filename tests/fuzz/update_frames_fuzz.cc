@@ -52,6 +52,7 @@ void CheckWhole(const v1::Update& update, const v1::UpdateFrame& begun, const st
   ISTHMUS_CHECK(header.sequence.value() == update.sequence());
   v1::Update known = update;
   known.DiscardUnknownFields();
+  if (header.totals == RunTotals()) known.clear_totals();  // none, and zero, are one
   v1::Update again;  // the header, and what is none of its
   ToProto(header, &again);
   again.set_payload(known.payload());
