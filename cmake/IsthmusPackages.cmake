@@ -1,12 +1,23 @@
 # Every package that the build uses. scripts/setup installs them on Debian 12.
+if(ISTHMUS_STATIC)
+  include(IsthmusStatic)
+endif()
 find_package(Threads REQUIRED)
 find_package(absl CONFIG REQUIRED)
-find_package(spdlog CONFIG REQUIRED)
 if(ISTHMUS_GRPC)
   find_package(Protobuf REQUIRED)
   find_package(gRPC CONFIG REQUIRED)
   find_package(CLI11 CONFIG REQUIRED)
 endif()
+if(ISTHMUS_STATIC)
+  isthmus_link_archives()
+endif()
+# Headers only: of the libraries Debian has no archives, and one source includes them.
+find_package(spdlog CONFIG REQUIRED)
+add_library(isthmus_spdlog INTERFACE)
+add_library(isthmus::spdlog ALIAS isthmus_spdlog)
+target_link_libraries(isthmus_spdlog INTERFACE Threads::Threads)
+target_compile_definitions(isthmus_spdlog INTERFACE SPDLOG_FMT_EXTERNAL FMT_HEADER_ONLY)
 # Header-only asio, without Boost. It decides by what was included before it whether to allocate with
 # aligned_alloc, so that two sources could disagree and free what the other allocated: never, then.
 find_path(ISTHMUS_ASIO_INCLUDE_DIR asio.hpp REQUIRED)

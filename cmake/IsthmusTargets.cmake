@@ -12,6 +12,9 @@ function(isthmus_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE isthmus_flags ${ARG_LIBS})
+  if(ISTHMUS_STATIC)
+    target_link_libraries(${name} PRIVATE isthmus_static)
+  endif()
 endfunction()
 
 # A test that takes this long hangs: far more than the slowest takes under AddressSanitizer, beside other

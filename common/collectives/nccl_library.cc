@@ -3,10 +3,14 @@
 #include <nccl.h>
 
 #include <cstring>
+#include <filesystem>
+#include <string>
+#include <system_error>
 #include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/collectives/nccl.h"
+#include "common/collectives/nccl_places.h"
 #include "common/device/cuda_stream.h"
 
 namespace isthmus {
@@ -160,10 +164,16 @@ class NcclLibrary : public Nccl {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Nccl>> OpenNccl() {
-  void* const library = ::dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat("NCCL: ", ::dlerror()));
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+  void* library = nullptr;
+  std::string why;  // of the first place: what people look for
+  for (const std::string& place : NcclPlaces(program)) {
+    library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (library != nullptr) break;
+    if (why.empty()) why = ::dlerror();
   }
+  if (library == nullptr) return absl::FailedPreconditionError(absl::StrCat("NCCL: ", why));
   ISTHMUS_ASSIGN_OR_RETURN(const Functions functions, FindAll(library));
   return std::make_shared<NcclLibrary>(functions);
 }
