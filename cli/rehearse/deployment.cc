@@ -253,7 +253,9 @@ void Deployment::Show(absl::Time now) {
     progress.phase = run_.state == "training" ? training_phase_ : run_.state;
     // While rounds follow each other, what the open one waits for is only noise.
     if (!run_.reason.empty() && now - last_commit_ > kStall) {
-      absl::StrAppend(&progress.phase, ": ", run_.reason);
+      // A reason why there is no training says the state by itself.
+      progress.phase =
+          run_.training ? absl::StrCat(progress.phase, ": ", run_.reason) : run_.reason;
     }
     if (!training_since_ && run_.ready_groups < static_cast<uint64_t>(plan_.sites())) {
       progress.phase =

@@ -161,6 +161,8 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
   summary.audits = main.view.audits;
   summary.audit_mismatches = main.view.audit_mismatches;
   summary.elapsed_seconds = main.counted_seconds;
+  summary.loss = main.view.loss;
+  summary.samples_per_second = main.view.samples_per_second;
   return summary;
 }
 
@@ -179,6 +181,7 @@ std::string SummaryJson(const Summary& summary) {
       {"steps_per_round", summary.steps_per_round},
       {"own_optimizer", summary.own_optimizer},
       {"seed", summary.seed},
+      {"loss", summary.loss},  // NaN becomes null
       {"validation_loss", OrNull(summary.validation_loss)},
       {"validation_curve", CurveJson(summary.validation_curve)},
       {"unigram_entropy", OrNull(summary.unigram_entropy)},
@@ -199,6 +202,7 @@ std::string SummaryJson(const Summary& summary) {
       {"audits", summary.audits},
       {"audit_mismatches", summary.audit_mismatches},
       {"tokens_per_second", Measured(summary.tokens_per_second)},
+      {"samples_per_second", Measured(summary.samples_per_second)},
       {"elapsed_seconds", summary.elapsed_seconds},
       {"sample", summary.sample},
   };

@@ -39,6 +39,7 @@ struct Summary {
   uint32_t k = 0;
   std::string values;
   uint64_t seed = 0;
+  double loss = 0;  // as jobs report it of their batches, the last round's; may be NaN
   std::optional<double> validation_loss;
   std::vector<CurvePoint> validation_curve;  // empty unless the job was told to measure it
   std::optional<double> unigram_entropy;
@@ -59,7 +60,8 @@ struct Summary {
   uint64_t abstentions = 0;
   uint64_t audits = 0;            // rounds of which states were compared
   uint64_t audit_mismatches = 0;  // states that differed
-  double tokens_per_second = 0;
+  double tokens_per_second = 0;   // 0: jobs do not say how many a sample has
+  double samples_per_second = 0;  // over the last rounds
   double elapsed_seconds = 0;
   std::string sample;
 };

@@ -4,6 +4,7 @@
 #include <absl/strings/str_replace.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -20,14 +21,27 @@ std::string Quote(const std::string& sample) {
                       "\n");
 }
 
-std::string LossText(const Summary& summary) {
-  if (!summary.validation_loss) return "not reported by the job";
+// Jobs of other people's seldom write a report; what they train on they tell their worker.
+std::vector<std::string> LossRow(const Summary& summary) {
+  if (!summary.validation_loss) {
+    return {"loss", std::isnan(summary.loss)
+                        ? "not reported by the job"
+                        : absl::StrFormat("%.4f in the last round, the mean of the sites' batches",
+                                          summary.loss)};
+  }
   std::string text = absl::StrFormat("%.4f nats", *summary.validation_loss);
   if (summary.unigram_entropy) {
     absl::StrAppend(
         &text, absl::StrFormat(" (guessing by letter frequency: %.4f)", *summary.unigram_entropy));
   }
-  return text;
+  return {"validation loss", text};
+}
+
+std::string PaceText(const Summary& summary) {
+  return absl::StrCat(summary.tokens_per_second > 0
+                          ? absl::StrFormat("%.0f tokens/s", summary.tokens_per_second)
+                          : absl::StrFormat("%.0f samples/s", summary.samples_per_second),
+                      " over ", FormatElapsed(absl::Seconds(summary.elapsed_seconds)));
 }
 
 // "12.3 kB up (341x less than float32, 171x less than bf16)".
@@ -72,7 +86,7 @@ std::string ReplicasText(const Summary& summary) {
 
 std::string SummaryText(const Summary& summary) {
   std::vector<std::vector<std::string>> rows = {
-      {"validation loss", LossText(summary)},
+      LossRow(summary),
       {"rounds",
        absl::StrCat(summary.rounds_committed, " committed",
                     summary.every == "1 step" ? "" : absl::StrCat(", every ", summary.every),
@@ -97,8 +111,7 @@ std::string SummaryText(const Summary& summary) {
              BytesText(summary.bytes_down_per_step[site], summary.dense_float32_bytes, "down"),
              ", link ", summary.links[site])});
   }
-  rows.push_back({"pace", absl::StrFormat("%.0f tokens/s over %s", summary.tokens_per_second,
-                                          FormatElapsed(absl::Seconds(summary.elapsed_seconds)))});
+  rows.push_back({"pace", PaceText(summary)});
   std::string text = FormatColumns(rows);
   if (!summary.sample.empty()) {
     absl::StrAppend(&text, "\nwhat the model writes:\n", Quote(summary.sample));

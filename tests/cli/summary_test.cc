@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -24,6 +25,7 @@ DeploymentResult Result(double step_seconds) {
   DeploymentResult result;
   result.view.parameters = 1'000'000;
   result.view.rounds_committed = 300;
+  result.view.samples_per_second = 500;
   for (const uint32_t id : {1, 2}) {
     result.view.groups.push_back({.group_id = id, .hash_round = 300, .state_hash = 0xabcdef});
     JobReport report;
@@ -117,11 +119,18 @@ TEST(SummaryTest, FallsBackToHeartbeatsForJobsWithoutAReport) {
   result.reports = {std::nullopt, std::nullopt};
   result.view.groups[0].step_seconds = 0.5;
   result.view.groups[1].step_seconds = 0.7;
+  result.view.loss = 2.75;
+  result.view.samples_per_second = 31;
   const Summary summary = Summarize(Options(), result, nullptr);
   EXPECT_DOUBLE_EQ(summary.step_seconds, 0.7);
   EXPECT_FALSE(summary.validation_loss.has_value());
   EXPECT_EQ(summary.parameters, 1'000'000u);
-  EXPECT_THAT(SummaryText(summary), HasSubstr("not reported by the job"));
+  EXPECT_THAT(SummaryText(summary), HasSubstr("2.7500 in the last round"));
+  EXPECT_THAT(SummaryText(summary), HasSubstr("31 samples/s"));
+  result.view.loss = std::nan("");
+  const Summary silent = Summarize(Options(), result, nullptr);
+  EXPECT_THAT(SummaryText(silent), HasSubstr("not reported by the job"));
+  EXPECT_TRUE(nlohmann::json::parse(SummaryJson(silent))["loss"].is_null());
 }
 
 TEST(SummaryTest, JsonHasTheAgreedKeys) {
@@ -140,6 +149,7 @@ TEST(SummaryTest, JsonHasTheAgreedKeys) {
                           "steps_per_round",
                           "own_optimizer",
                           "seed",
+                          "loss",
                           "validation_loss",
                           "validation_curve",
                           "unigram_entropy",
@@ -160,6 +170,7 @@ TEST(SummaryTest, JsonHasTheAgreedKeys) {
                           "audits",
                           "audit_mismatches",
                           "tokens_per_second",
+                          "samples_per_second",
                           "elapsed_seconds",
                           "sample"}) {
     EXPECT_TRUE(json.contains(key)) << key;
