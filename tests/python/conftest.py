@@ -32,9 +32,11 @@ def wait_until(what: str, done: Callable[[], bool]) -> None:
 class Deployment:
     """A coordinator and a worker for each site, as real processes."""
 
-    def __init__(self, folder: pathlib.Path, sites: int, ranks: int, flags: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: pathlib.Path, sites: int, ranks: int, flags: tuple[str, ...], devices: tuple[str, ...] = ()
+    ) -> None:
         self.folder = folder
-        self.ranks = ranks
+        self.devices = devices or (f"cpu:{ranks}",) * sites  # of each site's worker: its --ranks
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         port = folder / "port"
         self._start("coordinator", "isthmus-coordinator", "--listen", "127.0.0.1:0", "--port-file", str(port),
@@ -55,7 +57,7 @@ class Deployment:
 
     def start_worker(self, site: int) -> None:
         self._start(f"worker-{site}", "isthmus-worker", "--coordinator", self.address, "--group", str(site), "--ranks",
-                    f"cpu:{self.ranks}", "--socket", self.socket(site))
+                    self.devices[site - 1], "--socket", self.socket(site))
 
     def socket(self, site: int = 1) -> str:
         return str(self.folder / f"worker-{site}.sock")
@@ -81,10 +83,10 @@ def deploy(tmp_path: pathlib.Path) -> Iterator[Callable[..., Deployment]]:
     """deploy("--scheme", "full", sites=2, ranks=1): stopped after the test."""
     made: list[Deployment] = []
 
-    def make(*flags: str, sites: int = 1, ranks: int = 1) -> Deployment:
+    def make(*flags: str, sites: int = 1, ranks: int = 1, devices: tuple[str, ...] = ()) -> Deployment:
         folder = tmp_path / f"run-{len(made)}"
         folder.mkdir()
-        made.append(Deployment(folder, sites, ranks, flags))
+        made.append(Deployment(folder, sites, ranks, flags, devices))
         return made[-1]
 
     yield make

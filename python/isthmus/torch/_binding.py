@@ -199,6 +199,8 @@ class Binding:
     def _take_gradient(self, one: Bound) -> None:
         assert one.gradient is not None
         grad = one.parameter.grad
+        if grad is one.gradient:
+            return  # most steps: zero_grad() has put it there
         if grad is None:
             one.gradient.zero_()
         elif grad.layout != torch.strided:

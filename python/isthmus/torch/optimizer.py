@@ -91,6 +91,7 @@ class Optimizer(Wrapped):
             on_abort=on_abort,
         )
         self._gradients = gradients
+        self._counts: list[torch.Tensor] = []
         super().__init__(plain, {"lr": lr, "weight_decay": weight_decay})
         if attach:
             self.attach()
@@ -98,8 +99,14 @@ class Optimizer(Wrapped):
     def attach(self) -> None:
         super().attach()
         if not self.state:  # checkpoint tools take an optimizer without state for one that is new
+            step = torch.tensor(float(self.round))
             for one in self._binding.bound:
-                self.state[one.parameter] = {"step": torch.tensor(float(self.round))}
+                self.state[one.parameter] = {"step": step}
+        self._find_counts()
+
+    def _find_counts(self) -> None:
+        """The tensors that count steps: one for all parameters, or what a checkpoint had."""
+        self._counts = list({id(state["step"]): state["step"] for state in self.state.values() if "step" in state}.values())
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         if hasattr(self, "_binding") and self._binding.session is not None:
@@ -135,8 +142,8 @@ class Optimizer(Wrapped):
             weight_decay=[float(group["weight_decay"]) for group in self.param_groups],
             skip=skip,
         )
-        for state in self.state.values():
-            state["step"] += 1
+        for count in self._counts:
+            count += 1
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -149,6 +156,7 @@ class Optimizer(Wrapped):
         state = dict(state_dict)
         saved = state.pop("isthmus", {"round": 0})["round"]
         super().load_state_dict(state)
+        self._find_counts()
         if self._binding.session is not None and saved != self.round:
             warnings.warn(
                 f"isthmus: the checkpoint is of round {saved}, the run is at {self.round}: its parameters stay, "
