@@ -467,11 +467,17 @@ class Session:
             self._nothing_due = made
         return made
 
-    def step(self, **args: Any) -> StepResult:
-        """begin() and wait() in one."""
-        if self.begin(**args):
-            return _ENDED._replace(round=self.info.round)
-        return self.wait()
+    def step(self, *, meanwhile: Callable[[], None] | None = None, **args: Any) -> StepResult:
+        """begin() and wait() in one. `meanwhile` is called while the worker is at it; what it raises
+        is raised when the step is done."""
+        over = self.begin(**args)
+        result = _ENDED
+        try:
+            if meanwhile is not None:
+                meanwhile()
+        finally:
+            result = _ENDED._replace(round=self.info.round) if over else self.wait()
+        return result
 
     def read_anchor(self, into: Sequence[Any | None]) -> int:
         """What all sites have in common, which no buffer of a job with an optimizer of its own need

@@ -268,3 +268,19 @@ def test_there_is_one_class_for_each_code():
         error = error_of(code, "what")
         assert type(error).__name__ == {"Internal": "InternalError"}.get(name, name)
         assert error.code == code and str(error) == "what"
+
+
+def test_meanwhile_runs_before_the_step_is_done_and_its_error_comes_after(deploy):
+    run = deploy("--scheme", "full", "--rounds", "2")
+
+    def fail():
+        raise KeyError("meanwhile")
+
+    with isthmus.Session([W], socket=run.socket()) as session:
+        called = []
+        result = session.step(lr=[0.5], meanwhile=lambda: called.append(session.info.round))
+        assert called == [0] and result.round == 1
+        with pytest.raises(KeyError, match="meanwhile"):
+            session.step(lr=[0.5], meanwhile=fail)
+        assert session.info.round == 2  # taken all the same, and the session goes on
+        assert session.step(lr=[0.5]).ended

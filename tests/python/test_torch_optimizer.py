@@ -518,6 +518,29 @@ def test_an_abort_raises_otherwise(deploy):
     assert torch.isfinite(flat(model)).all()
 
 
+@pytest.mark.parametrize("kind", ["optimizer", "local steps"])
+def test_hooks_and_the_profiler_see_steps(deploy, kind):
+    model = mlp()
+    if kind == "optimizer":
+        optimizer = attach(deploy(*FULL), model)
+    else:
+        run = deploy("--scheme", "local", "--every", "2 steps")
+        own = torch.optim.SGD(model.parameters(), lr=0.1)
+        optimizer = isthmus.torch.LocalSteps(own, model, socket=run.socket())
+    train(model, optimizer, 1)
+    seen = []
+    before = optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
+    optimizer.register_step_post_hook(lambda *_: seen.append("after"))
+    train(model, optimizer, 2)
+    assert seen == ["before", "after"] * 2  # once each: what LocalSteps wraps has the same hooks
+    before.remove()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        train(model, optimizer, 1)
+    seen_as = "Optimizer" if kind == "optimizer" else "SGD"
+    assert f"Optimizer.step#{seen_as}.step" in {event.key for event in profile.key_averages()}
+    optimizer.close()
+
+
 # --- misuse --------------------------------------------------------------------------------------------
 
 

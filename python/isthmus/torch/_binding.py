@@ -41,6 +41,7 @@ class Bound:
     parameter: torch.nn.Parameter
     group: int = 0
     shared: torch.Tensor | None = field(default=None, repr=False)
+    address: int = field(default=0, repr=False)  # of `shared`
     gradient: torch.Tensor | None = field(default=None, repr=False)
 
 
@@ -167,6 +168,7 @@ class Binding:
         )
         for at, one in enumerate(self.bound):
             one.shared = torch.from_dlpack(session.parameters[at]).view(one.parameter.shape)
+            one.address = one.shared.data_ptr()
             one.parameter.data = one.shared
             if session.gradients:
                 one.gradient = torch.from_dlpack(session.gradients[at]).view(one.parameter.shape)
@@ -187,8 +189,7 @@ class Binding:
     def check_in_place(self) -> None:
         """A parameter that was replaced trains alone: better to say so."""
         for one in self.bound:
-            assert one.shared is not None
-            if one.parameter.data_ptr() != one.shared.data_ptr():
+            if one.parameter.data_ptr() != one.address:
                 raise FailedPrecondition(
                     f"{one.name}: expected the parameter in the memory it was given at attach, it was replaced since; "
                     "model.to(), load_state_dict(assign=True) and tying weights have to come before"
@@ -196,11 +197,10 @@ class Binding:
 
     # --- gradients ---------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def _take_gradient(self, one: Bound) -> None:
         assert one.gradient is not None
         grad = one.parameter.grad
-        if grad is one.gradient:
-            return  # most steps: zero_grad() has put it there
         if grad is None:
             one.gradient.zero_()
         elif grad.layout != torch.strided:
@@ -212,11 +212,11 @@ class Binding:
             self.copies += 1
         one.parameter.grad = one.gradient
 
-    @torch.no_grad()
     def take_gradients(self) -> None:
         """Whatever backward made, in shared memory, and from now on made there."""
         for one in self.bound:
-            self._take_gradient(one)
+            if one.parameter.grad is not one.gradient:  # else zero_grad() has put it there
+                self._take_gradient(one)
 
     @torch.no_grad()
     def zero_gradients(self) -> None:
@@ -234,7 +234,14 @@ class Binding:
         self._samples = samples
         self._loss = loss.detach() if isinstance(loss, torch.Tensor) else loss
 
-    def step(self, *, lr: Sequence[float] | None, weight_decay: Sequence[float] | None, skip: bool) -> None:
+    def step(
+        self,
+        *,
+        lr: Sequence[float] | None,
+        weight_decay: Sequence[float] | None,
+        skip: bool,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
         """One step of the run, or one local step of the job. After the run's end: nothing."""
         if self.ended:
             return
@@ -252,6 +259,7 @@ class Binding:
                 loss=float("nan") if loss is None else float(loss),
                 skip=skip,
                 stream=stream,
+                meanwhile=meanwhile,
             )
         except (Aborted, Unavailable) as why:
             self._abort(why)

@@ -139,6 +139,8 @@ class LocalSteps(Wrapped):
         binding.step(lr=None, weight_decay=None, skip=False)
         return loss
 
+    step.hooked = True  # type: ignore[attr-defined]  # hooks and the profiler: the wrapped optimizer's step() sees to them
+
     @torch.no_grad()
     def read_anchor(self) -> dict[str, torch.Tensor]:
         """The parameters that all sites have in common, by name, on the CPU: for evaluation and

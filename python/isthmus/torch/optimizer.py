@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ import torch
 
 from isthmus.errors import InvalidArgument
 from isthmus.torch._binding import Binding, Bound, OnAbort, SessionOptions, check_groups
-from isthmus.torch._wrapped import Wrapped
+from isthmus.torch._wrapped import Wrapped, hooked_where_watched
 
 Named = Iterable[tuple[str, torch.nn.Parameter]] | Iterable[dict[str, Any]]
 
@@ -91,7 +92,7 @@ class Optimizer(Wrapped):
             on_abort=on_abort,
         )
         self._gradients = gradients
-        self._counts: list[torch.Tensor] = []
+        self._count = array.array("f", [0.0])
         super().__init__(plain, {"lr": lr, "weight_decay": weight_decay})
         if attach:
             self.attach()
@@ -99,14 +100,15 @@ class Optimizer(Wrapped):
     def attach(self) -> None:
         super().attach()
         if not self.state:  # checkpoint tools take an optimizer without state for one that is new
-            step = torch.tensor(float(self.round))
-            for one in self._binding.bound:
-                self.state[one.parameter] = {"step": step}
-        self._find_counts()
+            self._count[0] = self.round
+            self._show_count()
 
-    def _find_counts(self) -> None:
-        """The tensors that count steps: one for all parameters, or what a checkpoint had."""
-        self._counts = list({id(state["step"]): state["step"] for state in self.state.values() if "step" in state}.values())
+    def _show_count(self) -> None:
+        """As every parameter's state. One tensor over a plain number: a call of torch to count with would
+        cost a hundred microseconds of each step, after the wait for the others."""
+        step = torch.frombuffer(self._count, dtype=torch.float32).reshape(())
+        for one in self._binding.bound:
+            self.state[one.parameter] = {"step": step}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         if hasattr(self, "_binding") and self._binding.session is not None:
@@ -116,6 +118,7 @@ class Optimizer(Wrapped):
     def zero_grad(self, set_to_none: bool = True) -> None:
         self._binding.zero_gradients()
 
+    @hooked_where_watched
     @torch.compiler.disable
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Exchanges, and blocks until the parameters are new. After the run's end: nothing.
@@ -130,20 +133,20 @@ class Optimizer(Wrapped):
         binding = self._binding
         if binding.ended:
             return loss
-        self.attach()
-        binding.check_in_place()
+        if binding.session is None:
+            self.attach()
         skip = self._take_skip()
         binding.take_gradients()
-        if not skip:
+        if not skip and "grad_scale" in self.__dict__:
             self._unscale([one.parameter for one in binding.bound])
         binding.say_next(self.samples, self.loss if loss is None else loss)
         binding.step(
             lr=[float(group["lr"]) for group in self.param_groups],
             weight_decay=[float(group["weight_decay"]) for group in self.param_groups],
             skip=skip,
+            meanwhile=binding.check_in_place,
         )
-        for count in self._counts:
-            count += 1
+        self._count[0] += 1
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -156,7 +159,10 @@ class Optimizer(Wrapped):
         state = dict(state_dict)
         saved = state.pop("isthmus", {"round": 0})["round"]
         super().load_state_dict(state)
-        self._find_counts()
+        counts = [of["step"] for of in self.state.values() if "step" in of]
+        if counts:
+            self._count[0] = float(counts[0])
+            self._show_count()
         if self._binding.session is not None and saved != self.round:
             warnings.warn(
                 f"isthmus: the checkpoint is of round {saved}, the run is at {self.round}: its parameters stay, "
