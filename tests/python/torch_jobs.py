@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,13 @@ import torch
 import isthmus.torch
 
 
+_drawing = threading.Lock()  # torch's generator is one for all threads, of which a test may have one for each rank
+
+
 def mlp(seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.nn.Sequential:
-    torch.manual_seed(seed)
-    return torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 8)).to(dtype)
+    with _drawing:
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 8)).to(dtype)
 
 
 def batch(step: int, part: int = 0, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
