@@ -12,7 +12,7 @@ endif()
 if(ISTHMUS_STATIC)
   isthmus_link_archives()
 endif()
-# Headers only: of the libraries Debian has no archives, and one source includes them.
+# Headers only: Debian has no archives of spdlog and fmt, and one source alone includes them.
 find_package(spdlog CONFIG REQUIRED)
 add_library(isthmus_spdlog INTERFACE)
 add_library(isthmus::spdlog ALIAS isthmus_spdlog)

@@ -5,6 +5,13 @@
 set(ISTHMUS_FIND_SUFFIXES ${CMAKE_FIND_LIBRARY_SUFFIXES})
 set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
 set(Protobuf_USE_STATIC_LIBS ON)
+# A build folder of before remembers the shared ones, and would not look again.
+get_cmake_property(cached CACHE_VARIABLES)
+foreach(variable IN LISTS cached)
+  if(variable MATCHES "^(Protobuf|OPENSSL|ZLIB|c-ares)_.*LIBRARY" AND "${${variable}}" MATCHES "\\.so$")
+    unset(${variable} CACHE)
+  endif()
+endforeach()
 
 function(isthmus_link_archives)
   get_property(targets DIRECTORY PROPERTY IMPORTED_TARGETS)

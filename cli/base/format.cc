@@ -4,6 +4,7 @@
 #include <absl/strings/str_format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace isthmus {
 
@@ -29,6 +30,10 @@ std::string FormatElapsed(absl::Duration elapsed) {
   const int64_t minutes = seconds / 60;
   if (minutes < 60) return absl::StrFormat("%d:%02d", minutes, seconds % 60);
   return absl::StrFormat("%d:%02d:%02d", minutes / 60, minutes % 60, seconds % 60);
+}
+
+std::string FormatLoss(double loss) {
+  return std::isnan(loss) ? "not reported" : absl::StrFormat("%.4f", loss);
 }
 
 std::string FormatPercent(double fraction) { return absl::StrFormat("%.1f %%", 100 * fraction); }

@@ -15,6 +15,8 @@ std::string FormatBytes(double bytes);
 std::string FormatSeconds(double seconds);
 // "0:07", "12:41", "3:00:00"; "-" if infinite.
 std::string FormatElapsed(absl::Duration elapsed);
+// "2.3456", of the last round; "not reported" for NaN.
+std::string FormatLoss(double loss);
 // "12.5 %".
 std::string FormatPercent(double fraction);
 

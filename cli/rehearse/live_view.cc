@@ -56,8 +56,9 @@ std::vector<std::string> RenderProgress(const Progress& progress, const std::str
         absl::StrFormat("%s %3.0f %%  round %d/%d",
                         Bar(fraction, std::min(kMaxBar, std::max<size_t>(width, 45) - 35)),
                         100 * fraction, progress.rounds_committed, progress.rounds));
-    lines.push_back(absl::StrFormat("loss %.4f   %s   elapsed %s   remaining %s", progress.loss,
-                                    Rate(progress, samples_name), FormatElapsed(progress.elapsed),
+    lines.push_back(absl::StrFormat("loss %s   %s   elapsed %s   remaining %s",
+                                    FormatLoss(progress.loss), Rate(progress, samples_name),
+                                    FormatElapsed(progress.elapsed),
                                     FormatElapsed(progress.Remaining())));
   }
   if (!progress.sites.empty()) {
@@ -80,10 +81,9 @@ std::string RenderProgressLine(const Progress& progress, const std::string& samp
   std::string line = progress.phase;
   if (progress.rounds_committed > 0) {
     absl::StrAppend(
-        &line,
-        absl::StrFormat(" %d/%d (%.0f %%), loss %.4f, %s, %s left", progress.rounds_committed,
-                        progress.rounds, 100 * Fraction(progress), progress.loss,
-                        Rate(progress, samples_name), FormatElapsed(progress.Remaining())));
+        &line, absl::StrFormat(" %d/%d (%.0f %%), loss %s, %s, %s left", progress.rounds_committed,
+                               progress.rounds, 100 * Fraction(progress), FormatLoss(progress.loss),
+                               Rate(progress, samples_name), FormatElapsed(progress.Remaining())));
     for (const SiteProgress& site : progress.sites) {
       absl::StrAppend(&line, "; ", site.label, " up ",
                       FormatBytes(static_cast<double>(site.bytes_up)), " down ",

@@ -61,7 +61,7 @@ struct Summary {
   uint64_t audits = 0;            // rounds of which states were compared
   uint64_t audit_mismatches = 0;  // states that differed
   double tokens_per_second = 0;   // 0: jobs do not say how many a sample has
-  double samples_per_second = 0;  // over the last rounds
+  double samples_per_second = 0;  // of all sites, since training began
   double elapsed_seconds = 0;
   std::string sample;
 };

@@ -40,7 +40,7 @@ std::vector<std::string> LossRow(const Summary& summary) {
 std::string PaceText(const Summary& summary) {
   return absl::StrCat(summary.tokens_per_second > 0
                           ? absl::StrFormat("%.0f tokens/s", summary.tokens_per_second)
-                          : absl::StrFormat("%.0f samples/s", summary.samples_per_second),
+                          : absl::StrFormat("%.4g samples/s", summary.samples_per_second),
                       " over ", FormatElapsed(absl::Seconds(summary.elapsed_seconds)));
 }
 

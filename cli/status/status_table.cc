@@ -29,8 +29,9 @@ std::string DescribeRound(const v1::GetStatusReply& status) {
   std::string text = absl::StrCat(status.round());
   if (status.run().rounds() > 0) absl::StrAppend(&text, " of ", status.run().rounds());
   absl::StrAppend(&text, ", ", status.rounds_committed(), " committed");
-  if (status.rounds_committed() > 0)
-    absl::StrAppend(&text, absl::StrFormat(", loss %.4f", status.loss()));
+  if (status.rounds_committed() > 0) {
+    absl::StrAppend(&text, ", loss ", FormatLoss(static_cast<double>(status.loss())));
+  }
   return absl::StrCat(text, absl::StrFormat(", %.1f samples/s", status.samples_per_second()));
 }
 

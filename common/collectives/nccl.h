@@ -55,8 +55,9 @@ class Nccl {
   virtual absl::Status Max(Comm* comm, DeviceStream& stream, uint32_t* word) = 0;
 };
 
-// libnccl.so.2, by dlopen (nccl_places.h): programs start where there is none. Errors: FAILED_PRECONDITION with
-// what is missing, or where this was built without CUDA or without nccl.h.
+// libnccl.so.2, by dlopen from where nccl_places.h says: programs start where there is none.
+// Errors: FAILED_PRECONDITION with what is missing, or where this was built without CUDA or without
+// nccl.h.
 absl::StatusOr<std::shared_ptr<Nccl>> OpenNccl();
 
 }  // namespace isthmus

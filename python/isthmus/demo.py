@@ -50,6 +50,8 @@ def add_gradient(logits: memoryview, before: int, after: int, weight: float, gra
 
 def train(args: argparse.Namespace) -> None:
     text = read(args.text)
+    if len(text) < 2:
+        raise isthmus.InvalidArgument(f"--text: expected two characters or more, got {len(text)}")
     logits = isthmus.Tensor("following.weight", (SIZE, SIZE))
     with isthmus.Session([logits], own_optimizer=args.own_optimizer) as session:
         parameters = session.parameters[0].memory().cast("f")
@@ -74,7 +76,7 @@ def train(args: argparse.Namespace) -> None:
                 break
             step += 1
             mean = result.loss if result.exchanged else mean
-            if part == 0 and step % 10 == 0:
+            if part == 0 and step % 10 == 0 and not math.isnan(mean):
                 print(f"step {step}: loss of all sites {mean:.3f}", flush=True)
 
 

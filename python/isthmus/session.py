@@ -471,7 +471,6 @@ class Session:
         """begin() and wait() in one. `meanwhile` is called while the worker is at it; what it raises
         is raised when the step is done."""
         over = self.begin(**args)
-        result = _ENDED
         try:
             if meanwhile is not None:
                 meanwhile()

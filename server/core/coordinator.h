@@ -15,6 +15,7 @@
 #include <absl/time/time.h>
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -250,7 +251,7 @@ class Coordinator {
   std::map<Round, Audit> audits_;                 // the last few
   uint32_t restarts_ = 0;                         // of the instance
   CoordinatorCounters counters_;
-  float last_loss_ = 0;
+  float last_loss_ = std::numeric_limits<float>::quiet_NaN();  // until one is reported
   RunTotals totals_;  // of the rounds whose first bucket is in the log
 };
 

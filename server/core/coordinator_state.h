@@ -23,6 +23,7 @@
 #include <absl/status/status.h>
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -59,7 +60,7 @@ struct CoordinatorState {
   std::vector<BucketRecord> buckets;
   std::map<Round, AuditRecord> audits;
   CoordinatorCounters counters;
-  float last_loss = 0;
+  float last_loss = std::numeric_limits<float>::quiet_NaN();
   RunTotals totals;
 };
 

@@ -194,7 +194,7 @@ TEST_F(RehearseProcessTest, ChildrenDieWithARehearsalThatIsKilled) {
 TEST_F(RehearseProcessTest, AnotherJobMayFollowTheDashes) {
   EXPECT_EQ(Run({"--steps", "10", "--compare-steps", "0", "--", directory_ + "/isthmus-lm"}), 0)
       << Log();
-  EXPECT_THAT(Log(), HasSubstr("0.0000 in the last round"));  // as the fake coordinator says
+  EXPECT_THAT(Log(), HasSubstr("0.0000 in the last round"));
   ExpectNothingLeft();
 }
 

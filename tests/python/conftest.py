@@ -19,7 +19,7 @@ BUILD = pathlib.Path(os.environ.get("ISTHMUS_BUILD_DIR", ROOT / "build" / "dev")
 os.environ.setdefault("ISTHMUS_LIBRARY", str(BUILD / "lib" / "libisthmus.so.0"))
 sys.path.insert(0, str(ROOT / "python"))
 
-PATIENCE = 60.0  # seconds until something must have happened; only what hangs takes as long
+PATIENCE = float(os.environ.get("ISTHMUS_TEST_PATIENCE", "60"))  # seconds until something must have happened; only what hangs takes as long
 
 
 def wait_until(what: str, done: Callable[[], bool]) -> None:
@@ -68,8 +68,14 @@ class Deployment:
         return json.loads(said.stdout)
 
     def hashes(self) -> set[str]:
-        """Of the sites' states, as of the last audited round or the end."""
-        return {group["heartbeat"]["state_hash"] for group in self.status()["groups"]}
+        """Of the sites' states after the last round, which have to be hashed: by audits, or since it was the end."""
+
+        def said() -> list[dict[str, Any]]:
+            return [group["heartbeat"] for group in self.status()["groups"]]
+
+        last = str(self.status()["rounds_committed"])
+        wait_until("all states' hashes", lambda: all(str(beat.get("hash_round", 0)) == last for beat in said()))
+        return {beat["state_hash"] for beat in said()}
 
     def stop(self) -> None:
         for process in self.processes.values():

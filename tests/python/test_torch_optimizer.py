@@ -530,10 +530,11 @@ def test_hooks_and_the_profiler_see_steps(deploy, kind):
     train(model, optimizer, 1)
     seen = []
     before = optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
-    optimizer.register_step_post_hook(lambda *_: seen.append("after"))
+    after = optimizer.register_step_post_hook(lambda *_: seen.append("after"))
     train(model, optimizer, 2)
     assert seen == ["before", "after"] * 2  # once each: what LocalSteps wraps has the same hooks
     before.remove()
+    after.remove()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         train(model, optimizer, 1)
     seen_as = "Optimizer" if kind == "optimizer" else "SGD"

@@ -2,6 +2,7 @@
 #ifndef ISTHMUS_TESTS_SUPPORT_COORDINATOR_STATES_H_
 #define ISTHMUS_TESTS_SUPPORT_COORDINATOR_STATES_H_
 
+#include <cmath>
 #include <string>
 
 #include "server/core/coordinator_state.h"
@@ -93,7 +94,8 @@ inline std::string Difference(const CoordinatorState& a, const CoordinatorState&
   compare("buckets", a.buckets == b.buckets);
   compare("audits", a.audits == b.audits);
   compare("counters", a.counters == b.counters);
-  compare("last_loss", a.last_loss == b.last_loss);
+  compare("last_loss",
+          a.last_loss == b.last_loss || (std::isnan(a.last_loss) && std::isnan(b.last_loss)));
   compare("totals", a.totals == b.totals);
   return names;
 }

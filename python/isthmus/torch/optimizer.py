@@ -162,6 +162,7 @@ class Optimizer(Wrapped):
         counts = [of["step"] for of in self.state.values() if "step" in of]
         if counts:
             self._count[0] = float(counts[0])
+        if counts or self._binding.session is not None:
             self._show_count()
         if self._binding.session is not None and saved != self.round:
             warnings.warn(
