@@ -84,7 +84,8 @@ void AddTraining(CLI::App* app, RehearseFlags* flags) {
 void AddOutput(CLI::App* app, RehearseFlags* flags) {
   const auto group = "Output";
   app->add_option("--compare-steps", flags->compare_steps,
-                  "Afterwards, rounds of scheme full on the same links to compare with; 0: none")
+                  "Afterwards, rounds of scheme full on the same links to compare with; 0: none, "
+                  "as with a job of one's own in scheme local")
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
@@ -114,7 +115,8 @@ void AddRehearseFlags(CLI::App* app, RehearseFlags* flags) {
 const char* RehearseExamples() {
   return R"(A job after -- runs instead of isthmus-lm, once per rank, with ISTHMUS_SOCKET set and what
 launchers set: LOCAL_RANK, LOCAL_WORLD_SIZE, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, of a
-world for each site. Progress goes to stderr, the summary to stdout.
+world for each site; OMP_NUM_THREADS is this host's cores by all ranks, unless it is set already.
+What jobs print is in the logs of --keep DIR, and shown where one fails. Progress goes to stderr, the summary to stdout.
 Examples:
   isthmus rehearse --text book.txt --json result.json
   isthmus rehearse --text book.txt --ranks 1,2,3 --link 10mbit/40ms,50mbit/10ms,2mbit:20mbit/15ms

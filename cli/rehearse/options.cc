@@ -229,6 +229,8 @@ absl::StatusOr<RehearseOptions> ParseRehearseFlags(const RehearseFlags& flags) {
   ISTHMUS_ASSIGN_OR_RETURN(
       options.compare_steps,
       ParseInt<uint64_t>("--compare-steps", flags.compare_steps, 0, kMaxSteps));
+  // A job of somebody's own that steps by itself has no gradients to give a run of scheme full.
+  if (!options.command.empty() && options.run.scheme == Scheme::kLocal) options.compare_steps = 0;
   ISTHMUS_RETURN_IF_ERROR(ParseDeadline(flags, &options));
   ISTHMUS_RETURN_IF_ERROR(ParseFaults(flags, &options));
   options.json_path = flags.json;

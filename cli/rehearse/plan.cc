@@ -134,16 +134,20 @@ Command Plan::Job(int site, int rank, uint16_t meeting_port) const {
     }
     argv.insert(argv.end(), options_.lm_args.begin(), options_.lm_args.end());
   }
-  return {.name = name,
-          .argv = std::move(argv),
-          .environment = {{"ISTHMUS_SOCKET", SocketPath(site)},
-                          {"LOCAL_RANK", absl::StrCat(rank)},
-                          {"LOCAL_WORLD_SIZE", absl::StrCat(ranks(site))},
-                          {"MASTER_ADDR", "127.0.0.1"},
-                          {"MASTER_PORT", absl::StrCat(meeting_port)},
-                          {"RANK", absl::StrCat(rank)},
-                          {"WORLD_SIZE", absl::StrCat(ranks(site))}},
-          .log_path = LogPath(name)};
+  Command job = {.name = name,
+                 .argv = std::move(argv),
+                 .environment = {{"ISTHMUS_SOCKET", SocketPath(site)},
+                                 {"LOCAL_RANK", absl::StrCat(rank)},
+                                 {"LOCAL_WORLD_SIZE", absl::StrCat(ranks(site))},
+                                 {"MASTER_ADDR", "127.0.0.1"},
+                                 {"MASTER_PORT", absl::StrCat(meeting_port)},
+                                 {"RANK", absl::StrCat(rank)},
+                                 {"WORLD_SIZE", absl::StrCat(ranks(site))}},
+                 .log_path = LogPath(name)};
+  if (!options_.command.empty() && places_.job_threads > 0) {
+    job.environment.emplace_back("OMP_NUM_THREADS", absl::StrCat(places_.job_threads));
+  }
+  return job;
 }
 
 }  // namespace isthmus

@@ -15,6 +15,9 @@ struct Places {
   std::string bin_dir;  // our programs
   std::string run_dir;  // sockets and the port file: short, for socket paths end at 107 bytes
   std::string log_dir;  // logs and reports
+  // Of each rank of a job of somebody's own, as OMP_NUM_THREADS: all ranks share this host, and do
+  // not know of each other's. 0: the environment says.
+  int job_threads = 0;
 };
 
 // One coordinator and its sites, from start to end of a run. A rehearsal has one for what it was

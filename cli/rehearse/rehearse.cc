@@ -4,10 +4,13 @@
 #include <absl/strings/str_cat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <numeric>
 #include <ostream>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "cli/base/exit_codes.h"
@@ -58,6 +61,12 @@ absl::StatusOr<std::string> FindPrograms(const RehearseOptions& options) {
     if (program == std::string("isthmus-lm") && !options.command.empty()) continue;
     const std::string path = absl::StrCat(bin_dir, "/", program);
     if (access(path.c_str(), X_OK) != 0) {
+      if (program == std::string("isthmus-lm")) {
+        return absl::NotFoundError(absl::StrCat(
+            "expected a job after --, as in: isthmus rehearse -- python -m isthmus.demo; the "
+            "example job ",
+            path, " is not part of this installation"));
+      }
       return absl::NotFoundError(
           absl::StrCat("expected the program ", path, "; --bin-dir says where it is"));
     }
@@ -92,9 +101,16 @@ absl::Status CheckHost(const RehearseOptions& options) {
   return absl::OkStatus();
 }
 
+// This host's cores for each rank of all sites, unless the environment says how many.
+int JobThreads(const RehearseOptions& options) {
+  if (std::getenv("OMP_NUM_THREADS") != nullptr) return 0;
+  const int ranks = std::accumulate(options.ranks.begin(), options.ranks.end(), 0);
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / std::max(1, ranks));
+}
+
 // Directories of one deployment, fresh: a port file or a report of another run would mislead.
 absl::StatusOr<Places> MakePlaces(const std::string& bin_dir, const std::string& run_dir,
-                                  const std::string& log_dir) {
+                                  const std::string& log_dir, int job_threads) {
   std::error_code error;
   for (const std::string& directory : {run_dir, log_dir}) {
     fs::create_directories(directory, error);
@@ -107,7 +123,8 @@ absl::StatusOr<Places> MakePlaces(const std::string& bin_dir, const std::string&
     const fs::path extension = entry.path().extension();
     if (extension == ".log" || extension == ".json") fs::remove(entry.path(), error);
   }
-  return Places{.bin_dir = bin_dir, .run_dir = run_dir, .log_dir = log_dir};
+  return Places{
+      .bin_dir = bin_dir, .run_dir = run_dir, .log_dir = log_dir, .job_threads = job_threads};
 }
 
 class Rehearsal {
@@ -132,15 +149,15 @@ class Rehearsal {
         options_.keep_dir.empty() ? temporary->path() + "/logs" : options_.keep_dir;
 
     const absl::StatusOr<Places> places =
-        MakePlaces(*bin_dir, temporary->path() + "/main", log_dir);
+        MakePlaces(*bin_dir, temporary->path() + "/main", log_dir, JobThreads(options_));
     if (!places.ok()) return Fail(places.status(), kExitFailure);
     const absl::StatusOr<DeploymentResult> main = Deploy(Plan::Main(options_, *places), "training");
     if (!main.ok()) return Fail(main.status(), kExitFailure);
 
     absl::StatusOr<DeploymentResult> comparison = absl::NotFoundError("not asked for");
     if (options_.compare_steps > 0) {
-      const absl::StatusOr<Places> compare_places =
-          MakePlaces(*bin_dir, temporary->path() + "/full", log_dir + "/full");
+      const absl::StatusOr<Places> compare_places = MakePlaces(
+          *bin_dir, temporary->path() + "/full", log_dir + "/full", JobThreads(options_));
       if (!compare_places.ok()) return Fail(compare_places.status(), kExitFailure);
       view_.Note(absl::StrCat("measuring scheme full for comparison, ", options_.compare_steps,
                               " rounds on the same links"));

@@ -58,7 +58,9 @@ class GPT(nn.Module):
 
 def read(path: pathlib.Path) -> torch.Tensor:
     """The bytes of a file, or of all text files of a directory, one behind the other."""
-    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.is_file())
+    if not path.exists():
+        raise SystemExit(f"train.py: --text: expected a file or a directory, there is no {path}")
+    files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
     raw = b"".join(f.read_bytes() for f in files if b"\0" not in f.read_bytes()[:1024])
     if len(raw) < 4096:
         raise SystemExit(f"train.py: expected 4096 bytes of text or more in {path}, got {len(raw)}")
@@ -135,7 +137,8 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.manual_seed(args.seed)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    if "OMP_NUM_THREADS" not in os.environ:  # launchers of several ranks set it
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     text = read(args.text)
     split = len(text) * 9 // 10
     model = GPT()

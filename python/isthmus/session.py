@@ -12,9 +12,11 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from isthmus.errors import FailedPrecondition, InvalidArgument, ResourceExhauste
 __all__ = ["Buffer", "Constant", "Info", "Session", "StepResult", "Tensor"]
 
 _DTYPES = {"float32": (_abi.FLOAT32, 4), "bfloat16": (_abi.BFLOAT16, 2)}
+_PATIENT = 10.0  # seconds until a log says what attaching waits for, where nobody asked to be told
 _LOOK_UP = 0.1  # seconds between looks at the interpreter's signals while a step is waited for
 
 
@@ -241,11 +244,12 @@ class _Waiter:
         self.answer = _abi.KeepWaiting(self._keep_waiting)  # for libisthmus, while this lives
         self._on_wait = on_wait
         self._said = ""
+        self._heard = ""
         self._stop = False
         self._failed: BaseException | None = None
 
     def _keep_waiting(self, _: Any, what: bytes) -> int:
-        said = what.decode(errors="replace")
+        self._heard = said = what.decode(errors="replace")
         if self._on_wait is not None and said and said != self._said and not self._stop:
             self._said = said
             try:
@@ -259,9 +263,13 @@ class _Waiter:
         """Raises what on_wait or a signal's handler raised, once the call has ended because of it."""
         thread = threading.Thread(target=call, name="isthmus", daemon=True)
         thread.start()
+        told, patient_until = "", time.monotonic() + _PATIENT
         try:
             while thread.is_alive():
                 thread.join(_LOOK_UP)
+                if self._on_wait is None and self._heard != told and time.monotonic() > patient_until:
+                    told = self._heard
+                    logging.getLogger("isthmus").warning("the daemon is %s", told)
         except BaseException:
             self._stop = True
             thread.join()
@@ -286,7 +294,8 @@ class Session:
     :param device: parameters and gradients are memory of the GPU of the worker's rank.
     :param own_optimizer: the job steps by an optimizer of its own, in a run of scheme `local`: there
         are no gradients here, and step() is called after each of the job's steps.
-    :param on_wait: is told, from another thread, what attaching waits for, each time that changes.
+    :param on_wait: is told, from another thread, what attaching waits for, each time that changes; without
+        it, the log "isthmus" says so after ten seconds.
     :raises IsthmusError: of the class that its code has (isthmus.errors).
     """
 

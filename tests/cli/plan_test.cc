@@ -128,6 +128,24 @@ TEST(PlanTest, AnotherJobRunsAsGiven) {
   EXPECT_EQ(command.environment.size(), 7u);
 }
 
+TEST(PlanTest, RanksOfAnotherJobShareTheCores) {
+  RehearseFlags flags;
+  Places places = ExamplePlaces();
+  places.job_threads = 3;
+  EXPECT_EQ(Plan::Main(Options(flags), places).Job(1, 0, 4712).environment.size(), 7u);
+  flags.command = {"python3", "job.py"};
+  EXPECT_THAT(Plan::Main(Options(flags), places).Job(1, 0, 4712).environment,
+              Contains(Pair("OMP_NUM_THREADS", "3")));
+}
+
+TEST(PlanTest, AnotherJobInLocalStepsIsNotComparedWithGradients) {
+  RehearseFlags flags;
+  flags.run = {{"scheme", "local"}, {"every", "5"}};
+  EXPECT_GT(Options(flags).compare_steps, 0u);
+  flags.command = {"python3", "job.py"};
+  EXPECT_EQ(Options(flags).compare_steps, 0u);
+}
+
 TEST(PlanTest, TheComparisonIsSchemeFullOnTheSameLinks) {
   RehearseFlags flags;
   flags.run = {{"k", "4"}, {"values", "f32"}, {"decay", "0.5"}, {"audit_rounds", "7"}};

@@ -270,6 +270,13 @@ def test_there_is_one_class_for_each_code():
         assert error.code == code and str(error) == "what"
 
 
+def test_a_log_says_what_attaching_waits_for(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("isthmus.session._PATIENT", 0.0)
+    with pytest.raises(isthmus.IsthmusError):
+        isthmus.Session([W], socket=tmp_path / "none.sock", timeout=1)
+    assert any("the daemon is not there, at" in record.getMessage() and "none.sock" in record.getMessage() for record in caplog.records)
+
+
 def test_meanwhile_runs_before_the_step_is_done_and_its_error_comes_after(deploy):
     run = deploy("--scheme", "full", "--rounds", "2")
 

@@ -277,10 +277,18 @@ def test_it_cannot_be_copied_or_pickled(deploy):
     optimizer.close()
 
 
-def test_a_parameter_that_was_replaced_is_named(deploy):
+@pytest.mark.parametrize("how", ["data", "assign", "layer"])
+def test_a_parameter_that_was_replaced_is_named(deploy, how):
     model = mlp()
     optimizer = wrap(deploy(*EXACT), model, adamw(model))
-    model[2].bias.data = model[2].bias.data.clone()
+    if how == "data":
+        model[2].bias.data = model[2].bias.data.clone()
+    elif how == "assign":
+        others = mlp().state_dict()
+        model.load_state_dict({**model.state_dict(), "2.bias": others["2.bias"]}, assign=True)
+        model[0].weight, model[0].bias, model[2].weight = (one.parameter for one in optimizer._binding.bound[:3])
+    else:
+        model[2].bias = torch.nn.Parameter(torch.zeros(8))
     with pytest.raises(isthmus.FailedPrecondition, match="2.bias: expected the parameter in the memory"):
         train(model, optimizer, 1)
     optimizer.close()

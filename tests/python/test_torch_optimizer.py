@@ -603,11 +603,25 @@ def test_a_parameter_that_was_replaced_is_named(deploy, how):
         with torch.no_grad():
             model[0].weight.set_(torch.zeros(32, 16))
     if how == "assign":  # the optimizer's own are where they were: it is the model's that are others
-        assert optimizer._binding.bound[0].parameter is not model[0].weight
+        with pytest.warns(RuntimeWarning, match="no gradient has reached any parameter since zero_grad"):
+            train(model, optimizer, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # said once
+            optimizer.step()
     else:
         with pytest.raises(isthmus.FailedPrecondition, match="0.weight: expected the parameter in the memory"):
-            optimizer.step()
+            train(model, optimizer, 1)
     optimizer.close()
+
+
+def test_who_has_left_stays_away(deploy):
+    run = deploy()
+    optimizer = attach(run, mlp())
+    optimizer.close()
+    for use in (optimizer.step, lambda: optimizer.info, lambda: optimizer.round, optimizer.attach):
+        with pytest.raises(isthmus.FailedPrecondition, match="the session is closed: make a new optimizer"):
+            use()
+    attach(run, mlp()).close()
 
 
 def test_it_cannot_be_copied_or_pickled(deploy):

@@ -43,6 +43,7 @@ class Bound:
     shared: torch.Tensor | None = field(default=None, repr=False)
     address: int = field(default=0, repr=False)  # of `shared`
     gradient: torch.Tensor | None = field(default=None, repr=False)
+    version: int = field(default=-1, repr=False)  # of `gradient`, when it was zeroed
 
 
 def _check_parameter(name: str, parameter: Any, dtype: torch.dtype, device: torch.device) -> None:
@@ -111,6 +112,7 @@ class Binding:
         own_optimizer: bool,
         options: SessionOptions,
         on_abort: OnAbort,
+        model: torch.nn.Module | None = None,
     ) -> None:
         if on_abort not in ("raise", "reattach"):
             raise InvalidArgument(f"on_abort: expected 'raise' or 'reattach', got {on_abort!r}")
@@ -118,6 +120,7 @@ class Binding:
         self.bound = list(bound)
         self.buffers = list(buffers)
         self.session: Session | None = None
+        self.closed = False
         self.ended = False
         self.last: StepResult | None = None
         self.copies = 0  # of tensors into or out of shared memory
@@ -125,6 +128,8 @@ class Binding:
         self._own_optimizer = own_optimizer
         self._options = options
         self._on_abort = on_abort
+        self._model = model  # where it is known: who else may notice that its parameters are others
+        self._warned = False
         self._samples = 1
         self._loss: float | torch.Tensor | None = None
 
@@ -142,6 +147,8 @@ class Binding:
         """Blocks until the run can train. The parameters then are the run's, in shared memory."""
         if self.session is not None:
             return
+        if self.closed:
+            raise FailedPrecondition("the session is closed: make a new optimizer to attach again")
         device = self.bound[0].parameter.device
         first = [one.parameter.detach().contiguous() for one in self.bound]
         held = [buffer.detach().cpu().contiguous() for _, buffer in self.buffers]
@@ -185,11 +192,13 @@ class Binding:
         if self.session is not None:
             self.session.close()
             self.session = None
+            self.closed = True
 
     def check_in_place(self) -> None:
         """A parameter that was replaced trains alone: better to say so."""
+        own = None if self._model is None else dict(self._model.named_parameters())
         for one in self.bound:
-            if one.parameter.data_ptr() != one.address:
+            if one.parameter.data_ptr() != one.address or (own is not None and own.get(one.name) is not one.parameter):
                 raise FailedPrecondition(
                     f"{one.name}: expected the parameter in the memory it was given at attach, it was replaced since; "
                     "model.to(), load_state_dict(assign=True) and tying weights have to come before"
@@ -214,9 +223,22 @@ class Binding:
 
     def take_gradients(self) -> None:
         """Whatever backward made, in shared memory, and from now on made there."""
+        touched = False
         for one in self.bound:
             if one.parameter.grad is not one.gradient:  # else zero_grad() has put it there
+                touched = touched or one.parameter.grad is not None
                 self._take_gradient(one)
+            elif not touched:
+                assert one.gradient is not None
+                touched = one.gradient._version != one.version
+        if not touched and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "isthmus: no gradient has reached any parameter since zero_grad(): the model may have others by now; "
+                "load_state_dict(assign=True), tying weights and replacing layers have to come before the optimizer",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     @torch.no_grad()
     def zero_gradients(self) -> None:
@@ -226,6 +248,7 @@ class Binding:
                 one.parameter.grad = None
             else:
                 one.gradient.zero_()
+                one.version = one.gradient._version
                 one.parameter.grad = one.gradient
 
     # --- steps -------------------------------------------------------------------------------------
@@ -271,6 +294,7 @@ class Binding:
         self.close()
         if self._on_abort == "raise":
             raise why
+        self.closed = False
         for attempt in range(1, _ATTEMPTS + 1):
             warnings.warn(f"isthmus: {why}; attaching again, attempt {attempt} of {_ATTEMPTS}", RuntimeWarning, stacklevel=4)
             try:

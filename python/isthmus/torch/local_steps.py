@@ -77,6 +77,7 @@ class LocalSteps(Wrapped):
             own_optimizer=True,
             options=SessionOptions(socket, local_rank, local_world_size, timeout, on_wait),
             on_abort=on_abort,
+            model=model,
         )
         # Not the base class's constructor: groups, state and hooks are the wrapped optimizer's.
         self.defaults = optimizer.defaults
