@@ -67,9 +67,11 @@ def read(path: pathlib.Path) -> torch.Tensor:
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8).long()
 
 
-def batch_of(text: torch.Tensor, context: int, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_of(
+    text: torch.Tensor, context: int, size: int, generator: torch.Generator, device: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     starts = torch.randint(len(text) - context - 1, (size,), generator=generator)
-    windows = torch.stack([text[start : start + context + 1] for start in starts.tolist()])
+    windows = torch.stack([text[start : start + context + 1] for start in starts.tolist()]).to(device)
     return windows[:, :-1], windows[:, 1:]
 
 
@@ -78,10 +80,10 @@ def loss_of(model: nn.Module, tokens: torch.Tensor, targets: torch.Tensor) -> to
 
 
 @torch.no_grad()
-def validate(model: GPT, text: torch.Tensor) -> float:
+def validate(model: GPT, text: torch.Tensor, device: str) -> float:
     generator = torch.Generator().manual_seed(0)
     model.eval()
-    losses = [loss_of(model, *batch_of(text, model.context, 32, generator)).item() for _ in range(4)]
+    losses = [loss_of(model, *batch_of(text, model.context, 32, generator, device)).item() for _ in range(4)]
     model.train()
     return sum(losses) / len(losses)
 
@@ -133,15 +135,21 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.003)
     parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: with its worker's --ranks cuda (default: cpu)")
+    parser.add_argument("--width", type=int, default=128, help="of the model (default: 128)")
+    parser.add_argument("--layers", type=int, default=4, help="(default: 4)")
+    parser.add_argument("--context", type=int, default=64, help="bytes that it sees (default: 64)")
     parser.add_argument("--save", type=pathlib.Path, help="the model, at the end, by rank 0 of the first site")
     args = parser.parse_args()
+    if args.width < 32 or args.width % 32:
+        parser.error(f"--width: expected a multiple of 32, got {args.width}")
 
     torch.manual_seed(args.seed)
     if "OMP_NUM_THREADS" not in os.environ:  # launchers of several ranks set it
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     text = read(args.text)
     split = len(text) * 9 // 10
-    model = GPT()
+    model = GPT(args.width, args.layers, heads=args.width // 32, context=args.context).to(args.device)
     optimizer = make_optimizer(args, model)
     in_run = args.isthmus is not None
     part, parts = optimizer.data_split() if in_run else (0, 1)
@@ -151,7 +159,7 @@ def main() -> None:
     )
     for step in range(first, args.steps):
         generator = torch.Generator().manual_seed((args.seed * 1_000_003 + step) * parts + part)
-        loss = loss_of(model, *batch_of(text[:split], model.context, args.batch, generator))
+        loss = loss_of(model, *batch_of(text[:split], model.context, args.batch, generator, args.device))
         optimizer.zero_grad()
         loss.backward()
         if in_run:
@@ -163,7 +171,7 @@ def main() -> None:
         if part == 0 and (step + 1) % 20 == 0:
             print(f"step {step + 1}: loss {loss.item():.3f}", flush=True)
     if part == 0:
-        print(f"validation loss {validate(model, text[split:]):.4f}", flush=True)
+        print(f"validation loss {validate(model, text[split:], args.device):.4f}", flush=True)
         if args.save:
             torch.save(model.state_dict(), args.save)
     if in_run:

@@ -29,6 +29,7 @@ MODELS = {  # layers, width: matrices and vectors as a transformer has them
     "small": (8, 128),
     "large": (20, 256),
 }
+RANKS = {"cpu": ("cpu:1",), "cuda": ("cuda:0",)}  # of a worker
 
 
 def model_of(layers: int, width: int) -> torch.nn.Module:
@@ -40,26 +41,32 @@ def model_of(layers: int, width: int) -> torch.nn.Module:
     )
 
 
-def seconds_of(call: Callable[[], object]) -> float:
+def seconds_of(call: Callable[[], object], device: str) -> float:
+    """Until the GPU, if there is one, has done what was asked of it as well."""
     start = time.perf_counter()
     call()
+    if device == "cuda":
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def in_turns(one: Callable[[], object], other: Callable[[], object], pairs: int) -> tuple[float, float, float]:
+def in_turns(
+    one: Callable[[], object], other: Callable[[], object], pairs: int, device: str
+) -> tuple[float, float, float]:
     """Medians of both, and of what `one` took more than its neighbour; in ABBA order."""
     ones, others = [], []
     for pair in range(pairs):
         for mine in (True, False) if pair % 2 == 0 else (False, True):
-            (ones if mine else others).append(seconds_of(one if mine else other))
+            (ones if mine else others).append(seconds_of(one if mine else other, device))
     return statistics.median(ones), statistics.median(others), statistics.median(a - b for a, b in zip(ones, others))
 
 
-def c_step(optimizer: isthmus.torch.Optimizer, rate: float) -> Callable[[], object]:
+def c_step(optimizer: isthmus.torch.Optimizer, rate: float, device: str) -> Callable[[], object]:
     """isthmus_step() as a C program calls it, on the optimizer's session."""
     session = optimizer._binding.attached
     rates, decays = (ctypes.c_float * 1)(rate), (ctypes.c_float * 1)(0)
-    args = _abi.StepArgs(lr=rates, weight_decay=decays, parameter_groups=1, samples=1)
+    stream = torch.cuda.current_stream().cuda_stream if device == "cuda" else None
+    args = _abi.StepArgs(lr=rates, weight_decay=decays, parameter_groups=1, samples=1, stream=stream)
     result = _abi.StepResult()
     call, handle = session._library.isthmus_step, session._handle
     at_args, at_result = ctypes.byref(args), ctypes.byref(result)
@@ -71,32 +78,32 @@ def c_step(optimizer: isthmus.torch.Optimizer, rate: float) -> Callable[[], obje
     return step
 
 
-def per_step(folder: pathlib.Path, shape: tuple[int, int], pairs: int) -> list[str]:
-    run = Deployment(folder, 1, 1, ("--scheme", "flexdemo"))
+def per_step(folder: pathlib.Path, shape: tuple[int, int], pairs: int, device: str) -> list[str]:
+    run = Deployment(folder, 1, 1, ("--scheme", "flexdemo"), RANKS[device])
     try:
-        model = model_of(*shape)
+        model = model_of(*shape).to(device)
         optimizer = isthmus.torch.Optimizer(model.named_parameters(), lr=0.001, socket=run.socket())
         optimizer.zero_grad()
         generator = torch.Generator().manual_seed(1)
         for parameter in model.parameters():
             parameter.grad.copy_(torch.randn(parameter.shape, generator=generator))
-        raw = c_step(optimizer, 0.001)
-        in_turns(optimizer.step, raw, 5)  # what is touched first
-        package, alone, more = in_turns(optimizer.step, raw, pairs)
+        raw = c_step(optimizer, 0.001, device)
+        in_turns(optimizer.step, raw, 5, device)  # what is touched first
+        package, alone, more = in_turns(optimizer.step, raw, pairs, device)
         optimizer.close()
     finally:
         run.stop()
     return [f"{alone * 1e3:.2f} ms", f"{package * 1e3:.2f} ms", f"{more * 1e6:.0f} µs", f"{more / alone:.1%}"]
 
 
-def not_due(folder: pathlib.Path, shape: tuple[int, int], pairs: int) -> list[str]:
-    run = Deployment(folder, 1, 1, ("--scheme", "local", "--every", "1000000 steps"))
+def not_due(folder: pathlib.Path, shape: tuple[int, int], pairs: int, device: str) -> list[str]:
+    run = Deployment(folder, 1, 1, ("--scheme", "local", "--every", "1000000 steps"), RANKS[device])
     try:
-        model = model_of(*shape)
+        model = model_of(*shape).to(device)
         own = torch.optim.SGD(model.parameters(), lr=0.0)  # without gradients: nothing to do
         optimizer = isthmus.torch.LocalSteps(own, model, socket=run.socket())
-        in_turns(optimizer.step, own.step, 20)
-        package, alone, more = in_turns(optimizer.step, own.step, 20 * pairs)
+        in_turns(optimizer.step, own.step, 20, device)
+        package, alone, more = in_turns(optimizer.step, own.step, 20 * pairs, device)
         optimizer.close()
     finally:
         run.stop()
@@ -106,6 +113,7 @@ def not_due(folder: pathlib.Path, shape: tuple[int, int], pairs: int) -> list[st
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench-python", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200, help="of each kind (default: 200)")
+    parser.add_argument("--device", choices=RANKS, default="cpu", help="where parameters are (default: cpu)")
     parser.add_argument("--write", metavar="FILE", type=pathlib.Path, help="write the table into this file, between its marks")
     args = parser.parse_args()
     if args.steps < 10:
@@ -119,10 +127,11 @@ def main() -> None:
                 place = pathlib.Path(folder, str(len(rows)))
                 place.mkdir()
                 rows.append(f"| {what} | {count / 1e6:.1f} M, {len(list(model_of(*shape).parameters()))} tensors | "
-                            + " | ".join(measure(place, shape, args.steps)) + " |")  # fmt: skip
+                            + " | ".join(measure(place, shape, args.steps, args.device)) + " |")  # fmt: skip
                 print(rows[-1], file=sys.stderr, flush=True)
-    command = " ".join(["scripts/bench-python", *(["--steps", str(args.steps)] if args.steps != 200 else []), "--write", "docs/pytorch.md"])
-    text = f"""Made on {datetime.date.today()} with {os.cpu_count()} cores and PyTorch {torch.__version__.split("+")[0]}, medians of
+    device = [] if args.device == "cpu" else ["--device", args.device]
+    command = " ".join(["scripts/bench-python", *device, *(["--steps", str(args.steps)] if args.steps != 200 else []), "--write", "docs/pytorch.md"])
+    text = f"""Made on {datetime.date.today()} with {torch.cuda.get_device_name() if device else f"{os.cpu_count()} cores"} and PyTorch {torch.__version__.split("+")[0]}, medians of
 {args.steps} steps each taken in turns, by
 
     {command}

@@ -78,10 +78,15 @@ class Deployment:
         return {beat["state_hash"] for beat in said()}
 
     def stop(self) -> None:
+        """By SIGTERM, so that a tool that watches them can have its say; who takes as long as a hang is killed."""
         for process in self.processes.values():
-            process.kill()
+            process.terminate()
         for process in self.processes.values():
-            process.wait()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 @pytest.fixture

@@ -57,3 +57,8 @@ def train(
         losses.append(loss.item())
         each(step)
     return losses
+
+
+def attach(run: Any, model: torch.nn.Module, site: int = 1, rank: int = 0, **settings: Any) -> isthmus.torch.Optimizer:
+    settings.setdefault("lr", 0.125)
+    return isthmus.torch.Optimizer(model.named_parameters(), socket=run.socket(site), local_rank=rank, **settings)
