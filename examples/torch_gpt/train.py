@@ -60,7 +60,7 @@ def read(path: pathlib.Path) -> torch.Tensor:
     """The bytes of a file, or of all text files of a directory, one behind the other."""
     if not path.exists():
         raise SystemExit(f"train.py: --text: expected a file or a directory, there is no {path}")
-    files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
+    files = sorted(f for f in path.iterdir() if f.is_file() and not f.is_symlink()) if path.is_dir() else [path]
     raw = b"".join(f.read_bytes() for f in files if b"\0" not in f.read_bytes()[:1024])
     if len(raw) < 4096:
         raise SystemExit(f"train.py: expected 4096 bytes of text or more in {path}, got {len(raw)}")

@@ -43,6 +43,27 @@ def ddp() -> None:
     torch.distributed.destroy_process_group()
 
 
+def clipped() -> None:
+    """Ranks without DDP, of uneven weights, that clip their mean; in step 2, rank 1 has nothing usable."""
+    torch.distributed.init_process_group("gloo")
+    model = mlp()
+    optimizer = isthmus.torch.Optimizer(model.named_parameters(), lr=0.125, max_norm=0.25)
+    optimizer.samples = 1 + 2 * RANK
+    for step in range(5):
+        optimizer.zero_grad()
+        loss_of(model, step, RANK).backward()
+        if step == 2 and RANK == 1:
+            model[0].weight.grad.fill_(float("inf"))
+            optimizer.skip()
+        before = flat(model)
+        optimizer.step()
+        if step == 2:
+            assert torch.equal(before, flat(model))
+    say(parameters=flat(model).tolist())
+    optimizer.close()
+    torch.distributed.destroy_process_group()
+
+
 def ddp_local() -> None:
     torch.distributed.init_process_group("gloo")
     model = mlp()
@@ -76,4 +97,4 @@ def doomed() -> None:
 
 
 if __name__ == "__main__":
-    {"ddp": ddp, "ddp_local": ddp_local, "doomed": doomed}[sys.argv[1]]()
+    {"clipped": clipped, "ddp": ddp, "ddp_local": ddp_local, "doomed": doomed}[sys.argv[1]]()

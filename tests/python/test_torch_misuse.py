@@ -69,6 +69,23 @@ def test_settings_that_cannot_be():
         isthmus.torch.Optimizer(model.named_parameters(), on_abort="ignore", socket="/nowhere")
 
 
+@pytest.mark.parametrize("max_norm", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_norm_that_cannot_be(max_norm):
+    with pytest.raises(isthmus.InvalidArgument, match=f"max_norm: expected a number above 0, got {max_norm}"):
+        isthmus.torch.Optimizer(mlp().named_parameters(), max_norm=max_norm, socket="/nowhere")
+
+
+def test_ranks_that_cannot_average_have_no_norm_in_common(deploy):
+    run = deploy(ranks=2)
+
+    def rank(at):
+        with pytest.raises(isthmus.FailedPrecondition, match="max_norm: expected the site's 2 ranks in torch.distributed, .* not init"):
+            attach(run, mlp(), rank=at, max_norm=1.0)
+        attach(run, mlp(), rank=at, max_norm=1.0, gradients="reduced").close()
+
+    together(lambda: rank(0), lambda: rank(1))
+
+
 def test_sparse_gradients_are_refused_by_name(deploy):
     run = deploy()
     model = torch.nn.Embedding(10, 4, sparse=True)

@@ -176,6 +176,21 @@ def test_accumulating_is_one_step(deploy):
     optimizer.close()
 
 
+def test_one_rank_clips_as_torch_does(deploy):
+    run = deploy(*FULL)
+    here, there = mlp(), mlp()
+    optimizer = attach(run, here, max_norm=0.25)
+    reference = torch.optim.SGD(there.parameters(), lr=0.125)
+    train(here, optimizer, 5)
+    for step in range(5):
+        reference.zero_grad()
+        loss_of(there, step).backward()
+        torch.nn.utils.clip_grad_norm_(there.parameters(), 0.25)
+        reference.step()
+    assert torch.allclose(flat(here), flat(there), rtol=1e-5, atol=1e-7)
+    optimizer.close()
+
+
 def test_frozen_parameters_stay_out(deploy):
     run = deploy(*FULL)
     model = mlp()

@@ -57,6 +57,21 @@ def test_distributed_data_parallel_trains_as_one_process(deploy):
     assert torch.allclose(torch.tensor(one["parameters"]), flat(alone), rtol=1e-5, atol=1e-6)
 
 
+def test_the_norm_of_the_sites_mean_is_clipped(deploy):
+    run = deploy("--scheme", "full", "--optimizer", "sgd", "--sgd-momentum", "0", "--values", "f32", ranks=2)
+    port = free_port()
+    (_, one), (_, other) = ends([start(run, "clipped", rank, 2, port) for rank in (0, 1)])
+    assert one["parameters"] == other["parameters"]
+    alone = mlp()
+    reference = torch.optim.SGD(alone.parameters(), lr=0.125)
+    for step in (0, 1, 3, 4):
+        reference.zero_grad()
+        ((loss_of(alone, step, 0) + 3 * loss_of(alone, step, 1)) / 4).backward()
+        assert torch.nn.utils.clip_grad_norm_(alone.parameters(), 0.25) > 0.25
+        reference.step()
+    assert torch.allclose(torch.tensor(one["parameters"]), flat(alone), rtol=1e-5, atol=1e-6)
+
+
 def test_distributed_data_parallel_with_local_steps(deploy):
     run = deploy("--scheme", "local", "--every", "3 steps", "--values", "f32", ranks=2)
     port = free_port()

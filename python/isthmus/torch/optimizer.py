@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import torch
 
-from isthmus.errors import InvalidArgument
+from isthmus.errors import FailedPrecondition, InvalidArgument
 from isthmus.torch._binding import Binding, Bound, OnAbort, SessionOptions, check_groups
+from isthmus.torch._clipping import check_max_norm, check_world, clip
 from isthmus.torch._wrapped import Wrapped, hooked_where_watched
 
 Named = Iterable[tuple[str, torch.nn.Parameter]] | Iterable[dict[str, Any]]
@@ -47,6 +48,8 @@ class Optimizer(Wrapped):
     :param weight_decay: decoupled.
     :param gradients: "local": each rank's own, the worker averages them within the site; "reduced":
         DDP has averaged them; "auto" takes either.
+    :param max_norm: clips the norm of the site's mean gradient. Where ranks have each their own, they average
+        them by torch.distributed first, whose world is the site; `clip_grad_norm_` would clip each rank's.
     :param on_abort: "raise", or "reattach" where a session ends though every rank lives: that step
         is not taken, and the model is the run's again. Where a rank has died raise, and let the
         launcher start all again.
@@ -62,6 +65,7 @@ class Optimizer(Wrapped):
         weight_decay: float = 0.0,
         *,
         gradients: Literal["auto", "local", "reduced"] = "auto",
+        max_norm: float | None = None,
         buffers: Iterable[tuple[str, torch.Tensor]] = (),
         on_abort: OnAbort = "raise",
         attach: bool = True,
@@ -73,6 +77,7 @@ class Optimizer(Wrapped):
     ) -> None:
         if gradients not in ("auto", "local", "reduced"):
             raise InvalidArgument(f"gradients: expected 'auto', 'local' or 'reduced', got {gradients!r}")
+        check_max_norm(max_norm)
         groups = list(params)
         if not groups or not isinstance(groups[0], dict):
             groups = [{"params": groups}]
@@ -91,7 +96,8 @@ class Optimizer(Wrapped):
             options=SessionOptions(socket, local_rank, local_world_size, timeout, on_wait),
             on_abort=on_abort,
         )
-        self._gradients = gradients
+        self._reduced = gradients == "reduced"
+        self._max_norm = max_norm
         self._count = array.array("f", [0.0])
         super().__init__(plain, {"lr": lr, "weight_decay": weight_decay})
         if attach:
@@ -99,6 +105,12 @@ class Optimizer(Wrapped):
 
     def attach(self) -> None:
         super().attach()
+        if self._max_norm is not None:
+            try:
+                check_world(self.info.world_size, self._reduced)
+            except FailedPrecondition:
+                self.close()
+                raise
         if not self.state:  # checkpoint tools take an optimizer without state for one that is new
             self._count[0] = self.round
             self._show_count()
@@ -139,6 +151,8 @@ class Optimizer(Wrapped):
         binding.take_gradients()
         if not skip and "grad_scale" in self.__dict__:
             self._unscale([one.parameter for one in binding.bound])
+        if self._max_norm is not None:
+            skip = self._clip(self._max_norm, skip)
         binding.say_next(self.samples, self.loss if loss is None else loss)
         binding.step(
             lr=[float(group["lr"]) for group in self.param_groups],
@@ -148,6 +162,11 @@ class Optimizer(Wrapped):
         )
         self._count[0] += 1
         return loss
+
+    def _clip(self, max_norm: float, skip: bool) -> bool:
+        gradients = [one.gradient for one in self._binding.bound if one.gradient is not None]
+        ranks = 1 if self._reduced else self.info.world_size
+        return clip(gradients, max_norm, ranks=ranks, samples=self.samples, skip=skip)
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
