@@ -17,6 +17,17 @@ std::string FormatBytes(double bytes) {
   return absl::StrFormat("%.1f TB", bytes / 1000);
 }
 
+std::string FormatRate(double bytes_per_second) {
+  if (bytes_per_second <= 0) return "-";
+  double bits = bytes_per_second * 8 / 1000;
+  for (const char* unit : {"kbit/s", "Mbit/s"}) {
+    if (bits < 99.95) return absl::StrFormat("%.1f %s", bits, unit);
+    if (bits < 999.5) return absl::StrFormat("%.0f %s", bits, unit);
+    bits /= 1000;
+  }
+  return absl::StrFormat("%.1f Gbit/s", bits);
+}
+
 std::string FormatSeconds(double seconds) {
   if (seconds <= 0) return "-";
   if (seconds < 0.9995e-3) return absl::StrFormat("%.0f us", seconds * 1e6);

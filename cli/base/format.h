@@ -13,6 +13,8 @@ namespace isthmus {
 std::string FormatBytes(double bytes);
 // "812 us", "43.2 ms", "1.70 s"; "-" for 0, which stands for "not measured".
 std::string FormatSeconds(double seconds);
+// "9.8 Mbit/s", "640 kbit/s", from bytes a second; "-" for 0.
+std::string FormatRate(double bytes_per_second);
 // "0:07", "12:41", "3:00:00"; "-" if infinite.
 std::string FormatElapsed(absl::Duration elapsed);
 // "2.3456", of the last round; "not reported" for NaN.

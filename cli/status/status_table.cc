@@ -58,6 +58,11 @@ std::string PrintableColumns(std::vector<std::vector<std::string>> rows) {
   return FormatColumns(rows);
 }
 
+std::string DescribeLink(const v1::LinkEstimate& link) {
+  return absl::StrCat(link.at_least() && link.bytes_per_second() > 0 ? ">= " : "",
+                      FormatRate(link.bytes_per_second()));
+}
+
 std::vector<std::string> GroupRow(const v1::GroupStatus& group, uint32_t buckets) {
   const v1::HeartbeatRequest& beat = group.heartbeat();
   std::string event = group.last_event();
@@ -73,6 +78,9 @@ std::vector<std::string> GroupRow(const v1::GroupStatus& group, uint32_t buckets
           absl::StrCat(group.contributions_late()),
           FormatBytes(static_cast<double>(group.bytes_up())),
           FormatBytes(static_cast<double>(group.bytes_down())),
+          DescribeLink(group.up()),
+          DescribeLink(beat.down()),
+          FormatSeconds(group.round_trip_seconds()),
           beat.steps() > 0 ? FormatPercent(beat.communication_ratio()) : "-",
           FormatSeconds(beat.step_seconds()),
           absl::StrCat(absl::StrFormat("%.1f", group.seconds_since_heard()), " s ago"),
@@ -119,9 +127,9 @@ std::string FormatStatusTable(const v1::GetStatusReply& status) {
       {"audit", DescribeAudit(status)},
       {"connections", DescribeConnections(status.connections())},
   });
-  std::vector<std::vector<std::string>> rows = {{"group", "label", "state", "connected", "awaited",
-                                                 "buckets", "late", "up", "down", "communication",
-                                                 "step", "heard", "last event"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"group", "label", "state", "connected", "awaited", "buckets", "late", "up", "down",
+       "link up", "link down", "round trip", "communication", "step", "heard", "last event"}};
   for (const v1::GroupStatus& group : status.groups()) {
     rows.push_back(GroupRow(group, status.buckets()));
   }

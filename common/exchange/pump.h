@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,14 @@
 
 namespace isthmus {
 
+// How a lane is to make its next frame.
+struct FrameOrder {
+  uint64_t most_bytes = 0;  // of payload
+  bool ask = false;         // for an acknowledgement
+  absl::Duration
+      idle;  // how long there was nothing to send before it, for the receiver's LinkMeter
+};
+
 // A lane of frames that are cut from something large when their turn comes, so that it is never
 // copied whole. The pump calls it under its lock, and so must whoever changes it
 // (FramePump::Change).
@@ -25,12 +34,11 @@ template <typename Message>
 class FrameLane {
  public:
   virtual ~FrameLane() = default;
-  // Makes the empty `message` a frame of at most `most_bytes` of payload that asks for an
-  // acknowledgement if `ask`. False: there is nothing to send now. Errors end the stream.
-  virtual absl::StatusOr<bool> Next(uint64_t most_bytes, bool ask, Message* message) = 0;
-  // There is no room, and may be none for long. Errors end the stream: what waited so long that it
-  // can no longer be sent.
-  virtual absl::Status Wait() { return absl::OkStatus(); }
+  // Makes the empty `message` a frame. False: there is nothing to send now. Errors end the stream.
+  virtual absl::StatusOr<bool> Next(const FrameOrder& order, Message* message) = 0;
+  // There is no room, and may be none for long; whether something waits for it. Errors end the
+  // stream: what waited so long that it can no longer be sent.
+  virtual absl::StatusOr<bool> Wait() = 0;
 };
 
 // What writes: gRPC's reactor of either end, or a test.
@@ -95,6 +103,12 @@ class FramePump {
     Change([&]()
                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { window_.Acked(bytes, elapsed, clock_.Now()); });
   }
+  // From sending a frame that asked to its acknowledgement, at the shortest; unset before the
+  // first.
+  std::optional<absl::Duration> round_trip() {
+    MutexLock lock(&mu_);
+    return window_.round_trip();
+  }
   // What is being written: only between BeginWrite() and Written(), where nobody changes it.
   const Message& writing() const ABSL_NO_THREAD_SAFETY_ANALYSIS { return message_; }
   // The write is over; not `ok`: so is the stream.
@@ -135,19 +149,25 @@ class FramePump {
       return true;
     }
     message_.Clear();
+    bool held_back = false;
+    const absl::Time now = clock_.Now();
     for (FrameLane<Message>* lane : lanes_) {
       if (!window_.Allows()) {
-        const absl::Status status = lane->Wait();
-        if (!status.ok()) return status;
+        const absl::StatusOr<bool> waits = lane->Wait();
+        if (!waits.ok()) return waits;
+        held_back |= *waits;
         continue;
       }
-      const bool ask = window_.WantsAck();
-      const absl::StatusOr<bool> made = lane->Next(window_.frame_bytes(), ask, &message_);
+      const FrameOrder order{window_.frame_bytes(), window_.WantsAck(),
+                             idle_since_ ? now - *idle_since_ : absl::ZeroDuration()};
+      const absl::StatusOr<bool> made = lane->Next(order, &message_);
       if (!made.ok()) return made;
       if (!*made) continue;
-      window_.Sent(message_.ByteSizeLong(), ask, clock_.Now());
+      window_.Sent(message_.ByteSizeLong(), order.ask, now);
+      idle_since_.reset();
       return true;
     }
+    if (!held_back && !idle_since_) idle_since_ = now;
     return false;
   }
 
@@ -162,6 +182,8 @@ class FramePump {
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<Message> short_ ABSL_GUARDED_BY(mu_);
   SendWindow window_ ABSL_GUARDED_BY(mu_);
+  // Since when no lane has anything to send; unset while one has, be it held back or under way.
+  std::optional<absl::Time> idle_since_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
 };
 
 }  // namespace isthmus

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 
 #include "common/run/update.h"
 
@@ -39,6 +40,10 @@ class SendWindow {
   // The peer has had `bytes` more, in `elapsed`. What was never sent is not believed.
   void Acked(uint64_t bytes, absl::Duration elapsed, absl::Time now);
 
+  // The shortest from sending a frame to its acknowledgement; unset before the first.
+  std::optional<absl::Duration> round_trip() const {
+    return delay_ == absl::InfiniteDuration() ? std::nullopt : std::optional(delay_);
+  }
   uint64_t limit() const { return limit_; }
   uint64_t under_way() const { return sent_ - acked_; }
 

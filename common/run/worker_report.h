@@ -6,6 +6,7 @@
 #include <string>
 
 #include "common/base/ids.h"
+#include "common/run/link_estimate.h"
 
 namespace isthmus {
 
@@ -24,6 +25,7 @@ struct WorkerReport {
   uint64_t nonfinite_buckets = 0;  // abstained because of NaN or Inf
   uint64_t nonfinite_losses = 0;   // left out of means (loss.h)
   uint64_t returned_contributions = 0;
+  LinkEstimate down;    // how fast updates come
   std::string waiting;  // what it waits for, in words; empty: nothing
 };
 

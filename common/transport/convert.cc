@@ -6,6 +6,7 @@
 #include <google/protobuf/descriptor.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
@@ -140,6 +141,18 @@ void ToProto(const RunTotals& totals, v1::RunTotals* out) {
 }
 
 RunTotals FromProto(const v1::RunTotals& in) { return {in.steps(), in.samples()}; }
+
+void ToProto(const LinkEstimate& estimate, v1::LinkEstimate* out) {
+  out->set_bytes_per_second(estimate.bytes_per_second);
+  out->set_at_least(estimate.at_least);
+  out->set_samples(estimate.samples);
+}
+
+LinkEstimate FromProto(const v1::LinkEstimate& in) {
+  const double rate = in.bytes_per_second();
+  if (!(rate > 0) || !std::isfinite(rate)) return {};
+  return {rate, in.at_least(), in.samples()};
+}
 
 void ToProto(const ContributionInfo& info, v1::ContributionInfo* out) {
   out->set_base_round(info.base_round.value());

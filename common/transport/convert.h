@@ -4,6 +4,7 @@
 
 #include <absl/status/statusor.h>
 
+#include "common/run/link_estimate.h"
 #include "common/run/run_spec.h"
 #include "common/run/update.h"
 #include "common/tensor/layout.h"
@@ -21,6 +22,10 @@ absl::StatusOr<Layout> FromProto(const v1::Layout& in);
 
 void ToProto(const RunTotals& totals, v1::RunTotals* out);
 RunTotals FromProto(const v1::RunTotals& in);
+
+void ToProto(const LinkEstimate& estimate, v1::LinkEstimate* out);
+// What is no rate is none.
+LinkEstimate FromProto(const v1::LinkEstimate& in);
 
 void ToProto(const ContributionInfo& info, v1::ContributionInfo* out);
 ContributionInfo FromProto(const v1::ContributionInfo& in);

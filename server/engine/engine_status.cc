@@ -76,6 +76,8 @@ StatusView Engine::Status() {
     if (const auto meter = meters.find(id); meter != meters.end()) {
       g.bytes_up = meter->second->bytes_up();
       g.bytes_down = meter->second->bytes_down();
+      g.up = meter->second->up();
+      g.round_trip = meter->second->round_trip();
       const absl::Time heard = meter->second->heard();
       if (heard != absl::InfinitePast()) g.since_heard = now - heard;
     }

@@ -7,8 +7,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 #include "common/base/ids.h"
+#include "common/run/link_estimate.h"
 
 namespace isthmus {
 
@@ -31,12 +33,30 @@ class GroupMeter {
   // It has acknowledged frames that were sent to it.
   void Took(absl::Time now) { taken_at_.store(absl::ToUnixNanos(now), std::memory_order_relaxed); }
 
+  // How fast what it sends arrives. Called for one frame at a time.
+  void SetUp(const LinkEstimate& up) {
+    up_rate_.store(up.bytes_per_second, std::memory_order_relaxed);
+    up_samples_.store(up.at_least ? 0 : up.samples, std::memory_order_relaxed);
+  }
+  // From sending it a frame until it has acknowledged that, at the shortest.
+  void SetRoundTrip(absl::Duration shortest) {
+    round_trip_.store(absl::ToInt64Nanoseconds(shortest), std::memory_order_relaxed);
+  }
+
   uint64_t bytes_up() const { return bytes_up_.load(std::memory_order_relaxed); }
   uint64_t bytes_down() const { return bytes_down_.load(std::memory_order_relaxed); }
   // InfinitePast() before the first.
   absl::Time heard() const { return At(heard_.load(std::memory_order_relaxed)); }
   absl::Time last_frame() const { return At(frame_at_.load(std::memory_order_acquire)); }
   absl::Time last_taken() const { return At(taken_at_.load(std::memory_order_relaxed)); }
+  LinkEstimate up() const {
+    const uint32_t samples = up_samples_.load(std::memory_order_relaxed);
+    return {up_rate_.load(std::memory_order_relaxed), samples == 0, samples};
+  }
+  std::optional<absl::Duration> round_trip() const {
+    const int64_t nanos = round_trip_.load(std::memory_order_relaxed);
+    return nanos == 0 ? std::nullopt : std::optional(absl::Nanoseconds(nanos));
+  }
   Round last_frame_round() const { return Round(frame_round_.load(std::memory_order_relaxed)); }
 
  private:
@@ -50,6 +70,9 @@ class GroupMeter {
   std::atomic<uint64_t> frame_round_{0};
   std::atomic<int64_t> frame_at_{0};
   std::atomic<int64_t> taken_at_{0};
+  std::atomic<double> up_rate_{0};
+  std::atomic<uint32_t> up_samples_{0};  // 0: the rate is the least that it is
+  std::atomic<int64_t> round_trip_{0};   // 0: unknown
 };
 
 }  // namespace isthmus

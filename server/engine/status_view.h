@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/run/link_estimate.h"
 #include "common/run/run_spec.h"
 #include "common/run/worker_report.h"
 #include "server/core/coordinator.h"
@@ -39,7 +40,9 @@ struct GroupView {
   uint32_t ranks = 0;
   uint64_t bytes_up = 0;  // message bytes of its streams
   uint64_t bytes_down = 0;
-  uint64_t contributions_merged = 0;  // (bucket)
+  LinkEstimate up;                           // the other direction is in its report
+  std::optional<absl::Duration> round_trip;  // the shortest of its stream
+  uint64_t contributions_merged = 0;         // (bucket)
   uint64_t contributions_late = 0;
   float loss = 0;                             // of the last one merged
   std::optional<absl::Duration> since_heard;  // of anything

@@ -81,6 +81,7 @@ void ToProto(const GroupView& view, const WorkerReport& report, v1::HeartbeatReq
   out->set_nonfinite_buckets(report.nonfinite_buckets);
   out->set_nonfinite_losses(report.nonfinite_losses);
   out->set_returned_contributions(report.returned_contributions);
+  ToProto(report.down, out->mutable_down());
   out->set_waiting(report.waiting);
 }
 
@@ -95,6 +96,8 @@ void ToProto(const GroupView& view, v1::GroupStatus* out) {
   out->set_ranks(view.ranks);
   out->set_bytes_up(view.bytes_up);
   out->set_bytes_down(view.bytes_down);
+  ToProto(view.up, out->mutable_up());
+  if (view.round_trip) out->set_round_trip_seconds(absl::ToDoubleSeconds(*view.round_trip));
   out->set_contributions_merged(view.contributions_merged);
   out->set_contributions_late(view.contributions_late);
   out->set_loss(view.loss);
@@ -165,6 +168,7 @@ WorkerReport FromProto(const v1::HeartbeatRequest& in) {
   report.nonfinite_buckets = in.nonfinite_buckets();
   report.nonfinite_losses = in.nonfinite_losses();
   report.returned_contributions = in.returned_contributions();
+  report.down = FromProto(in.down());
   report.waiting = in.waiting().substr(0, 512);
   return report;
 }

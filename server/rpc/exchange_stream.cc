@@ -7,6 +7,7 @@
 #include "common/base/status_macros.h"
 #include "common/exchange/state_image.h"
 #include "common/telemetry/log.h"
+#include "common/transport/frame_order.h"
 #include "common/transport/snapshot_frame.h"
 #include "common/transport/status.h"
 #include "server/rpc/engine_messages.h"
@@ -25,11 +26,10 @@ absl::Status TooSlow(Sequence needed) {
 
 // --- lanes -------------------------------------------------------------------------------------
 
-absl::StatusOr<bool> UpdateLane::Next(uint64_t most_bytes, bool ask,
-                                      v1::CoordinatorMessage* message) {
+absl::StatusOr<bool> UpdateLane::Next(const FrameOrder& order, v1::CoordinatorMessage* message) {
   if (update_ == nullptr) {
     if (next_ == Sequence(0) || next_ > engine_->published()) return false;
-    ISTHMUS_RETURN_IF_ERROR(Wait());
+    ISTHMUS_RETURN_IF_ERROR(Wait().status());
     const UpdateLog::ReadResult read = engine_->log().Read(next_, poke_);
     if (read.found == UpdateLog::Found::kLater) return false;
     if (read.found == UpdateLog::Found::kDropped) return TooSlow(next_);  // between the two
@@ -41,9 +41,9 @@ absl::StatusOr<bool> UpdateLane::Next(uint64_t most_bytes, bool ask,
   const uint64_t total = update_->BytesFor(group_, incarnation_);
   frame->set_update_bytes(total);
   frame->set_offset(offset_);
-  const uint64_t size = std::min<uint64_t>(most_bytes, total - offset_);
+  const uint64_t size = std::min<uint64_t>(order.most_bytes, total - offset_);
   frame->set_data(update_->CopyFor(group_, incarnation_, offset_, size));
-  frame->set_ack(ask);
+  Fill(order, frame);
   if (offset_ == 0) {
     for (const auto& [group, waited] : update_->waited) {
       if (group != group_) continue;
@@ -59,21 +59,22 @@ absl::StatusOr<bool> UpdateLane::Next(uint64_t most_bytes, bool ask,
 }
 
 // Who has stopped reading is told so here, not when it reads again.
-absl::Status UpdateLane::Wait() {
+absl::StatusOr<bool> UpdateLane::Wait() {
+  if (next_ == Sequence(0)) return false;
   const Sequence needed = update_ == nullptr ? next_ : next_.next();
-  if (next_ == Sequence(0) || needed >= engine_->log().first_available()) return absl::OkStatus();
-  return TooSlow(needed);
+  if (needed < engine_->log().first_available()) return TooSlow(needed);
+  return update_ != nullptr || next_ <= engine_->published();
 }
 
-absl::StatusOr<bool> RelayLane::Next(uint64_t most_bytes, bool ask,
-                                     v1::CoordinatorMessage* message) {
+absl::StatusOr<bool> RelayLane::Next(const FrameOrder& order, v1::CoordinatorMessage* message) {
+  const uint64_t most_bytes = order.most_bytes;
   if (frames_.empty()) return false;
   v1::SnapshotFrame& first = frames_.front();
   v1::SnapshotFrame* frame = message->mutable_snapshot();
   // Who sends damaged data is found out by the joiner: it is not given a new checksum here.
   if (first.data().size() <= most_bytes || SnapshotCrc(first.data()) != first.crc32c()) {
     *frame = std::move(first);
-    frame->set_ack(ask);
+    Fill(order, frame);
     frames_.pop_front();
     return true;
   }
@@ -88,7 +89,7 @@ absl::StatusOr<bool> RelayLane::Next(uint64_t most_bytes, bool ask,
   frame->mutable_applied_rounds()->Swap(first.mutable_applied_rounds());
   if (first.has_totals()) frame->mutable_totals()->Swap(first.mutable_totals());
   first.clear_totals();
-  frame->set_ack(ask);
+  Fill(order, frame);
   first.set_offset(first.offset() + most_bytes);
   first.set_crc32c(SnapshotCrc(rest));
   first.set_data(std::move(rest));
@@ -119,6 +120,7 @@ ExchangeStream::ExchangeStream(Engine* engine)
 // --- reading -----------------------------------------------------------------------------------
 
 void ExchangeStream::OnReadDone(bool ok) {
+  reader_.Came(Clock::Real().Now());
   if (!ok) {
     Close(absl::OkStatus());  // half-closed by the worker, or broken: OnDone tells the engine
     return;
@@ -137,7 +139,7 @@ void ExchangeStream::Handle() {
     case v1::WorkerMessage::kHello:
       return FinishHandling(HandleHello(reading_.hello()));
     case v1::WorkerMessage::kPart:
-      AckReceived(bytes, reading_.part().ack());
+      Arrived(bytes, reading_.part());
       return HandlePart(reading_.part());
     case v1::WorkerMessage::kAbstain:
       return FinishHandling(HandleAbstain(reading_.abstain()));
@@ -145,9 +147,10 @@ void ExchangeStream::Handle() {
       meter_->Took(Clock::Real().Now());
       pump_.Acked(reading_.ack().bytes(),
                   absl::Microseconds(static_cast<int64_t>(reading_.ack().elapsed_micros())));
+      if (const auto shortest = pump_.round_trip()) meter_->SetRoundTrip(*shortest);
       return FinishHandling(absl::OkStatus());
     case v1::WorkerMessage::kSnapshot:
-      AckReceived(bytes, reading_.snapshot().ack());
+      Arrived(bytes, reading_.snapshot());
       return FinishHandling(HandleSnapshot(std::move(*reading_.mutable_snapshot())));
     case v1::WorkerMessage::kSnapshotHeld:
       return FinishHandling(HandleHeld(std::move(*reading_.mutable_snapshot_held())));
@@ -233,11 +236,17 @@ void ExchangeStream::FinishHandling(const absl::Status& status) {
     return Close(status);
   }
   MutexLock lock(&mu_);
-  if (!finished_) StartRead(&reading_);
+  if (finished_) return;
+  reader_.Asked(Clock::Real().Now());
+  StartRead(&reading_);
 }
 
-void ExchangeStream::AckReceived(uint64_t bytes, bool asked) {
-  std::optional<v1::Ack> ack = received_.Add(bytes, asked, Clock::Real().Now());
+template <typename Frame>
+void ExchangeStream::Arrived(uint64_t bytes, const Frame& frame) {
+  const absl::Time now = Clock::Real().Now();
+  link_.Arrived({bytes, IdleBefore(frame), reader_.waited()}, now);
+  meter_->SetUp(link_.estimate());
+  std::optional<v1::Ack> ack = received_.Add(bytes, frame.ack(), now);
   if (!ack) return;
   v1::CoordinatorMessage message;
   *message.mutable_ack() = *std::move(ack);

@@ -10,8 +10,10 @@
 #include <utility>
 
 #include "common/base/mutex.h"
+#include "common/exchange/link_meter.h"
 #include "common/exchange/pump.h"
 #include "common/transport/ack_meter.h"
+#include "common/transport/waiting_reader.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
 #include "server/engine/engine.h"
 #include "server/rpc/part_assembler.h"
@@ -34,9 +36,8 @@ class UpdateLane : public FrameLane<v1::CoordinatorMessage> {
     update_ = nullptr;
     offset_ = 0;
   }
-  absl::StatusOr<bool> Next(uint64_t most_bytes, bool ask,
-                            v1::CoordinatorMessage* message) override;
-  absl::Status Wait() override;
+  absl::StatusOr<bool> Next(const FrameOrder& order, v1::CoordinatorMessage* message) override;
+  absl::StatusOr<bool> Wait() override;
 
  private:
   Engine* const engine_;
@@ -53,8 +54,8 @@ class UpdateLane : public FrameLane<v1::CoordinatorMessage> {
 class RelayLane : public FrameLane<v1::CoordinatorMessage> {
  public:
   void Put(v1::SnapshotFrame frame) { frames_.push_back(std::move(frame)); }
-  absl::StatusOr<bool> Next(uint64_t most_bytes, bool ask,
-                            v1::CoordinatorMessage* message) override;
+  absl::StatusOr<bool> Next(const FrameOrder& order, v1::CoordinatorMessage* message) override;
+  absl::StatusOr<bool> Wait() override { return !frames_.empty(); }
 
  private:
   std::deque<v1::SnapshotFrame> frames_;
@@ -93,7 +94,8 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   absl::Status HandleAudit(const v1::AuditReport& report);
   void HandlePart(const v1::PartFrame& frame);
   void FinishHandling(const absl::Status& status);  // asks for the next message, or ends
-  void AckReceived(uint64_t bytes, bool asked);
+  template <typename Frame>
+  void Arrived(uint64_t bytes, const Frame& frame);  // a message with a frame
   void BeginWrite(const v1::CoordinatorMessage& message) override { StartWrite(&message); }
   void OnPumpFailed(const absl::Status& status) override { Close(status); }
 
@@ -109,6 +111,8 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   GroupId group_;
   Incarnation incarnation_;
   AckMeter received_;
+  LinkMeter link_;
+  WaitingReader reader_;
 
   Mutex mu_;
   std::shared_ptr<GroupMeter> write_meter_ ABSL_GUARDED_BY(mu_);  // meter_, for who writes

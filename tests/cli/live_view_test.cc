@@ -97,6 +97,11 @@ TEST(FormatTest, NumbersAsPeopleReadThem) {
   EXPECT_EQ(FormatBytes(999.7), "1.0 kB");
   EXPECT_EQ(FormatBytes(4'200'000), "4.2 MB");
   EXPECT_EQ(FormatBytes(3e12), "3.0 TB");
+  EXPECT_EQ(FormatRate(0), "-");
+  EXPECT_EQ(FormatRate(80'000), "640 kbit/s");
+  EXPECT_EQ(FormatRate(1'225'000), "9.8 Mbit/s");
+  EXPECT_EQ(FormatRate(12'496'000), "100 Mbit/s");
+  EXPECT_EQ(FormatRate(200e6), "1.6 Gbit/s");
   EXPECT_EQ(FormatSeconds(0), "-");
   EXPECT_EQ(FormatSeconds(0.0005), "500 us");
   EXPECT_EQ(FormatSeconds(0.04321), "43.2 ms");

@@ -29,6 +29,11 @@ v1::GetStatusReply Example() {
   group->set_bytes_up(1'234'567);
   group->set_contributions_late(987);
   group->set_last_event("stream broken");
+  group->mutable_up()->set_bytes_per_second(1'225'000);
+  group->mutable_up()->set_samples(6);
+  group->set_round_trip_seconds(0.0812);
+  group->mutable_heartbeat()->mutable_down()->set_bytes_per_second(25e6);
+  group->mutable_heartbeat()->mutable_down()->set_at_least(true);
   group->mutable_heartbeat()->set_steps(11);
   group->mutable_heartbeat()->set_step_seconds(0.25);
   group->mutable_heartbeat()->set_communication_ratio(0.125);
@@ -56,8 +61,8 @@ TEST(StatusTableTest, SaysWhatTheAuditFound) {
 
 TEST(StatusTableTest, HasARowPerGroup) {
   const std::string table = FormatStatusTable(Example());
-  for (const char* cell :
-       {"site-2", "gone", "0/8", "987", "1.2 MB", "12.5 %", "250.0 ms", "stream broken"}) {
+  for (const char* cell : {"site-2", "gone", "0/8", "987", "1.2 MB", "12.5 %", "250.0 ms",
+                           "stream broken", "  9.8 Mbit/s", ">= 200 Mbit/s", "81.2 ms"}) {
     EXPECT_THAT(table, HasSubstr(cell));
   }
   EXPECT_THAT(FormatStatusTable({}), HasSubstr("no group has registered yet"));

@@ -53,6 +53,8 @@ struct Seen {
   double step_seconds = 0;
   uint64_t up = 0, down = 0;  // bytes of a step
   uint64_t dropped = 0;
+  // By the run's own meters: of the site that gave its parameters, and of the one that got them.
+  nlohmann::json measured_up, measured_down;
 };
 
 constexpr absl::Duration kPatience = absl::Minutes(30);
@@ -79,6 +81,9 @@ absl::StatusOr<Seen> Deploy(const Flags& flags, const ThinLinks::Options& option
     seen.up = (links->relay(0).up().bytes - up_before) / flags.steps;
     seen.down = (links->relay(1).down().bytes - down_before) / flags.steps;
     seen.dropped = Dropped(*links);
+    const auto status = nlohmann::json::parse(run.Status());
+    seen.measured_up = status["groups"][0]["up"];
+    seen.measured_down = status["groups"][1]["heartbeat"]["down"];
   }
   std::filesystem::remove_all(folder);
   return seen;
@@ -92,30 +97,33 @@ absl::Status Compare(const Flags& flags) {
   ISTHMUS_ASSIGN_OR_RETURN(const Seen equal, Deploy(flags, options, true));
   ISTHMUS_ASSIGN_OR_RETURN(const auto links, ThinLinks::Create(options));
   ISTHMUS_ASSIGN_OR_RETURN(const absl::Duration copy, CopyThroughHub(*links, bytes));
-  ISTHMUS_ASSIGN_OR_RETURN(
-      const std::vector<absl::Duration> exchange,
-      Exchange(*links, 2, ours.up, ours.down, static_cast<int>(flags.steps)));
+  ISTHMUS_ASSIGN_OR_RETURN(const std::vector<absl::Duration> exchange,
+                           Exchange(*links, 2, ours.up, ours.down, static_cast<int>(flags.steps)));
   std::vector<double> seconds;
   for (const absl::Duration d : exchange) seconds.push_back(absl::ToDoubleSeconds(d));
   const double tcp_copy = absl::ToDoubleSeconds(copy);
   const double tcp_exchange = Median(Settled(seconds));
   const double join = ours.attach_seconds - equal.attach_seconds;
-  const nlohmann::ordered_json report = {{"link", flags.link},
-                                         {"loss", flags.loss},
-                                         {"attach_seconds", ours.attach_seconds},
-                                         {"attach_seconds_equal_start", equal.attach_seconds},
-                                         {"join_bytes", bytes},
-                                         {"join_seconds", join},
-                                         {"step_up_bytes", ours.up},
-                                         {"step_down_bytes", ours.down},
-                                         {"step_seconds", ours.step_seconds},
-                                         {"dropped_packets", ours.dropped},
-                                         {"tcp_copy_seconds", tcp_copy},
-                                         {"tcp_exchange_seconds", tcp_exchange},
-                                         {"tcp_dropped_packets", Dropped(*links)},
-                                         {"attach_ratio", ours.attach_seconds / tcp_copy},
-                                         {"join_ratio", join / tcp_copy},
-                                         {"step_ratio", ours.step_seconds / tcp_exchange}};
+  const nlohmann::ordered_json report = {
+      {"link", flags.link},
+      {"loss", flags.loss},
+      {"attach_seconds", ours.attach_seconds},
+      {"attach_seconds_equal_start", equal.attach_seconds},
+      {"join_bytes", bytes},
+      {"join_seconds", join},
+      {"measured_up", ours.measured_up},
+      {"measured_down", ours.measured_down},
+      {"tcp_copy_bytes_per_second", static_cast<double>(bytes) / tcp_copy},
+      {"step_up_bytes", ours.up},
+      {"step_down_bytes", ours.down},
+      {"step_seconds", ours.step_seconds},
+      {"dropped_packets", ours.dropped},
+      {"tcp_copy_seconds", tcp_copy},
+      {"tcp_exchange_seconds", tcp_exchange},
+      {"tcp_dropped_packets", Dropped(*links)},
+      {"attach_ratio", ours.attach_seconds / tcp_copy},
+      {"join_ratio", join / tcp_copy},
+      {"step_ratio", ours.step_seconds / tcp_exchange}};
   std::cout << report.dump(1) << std::endl;
   return absl::OkStatus();
 }

@@ -108,7 +108,8 @@ std::vector<std::string> NetProgram::AwaitLines(size_t lines, absl::Duration pat
   return read;
 }
 
-Deployment::Deployment(const ThinLinks& links, const std::string& folder, const Options& options) {
+Deployment::Deployment(const ThinLinks& links, const std::string& folder, const Options& options)
+    : links_(links), folder_(folder) {
   const auto start = [&](const NetNamespace& space, const std::vector<std::string>& argv,
                          const std::string& name) {
     programs_.push_back(
@@ -161,6 +162,17 @@ std::vector<std::string> Deployment::AwaitLine(size_t line, absl::Duration patie
 
 std::vector<std::string> Deployment::AwaitAttached(absl::Duration patience) {
   return AwaitLine(1, patience);
+}
+
+std::string Deployment::Status() const {
+  NetProgram status(
+      links_.hub(),
+      {ISTHMUS, "status", "--json", "--coordinator", absl::StrCat("127.0.0.1:", kPort)},
+      absl::StrCat(folder_, "/status.log"));
+  if (const int code = status.Await(kStartPatience); code != 0) {
+    GiveUp(absl::StrCat("isthmus status ended with ", code), status.Output());
+  }
+  return status.Output();
 }
 
 std::vector<std::string> Deployment::AwaitDone(absl::Duration patience) {

@@ -90,8 +90,12 @@ class Deployment {
   // Of each site's job: what it printed when it had attached, and when it was done.
   std::vector<std::string> AwaitAttached(absl::Duration patience);
   std::vector<std::string> AwaitDone(absl::Duration patience);
+  // What `isthmus status --json` says of the run, at the hub.
+  std::string Status() const;
 
  private:
+  const ThinLinks& links_;
+  const std::string folder_;
   std::vector<std::string> AwaitLine(size_t line, absl::Duration patience);
   std::vector<std::unique_ptr<NetProgram>> programs_;
   std::vector<NetProgram*> jobs_;  // by site

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace isthmus::net {
 namespace {
@@ -55,6 +56,16 @@ TEST_P(ThinLinksTest, TwoSitesHoldTheSameParametersAndTheLinkWasFelt) {
   // A step is a way up and a way down; the first may overlap with the wait for the other site.
   ASSERT_EQ(done[1]["step_seconds"].size(), kSteps);
   for (size_t i = 1; i < kSteps; ++i) EXPECT_GE(done[1]["step_seconds"][i], 0.080);
+  // Both saw how fast that was.
+  const LinkSpec link = *ParseLinkSpec(GetParam().link);
+  const auto groups = nlohmann::json::parse(run.Status())["groups"];
+  for (const auto& [rate, seen] :
+       {std::pair(link.up_bits_per_second, groups[0]["up"]),
+        std::pair(link.down_bits_per_second, groups[1]["heartbeat"]["down"])}) {
+    EXPECT_GT(seen["bytes_per_second"], 0) << seen;
+    EXPECT_LT(seen["bytes_per_second"], rate / 8 * 4) << seen;
+  }
+  EXPECT_GT(groups[0]["round_trip_seconds"], 0.080);
   // The parameters went up at one site and down at the other.
   EXPECT_GT((*links)->relay(0).up().bytes, kParameters * sizeof(float));
   EXPECT_GT((*links)->relay(1).down().bytes, kParameters * sizeof(float));

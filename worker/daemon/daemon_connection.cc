@@ -149,6 +149,7 @@ WorkerReport DaemonImpl::MakeReport() {
   report.nonfinite_buckets = core_->nonfinite();
   report.nonfinite_losses = nonfinite_losses_;
   report.returned_contributions = core_->returned();
+  if (stream_ != nullptr) report.down = stream_->link();
   report.waiting = core_->WaitingFor();
   return report;
 }

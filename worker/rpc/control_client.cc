@@ -80,6 +80,7 @@ class Client : public ControlClient {
     request.set_nonfinite_buckets(report.nonfinite_buckets);
     request.set_nonfinite_losses(report.nonfinite_losses);
     request.set_returned_contributions(report.returned_contributions);
+    ToProto(report.down, request.mutable_down());
     request.set_waiting(report.waiting);
     v1::HeartbeatReply reply;
     ISTHMUS_RETURN_IF_ERROR(Call(&v1::Control::Stub::Heartbeat, request, &reply));

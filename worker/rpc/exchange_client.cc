@@ -12,11 +12,14 @@
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
+#include "common/exchange/link_meter.h"
 #include "common/exchange/pump.h"
 #include "common/transport/ack_meter.h"
 #include "common/transport/convert.h"
+#include "common/transport/frame_order.h"
 #include "common/transport/snapshot_frame.h"
 #include "common/transport/status.h"
+#include "common/transport/waiting_reader.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
 #include "worker/rpc/update_assembler.h"
 #include "worker/rpc/update_message.h"
@@ -37,7 +40,8 @@ class PartLane : public FrameLane<v1::WorkerMessage> {
     parts_.erase(std::remove_if(parts_.begin(), parts_.end(), is_it), parts_.end());
   }
 
-  absl::StatusOr<bool> Next(uint64_t most_bytes, bool ask, v1::WorkerMessage* message) override {
+  absl::StatusOr<bool> Wait() override { return !parts_.empty(); }
+  absl::StatusOr<bool> Next(const FrameOrder& order, v1::WorkerMessage* message) override {
     if (parts_.empty()) return false;
     const OutgoingPart& out = *parts_.front();
     v1::PartFrame* frame = message->mutable_part();
@@ -48,9 +52,9 @@ class PartLane : public FrameLane<v1::WorkerMessage> {
     const std::string& payload = *out.part.payload;
     frame->set_payload_bytes(payload.size());
     frame->set_offset(offset_);
-    const uint64_t size = std::min<uint64_t>(most_bytes, payload.size() - offset_);
+    const uint64_t size = std::min<uint64_t>(order.most_bytes, payload.size() - offset_);
     frame->set_data(payload.data() + offset_, size);
-    frame->set_ack(ask);
+    Fill(order, frame);
     if (offset_ == 0) ToProto(out.info, frame->mutable_info());
     offset_ += size;
     if (offset_ < payload.size()) return true;
@@ -78,12 +82,13 @@ class SnapshotLane : public FrameLane<v1::WorkerMessage> {
     if (Find(transfer) != nullptr) snapshot_.reset();
   }
 
-  absl::StatusOr<bool> Next(uint64_t most_bytes, bool ask, v1::WorkerMessage* message) override {
+  absl::StatusOr<bool> Wait() override { return snapshot_.has_value(); }
+  absl::StatusOr<bool> Next(const FrameOrder& order, v1::WorkerMessage* message) override {
     if (!snapshot_) return false;
-    std::optional<SnapshotPiece> piece = snapshot_->Next(most_bytes);
+    std::optional<SnapshotPiece> piece = snapshot_->Next(order.most_bytes);
     if (!piece) return false;
     ToFrame(*std::move(piece), message->mutable_snapshot());
-    message->mutable_snapshot()->set_ack(ask);
+    Fill(order, message->mutable_snapshot());
     return true;
   }
 
@@ -162,6 +167,11 @@ class Stream : public ExchangeClient,
     pump_.Change([&] { parts_.Drop(round, bucket); });
   }
 
+  LinkEstimate link() const override {
+    MutexLock lock(&mu_);
+    return link_.estimate();
+  }
+
   void Cancel() override { context_.TryCancel(); }
 
   void OnWriteDone(bool ok) override { pump_.Written(ok); }
@@ -169,9 +179,11 @@ class Stream : public ExchangeClient,
   // --- hearing ---------------------------------------------------------------------------------
 
   void OnReadDone(bool ok) override {
+    reader_.Came(Clock::Real().Now());
     if (ok) {
       const absl::Status status = Handle();
       if (status.ok()) {
+        reader_.Asked(Clock::Real().Now());
         StartRead(&reading_);
         return;
       }
@@ -198,7 +210,7 @@ class Stream : public ExchangeClient,
       case v1::CoordinatorMessage::kWelcome:
         return events_->OnWelcome(id_, Sequence(reading_.welcome().next_sequence()));
       case v1::CoordinatorMessage::kUpdate:
-        CountFrame(reading_.update().ack());
+        Arrived(reading_.update());
         return HandleUpdate();
       case v1::CoordinatorMessage::kStart:
         events_->OnStart(id_, reading_.start().group_index(), reading_.start().group_count());
@@ -226,7 +238,7 @@ class Stream : public ExchangeClient,
         events_->OnSnapshotOffer(id_, TransferId(reading_.snapshot_offer().transfer()));
         return absl::OkStatus();
       case v1::CoordinatorMessage::kSnapshot:
-        CountFrame(reading_.snapshot().ack());
+        Arrived(reading_.snapshot());
         return HandleSnapshot();
       case v1::CoordinatorMessage::kSnapshotAborted:
         HandleSnapshotAborted(TransferId(reading_.snapshot_aborted().transfer()));
@@ -280,8 +292,15 @@ class Stream : public ExchangeClient,
     events_->OnSnapshotAborted(id_, transfer);
   }
 
-  void CountFrame(bool asked) {
-    std::optional<v1::Ack> ack = received_.Add(reading_.ByteSizeLong(), asked, Clock::Real().Now());
+  template <typename Frame>
+  void Arrived(const Frame& frame) {
+    const uint64_t bytes = reading_.ByteSizeLong();
+    const absl::Time now = Clock::Real().Now();
+    {
+      MutexLock lock(&mu_);
+      link_.Arrived({bytes, IdleBefore(frame), reader_.waited()}, now);
+    }
+    std::optional<v1::Ack> ack = received_.Add(bytes, frame.ack(), now);
     if (!ack) return;
     v1::WorkerMessage message;
     *message.mutable_ack() = *std::move(ack);
@@ -309,9 +328,11 @@ class Stream : public ExchangeClient,
   v1::CoordinatorMessage reading_;
   UpdateAssembler assembler_;
   AckMeter received_{Clock::Real().Now()};
+  WaitingReader reader_;
 
-  Mutex mu_;
+  mutable Mutex mu_;
   absl::Status error_ ABSL_GUARDED_BY(mu_);  // ours; else the coordinator's counts
+  LinkMeter link_ ABSL_GUARDED_BY(mu_);
 
   PartLane parts_;         // of the pump
   SnapshotLane snapshot_;  // of the pump

@@ -14,6 +14,7 @@
 #include "common/base/ids.h"
 #include "common/exchange/messages.h"
 #include "common/exchange/snapshot.h"
+#include "common/run/link_estimate.h"
 #include "common/run/update.h"
 
 namespace grpc {
@@ -74,6 +75,8 @@ class ExchangeClient {
   virtual void GiveSnapshot(TransferId transfer, OutgoingSnapshot::State state) = 0;
   // Drops what is queued for (round, bucket), a part half sent too.
   virtual void StopSending(Round round, BucketIndex bucket) = 0;
+  // How fast updates come.
+  virtual LinkEstimate link() const = 0;
   // Ends the stream; OnStreamEnd follows.
   virtual void Cancel() = 0;
 };

@@ -19,6 +19,7 @@ struct FakeMessage {
   std::string text;
   bool ask = false;
   uint64_t bytes = 0;
+  absl::Duration idle;
   uint64_t ByteSizeLong() const { return bytes; }
   void Clear() { *this = FakeMessage(); }
 };
@@ -30,16 +31,19 @@ class FakeLane : public FrameLane<FakeMessage> {
  public:
   explicit FakeLane(std::string name) : name_(std::move(name)) {}
   void Put(uint64_t bytes) { left_ += bytes; }
-  absl::StatusOr<bool> Next(uint64_t most_bytes, bool ask, FakeMessage* message) override {
+  absl::StatusOr<bool> Next(const FrameOrder& order, FakeMessage* message) override {
     if (!error.ok()) return error;
     if (left_ == 0) return false;
     EXPECT_EQ(message->text, "");  // nothing is left of the last one
-    const uint64_t size = std::min(most_bytes, left_);
-    *message = {name_, ask, size};
+    const uint64_t size = std::min(order.most_bytes, left_);
+    *message = {name_, order.ask, size, order.idle};
     left_ -= size;
     return true;
   }
-  absl::Status Wait() override { return wait_error; }
+  absl::StatusOr<bool> Wait() override {
+    if (!wait_error.ok()) return wait_error;
+    return left_ > 0;
+  }
   absl::Status error;
   absl::Status wait_error;
 
@@ -115,6 +119,42 @@ TEST_F(PumpTest, P24_FramesKeepWithinTheWindowShortMessagesDoNot) {
   pump_.Acked(frame.bytes, absl::Milliseconds(1));
   EXPECT_TRUE(in_flight_);
   EXPECT_EQ(written_.back(), "part");
+}
+
+TEST_F(PumpTest, P24a_AFrameTellsForHowLongThereWasNothingToSend) {
+  pump_.Change([&] { parts_.Put(6000); });
+  EXPECT_EQ(last_.idle, absl::InfiniteDuration()) << "the first of all";
+  clock_.now += absl::Milliseconds(3);
+  Finish();  // took three milliseconds to write, while the next one waited
+  EXPECT_EQ(last_.idle, absl::ZeroDuration());
+  Finish();
+  clock_.now += absl::Milliseconds(5);
+  pump_.Send(Short("no frame"));
+  Finish();
+  clock_.now += absl::Milliseconds(2);
+  pump_.Change([&] { parts_.Put(1000); });
+  EXPECT_EQ(last_.idle, absl::Milliseconds(7));
+}
+
+TEST_F(PumpTest, P24a_WhatTheWindowHoldsBackIsNotIdle) {
+  pump_.Change([&] { parts_.Put(1 << 20); });
+  FinishAll();
+  const FakeMessage frame = last_;
+  clock_.now += absl::Milliseconds(40);
+  pump_.Acked(frame.bytes, absl::Milliseconds(1));
+  EXPECT_TRUE(in_flight_);
+  EXPECT_EQ(last_.idle, absl::ZeroDuration());
+}
+
+TEST_F(PumpTest, P24a_AFullWindowWithNothingWaitingIsIdle) {
+  pump_.Change([&] { parts_.Put(4 * 4032); });
+  FinishAll();
+  const FakeMessage frame = last_;
+  clock_.now += absl::Milliseconds(40);
+  pump_.Acked(4 * frame.bytes, absl::Milliseconds(1));
+  clock_.now += absl::Milliseconds(10);
+  pump_.Change([&] { parts_.Put(1000); });
+  EXPECT_EQ(last_.idle, absl::Milliseconds(50));
 }
 
 TEST_F(PumpTest, NothingIsWrittenAfterStop) {

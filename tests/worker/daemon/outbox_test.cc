@@ -33,6 +33,7 @@ class RecordingStream : public ExchangeClient {
   void SendSnapshotHeld(TransferId, const std::vector<uint64_t>&) override {}
   void GiveSnapshot(TransferId, OutgoingSnapshot::State) override {}
   void StopSending(Round, BucketIndex) override {}
+  LinkEstimate link() const override { return {}; }
   void Cancel() override {}
 
   std::vector<std::string> sent;
