@@ -14,6 +14,7 @@
 #include "cli/base/signals.h"
 #include "cli/bench/bench_command.h"
 #include "cli/link/link_command.h"
+#include "cli/plan/plan_command.h"
 #include "cli/rehearse/flags.h"
 #include "cli/rehearse/rehearse.h"
 #include "cli/status/status_command.h"
@@ -39,6 +40,7 @@ constexpr const char* kExamples = R"(Examples:
   isthmus rehearse --text book.txt                       two sites, two ranks each
   isthmus status --watch 2                               how a running coordinator is doing
   isthmus link --to 10.0.0.5:29750 --link 50mbit/80ms    a thin link to it
+  isthmus plan --params 124M --step-time 0.5s            which scheme for which link
 `isthmus COMMAND --help` tells more.
 )";
 
@@ -54,6 +56,16 @@ trip. UP:DOWN/DELAY gives each direction its rate, up being from the connecting 
 Examples:
   isthmus link --to 127.0.0.1:29750 --link 10mbit/40ms
   isthmus link --listen 127.0.0.1:4000 --to example.org:80 --link 1mbit:20mbit/30ms)";
+
+constexpr const char* kPlanHelp =
+    R"(Bytes follow from the formats; times are those of a link that is used well, at the site that waits the
+longest, without what compressing takes. Steps are what docs/schemes.md measured with one small model,
+in those of full averaging with AdamW, and an order of magnitude for others; with `Muon` the job steps
+by that. The time to a loss is steps times a step's time, in that of the best scheme.
+Examples:
+  isthmus plan --params 124M --step-time 0.5s --link 10mbit/40ms --sites 4
+  isthmus plan --params 1.3B --step-time 800ms --link 100mbit/20ms,20mbit:100mbit/60ms
+  isthmus plan --params 7B --step-time 2s --json | jq '.schemes[0].flags')";
 
 constexpr const char* kBenchHelp =
     R"(Times are ratios within this process, so a busy machine disturbs them less than seconds. ISTHMUS_SIMD
@@ -86,6 +98,20 @@ void AddLink(CLI::App* app, LinkOptions* options) {
   app->footer(kLinkHelp);
 }
 
+void AddPlan(CLI::App* app, PlanFlags* flags) {
+  app->add_option("--params", flags->parameters, "Of the model: 124M, 1.3B")->required();
+  app->add_option("--step-time", flags->step, "Of a step without any exchange: 0.5s, 300ms")
+      ->required();
+  app->add_option("--link", flags->links,
+                  "Of each site to the coordinator, as of `isthmus link`; one, or one each")
+      ->capture_default_str();
+  app->add_option("--sites", flags->sites, "With equal links")
+      ->check(WholeNumber(1, 1024))
+      ->capture_default_str();
+  app->add_flag("--json", flags->json, "All of it as JSON");
+  app->footer(kPlanHelp);
+}
+
 void AddBench(CLI::App* app, BenchCommandOptions* options) {
   app->add_option("--parameters", options->mebi_parameters, "Length of the vector, in 1,048,576")
       ->check(WholeNumber(1, 4096))
@@ -107,15 +133,17 @@ int Rehearse(const RehearseFlags& flags, Signals& signals) {
   return RunRehearse(*options, signals, isatty(STDERR_FILENO) == 1, std::cout, std::cerr);
 }
 
-// What the command line says: a subcommand of four, and its options.
+// What the command line says: a subcommand of five, and its options.
 struct Commands {
   CLI::App* rehearse = nullptr;
   CLI::App* status = nullptr;
   CLI::App* link = nullptr;
+  CLI::App* plan = nullptr;
   CLI::App* bench = nullptr;
   RehearseFlags rehearse_flags;
   StatusOptions status_options;
   LinkOptions link_options;
+  PlanFlags plan_flags;
   BenchCommandOptions bench_options;
 };
 
@@ -128,12 +156,14 @@ void AddCommands(CLI::App* app, Commands* commands) {
   commands->status =
       app->add_subcommand("status", "Ask a running coordinator how the run is going");
   commands->link = app->add_subcommand("link", "Forward TCP as a thin link would");
+  commands->plan = app->add_subcommand("plan", "What each scheme costs over the links one has");
   commands->bench =
       app->add_subcommand("bench", "Measure the codec on this machine, as ratios to a memory copy");
   AddRehearseFlags(commands->rehearse, &commands->rehearse_flags);
   commands->rehearse->footer(std::string(RehearseExamples()) + kExitCodes);
   AddStatus(commands->status, &commands->status_options);
   AddLink(commands->link, &commands->link_options);
+  AddPlan(commands->plan, &commands->plan_flags);
   AddBench(commands->bench, &commands->bench_options);
 }
 
@@ -165,6 +195,7 @@ absl::Status CheckThreadsFor(const Commands& commands) {
 
 int Run(const Commands& commands) {
   if (commands.bench->parsed()) return RunBench(commands.bench_options, std::cout, std::cerr);
+  if (commands.plan->parsed()) return RunPlan(commands.plan_flags, std::cout, std::cerr);
   // Before any thread that stays, so that all inherit the mask.
   Signals signals;
   if (commands.rehearse->parsed()) return Rehearse(commands.rehearse_flags, signals);

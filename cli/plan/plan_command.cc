@@ -1,0 +1,177 @@
+#include "cli/plan/plan_command.h"
+
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "cli/base/exit_codes.h"
+#include "cli/base/format.h"
+#include "cli/link/link_spec.h"
+#include "common/base/status_macros.h"
+#include "common/program/run_flags.h"
+
+namespace isthmus {
+namespace {
+
+constexpr double kMostParameters = 1e13;
+constexpr absl::Duration kLongestStep = absl::Hours(1);
+
+absl::Status Wrong(const char* flag, const std::string& expected, const std::string& said) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, ": expected ", expected, ", got '", said, "'"));
+}
+
+absl::StatusOr<uint64_t> ParseParameters(const std::string& text) {
+  double unit = 1;
+  absl::string_view digits = text;
+  for (const auto& [letter, worth] :
+       {std::pair('K', 1e3), std::pair('M', 1e6), std::pair('B', 1e9)}) {
+    if (digits.empty() || (digits.back() != letter && digits.back() != letter + 32)) continue;
+    digits.remove_suffix(1);
+    unit = worth;
+    break;
+  }
+  double number = 0;
+  if (!absl::SimpleAtod(digits, &number) ||
+      !(number * unit >= 1 && number * unit <= kMostParameters)) {
+    return Wrong("--params", "a number of parameters up to 10000B, as in 124M", text);
+  }
+  return static_cast<uint64_t>(std::round(number * unit));
+}
+
+absl::StatusOr<absl::Duration> ParseStep(const std::string& text) {
+  absl::Duration step;
+  if (!absl::ParseDuration(text, &step) || step <= absl::ZeroDuration() || step > kLongestStep) {
+    return Wrong("--step-time",
+                 "the time of a step without any exchange, up to 1h, as in 0.5s or 300ms", text);
+  }
+  return step;
+}
+
+absl::StatusOr<std::vector<Path>> ParseLinks(const PlanFlags& flags) {
+  std::vector<Path> sites;
+  for (const absl::string_view text : absl::StrSplit(flags.links, ',')) {
+    const absl::StatusOr<LinkSpec> spec = ParseLinkSpec(text);
+    if (!spec.ok())
+      return absl::InvalidArgumentError(absl::StrCat("--link: ", spec.status().message()));
+    sites.push_back(
+        {spec->up_bits_per_second / 8, spec->down_bits_per_second / 8, 2 * spec->delay});
+  }
+  if (sites.size() == 1) sites.resize(flags.sites, sites[0]);
+  if (sites.size() != flags.sites && flags.sites != PlanFlags().sites) {
+    return Wrong("--link", absl::StrCat("one, or one for each of ", flags.sites, " sites"),
+                 flags.links);
+  }
+  return sites;
+}
+
+std::string PerParameter(uint64_t bytes, const PlanOptions& options, const PlannedScheme& planned) {
+  return absl::StrFormat("%.3g", static_cast<double>(bytes) /
+                                     static_cast<double>(options.parameters) /
+                                     planned.scheme.run.format.every.steps);
+}
+
+std::string Seconds(absl::Duration time) { return FormatSeconds(absl::ToDoubleSeconds(time)); }
+
+// As a shell takes them.
+std::string FlagsOf(const PlannedScheme& planned) {
+  std::vector<std::string> flags = RunFlags(planned.scheme.run);
+  for (std::string& flag : flags) {
+    if (flag.find(' ') != std::string::npos) flag = absl::StrCat("'", flag, "'");
+  }
+  return absl::StrJoin(flags, " ");
+}
+
+std::string Table(const PlanOptions& options, const std::vector<PlannedScheme>& schemes) {
+  std::vector<std::vector<std::string>> rows = {{"scheme", "B/param up", "up", "down", "exchange",
+                                                 "step", "waits", "steps", "time to a loss"}};
+  for (const PlannedScheme& planned : schemes) {
+    rows.push_back({planned.scheme.name, PerParameter(planned.bytes.up, options, planned),
+                    FormatBytes(static_cast<double>(planned.bytes.up)),
+                    FormatBytes(static_cast<double>(planned.bytes.down)), Seconds(planned.exchange),
+                    Seconds(planned.cost.step), FormatPercent(planned.cost.ratio),
+                    absl::StrFormat("%.2f", planned.scheme.steps),
+                    absl::StrFormat("%.2f", planned.time)});
+  }
+  return FormatColumns(rows);
+}
+
+nlohmann::ordered_json Json(const PlanOptions& options, const std::vector<PlannedScheme>& schemes) {
+  nlohmann::ordered_json rows = nlohmann::json::array();
+  for (const PlannedScheme& planned : schemes) {
+    rows.push_back({{"scheme", planned.scheme.name},
+                    {"flags", FlagsOf(planned)},
+                    {"bytes_up", planned.bytes.up},
+                    {"bytes_down", planned.bytes.down},
+                    {"period_steps", planned.scheme.run.format.every.steps},
+                    {"exchange_seconds", absl::ToDoubleSeconds(planned.exchange)},
+                    {"step_seconds", absl::ToDoubleSeconds(planned.cost.step)},
+                    {"blocked_seconds", absl::ToDoubleSeconds(planned.cost.blocked)},
+                    {"communication_ratio", planned.cost.ratio},
+                    {"relative_steps", planned.scheme.steps},
+                    {"relative_time", planned.time}});
+  }
+  return {{"parameters", options.parameters},
+          {"compute_seconds", absl::ToDoubleSeconds(options.compute)},
+          {"sites", options.sites.size()},
+          {"schemes", rows}};
+}
+
+}  // namespace
+
+absl::StatusOr<PlanOptions> ParsePlanFlags(const PlanFlags& flags) {
+  PlanOptions options;
+  ISTHMUS_ASSIGN_OR_RETURN(options.parameters, ParseParameters(flags.parameters));
+  ISTHMUS_ASSIGN_OR_RETURN(options.compute, ParseStep(flags.step));
+  ISTHMUS_ASSIGN_OR_RETURN(options.sites, ParseLinks(flags));
+  return options;
+}
+
+std::vector<PlannedScheme> PlanSchemes(const PlanOptions& options) {
+  std::vector<PlannedScheme> schemes;
+  for (KnownScheme& scheme : KnownSchemes()) {
+    const RoundFormat& format = scheme.run.format;
+    PlannedScheme planned;
+    planned.bytes =
+        BytesOfRound(scheme.run, options.parameters, static_cast<uint32_t>(options.sites.size()));
+    for (const Path& site : options.sites) {
+      planned.exchange =
+          std::max(planned.exchange, ExchangeTime(planned.bytes, options.sites, site));
+    }
+    planned.cost =
+        CostOfStep(options.compute, planned.exchange, format.every.steps, format.overlap);
+    planned.time = absl::ToDoubleSeconds(planned.cost.step) * scheme.steps;
+    planned.scheme = std::move(scheme);
+    schemes.push_back(std::move(planned));
+  }
+  std::sort(schemes.begin(), schemes.end(),
+            [](const PlannedScheme& a, const PlannedScheme& b) { return a.time < b.time; });
+  const double best = schemes.front().time;
+  for (PlannedScheme& planned : schemes) planned.time /= best;
+  return schemes;
+}
+
+int RunPlan(const PlanFlags& flags, std::ostream& out, std::ostream& errors) {
+  const absl::StatusOr<PlanOptions> options = ParsePlanFlags(flags);
+  if (!options.ok()) {
+    errors << "isthmus plan: " << options.status().message() << std::endl;
+    return kExitUsage;
+  }
+  const std::vector<PlannedScheme> schemes = PlanSchemes(*options);
+  if (flags.json) {
+    out << Json(*options, schemes).dump(2) << std::endl;
+    return kExitOk;
+  }
+  out << Table(*options, schemes) << "\nThe first: isthmus-coordinator " << FlagsOf(schemes[0])
+      << std::endl;
+  return kExitOk;
+}
+
+}  // namespace isthmus

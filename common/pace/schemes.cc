@@ -1,0 +1,40 @@
+#include "common/pace/schemes.h"
+
+#include <absl/strings/str_cat.h>
+
+namespace isthmus {
+namespace {
+
+// Of docs/schemes.md: steps to a loss of 2.4, two sites of two ranks; of `random`, which does not
+// come so far, to 2.5, and of full averaging there.
+constexpr double kFull = 147, kFullTo25 = 116;
+
+KnownScheme FlexDemo(uint32_t k, double steps) {
+  RunSpec run = DefaultRunSpec(Scheme::kFlexDemo);
+  run.format.all.k = k;
+  return {absl::StrCat("flexdemo, ", k, " of ", run.format.chunk_size, ", 1bit"), run,
+          steps / kFull};
+}
+
+KnownScheme Local(uint32_t every, double steps) {
+  RunSpec run = DefaultRunSpec(Scheme::kLocal);
+  run.format.every = {.steps = every};
+  return {absl::StrCat("local, Muon, every ", every, ", 2bit"), run, steps / kFull};
+}
+
+}  // namespace
+
+std::vector<KnownScheme> KnownSchemes() {
+  return {
+      {"full, AdamW, f32", DefaultRunSpec(Scheme::kFull), 1.0},
+      FlexDemo(4, 191),
+      FlexDemo(2, 172),
+      FlexDemo(1, 182),
+      {"random, 8 of 64, sign", DefaultRunSpec(Scheme::kRandom), 199 / kFullTo25},
+      Local(4, 95),
+      Local(8, 111),
+      Local(30, 170),
+  };
+}
+
+}  // namespace isthmus
