@@ -165,10 +165,12 @@ std::vector<std::string> Deployment::AwaitAttached(absl::Duration patience) {
 }
 
 std::string Deployment::Status() const {
+  const std::string log = absl::StrCat(folder_, "/status.log");
+  std::filesystem::remove(log);  // of the last time: programs append
   NetProgram status(
       links_.hub(),
       {ISTHMUS, "status", "--json", "--coordinator", absl::StrCat("127.0.0.1:", kPort)},
-      absl::StrCat(folder_, "/status.log"));
+      log);
   if (const int code = status.Await(kStartPatience); code != 0) {
     GiveUp(absl::StrCat("isthmus status ended with ", code), status.Output());
   }
