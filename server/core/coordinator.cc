@@ -81,9 +81,36 @@ void Coordinator::StopAwaiting(GroupState& group, const std::string& why, Action
   out.push_back(Happened{NotAwaited{round_.round(), group.id, why}});
 }
 
+absl::Status Coordinator::CheckNotOver() const {
+  if (!ended_) return absl::OkStatus();
+  for (const auto& [id, group] : membership_.groups()) {
+    if (group.in_sync && !group.left) return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("the run ended with round ", round_.round().value(),
+                   ", and every group that held its parameters has left: a new run takes a new "
+                   "coordinator"));
+}
+
+void Coordinator::TurnAwayLateJoiners(absl::Time now, Actions& out) {
+  const absl::Status over = CheckNotOver();
+  if (over.ok()) return;
+  for (auto& [id, group] : membership_.groups()) {
+    if (!group.ready || !group.stream || group.in_sync) continue;
+    if (transfers_.Joining(id)) continue;  // whose donor may still give the rest
+    const StreamId stream = *group.stream;
+    group.ready = false;
+    group.last_event = std::string(over.message());
+    membership_.Touch();
+    DetachStream(group, now, out);
+    out.push_back(CloseStream{stream, over});
+  }
+}
+
 void Coordinator::Advance(absl::Time now, Actions& out) {
   wakeup_moved_ = true;  // what leads here may have changed anything
   if (!layout_) return;
+  TurnAwayLateJoiners(now, out);
   if (!training_) AgreeOnStart(now, out);
   DecideAudits(now, out);
   Reinstate(now, out);
@@ -358,8 +385,19 @@ Coordinator::State Coordinator::state(absl::Time now) const {
   return able < config_.run.min_groups ? State::kWaitingForQuorum : State::kTraining;
 }
 
+std::string Coordinator::WaitingAfterEnd() const {
+  bool joiner = false, donor = false;
+  for (const auto& [id, group] : membership_.groups()) {
+    joiner |= group.ready && group.stream && !group.in_sync;
+    donor |= group.in_sync && group.stream;
+  }
+  if (!joiner) return "";
+  return donor ? "the run has ended: a group that joins is getting its parameters"
+               : "the run has ended, and no group that holds its parameters is connected";
+}
+
 std::string Coordinator::WaitingReason(absl::Time now) const {
-  if (ended_) return "";
+  if (ended_) return WaitingAfterEnd();
   uint32_t ready = 0;
   uint32_t active = 0;
   for (const auto& [id, group] : membership_.groups()) {

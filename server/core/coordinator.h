@@ -204,6 +204,13 @@ class Coordinator {
   // A state that differs is better than none: once nobody else is left, it is the run's.
   void Reinstate(absl::Time now, Actions& out);
 
+  // FAILED_PRECONDITION once the run has ended and nobody is left who could give its parameters
+  // (P16).
+  absl::Status CheckNotOver() const;
+  // Who joins then would wait for ever.
+  void TurnAwayLateJoiners(absl::Time now, Actions& out);
+  std::string WaitingAfterEnd() const;
+
   // Everything that may follow from a change, in order.
   void Advance(absl::Time now, Actions& out);
   void AgreeOnStart(absl::Time now, Actions& out);

@@ -96,6 +96,7 @@ absl::Status Coordinator::Ready(Member member, uint64_t change, const Layout& la
   ISTHMUS_ASSIGN_OR_RETURN(GroupState * group, membership_.Find(member));
   if (change <= group->last_change) return absl::OkStatus();
   ISTHMUS_RETURN_IF_ERROR(AcceptLayout(layout, *group));
+  ISTHMUS_RETURN_IF_ERROR(CheckNotOver());
   group->last_change = change;
   membership_.Touch();
   group->ready = true;
