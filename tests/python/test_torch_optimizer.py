@@ -462,6 +462,26 @@ def test_a_compiled_model_trains(deploy, backend):
     optimizer.close()
 
 
+@pytest.mark.filterwarnings("default::UserWarning")  # of the compiler itself
+def test_a_compiler_that_is_given_the_whole_step_leaves_the_exchange_alone(deploy):
+    run = deploy(*FULL)
+    here, there = mlp(), mlp()
+    optimizer = attach(run, here)
+
+    @torch.compile(backend="eager")
+    def step(at):
+        optimizer.zero_grad()
+        loss_of(here, at).backward()
+        optimizer.step()
+
+    for at in range(3):
+        step(at)
+    assert optimizer.round == 3
+    train(there, torch.optim.SGD(there.parameters(), lr=0.125), 3)
+    assert torch.allclose(flat(here), flat(there), rtol=1e-5, atol=1e-6)
+    optimizer.close()
+
+
 class Numbers(torch.utils.data.Dataset):
     def __len__(self):
         return 8

@@ -33,7 +33,7 @@ class SessionOptions:
     on_wait: Callable[[str], None] | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Bound:
     """One of the job's parameters, and where it is shared."""
 

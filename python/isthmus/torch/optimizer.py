@@ -131,7 +131,6 @@ class Optimizer(Wrapped):
         self._binding.zero_gradients()
 
     @hooked_where_watched
-    @torch.compiler.disable
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Exchanges, and blocks until the parameters are new. After the run's end: nothing.
 
