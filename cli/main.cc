@@ -105,9 +105,8 @@ void AddPlan(CLI::App* app, PlanFlags* flags) {
   app->add_option("--link", flags->links,
                   "Of each site to the coordinator, as of `isthmus link`; one, or one each")
       ->capture_default_str();
-  app->add_option("--sites", flags->sites, "With equal links")
-      ->check(WholeNumber(1, 1024))
-      ->capture_default_str();
+  app->add_option("--sites", flags->sites, "How many, with equal links (default: 2)")
+      ->check(WholeNumber(1, 1024));
   app->add_flag("--json", flags->json, "All of it as JSON");
   app->footer(kPlanHelp);
 }

@@ -64,8 +64,8 @@ absl::StatusOr<std::vector<Path>> ParseLinks(const PlanFlags& flags) {
     sites.push_back(
         {spec->up_bits_per_second / 8, spec->down_bits_per_second / 8, 2 * spec->delay});
   }
-  if (sites.size() == 1) sites.resize(flags.sites, sites[0]);
-  if (sites.size() != flags.sites && flags.sites != PlanFlags().sites) {
+  if (sites.size() == 1) sites.resize(flags.sites == 0 ? 2 : flags.sites, sites[0]);
+  if (flags.sites != 0 && sites.size() != flags.sites) {
     return Wrong("--link", absl::StrCat("one, or one for each of ", flags.sites, " sites"),
                  flags.links);
   }

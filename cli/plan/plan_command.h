@@ -19,7 +19,7 @@ struct PlanFlags {
   std::string parameters;
   std::string step;
   std::string links = "10mbit/40ms";
-  uint64_t sites = 2;  // of equal links, where one is given
+  uint64_t sites = 0;  // 0: as many as links, and two where one is given
   bool json = false;
 };
 

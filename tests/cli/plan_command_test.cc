@@ -41,6 +41,9 @@ TEST(PlanFlagsTest, WhatIsWrongIsNamed) {
               HasSubstr("--link: expected"));
   EXPECT_THAT(Refused({.parameters = "1M", .step = "1s", .links = "1mbit,2mbit", .sites = 3}),
               HasSubstr("--link: expected one, or one for each of 3 sites"));
+  EXPECT_THAT(Refused({.parameters = "1M", .step = "1s", .links = "1mbit,2mbit,3mbit", .sites = 2}),
+              HasSubstr("--link: expected one, or one for each of 2 sites"));
+  EXPECT_EQ(ParsePlanFlags({.parameters = "1M", .step = "1s"})->sites.size(), 2u);
 }
 
 TEST(PlanFlagsTest, OneLinkIsThatOfAllSites) {
