@@ -58,6 +58,17 @@ class Link {
   LinkMeter meter_;
 };
 
+// Of a million parameters: eight frames of 5 KB a round, made one by one.
+void FlexDemoRounds(int rounds, Link* link) {
+  for (int round = 0; round < rounds; ++round) {
+    link->Idle(absl::Milliseconds(400));
+    for (int bucket = 0; bucket < 8; ++bucket) {
+      link->Compute(absl::Milliseconds(2));
+      link->Frame(5500);
+    }
+  }
+}
+
 TEST(LinkMeterTest, P24a_NothingIsKnownBeforeTwoFrames) {
   Link link(10 * kMbit);
   EXPECT_EQ(link.estimate(), LinkEstimate());
@@ -78,29 +89,16 @@ TEST(LinkMeterTest, P24a_AFullLinkIsKnownExactly) {
   }
 }
 
-// FlexDeMo of a million parameters: eight frames of 5 KB a round, made one by one.
 TEST(LinkMeterTest, P24a_AThinLinkIsKnownFromSmallFramesThatAreMadeOneByOne) {
   Link link(1 * kMbit);
-  for (int round = 0; round < 4; ++round) {
-    link.Idle(absl::Milliseconds(400));
-    for (int bucket = 0; bucket < 8; ++bucket) {
-      link.Compute(absl::Milliseconds(2));
-      link.Frame(5500);
-    }
-  }
+  FlexDemoRounds(4, &link);
   EXPECT_NEAR(link.mbit(), 1, 1e-3);
   EXPECT_FALSE(link.estimate().at_least);
 }
 
 TEST(LinkMeterTest, P24a_ASenderThatIsSlowerThanTheLinkTellsTheLeast) {
   Link link(1000 * kMbit);
-  for (int round = 0; round < 4; ++round) {
-    link.Idle(absl::Milliseconds(400));
-    for (int bucket = 0; bucket < 8; ++bucket) {
-      link.Compute(absl::Milliseconds(2));
-      link.Frame(5500);
-    }
-  }
+  FlexDemoRounds(4, &link);
   EXPECT_TRUE(link.estimate().at_least);
   EXPECT_GT(link.mbit(), 7 * 5500 / 0.021 / kMbit);  // what it did carry
   EXPECT_LT(link.mbit(), 1000);
