@@ -27,11 +27,27 @@ set(ISTHMUS_HUNG_SECONDS 900)
 if(ISTHMUS_SANITIZE STREQUAL "address")
   set(ISTHMUS_RUNS_ONCE -O0)
 endif()
+# With gRPC comes -pthread; tests that share compiled headers have all options alike.
+set(ISTHMUS_TEST_OPTIONS ${ISTHMUS_RUNS_ONCE} $<$<COMPILE_LANGUAGE:C,CXX>:-pthread>)
 
 # isthmus_runs_once(SOURCE ...)
 #   Sources of the current folder that are compiled like tests.
 function(isthmus_runs_once)
   set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "${ISTHMUS_RUNS_ONCE}")
+endfunction()
+
+# isthmus_test_headers(NAME HEADERS headers ... [LIBS libs ...])
+#   Headers that most tests include, compiled once: reading them is half of what a test costs to build.
+#   Tests of the current folder and those below use them with set(ISTHMUS_TEST_HEADERS NAME), and still
+#   include what they need. (A program, since what is compiled for one is of no use to a library.)
+function(isthmus_test_headers name)
+  cmake_parse_arguments(ARG "" "" "HEADERS;LIBS" ${ARGN})
+  file(CONFIGURE OUTPUT ${name}.cc CONTENT "int main() {}\n")
+  add_executable(${name} ${CMAKE_CURRENT_BINARY_DIR}/${name}.cc)
+  target_link_libraries(${name} PRIVATE isthmus_flags ${ARG_LIBS} GTest::gmock GTest::gtest)
+  target_compile_options(${name} PRIVATE ${ISTHMUS_TEST_OPTIONS})
+  target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 endfunction()
 
 # isthmus_test_objects(NAME SOURCES ... [LIBS ...]): tests that several programs run, each with its own
@@ -41,7 +57,7 @@ function(isthmus_test_objects name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
   add_library(${name} OBJECT ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE isthmus_flags ${ARG_LIBS} GTest::gmock GTest::gtest)
-  target_compile_options(${name} PRIVATE ${ISTHMUS_RUNS_ONCE})
+  target_compile_options(${name} PRIVATE ${ISTHMUS_TEST_OPTIONS})
 endfunction()
 
 # isthmus_test(NAME SOURCES ... [LIBS libs ...] [LABELS labels ...] [TIMEOUT seconds])
@@ -51,7 +67,10 @@ function(isthmus_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE isthmus_flags ${ARG_LIBS} GTest::gmock GTest::gtest_main)
-  target_compile_options(${name} PRIVATE ${ISTHMUS_RUNS_ONCE})
+  target_compile_options(${name} PRIVATE ${ISTHMUS_TEST_OPTIONS})
+  if(ISTHMUS_TEST_HEADERS)
+    target_precompile_headers(${name} REUSE_FROM ${ISTHMUS_TEST_HEADERS})
+  endif()
   if(ISTHMUS_SANITIZE STREQUAL "thread")
     target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/tsan_suppressions.cc)
   endif()

@@ -1,5 +1,6 @@
 #include "common/base/host_port.h"
 
+#include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -34,7 +35,7 @@ TEST(HostPortTest, RefusesWhatIsNone) {
     EXPECT_EQ(parsed.status().code(), absl::StatusCode::kInvalidArgument) << text;
     EXPECT_EQ(parsed.status().message().find("expected HOST:PORT"), 0u) << parsed.status();
   }
-  EXPECT_FALSE(ParseHostPort(std::string(300, 'h') + ":1").ok());
+  EXPECT_FALSE(ParseHostPort(absl::StrCat(std::string(300, 'h'), ":1")).ok());
 }
 
 TEST(HostPortTest, NobodyIsReachedAtPort0) {
