@@ -277,6 +277,12 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
   return session->ended ? ISTHMUS_END : ISTHMUS_OK;
 }
 
+isthmus_code isthmus_step_wait_for(isthmus_session* session, double seconds,
+                                   isthmus_step_result* result) {
+  const isthmus_code code = isthmus_step_poll(session, seconds);
+  return code == ISTHMUS_OK ? isthmus_step_wait(session, result) : code;
+}
+
 isthmus_code isthmus_step(isthmus_session* session, const isthmus_step_args* args,
                           isthmus_step_result* result) {
   const isthmus_code code = isthmus_step_begin(session, args);

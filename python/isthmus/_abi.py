@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pathlib
+import struct
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 
 OK = 0
@@ -106,6 +107,11 @@ class StepResult(_Struct):
     ]
 
 
+#: All of a StepResult's fields at one go. Field by field costs 50 µs where no cache is warm, as after a
+#: wait for others.
+unpack_step_result = struct.Struct("NQIIIfdddd?3xI").unpack_from
+
+
 _SESSION = c_void_p
 _CALLS: dict[str, tuple[object, list[object]]] = {
     "isthmus_attach": (c_int, [POINTER(AttachOptions), POINTER(Tensor), c_size_t, POINTER(_SESSION)]),
@@ -119,6 +125,7 @@ _CALLS: dict[str, tuple[object, list[object]]] = {
     "isthmus_step_begin": (c_int, [_SESSION, POINTER(StepArgs)]),
     "isthmus_step_poll": (c_int, [_SESSION, c_double]),
     "isthmus_step_wait": (c_int, [_SESSION, POINTER(StepResult)]),
+    "isthmus_step_wait_for": (c_int, [_SESSION, c_double, POINTER(StepResult)]),
     "isthmus_step": (c_int, [_SESSION, POINTER(StepArgs), POINTER(StepResult)]),
     "isthmus_read_anchor": (c_int, [_SESSION, POINTER(c_void_p), c_size_t, POINTER(c_uint64)]),
     "isthmus_detach": (None, [_SESSION]),

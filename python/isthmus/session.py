@@ -335,7 +335,6 @@ class Session:
         self._result = _abi.StepResult()
         self._args_at = ctypes.byref(self._args)
         self._result_at = ctypes.byref(self._result)
-        self._nothing_due = _ENDED
         self.parameters = tuple(self._buffers(self._library.isthmus_dlpack_parameter))
         self.gradients = () if own_optimizer else tuple(self._buffers(self._library.isthmus_dlpack_gradient))
 
@@ -452,29 +451,13 @@ class Session:
     def wait(self) -> StepResult:
         """Blocks until the step that begin() began is done. After an exception of a signal's handler
         it is still under way, and the call may be made again."""
-        while not self.poll(_LOOK_UP):
-            pass
-        ended = self._check(self._library.isthmus_step_wait(self._attached(), self._result_at))
-        result = self._result
-        if not (result.exchanged or ended or result.blocked_seconds) and self._nothing_due.round == result.round:
-            return self._nothing_due  # most local steps
-        made = StepResult(
-            result.round,
-            result.contributors,
-            result.merged_here,
-            result.buckets,
-            result.loss,
-            result.blocked_seconds,
-            result.local_seconds,
-            result.peer_wait_seconds,
-            result.link_wait_seconds,
-            result.exchanged != 0,
-            result.nonfinite,
-            ended,
-        )
-        if not (made.exchanged or ended or made.blocked_seconds):
-            self._nothing_due = made
-        return made
+        wait_for, handle = self._library.isthmus_step_wait_for, self._attached()
+        code = _abi.DEADLINE_EXCEEDED
+        while code == _abi.DEADLINE_EXCEEDED:  # handlers of signals run in between
+            code = wait_for(handle, _LOOK_UP, self._result_at)
+        ended = code != _abi.OK and self._check(code)
+        _, *fields = _abi.unpack_step_result(self._result)
+        return StepResult(*fields, ended)
 
     def step(self, *, meanwhile: Callable[[], None] | None = None, **args: Any) -> StepResult:
         """begin() and wait() in one. `meanwhile` is called while the worker is at it; what it raises

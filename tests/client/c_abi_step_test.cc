@@ -147,6 +147,25 @@ TEST_F(CAbiTest, PollLooksInWithoutTakingTheAnswer) {
   isthmus_detach(s);
 }
 
+TEST_F(CAbiTest, WaitForIsAWaitWithAnEnd) {
+  Start(1);
+  isthmus_session* s = AttachAll(1)[0];
+  isthmus_step_result result = {};
+  result.struct_size = sizeof(result);
+  EXPECT_EQ(isthmus_step_wait_for(s, 0, &result), ISTHMUS_FAILED_PRECONDITION);
+  const isthmus_step_args args = StepArgs();
+  ASSERT_EQ(isthmus_step_begin(s, &args), ISTHMUS_OK);
+  const uint64_t id = engine_.AwaitStep().first;
+  EXPECT_EQ(isthmus_step_wait_for(s, 0.01, &result), ISTHMUS_DEADLINE_EXCEEDED);
+  EXPECT_EQ(isthmus_step_wait_for(s, NAN, &result), ISTHMUS_INVALID_ARGUMENT);
+  EXPECT_EQ(result.round, 0u) << "nothing came yet";
+  server_->FinishStep(id, StepReply{.round = 7});
+  EXPECT_EQ(isthmus_step_wait_for(s, 60, &result), ISTHMUS_OK);
+  EXPECT_EQ(result.round, 7u);
+  EXPECT_EQ(isthmus_step_wait_for(s, 60, &result), ISTHMUS_FAILED_PRECONDITION);
+  isthmus_detach(s);
+}
+
 TEST_F(CAbiTest, SignalsDoNotInterruptAStep) {
   Start(1);
   isthmus_session* s = AttachAll(1)[0];

@@ -12,6 +12,7 @@ import pytest
 from conftest import together, wait_until
 
 import isthmus
+from isthmus import _abi
 
 W = isthmus.Tensor("w", (8, 16))
 
@@ -256,6 +257,18 @@ def test_a_rank_that_leaves_aborts_the_others(deploy):
     with pytest.raises(isthmus.Aborted, match="rank 1: detached"):
         first.step(lr=[0.1])
     first.close()
+
+
+def test_a_result_is_read_whole_as_it_is_field_by_field():
+    result = _abi.StepResult(
+        round=2**40, contributors=1, merged_here=2, buckets=3, loss=0.5, blocked_seconds=4, local_seconds=5,
+        peer_wait_seconds=6, link_wait_seconds=7, exchanged=1, nonfinite=8,
+    )  # fmt: skip
+    names = [name for name, _ in _abi.StepResult._fields_]
+    fields = _abi.unpack_step_result(result)
+    assert fields == tuple(getattr(result, name) for name in names)
+    assert fields[names.index("exchanged")] is True
+    assert ("struct_size", *isthmus.StepResult._fields) == (*names, "ended")
 
 
 def test_there_is_one_class_for_each_code():

@@ -129,6 +129,7 @@ class Binding:
         self._options = options
         self._on_abort = on_abort
         self._model = model  # where it is known: who else may notice that its parameters are others
+        self._device: torch.device | None = None  # since attach(), where it is not the host
         self._warned = False
         self._samples = 1
         self._loss: float | torch.Tensor | None = None
@@ -185,6 +186,7 @@ class Binding:
             value = torch.frombuffer(bytearray(session.constant(at)), dtype=buffer.dtype).view(buffer.shape)
             buffer.copy_(value)
         self.session = session
+        self._device = device if device.type == "cuda" else None
         self.ended = False
 
     def close(self) -> None:
@@ -270,10 +272,7 @@ class Binding:
             return
         session = self.attached
         loss = self._loss
-        stream = None
-        device = self.bound[0].parameter.device
-        if device.type == "cuda":
-            stream = torch.cuda.current_stream(device).cuda_stream
+        stream = None if self._device is None else torch.cuda.current_stream(self._device).cuda_stream
         try:
             self.last = session.step(
                 lr=lr,
