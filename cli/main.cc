@@ -107,6 +107,11 @@ void AddPlan(CLI::App* app, PlanFlags* flags) {
       ->capture_default_str();
   app->add_option("--sites", flags->sites, "How many, with equal links (default: 2)")
       ->check(WholeNumber(1, 1024));
+  app->add_option("--target", flags->target,
+                  "The share of a step that a pace may have the job wait for the link")
+      ->check(FiniteNumber())
+      ->check(CLI::Range(0.001, 0.999))
+      ->capture_default_str();
   app->add_flag("--json", flags->json, "All of it as JSON");
   app->footer(kPlanHelp);
 }

@@ -81,8 +81,8 @@ std::string PerParameter(uint64_t bytes, const PlanOptions& options, const Plann
 std::string Seconds(absl::Duration time) { return FormatSeconds(absl::ToDoubleSeconds(time)); }
 
 // As a shell takes them.
-std::string FlagsOf(const PlannedScheme& planned) {
-  std::vector<std::string> flags = RunFlags(planned.scheme.run);
+std::string FlagsOf(const RunSpec& run) {
+  std::vector<std::string> flags = RunFlags(run);
   for (std::string& flag : flags) {
     if (flag.find(' ') != std::string::npos) flag = absl::StrCat("'", flag, "'");
   }
@@ -103,11 +103,54 @@ std::string Table(const PlanOptions& options, const std::vector<PlannedScheme>& 
   return FormatColumns(rows);
 }
 
-nlohmann::ordered_json Json(const PlanOptions& options, const std::vector<PlannedScheme>& schemes) {
+std::string Setting(const RunSpec& run) {
+  const RoundFormat& format = run.format;
+  return run.scheme == Scheme::kLocal ? absl::StrCat("every ", format.every.steps, " steps")
+                                      : absl::StrCat(format.all.k, " of ", format.chunk_size);
+}
+
+std::string PacedTable(const std::vector<PacedScheme>& schemes) {
+  std::vector<std::vector<std::string>> rows = {
+      {"paced", "setting", "exchange", "step", "waits", "time to a loss"}};
+  for (const PacedScheme& paced : schemes) {
+    rows.push_back(
+        {Name(paced.run.scheme), Setting(paced.run), Seconds(paced.prediction.exchange),
+         Seconds(paced.prediction.cost.step),
+         absl::StrCat(FormatPercent(paced.prediction.cost.ratio), paced.target_met ? "" : " !"),
+         absl::StrFormat("%.2f", paced.time)});
+  }
+  return FormatColumns(rows);
+}
+
+std::string PacedNote(const PlanOptions& options, const std::vector<PacedScheme>& schemes) {
+  const bool met = std::ranges::all_of(schemes, &PacedScheme::target_met);
+  return absl::StrCat("What a pace within a communication ratio of ", FormatPercent(options.target),
+                      " would settle on",
+                      met ? "" : " (!: no setting is within it; this is the soonest)", ":\n");
+}
+
+nlohmann::ordered_json PacedJson(const std::vector<PacedScheme>& schemes) {
+  nlohmann::ordered_json rows = nlohmann::json::array();
+  for (const PacedScheme& paced : schemes) {
+    rows.push_back({{"scheme", Name(paced.run.scheme)},
+                    {"setting", Setting(paced.run)},
+                    {"flags", FlagsOf(paced.run)},
+                    {"exchange_seconds", absl::ToDoubleSeconds(paced.prediction.exchange)},
+                    {"step_seconds", absl::ToDoubleSeconds(paced.prediction.cost.step)},
+                    {"blocked_seconds", absl::ToDoubleSeconds(paced.prediction.cost.blocked)},
+                    {"communication_ratio", paced.prediction.cost.ratio},
+                    {"target_met", paced.target_met},
+                    {"relative_time", paced.time}});
+  }
+  return rows;
+}
+
+nlohmann::ordered_json Json(const PlanOptions& options, const std::vector<PlannedScheme>& schemes,
+                            const std::vector<PacedScheme>& paced) {
   nlohmann::ordered_json rows = nlohmann::json::array();
   for (const PlannedScheme& planned : schemes) {
     rows.push_back({{"scheme", planned.scheme.name},
-                    {"flags", FlagsOf(planned)},
+                    {"flags", FlagsOf(planned.scheme.run)},
                     {"bytes_up", planned.bytes.up},
                     {"bytes_down", planned.bytes.down},
                     {"period_steps", planned.scheme.run.format.every.steps},
@@ -121,7 +164,9 @@ nlohmann::ordered_json Json(const PlanOptions& options, const std::vector<Planne
   return {{"parameters", options.parameters},
           {"compute_seconds", absl::ToDoubleSeconds(options.compute)},
           {"sites", options.sites.size()},
-          {"schemes", rows}};
+          {"schemes", rows},
+          {"target_communication_ratio", options.target},
+          {"paced", PacedJson(paced)}};
 }
 
 }  // namespace
@@ -131,6 +176,7 @@ absl::StatusOr<PlanOptions> ParsePlanFlags(const PlanFlags& flags) {
   ISTHMUS_ASSIGN_OR_RETURN(options.parameters, ParseParameters(flags.parameters));
   ISTHMUS_ASSIGN_OR_RETURN(options.compute, ParseStep(flags.step));
   ISTHMUS_ASSIGN_OR_RETURN(options.sites, ParseLinks(flags));
+  options.target = flags.target;
   return options;
 }
 
@@ -158,6 +204,28 @@ std::vector<PlannedScheme> PlanSchemes(const PlanOptions& options) {
   return schemes;
 }
 
+std::vector<PacedScheme> PaceSchemes(const PlanOptions& options, const PlannedScheme& best) {
+  std::vector<PacedSite> sites;
+  for (const Path& path : options.sites) {
+    sites.push_back({.path = path, .compute = options.compute});
+  }
+  const double of_best = absl::ToDoubleSeconds(best.cost.step) * best.scheme.steps;
+  std::vector<PacedScheme> schemes;
+  for (const Scheme scheme : {Scheme::kFlexDemo, Scheme::kLocal}) {
+    PacedScheme paced{.run = DefaultRunSpec(scheme)};
+    const std::vector<Plan> plans = PlansOf(paced.run);
+    Pacer pacer(paced.run, plans, 0, options.parameters,
+                {.target = options.target, .slack = 0, .worth = 0});
+    const PaceDecision decision = pacer.Decide(sites);
+    paced.run.format = plans[decision.plan].format;
+    paced.prediction = decision.predictions[decision.plan];
+    paced.target_met = decision.target_met;
+    paced.time = absl::ToDoubleSeconds(paced.prediction.time) / of_best;
+    schemes.push_back(std::move(paced));
+  }
+  return schemes;
+}
+
 int RunPlan(const PlanFlags& flags, std::ostream& out, std::ostream& errors) {
   const absl::StatusOr<PlanOptions> options = ParsePlanFlags(flags);
   if (!options.ok()) {
@@ -165,12 +233,14 @@ int RunPlan(const PlanFlags& flags, std::ostream& out, std::ostream& errors) {
     return kExitUsage;
   }
   const std::vector<PlannedScheme> schemes = PlanSchemes(*options);
+  const std::vector<PacedScheme> paced = PaceSchemes(*options, schemes[0]);
   if (flags.json) {
-    out << Json(*options, schemes).dump(2) << std::endl;
+    out << Json(*options, schemes, paced).dump(2) << std::endl;
     return kExitOk;
   }
-  out << Table(*options, schemes) << "\nThe first: isthmus-coordinator " << FlagsOf(schemes[0])
-      << std::endl;
+  out << Table(*options, schemes) << "\nThe first: isthmus-coordinator "
+      << FlagsOf(schemes[0].scheme.run) << "\n\n"
+      << PacedNote(*options, paced) << PacedTable(paced) << std::flush;
   return kExitOk;
 }
 

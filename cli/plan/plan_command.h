@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "common/pace/pacer.h"
 #include "common/pace/round_cost.h"
 #include "common/pace/schemes.h"
 
@@ -20,6 +21,7 @@ struct PlanFlags {
   std::string step;
   std::string links = "10mbit/40ms";
   uint64_t sites = 0;  // 0: as many as links, and two where one is given
+  double target = 0.1;
   bool json = false;
 };
 
@@ -27,6 +29,7 @@ struct PlanOptions {
   uint64_t parameters = 0;
   absl::Duration compute;  // of a step
   std::vector<Path> sites;
+  double target = 0.1;  // communication ratio
 };
 
 // INVALID_ARGUMENT naming the flag, what was expected and what it says.
@@ -43,6 +46,17 @@ struct PlannedScheme {
 
 // The best first.
 std::vector<PlannedScheme> PlanSchemes(const PlanOptions& options);
+
+// What the pace (common/pace/pacer.h) settles on where a run leaves it the choice.
+struct PacedScheme {
+  RunSpec run;  // with that format
+  Prediction prediction;
+  bool target_met = true;
+  double time = 0;  // as PlannedScheme has it
+};
+
+// Of each scheme that can be paced, with `best` the first of PlanSchemes().
+std::vector<PacedScheme> PaceSchemes(const PlanOptions& options, const PlannedScheme& best);
 
 // Prints a table, or JSON. Returns an exit code.
 int RunPlan(const PlanFlags& flags, std::ostream& out, std::ostream& errors);

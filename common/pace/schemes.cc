@@ -32,8 +32,8 @@ std::vector<KnownScheme> KnownSchemes() {
       FlexDemo(1, 182),
       {"random, 8 of 64, sign", DefaultRunSpec(Scheme::kRandom), 199 / kFullTo25},
       Local(4, 85),
-      Local(8, 89),
-      Local(30, 112),
+      Local(8, 90),
+      Local(30, 113),
   };
 }
 

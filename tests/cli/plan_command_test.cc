@@ -92,6 +92,33 @@ TEST(PlanTest, JsonHasWhatTheTableHas) {
               HasSubstr("isthmus-coordinator " + said["schemes"][0]["flags"].get<std::string>()));
 }
 
+TEST(PlanTest, SaysWhatAPaceWouldSettleOn) {
+  for (const auto& [link, met] : {std::pair("1gbit/10ms", true), std::pair("1mbit/10ms", false)}) {
+    SCOPED_TRACE(link);
+    PlanFlags flags{.parameters = "124M", .step = "0.5s", .links = link, .target = 0.08};
+    std::ostringstream table, out, errors;
+    EXPECT_EQ(RunPlan(flags, table, errors), kExitOk);
+    flags.json = true;
+    EXPECT_EQ(RunPlan(flags, out, errors), kExitOk);
+    const auto said = nlohmann::json::parse(out.str());
+    EXPECT_EQ(said["target_communication_ratio"], 0.08);
+    ASSERT_EQ(said["paced"].size(), 2u);
+    for (const auto& paced : said["paced"]) {
+      EXPECT_THAT(table.str(), HasSubstr(paced["setting"].get<std::string>()));
+      EXPECT_GE(paced["relative_time"].get<double>(), 0.9);
+    }
+    const auto& local = said["paced"][1];
+    EXPECT_EQ(local["scheme"], "local");
+    EXPECT_EQ(local["target_met"], met);
+    EXPECT_EQ(local["communication_ratio"].get<double>() <= 0.08, met);
+    EXPECT_EQ(local["setting"], met ? "every 8 steps" : "every 30 steps");
+    EXPECT_EQ(said["paced"][0]["setting"], met ? "2 of 64" : "1 of 64");
+    EXPECT_EQ(said["paced"][0]["target_met"], false);
+    EXPECT_THAT(table.str(), HasSubstr("no setting is within it"));
+    EXPECT_THAT(table.str(), HasSubstr("within a communication ratio of 8.0 %"));
+  }
+}
+
 TEST(PlanTest, AWrongFlagIsAUsageError) {
   std::ostringstream out, errors;
   EXPECT_EQ(RunPlan({.parameters = "many", .step = "1s"}, out, errors), kExitUsage);

@@ -1,0 +1,168 @@
+#include "common/pace/pacer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/pace/schemes.h"
+
+namespace isthmus {
+namespace {
+
+// Between two numbers of local steps that there are figures for, what is learned goes by their
+// ratio.
+double Between(uint32_t every, const Plan& less, const Plan& more) {
+  const double from = std::log(less.format.every.steps), to = std::log(more.format.every.steps);
+  const double share = (std::log(every) - from) / (to - from);
+  return less.steps + share * (more.steps - less.steps);
+}
+
+// Enough of them that the next one differs by a third or less in what crosses.
+std::vector<Plan> WithThoseBetween(const std::vector<Plan>& known) {
+  std::vector<Plan> plans;
+  for (size_t i = 0; i + 1 < known.size(); ++i) {
+    const uint32_t until = known[i + 1].format.every.steps;
+    for (uint32_t every = known[i].format.every.steps; every < until;
+         every = std::max(every + 1, every * 4 / 3)) {
+      plans.push_back(known[i]);
+      plans.back().format.every.steps = every;
+      plans.back().steps = Between(every, known[i], known[i + 1]);
+    }
+  }
+  plans.push_back(known.back());
+  return plans;
+}
+
+}  // namespace
+
+std::vector<Plan> PlansOf(const RunSpec& run) {
+  std::vector<Plan> known;
+  const bool by_steps = run.format.every.steps > 0;
+  for (const KnownScheme& scheme : KnownSchemes()) {
+    if (scheme.run.scheme != run.scheme || !by_steps) continue;
+    RunSpec paced = run;
+    paced.format.chunk_size = scheme.run.format.chunk_size;
+    paced.format.all.k = scheme.run.format.all.k;
+    paced.format.every = scheme.run.format.every;
+    paced.format.overlap = std::min(run.format.overlap, paced.format.every.steps);
+    if (Validate(paced).ok()) known.push_back({paced.format, scheme.steps});
+  }
+  const bool paced = run.scheme == Scheme::kFlexDemo || run.scheme == Scheme::kLocal;
+  if (!paced || known.empty()) return {{run.format, 1.0}};
+  return run.scheme == Scheme::kLocal ? WithThoseBetween(known) : known;
+}
+
+Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
+                   const std::vector<PacedSite>& sites) {
+  RunSpec planned = run;
+  planned.format = plan.format;
+  const RoundBytes bytes = BytesOfRound(planned, parameters, static_cast<uint32_t>(sites.size()));
+  std::vector<Path> paths;
+  absl::Duration compute;
+  for (const PacedSite& site : sites) {
+    paths.push_back(site.path);
+    compute = std::max(compute, site.compute);
+  }
+  Prediction prediction;
+  for (const Path& path : paths) {
+    prediction.exchange = std::max(prediction.exchange, ExchangeTime(bytes, paths, path));
+  }
+  prediction.cost =
+      CostOfStep(compute, prediction.exchange, plan.format.every.steps, plan.format.overlap);
+  prediction.time = prediction.cost.step * plan.steps;
+  return prediction;
+}
+
+const char* Name(PaceReason reason) {
+  switch (reason) {
+    case PaceReason::kUnmeasured:
+      return "unmeasured";
+    case PaceReason::kFrozen:
+      return "frozen";
+    case PaceReason::kBest:
+      return "best";
+    case PaceReason::kNotWorthIt:
+      return "not worth it";
+    case PaceReason::kTooSoon:
+      return "too soon";
+    case PaceReason::kRatio:
+      return "ratio";
+    case PaceReason::kTime:
+      return "time";
+  }
+  return "unknown";
+}
+
+Pacer::Pacer(RunSpec run, std::vector<Plan> plans, size_t first, uint64_t parameters,
+             Options options)
+    : run_(std::move(run)),
+      plans_(std::move(plans)),
+      parameters_(parameters),
+      options_(options),
+      plan_(first),
+      before_(first) {
+  ISTHMUS_CHECK(first < plans_.size());
+}
+
+PaceDecision Pacer::Decide(const std::vector<PacedSite>& sites) {
+  ++since_change_;
+  PaceDecision decision{.plan = plan_};
+  const bool known = !sites.empty() && std::ranges::all_of(sites, [](const PacedSite& site) {
+    return site.measured && site.compute > absl::ZeroDuration();
+  });
+  if (!known) return decision;
+  for (const Plan& plan : plans_) {
+    decision.predictions.push_back(Predict(run_, plan, parameters_, sites));
+  }
+  const size_t best = BestOf(decision.predictions, &decision.target_met);
+  // What an exchange of the same plan takes tells sites apart, and no change of plan does.
+  const absl::Duration exchange = decision.predictions[0].exchange;
+  const double times =
+      at_change_ > absl::ZeroDuration() ? absl::FDivDuration(exchange, at_change_) : 1.0;
+  if (std::max(times, 1 / times) >= options_.other_sites) {
+    before_ = plan_;
+    dwell_ = std::min(dwell_, options_.dwell);
+  }
+  decision.reason = WhyNot(decision.predictions, best);
+  decision.changed = decision.reason == PaceReason::kRatio || decision.reason == PaceReason::kTime;
+  if (decision.changed) {
+    Change(best);
+    at_change_ = exchange;
+  }
+  decision.plan = plan_;
+  return decision;
+}
+
+size_t Pacer::BestOf(const std::vector<Prediction>& predictions, bool* target_met) const {
+  *target_met = std::ranges::any_of(
+      predictions, [&](const Prediction& p) { return p.cost.ratio <= options_.target; });
+  size_t best = predictions.size();
+  for (size_t i = 0; i < predictions.size(); ++i) {
+    if (*target_met && predictions[i].cost.ratio > options_.target) continue;
+    if (best == predictions.size() || predictions[i].time < predictions[best].time) best = i;
+  }
+  return best;
+}
+
+PaceReason Pacer::WhyNot(const std::vector<Prediction>& predictions, size_t best) const {
+  if (best == plan_) return PaceReason::kBest;
+  if (frozen_) return PaceReason::kFrozen;
+  const Prediction& now = predictions[plan_];
+  const Prediction& then = predictions[best];
+  const double allowed = options_.target + options_.slack;
+  const bool ratio = now.cost.ratio > allowed && then.cost.ratio <= options_.target;
+  if (!ratio && then.time > (1 - options_.worth) * now.time) return PaceReason::kNotWorthIt;
+  if (since_change_ < dwell_) return PaceReason::kTooSoon;
+  return ratio ? PaceReason::kRatio : PaceReason::kTime;
+}
+
+void Pacer::Change(size_t to) {
+  const bool takes_back = to == before_ && before_ != plan_;
+  dwell_ = takes_back ? std::min(2 * dwell_, options_.longest_dwell) : options_.dwell;
+  before_ = plan_;
+  plan_ = to;
+  since_change_ = 0;
+}
+
+}  // namespace isthmus

@@ -1,0 +1,112 @@
+// Which of a run's plans its next round should have, by what its links and its jobs have been
+// measured to do. Decides, and touches nothing: whoever asks says what was measured, and applies
+// what comes of it.
+#ifndef ISTHMUS_COMMON_PACE_PACER_H_
+#define ISTHMUS_COMMON_PACE_PACER_H_
+
+#include <absl/time/time.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/pace/round_cost.h"
+#include "common/run/round_format.h"
+#include "common/run/run_spec.h"
+
+namespace isthmus {
+
+// One setting of the dials that a run leaves to the pace.
+struct Plan {
+  RoundFormat format;
+  double steps = 1;  // to the same loss, as KnownScheme has it
+};
+
+// What `run` may be paced between, from what crosses most to what crosses least: of FlexDeMo the
+// share of each chunk, of local steps their number, as far as docs/schemes.md has figures for it;
+// the run's own format alone where there are none. Everything else is as in run.format.
+std::vector<Plan> PlansOf(const RunSpec& run);
+
+// A site as it was measured.
+struct PacedSite {
+  Path path;
+  absl::Duration compute;  // of a step of its job, without waiting for others; 0: not known yet
+  bool measured = true;    // path is; false: nothing is known of it yet
+};
+
+// What a plan would do at given sites.
+struct Prediction {
+  absl::Duration exchange;  // at the site that waits longest
+  StepCost cost;            // of the slowest job
+  absl::Duration time;      // to a loss: of a step, times Plan::steps
+};
+
+// All sites contribute to every exchange, in the same format.
+Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
+                   const std::vector<PacedSite>& sites);
+
+enum class PaceReason : uint8_t {
+  kUnmeasured,  // kept: a site has not been measured yet
+  kFrozen,      // kept: it was said so
+  kBest,        // kept: none is better
+  kNotWorthIt,  // kept: one is, by too little
+  kTooSoon,     // kept: one is, but the last change was just now
+  kRatio,       // changed: the one before waited for links too much
+  kTime         // changed: it comes to a loss sooner
+};
+const char* Name(PaceReason reason);
+
+struct PaceDecision {
+  size_t plan = 0;  // of the plans, for the next round
+  bool changed = false;
+  PaceReason reason = PaceReason::kUnmeasured;
+  bool target_met = true;               // false: no plan has so low a communication ratio
+  std::vector<Prediction> predictions;  // of every plan; none while unmeasured
+};
+
+// Keeps to the plan that comes to a loss soonest among those whose communication ratio is within
+// the target; where none is, soonest of all. It is not led astray by noise: a plan is kept until
+// its ratio is `slack` beyond the target or another comes to the loss sooner by `worth`; after a
+// change it is kept for `dwell` rounds, twice as many each time that a change takes back the one
+// before, until sites are so different that what was learned there is of no use. Not thread-safe.
+class Pacer {
+ public:
+  struct Options {
+    double target = 0.10;  // communication ratio (P26)
+    double slack = 0.03;
+    double worth = 0.05;  // of the time to a loss
+    uint32_t dwell = 4;   // rounds
+    uint32_t longest_dwell = 256;
+    double other_sites = 1.5;  // the exchange takes so many times as long, or as short
+  };
+  // `run` as Validate() accepts it, `parameters` of the model; begins with plan `first` of `plans`,
+  // of which there is one at least.
+  Pacer(RunSpec run, std::vector<Plan> plans, size_t first, uint64_t parameters, Options options);
+
+  // Once for each round. `sites`: who takes part.
+  PaceDecision Decide(const std::vector<PacedSite>& sites);
+
+  // Keeps whatever there is until it is thawed.
+  void Freeze(bool frozen) { frozen_ = frozen; }
+
+ private:
+  size_t BestOf(const std::vector<Prediction>& predictions, bool* target_met) const;
+  PaceReason WhyNot(const std::vector<Prediction>& predictions, size_t best) const;
+  void Change(size_t to);
+
+  const RunSpec run_;
+  const std::vector<Plan> plans_;
+  const uint64_t parameters_;
+  const Options options_;
+  bool frozen_ = false;
+  size_t plan_;
+  size_t before_;              // the plan before it; itself: none that counts
+  uint32_t since_change_ = 0;  // rounds
+  uint32_t dwell_ = 0;         // none before the first change
+  absl::Duration at_change_;   // what an exchange of plans_[0] would have taken at the last change
+};
+
+}  // namespace isthmus
+
+#endif  // ISTHMUS_COMMON_PACE_PACER_H_

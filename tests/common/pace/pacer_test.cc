@@ -1,0 +1,256 @@
+#include "common/pace/pacer.h"
+
+#include <absl/strings/str_cat.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <random>
+#include <set>
+
+namespace isthmus {
+namespace {
+
+using ::testing::SizeIs;
+
+constexpr double kMbit = 1e6 / 8;
+constexpr uint64_t kParameters = 124'000'000;
+constexpr absl::Duration kCompute = absl::Seconds(1);
+
+RunSpec LocalRun() { return DefaultRunSpec(Scheme::kLocal); }
+
+std::vector<PacedSite> TwoSites(double mbit, absl::Duration compute = kCompute) {
+  const Path path{.up = mbit * kMbit, .down = mbit * kMbit, .round_trip = absl::Milliseconds(80)};
+  return std::vector<PacedSite>(2, {.path = path, .compute = compute});
+}
+
+Pacer PacerOf(const RunSpec& run, size_t first = 0, Pacer::Options options = {}) {
+  return Pacer(run, PlansOf(run), first, kParameters, options);
+}
+
+TEST(PlansTest, GoFromWhatCrossesMostToWhatCrossesLeast) {
+  for (const Scheme scheme : {Scheme::kFlexDemo, Scheme::kLocal}) {
+    const RunSpec run = DefaultRunSpec(scheme);
+    double before = std::numeric_limits<double>::infinity();
+    for (const Plan& plan : PlansOf(run)) {
+      RunSpec planned = run;
+      planned.format = plan.format;
+      ASSERT_TRUE(Validate(planned).ok()) << Validate(planned);
+      const double bytes =
+          static_cast<double>(BytesOfRound(planned, kParameters, 2).up) / plan.format.every.steps;
+      EXPECT_LT(bytes, before) << Name(scheme);
+      if (scheme == Scheme::kLocal && std::isfinite(before)) {
+        EXPECT_GT(bytes, 0.65 * before);
+      }
+      before = bytes;
+    }
+  }
+}
+
+TEST(PlansTest, LeaveEverythingElseAsTheRunHasIt) {
+  RunSpec run = LocalRun();
+  run.format.all.values = ValueFormat::kInt4;
+  run.format.overlap = 2;
+  for (const Plan& plan : PlansOf(run)) {
+    EXPECT_EQ(plan.format.all, run.format.all);
+    EXPECT_EQ(plan.format.overlap, 2u);
+  }
+}
+
+TEST(PlansTest, AreTheRunsOwnWhereThereAreNoFigures) {
+  for (const Scheme scheme : {Scheme::kFull, Scheme::kNone, Scheme::kStriding, Scheme::kRandom}) {
+    const RunSpec run = DefaultRunSpec(scheme);
+    ASSERT_THAT(PlansOf(run), SizeIs(1)) << Name(scheme);
+    EXPECT_EQ(PlansOf(run)[0].format, run.format);
+  }
+  RunSpec by_samples = LocalRun();
+  by_samples.format.every = {.steps = 0, .samples = 1000};
+  EXPECT_THAT(PlansOf(by_samples), SizeIs(1));
+}
+
+TEST(PacerTest, AFastLinkHasWhatLearnsBest) {
+  Pacer pacer = PacerOf(LocalRun(), PlansOf(LocalRun()).size() - 1);
+  const PaceDecision decision = pacer.Decide(TwoSites(10'000));
+  EXPECT_TRUE(decision.changed);
+  EXPECT_EQ(decision.reason, PaceReason::kTime);
+  EXPECT_EQ(decision.plan, 0u);
+  EXPECT_TRUE(decision.target_met);
+}
+
+TEST(PacerTest, ASlowerLinkIsUsedLessOften) {
+  Pacer pacer = PacerOf(LocalRun());
+  const PaceDecision decision = pacer.Decide(TwoSites(150));
+  EXPECT_TRUE(decision.changed);
+  EXPECT_EQ(decision.reason, PaceReason::kRatio);
+  EXPECT_GT(decision.predictions[0].cost.ratio, 0.13);
+  EXPECT_LE(decision.predictions[decision.plan].cost.ratio, 0.10);
+  EXPECT_GT(decision.predictions[decision.plan - 1].cost.ratio, 0.10)
+      << "as often as the target allows";
+  EXPECT_TRUE(decision.target_met);
+}
+
+TEST(PacerTest, ALittleBeyondTheTargetIsNoReasonToChange) {
+  const RunSpec run = LocalRun();
+  const size_t middle = PlansOf(run).size() / 2;
+  const auto ratio_at = [&](double mbit) {
+    return Predict(run, PlansOf(run)[middle], kParameters, TwoSites(mbit)).cost.ratio;
+  };
+  double mbit = 1000;
+  while (ratio_at(mbit) < 0.12) mbit *= 0.99;
+  Pacer kept = PacerOf(run, middle);
+  EXPECT_EQ(kept.Decide(TwoSites(mbit)).reason, PaceReason::kNotWorthIt);
+  while (ratio_at(mbit) < 0.135) mbit *= 0.99;
+  EXPECT_EQ(kept.Decide(TwoSites(mbit)).reason, PaceReason::kRatio);
+}
+
+TEST(PacerTest, ATargetThatNothingMeetsIsSaidAndTheSoonestTaken) {
+  Pacer pacer = PacerOf(LocalRun());
+  const PaceDecision decision = pacer.Decide(TwoSites(1));
+  EXPECT_FALSE(decision.target_met);
+  EXPECT_TRUE(decision.changed);
+  EXPECT_EQ(decision.reason, PaceReason::kTime);
+  EXPECT_EQ(decision.plan, PlansOf(LocalRun()).size() - 1);
+}
+
+TEST(PacerTest, TheSlowestSiteDecides) {
+  std::vector<PacedSite> sites = TwoSites(10'000);
+  sites[1].path.up = 150 * kMbit;
+  Pacer pacer = PacerOf(LocalRun());
+  EXPECT_GT(pacer.Decide(sites).plan, 0u);
+}
+
+TEST(PacerTest, WhatIsNotKnownIsNotDecidedOn) {
+  Pacer pacer = PacerOf(LocalRun(), 2);
+  EXPECT_EQ(pacer.Decide({}).reason, PaceReason::kUnmeasured);
+  std::vector<PacedSite> sites = TwoSites(1);
+  sites[1].measured = false;
+  EXPECT_EQ(pacer.Decide(sites).reason, PaceReason::kUnmeasured);
+  sites[1].measured = true;
+  sites[0].compute = absl::ZeroDuration();
+  const PaceDecision decision = pacer.Decide(sites);
+  EXPECT_EQ(decision.reason, PaceReason::kUnmeasured);
+  EXPECT_EQ(decision.plan, 2u);
+  EXPECT_THAT(decision.predictions, SizeIs(0));
+}
+
+TEST(PacerTest, FrozenItKeepsWhatThereIs) {
+  Pacer pacer = PacerOf(LocalRun());
+  pacer.Freeze(true);
+  const PaceDecision decision = pacer.Decide(TwoSites(1));
+  EXPECT_EQ(decision.reason, PaceReason::kFrozen);
+  EXPECT_EQ(decision.plan, 0u);
+  pacer.Freeze(false);
+  EXPECT_TRUE(pacer.Decide(TwoSites(1)).changed);
+}
+
+TEST(PacerTest, AChangeTakenBackMakesItPatient) {
+  const Pacer::Options options{.dwell = 4, .longest_dwell = 16, .other_sites = 1e9};
+  Pacer pacer = PacerOf(LocalRun(), 0, options);
+  // Whatever it does, the link is another at once.
+  std::vector<int> rounds;
+  bool fast = false;
+  for (int last = 0, round = 1; rounds.size() < 6; ++round) {
+    if (!pacer.Decide(TwoSites(fast ? 10'000 : 1)).changed) continue;
+    fast = !fast;
+    rounds.push_back(round - last);
+    last = round;
+  }
+  EXPECT_THAT(rounds, ::testing::ElementsAre(1, 4, 8, 16, 16, 16));
+}
+
+// Links of a trace, known late and with noise.
+struct Outcome {
+  int settled = 0;    // rounds after the change until the last change of plan
+  int reversals = 0;  // changes that went the other way than the one before
+  int changes = 0;
+  int rounds_met = 0;  // with a true ratio within 3 points of the target, or below it
+};
+
+Outcome Follow(const RunSpec& run, size_t first, int rounds, uint32_t seed,
+               const std::function<double(int)>& mbit, double error = 0.08) {
+  const std::vector<Plan> plans = PlansOf(run);
+  Pacer pacer = PacerOf(run, first);
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<double> noise(1 - error, 1 + error);
+  Outcome outcome;
+  size_t plan = first;
+  int direction = 0;
+  for (int round = 0; round < rounds; ++round) {
+    const double late = mbit(std::max(0, round - 2));
+    const PaceDecision decision = pacer.Decide(TwoSites(late * noise(random)));
+    if (decision.changed) {
+      const int way = decision.plan > plan ? 1 : -1;
+      outcome.reversals += direction != 0 && way != direction;
+      direction = way;
+      ++outcome.changes;
+      outcome.settled = round;
+    }
+    plan = decision.plan;
+    const Prediction truth = Predict(run, plans[plan], kParameters, TwoSites(mbit(round)));
+    outcome.rounds_met += truth.cost.ratio <= 0.13;
+  }
+  return outcome;
+}
+
+TEST(PacerTest, SettlesWithinTenRoundsOfAnyStep) {
+  const RunSpec run = LocalRun();
+  const double rates[] = {1, 20, 60, 100, 150, 200, 400, 1000};
+  for (uint32_t seed = 1; seed <= 20; ++seed) {
+    for (const double from : rates) {
+      for (const double to : rates) {
+        if (from == to) continue;
+        SCOPED_TRACE(absl::StrCat("seed ", seed, ", from ", from, " to ", to, " Mbit/s"));
+        Pacer settle = PacerOf(run);
+        const size_t first = settle.Decide(TwoSites(from)).plan;
+        const Outcome outcome = Follow(run, first, 60, seed, [to](int) { return to; });
+        EXPECT_LE(outcome.settled, 10);
+        EXPECT_LE(outcome.reversals, 1);
+        if (to >= 100) {
+          EXPECT_GE(outcome.rounds_met, 48) << "of 60";
+        }
+      }
+    }
+  }
+}
+
+TEST(PacerTest, FollowsASquareWaveAndASlowSine) {
+  const RunSpec run = LocalRun();
+  for (uint32_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    const Outcome square =
+        Follow(run, 0, 400, seed, [](int round) { return round / 50 % 2 == 0 ? 1000 : 120; });
+    EXPECT_LE(square.changes, 8 * 2);
+    EXPECT_GE(square.rounds_met, 360) << "of 400";
+    const Outcome sine = Follow(run, 0, 400, seed, [](int round) {
+      return 100 * std::pow(10, 0.5 + 0.5 * std::sin(round * 2 * M_PI / 200));
+    });
+    EXPECT_GE(sine.rounds_met, 360) << "of 400";
+    EXPECT_LE(sine.reversals, 2 * 4 + 2) << "it turns four times";
+  }
+}
+
+TEST(PacerTest, NeverMovesOnAConstantLinkOnceItHasSettled) {
+  for (const Scheme scheme : {Scheme::kFlexDemo, Scheme::kLocal}) {
+    const RunSpec run = DefaultRunSpec(scheme);
+    for (double mbit = 0.5; mbit < 20'000; mbit *= 1.3) {
+      for (uint32_t seed = 1; seed <= 5; ++seed) {
+        SCOPED_TRACE(absl::StrCat(Name(scheme), " at ", mbit, " Mbit/s, seed ", seed));
+        const auto constant = [mbit](int) { return mbit; };
+        EXPECT_LE(Follow(run, 0, 500, seed, constant).changes, 3);
+        EXPECT_LE(Follow(run, 0, 500, seed, constant, 0.2).changes, 6) << "measured badly";
+      }
+    }
+  }
+}
+
+TEST(PacerTest, EveryReasonHasAName) {
+  std::set<std::string> names;
+  for (int reason = 0; reason <= static_cast<int>(PaceReason::kTime); ++reason) {
+    names.insert(Name(static_cast<PaceReason>(reason)));
+  }
+  EXPECT_THAT(names, SizeIs(7));
+}
+
+}  // namespace
+}  // namespace isthmus
