@@ -34,6 +34,11 @@ std::vector<Plan> WithThoseBetween(const std::vector<Plan>& known) {
   return plans;
 }
 
+bool Known(const PacedSite& site) {
+  return site.measured && site.compute > absl::ZeroDuration() && site.path.up > 0 &&
+         site.path.down > 0 && site.path.round_trip < absl::InfiniteDuration();
+}
+
 }  // namespace
 
 std::vector<Plan> PlansOf(const RunSpec& run) {
@@ -108,9 +113,7 @@ Pacer::Pacer(RunSpec run, std::vector<Plan> plans, size_t first, uint64_t parame
 PaceDecision Pacer::Decide(const std::vector<PacedSite>& sites) {
   ++since_change_;
   PaceDecision decision{.plan = plan_};
-  const bool known = !sites.empty() && std::ranges::all_of(sites, [](const PacedSite& site) {
-    return site.measured && site.compute > absl::ZeroDuration();
-  });
+  const bool known = !sites.empty() && std::ranges::all_of(sites, Known);
   if (!known) return decision;
   for (const Plan& plan : plans_) {
     decision.predictions.push_back(Predict(run_, plan, parameters_, sites));

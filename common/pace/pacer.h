@@ -47,7 +47,7 @@ Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
                    const std::vector<PacedSite>& sites);
 
 enum class PaceReason : uint8_t {
-  kUnmeasured,  // kept: a site has not been measured yet
+  kUnmeasured,  // kept: a site has not been measured yet, or nothing passes its link
   kFrozen,      // kept: it was said so
   kBest,        // kept: none is better
   kNotWorthIt,  // kept: one is, by too little

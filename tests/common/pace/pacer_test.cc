@@ -127,6 +127,9 @@ TEST(PacerTest, WhatIsNotKnownIsNotDecidedOn) {
   sites[1].measured = false;
   EXPECT_EQ(pacer.Decide(sites).reason, PaceReason::kUnmeasured);
   sites[1].measured = true;
+  sites[1].path.up = 0;
+  EXPECT_EQ(pacer.Decide(sites).reason, PaceReason::kUnmeasured);
+  sites = TwoSites(1);
   sites[0].compute = absl::ZeroDuration();
   const PaceDecision decision = pacer.Decide(sites);
   EXPECT_EQ(decision.reason, PaceReason::kUnmeasured);
