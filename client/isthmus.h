@@ -244,8 +244,8 @@ ISTHMUS_API isthmus_code isthmus_step_poll(isthmus_session* session, double seco
 /* Blocks until the update is in the parameters; with device memory, until what is queued on the
  * step's stream from then on will find it there. ISTHMUS_END when the run ended instead. */
 ISTHMUS_API isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* result);
-/* Both in one: isthmus_step_wait() if that is so within `seconds`, DEADLINE_EXCEEDED if not. For
- * interpreters, which look at their own signals now and then, and for whom a call is dear. */
+/* Both in one: isthmus_step_wait() if isthmus_step_poll() says OK within `seconds`, else what that
+ * says. For interpreters, which look at their own signals now and then, and for whom a call is dear. */
 ISTHMUS_API isthmus_code isthmus_step_wait_for(isthmus_session* session, double seconds,
                                                isthmus_step_result* result);
 /* Both in one. `result` may be NULL. After ISTHMUS_INTERRUPTED go on with isthmus_step_wait(). */

@@ -11,8 +11,9 @@ isthmus_code isthmus_lose(isthmus_session* session, isthmus_code code) {
     isthmus_leave(&session->channel);
   }
   session->stepping = false;
-  session->broken = code;
-  return code;
+  /* To who polls it would mean "not yet", for ever: this session is over. */
+  session->broken = code == ISTHMUS_DEADLINE_EXCEEDED ? ISTHMUS_ABORTED : code;
+  return session->broken;
 }
 
 static isthmus_code check_rates(isthmus_channel* channel, const char* what, const float* rates,

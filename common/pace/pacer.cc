@@ -19,7 +19,7 @@ double Between(uint32_t every, const Plan& less, const Plan& more) {
 }
 
 // Enough of them that the next one differs by a third or less in what crosses.
-std::vector<Plan> WithThoseBetween(const std::vector<Plan>& known) {
+std::vector<Plan> WithThoseBetween(const std::vector<Plan>& known, uint32_t overlap) {
   std::vector<Plan> plans;
   for (size_t i = 0; i + 1 < known.size(); ++i) {
     const uint32_t until = known[i + 1].format.every.steps;
@@ -27,6 +27,7 @@ std::vector<Plan> WithThoseBetween(const std::vector<Plan>& known) {
          every = std::max(every + 1, every * 4 / 3)) {
       plans.push_back(known[i]);
       plans.back().format.every.steps = every;
+      plans.back().format.overlap = std::min(overlap, every);
       plans.back().steps = Between(every, known[i], known[i + 1]);
     }
   }
@@ -55,7 +56,7 @@ std::vector<Plan> PlansOf(const RunSpec& run) {
   }
   const bool paced = run.scheme == Scheme::kFlexDemo || run.scheme == Scheme::kLocal;
   if (!paced || known.empty()) return {{run.format, 1.0}};
-  return run.scheme == Scheme::kLocal ? WithThoseBetween(known) : known;
+  return run.scheme == Scheme::kLocal ? WithThoseBetween(known, run.format.overlap) : known;
 }
 
 Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
@@ -73,8 +74,8 @@ Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
   for (const Path& path : paths) {
     prediction.exchange = std::max(prediction.exchange, ExchangeTime(bytes, paths, path));
   }
-  prediction.cost =
-      CostOfStep(compute, prediction.exchange, plan.format.every.steps, plan.format.overlap);
+  const uint32_t period = std::max(1u, plan.format.every.steps);
+  prediction.cost = CostOfStep(compute, prediction.exchange, period, plan.format.overlap);
   prediction.time = prediction.cost.step * plan.steps;
   return prediction;
 }

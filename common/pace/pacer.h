@@ -24,8 +24,9 @@ struct Plan {
 };
 
 // What `run` may be paced between, from what crosses most to what crosses least: of FlexDeMo the
-// share of each chunk, of local steps their number, as far as docs/schemes.md has figures for it;
-// the run's own format alone where there are none. Everything else is as in run.format.
+// chunk size and k, of local steps their number, as far as docs/schemes.md has figures for them; the
+// run's own format alone where there are none. Everything else is as in run.format, the overlap as
+// far as there are so many steps.
 std::vector<Plan> PlansOf(const RunSpec& run);
 
 // A site as it was measured.
@@ -42,7 +43,8 @@ struct Prediction {
   absl::Duration time;      // to a loss: of a step, times Plan::steps
 };
 
-// All sites contribute to every exchange, in the same format.
+// All sites contribute to every exchange, in the same format. Where samples or time say when that is,
+// it is taken for every step.
 Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
                    const std::vector<PacedSite>& sites);
 

@@ -45,6 +45,20 @@ TEST_F(CAbiTest, TheEnginesErrorsReachEveryRankInItsWords) {
   }
 }
 
+// Who polls would take it for "not yet", and poll for ever.
+TEST_F(CAbiTest, ADeadlineOfTheEnginesEndsTheSessionInOtherWordsThanAPollsOwn) {
+  Start(1);
+  isthmus_session* s = AttachAll(1)[0];
+  const isthmus_step_args args = StepArgs();
+  ASSERT_EQ(isthmus_step_begin(s, &args), ISTHMUS_OK);
+  server_->FinishStep(engine_.AwaitStep().first, absl::DeadlineExceededError("NCCL took too long"));
+  EXPECT_EQ(isthmus_step_wait_for(s, 60, nullptr), ISTHMUS_ABORTED);
+  EXPECT_THAT(isthmus_error_message(s), HasSubstr("NCCL took too long"));
+  EXPECT_EQ(isthmus_step_wait_for(s, 60, nullptr), ISTHMUS_ABORTED);
+  EXPECT_EQ(isthmus_step_poll(s, 0), ISTHMUS_ABORTED);
+  isthmus_detach(s);
+}
+
 TEST_F(CAbiTest, MistakesFoundByTheLibraryLeaveTheSessionUsable) {
   Start(1);
   isthmus_session* s = AttachAll(1)[0];

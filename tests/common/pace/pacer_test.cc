@@ -56,6 +56,11 @@ TEST(PlansTest, LeaveEverythingElseAsTheRunHasIt) {
     EXPECT_EQ(plan.format.all, run.format.all);
     EXPECT_EQ(plan.format.overlap, 2u);
   }
+  run.format.every.steps = 30;
+  run.format.overlap = 15;
+  for (const Plan& plan : PlansOf(run)) {
+    EXPECT_EQ(plan.format.overlap, std::min(15u, plan.format.every.steps));
+  }
 }
 
 TEST(PlansTest, AreTheRunsOwnWhereThereAreNoFigures) {
@@ -66,7 +71,10 @@ TEST(PlansTest, AreTheRunsOwnWhereThereAreNoFigures) {
   }
   RunSpec by_samples = LocalRun();
   by_samples.format.every = {.steps = 0, .samples = 1000};
-  EXPECT_THAT(PlansOf(by_samples), SizeIs(1));
+  ASSERT_THAT(PlansOf(by_samples), SizeIs(1));
+  const Prediction prediction =
+      Predict(by_samples, PlansOf(by_samples)[0], kParameters, TwoSites(100));
+  EXPECT_LT(prediction.time, absl::InfiniteDuration());
 }
 
 TEST(PacerTest, AFastLinkHasWhatLearnsBest) {
