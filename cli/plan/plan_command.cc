@@ -41,7 +41,8 @@ absl::StatusOr<uint64_t> ParseParameters(const std::string& text) {
   double number = 0;
   if (!absl::SimpleAtod(digits, &number) ||
       !(number * unit >= 1 && number * unit <= kMostParameters)) {
-    return Wrong("--params", "a number of parameters up to 10000B, as in 124M", text);
+    return Wrong("--params", "a number of parameters up to 10000B, with K, M or B, as in 124M",
+                 text);
   }
   return static_cast<uint64_t>(std::round(number * unit));
 }
@@ -93,12 +94,13 @@ std::string Table(const PlanOptions& options, const std::vector<PlannedScheme>& 
   std::vector<std::vector<std::string>> rows = {{"scheme", "B/param up", "up", "down", "exchange",
                                                  "step", "waits", "steps", "time to a loss"}};
   for (const PlannedScheme& planned : schemes) {
-    rows.push_back({planned.scheme.name, PerParameter(planned.bytes.up, options, planned),
-                    FormatBytes(static_cast<double>(planned.bytes.up)),
-                    FormatBytes(static_cast<double>(planned.bytes.down)), Seconds(planned.exchange),
-                    Seconds(planned.cost.step), FormatPercent(planned.cost.ratio),
-                    absl::StrFormat("%.2f", planned.scheme.steps),
-                    absl::StrFormat("%.2f", planned.time)});
+    rows.push_back(
+        {planned.scheme.name, PerParameter(planned.prediction.bytes.up, options, planned),
+         FormatBytes(static_cast<double>(planned.prediction.bytes.up)),
+         FormatBytes(static_cast<double>(planned.prediction.bytes.down)),
+         Seconds(planned.prediction.exchange), Seconds(planned.prediction.cost.step),
+         FormatPercent(planned.prediction.cost.ratio),
+         absl::StrFormat("%.2f", planned.scheme.steps), absl::StrFormat("%.2f", planned.time)});
   }
   return FormatColumns(rows);
 }
@@ -129,18 +131,22 @@ std::string PacedNote(const PlanOptions& options, const std::vector<PacedScheme>
                       met ? "" : " (!: no setting is within it; this is the soonest)", ":\n");
 }
 
+void AddCost(const Prediction& prediction, double time, nlohmann::ordered_json* row) {
+  (*row)["exchange_seconds"] = absl::ToDoubleSeconds(prediction.exchange);
+  (*row)["step_seconds"] = absl::ToDoubleSeconds(prediction.cost.step);
+  (*row)["blocked_seconds"] = absl::ToDoubleSeconds(prediction.cost.blocked);
+  (*row)["communication_ratio"] = prediction.cost.ratio;
+  (*row)["relative_time"] = time;
+}
+
 nlohmann::ordered_json PacedJson(const std::vector<PacedScheme>& schemes) {
   nlohmann::ordered_json rows = nlohmann::json::array();
   for (const PacedScheme& paced : schemes) {
     rows.push_back({{"scheme", Name(paced.run.scheme)},
                     {"setting", Setting(paced.run)},
                     {"flags", FlagsOf(paced.run)},
-                    {"exchange_seconds", absl::ToDoubleSeconds(paced.prediction.exchange)},
-                    {"step_seconds", absl::ToDoubleSeconds(paced.prediction.cost.step)},
-                    {"blocked_seconds", absl::ToDoubleSeconds(paced.prediction.cost.blocked)},
-                    {"communication_ratio", paced.prediction.cost.ratio},
-                    {"target_met", paced.target_met},
-                    {"relative_time", paced.time}});
+                    {"target_met", paced.target_met}});
+    AddCost(paced.prediction, paced.time, &rows.back());
   }
   return rows;
 }
@@ -151,15 +157,11 @@ nlohmann::ordered_json Json(const PlanOptions& options, const std::vector<Planne
   for (const PlannedScheme& planned : schemes) {
     rows.push_back({{"scheme", planned.scheme.name},
                     {"flags", FlagsOf(planned.scheme.run)},
-                    {"bytes_up", planned.bytes.up},
-                    {"bytes_down", planned.bytes.down},
+                    {"bytes_up", planned.prediction.bytes.up},
+                    {"bytes_down", planned.prediction.bytes.down},
                     {"period_steps", planned.scheme.run.format.every.steps},
-                    {"exchange_seconds", absl::ToDoubleSeconds(planned.exchange)},
-                    {"step_seconds", absl::ToDoubleSeconds(planned.cost.step)},
-                    {"blocked_seconds", absl::ToDoubleSeconds(planned.cost.blocked)},
-                    {"communication_ratio", planned.cost.ratio},
-                    {"relative_steps", planned.scheme.steps},
-                    {"relative_time", planned.time}});
+                    {"relative_steps", planned.scheme.steps}});
+    AddCost(planned.prediction, planned.time, &rows.back());
   }
   return {{"parameters", options.parameters},
           {"compute_seconds", absl::ToDoubleSeconds(options.compute)},
@@ -167,6 +169,14 @@ nlohmann::ordered_json Json(const PlanOptions& options, const std::vector<Planne
           {"schemes", rows},
           {"target_communication_ratio", options.target},
           {"paced", PacedJson(paced)}};
+}
+
+std::vector<PacedSite> SitesOf(const PlanOptions& options) {
+  std::vector<PacedSite> sites;
+  for (const Path& path : options.sites) {
+    sites.push_back({.path = path, .compute = options.compute});
+  }
+  return sites;
 }
 
 }  // namespace
@@ -181,46 +191,34 @@ absl::StatusOr<PlanOptions> ParsePlanFlags(const PlanFlags& flags) {
 }
 
 std::vector<PlannedScheme> PlanSchemes(const PlanOptions& options) {
+  const std::vector<PacedSite> sites = SitesOf(options);
   std::vector<PlannedScheme> schemes;
   for (KnownScheme& scheme : KnownSchemes()) {
-    const RoundFormat& format = scheme.run.format;
-    PlannedScheme planned;
-    planned.bytes =
-        BytesOfRound(scheme.run, options.parameters, static_cast<uint32_t>(options.sites.size()));
-    for (const Path& site : options.sites) {
-      planned.exchange =
-          std::max(planned.exchange, ExchangeTime(planned.bytes, options.sites, site));
-    }
-    planned.cost =
-        CostOfStep(options.compute, planned.exchange, format.every.steps, format.overlap);
-    planned.time = absl::ToDoubleSeconds(planned.cost.step) * scheme.steps;
-    planned.scheme = std::move(scheme);
-    schemes.push_back(std::move(planned));
+    const Plan plan{scheme.run.format, scheme.steps};
+    const Prediction prediction = Predict(scheme.run, plan, options.parameters, sites);
+    schemes.push_back({.scheme = std::move(scheme), .prediction = prediction});
   }
-  std::sort(schemes.begin(), schemes.end(),
-            [](const PlannedScheme& a, const PlannedScheme& b) { return a.time < b.time; });
-  const double best = schemes.front().time;
-  for (PlannedScheme& planned : schemes) planned.time /= best;
+  std::ranges::sort(schemes, {}, [](const PlannedScheme& s) { return s.prediction.time; });
+  const absl::Duration best = schemes.front().prediction.time;
+  for (PlannedScheme& s : schemes) s.time = absl::FDivDuration(s.prediction.time, best);
   return schemes;
 }
 
 std::vector<PacedScheme> PaceSchemes(const PlanOptions& options, const PlannedScheme& best) {
-  std::vector<PacedSite> sites;
-  for (const Path& path : options.sites) {
-    sites.push_back({.path = path, .compute = options.compute});
-  }
-  const double of_best = absl::ToDoubleSeconds(best.cost.step) * best.scheme.steps;
+  const std::vector<PacedSite> sites = SitesOf(options);
   std::vector<PacedScheme> schemes;
   for (const Scheme scheme : {Scheme::kFlexDemo, Scheme::kLocal}) {
     PacedScheme paced{.run = DefaultRunSpec(scheme)};
     const std::vector<Plan> plans = PlansOf(paced.run);
-    Pacer pacer(paced.run, plans, 0, options.parameters,
-                {.target = options.target, .slack = 0, .worth = 0});
-    const PaceDecision decision = pacer.Decide(sites);
-    paced.run.format = plans[decision.plan].format;
-    paced.prediction = decision.predictions[decision.plan];
-    paced.target_met = decision.target_met;
-    paced.time = absl::ToDoubleSeconds(paced.prediction.time) / of_best;
+    std::vector<Prediction> predictions;
+    for (const Plan& plan : plans) {
+      predictions.push_back(Predict(paced.run, plan, options.parameters, sites));
+    }
+    const auto [chosen, target_met] = BestOf(predictions, options.target);
+    paced.run.format = plans[chosen].format;
+    paced.prediction = predictions[chosen];
+    paced.target_met = target_met;
+    paced.time = absl::FDivDuration(paced.prediction.time, best.prediction.time);
     schemes.push_back(std::move(paced));
   }
   return schemes;

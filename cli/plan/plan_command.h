@@ -38,9 +38,7 @@ absl::StatusOr<PlanOptions> ParsePlanFlags(const PlanFlags& flags);
 // A scheme at the site that it keeps waiting the longest.
 struct PlannedScheme {
   KnownScheme scheme;
-  RoundBytes bytes;
-  absl::Duration exchange;
-  StepCost cost;
+  Prediction prediction;
   double time = 0;  // to the same loss, in that of the best of them
 };
 

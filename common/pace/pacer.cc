@@ -63,21 +63,35 @@ Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
                    const std::vector<PacedSite>& sites) {
   RunSpec planned = run;
   planned.format = plan.format;
-  const RoundBytes bytes = BytesOfRound(planned, parameters, static_cast<uint32_t>(sites.size()));
+  Prediction prediction{.bytes =
+                            BytesOfRound(planned, parameters, static_cast<uint32_t>(sites.size()))};
   std::vector<Path> paths;
   absl::Duration compute;
   for (const PacedSite& site : sites) {
     paths.push_back(site.path);
     compute = std::max(compute, site.compute);
   }
-  Prediction prediction;
   for (const Path& path : paths) {
-    prediction.exchange = std::max(prediction.exchange, ExchangeTime(bytes, paths, path));
+    prediction.exchange =
+        std::max(prediction.exchange, ExchangeTime(prediction.bytes, paths, path));
   }
   const uint32_t period = std::max(1u, plan.format.every.steps);
   prediction.cost = CostOfStep(compute, prediction.exchange, period, plan.format.overlap);
   prediction.time = prediction.cost.step * plan.steps;
   return prediction;
+}
+
+BestPlan BestOf(const std::vector<Prediction>& predictions, double target) {
+  ISTHMUS_CHECK(!predictions.empty());
+  const auto within = [&](const Prediction& p) { return p.cost.ratio <= target; };
+  BestPlan best{.target_met = std::ranges::any_of(predictions, within)};
+  const Prediction* soonest = nullptr;
+  for (const Prediction& prediction : predictions) {
+    if (best.target_met && !within(prediction)) continue;
+    if (soonest == nullptr || prediction.time < soonest->time) soonest = &prediction;
+  }
+  best.plan = static_cast<size_t>(soonest - predictions.data());
+  return best;
 }
 
 const char* Name(PaceReason reason) {
@@ -119,7 +133,8 @@ PaceDecision Pacer::Decide(const std::vector<PacedSite>& sites) {
   for (const Plan& plan : plans_) {
     decision.predictions.push_back(Predict(run_, plan, parameters_, sites));
   }
-  const size_t best = BestOf(decision.predictions, &decision.target_met);
+  const auto [best, target_met] = BestOf(decision.predictions, options_.target);
+  decision.target_met = target_met;
   // What an exchange of the same plan takes tells sites apart, and no change of plan does.
   const absl::Duration exchange = decision.predictions[0].exchange;
   const double times =
@@ -136,17 +151,6 @@ PaceDecision Pacer::Decide(const std::vector<PacedSite>& sites) {
   }
   decision.plan = plan_;
   return decision;
-}
-
-size_t Pacer::BestOf(const std::vector<Prediction>& predictions, bool* target_met) const {
-  *target_met = std::ranges::any_of(
-      predictions, [&](const Prediction& p) { return p.cost.ratio <= options_.target; });
-  size_t best = predictions.size();
-  for (size_t i = 0; i < predictions.size(); ++i) {
-    if (*target_met && predictions[i].cost.ratio > options_.target) continue;
-    if (best == predictions.size() || predictions[i].time < predictions[best].time) best = i;
-  }
-  return best;
 }
 
 PaceReason Pacer::WhyNot(const std::vector<Prediction>& predictions, size_t best) const {

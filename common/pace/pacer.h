@@ -24,9 +24,9 @@ struct Plan {
 };
 
 // What `run` may be paced between, from what crosses most to what crosses least: of FlexDeMo the
-// chunk size and k, of local steps their number, as far as docs/schemes.md has figures for them; the
-// run's own format alone where there are none. Everything else is as in run.format, the overlap as
-// far as there are so many steps.
+// chunk size and k, of local steps their number, as far as docs/schemes.md has figures for them;
+// the run's own format alone where there are none. Everything else is as in run.format, the overlap
+// as far as there are so many steps.
 std::vector<Plan> PlansOf(const RunSpec& run);
 
 // A site as it was measured.
@@ -38,15 +38,24 @@ struct PacedSite {
 
 // What a plan would do at given sites.
 struct Prediction {
+  RoundBytes bytes;
   absl::Duration exchange;  // at the site that waits longest
   StepCost cost;            // of the slowest job
   absl::Duration time;      // to a loss: of a step, times Plan::steps
 };
 
-// All sites contribute to every exchange, in the same format. Where samples or time say when that is,
-// it is taken for every step.
+// All sites contribute to every exchange, in the same format. Where samples or time say when that
+// is, it is taken for every step.
 Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
                    const std::vector<PacedSite>& sites);
+
+struct BestPlan {
+  size_t plan = 0;
+  bool target_met = true;  // false: no plan has so low a communication ratio
+};
+// Which of the plans, one at least, comes to a loss soonest among those whose communication ratio
+// is within `target`; where none is, soonest of all.
+BestPlan BestOf(const std::vector<Prediction>& predictions, double target);
 
 enum class PaceReason : uint8_t {
   kUnmeasured,  // kept: a site has not been measured yet, or nothing passes its link
@@ -63,15 +72,14 @@ struct PaceDecision {
   size_t plan = 0;  // of the plans, for the next round
   bool changed = false;
   PaceReason reason = PaceReason::kUnmeasured;
-  bool target_met = true;               // false: no plan has so low a communication ratio
+  bool target_met = true;               // as BestPlan has it
   std::vector<Prediction> predictions;  // of every plan; none while unmeasured
 };
 
-// Keeps to the plan that comes to a loss soonest among those whose communication ratio is within
-// the target; where none is, soonest of all. It is not led astray by noise: a plan is kept until
-// its ratio is `slack` beyond the target or another comes to the loss sooner by `worth`; after a
-// change it is kept for `dwell` rounds, twice as many each time that a change takes back the one
-// before, until sites are so different that what was learned there is of no use. Not thread-safe.
+// Keeps to the best plan, and is not led astray by noise: a plan is kept until its ratio is `slack`
+// beyond the target or another comes to the loss sooner by `worth`; after a change it is kept for
+// `dwell` rounds, twice as many each time that a change takes back the one before, until sites are
+// so different that what was learned there is of no use. Not thread-safe.
 class Pacer {
  public:
   struct Options {
@@ -93,7 +101,6 @@ class Pacer {
   void Freeze(bool frozen) { frozen_ = frozen; }
 
  private:
-  size_t BestOf(const std::vector<Prediction>& predictions, bool* target_met) const;
   PaceReason WhyNot(const std::vector<Prediction>& predictions, size_t best) const;
   void Change(size_t to);
 
