@@ -201,13 +201,14 @@ static isthmus_code check_stepping(isthmus_session* session, const char* call) {
                       "%s: rank %u has begun no step", call, session->info.rank);
 }
 
-isthmus_code isthmus_step_poll(isthmus_session* session, double seconds) {
-  isthmus_code code = check_stepping(session, "step_poll");
+/* `call`: whose name errors begin with. */
+static isthmus_code poll_step(isthmus_session* session, const char* call, double seconds) {
+  isthmus_code code = check_stepping(session, call);
   if (code != ISTHMUS_OK) return code;
   isthmus_channel* channel = &session->channel;
   if (!(seconds >= 0)) {
-    return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT,
-                        "step_poll: expected 0 seconds or more, got %g", seconds);
+    return isthmus_fail(channel, ISTHMUS_INVALID_ARGUMENT, "%s: expected 0 seconds or more, got %g",
+                        call, seconds);
   }
   if (session->period.local) return ISTHMUS_OK;
   code = isthmus_await(channel, seconds);
@@ -218,6 +219,10 @@ isthmus_code isthmus_step_poll(isthmus_session* session, double seconds) {
   }
   /* A connection that broke is for step_wait to report, which does not block on it. */
   return code == ISTHMUS_INTERRUPTED ? code : ISTHMUS_OK;
+}
+
+isthmus_code isthmus_step_poll(isthmus_session* session, double seconds) {
+  return poll_step(session, "step_poll", seconds);
 }
 
 /* The step is not the one where all ranks stop, after all: the count goes on. What else was due at
@@ -280,7 +285,7 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
 
 isthmus_code isthmus_step_wait_for(isthmus_session* session, double seconds,
                                    isthmus_step_result* result) {
-  const isthmus_code code = isthmus_step_poll(session, seconds);
+  const isthmus_code code = poll_step(session, "step_wait_for", seconds);
   return code == ISTHMUS_OK ? isthmus_step_wait(session, result) : code;
 }
 

@@ -158,6 +158,7 @@ TEST_F(CAbiTest, WaitForIsAWaitWithAnEnd) {
   const uint64_t id = engine_.AwaitStep().first;
   EXPECT_EQ(isthmus_step_wait_for(s, 0.01, &result), ISTHMUS_DEADLINE_EXCEEDED);
   EXPECT_EQ(isthmus_step_wait_for(s, NAN, &result), ISTHMUS_INVALID_ARGUMENT);
+  EXPECT_THAT(isthmus_error_message(s), HasSubstr("step_wait_for: expected 0 seconds or more"));
   EXPECT_EQ(result.round, 0u) << "nothing came yet";
   server_->FinishStep(id, StepReply{.round = 7});
   EXPECT_EQ(isthmus_step_wait_for(s, 60, &result), ISTHMUS_OK);
