@@ -137,9 +137,11 @@ typedef struct isthmus_info {
   uint64_t round;       /* last round applied; 0 before training */
   uint64_t rounds;      /* the run ends with this round; 0: no end */
   uint64_t parameters;  /* elements trained, padding not counted */
-  uint32_t every_steps; /* steps from one exchange to the next; 1 without own_optimizer; 0: the run
-                           counts samples or time, and steps of an exchange are named as it goes */
-  uint32_t overlap_steps; /* steps from where one begins to where it is applied; 0: none between */
+  uint32_t every_steps; /* steps to the next exchange, from where the last one began; 1 without
+                           own_optimizer; 0: the run counts samples or time, and steps of an
+                           exchange are named as it goes. A paced run may change it with an exchange */
+  uint32_t overlap_steps; /* steps from where one begins to where it is applied; 0: none between. As
+                             every_steps */
   /* What schedules go by, so that they follow the run and not the process: of each round up to
    * `round` that anything came of, the steps that a group's job took in it (the most of any), and
    * the samples of all groups. What this job has done since is not among them; a round may be that

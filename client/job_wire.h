@@ -72,7 +72,7 @@
 
 enum {
   ISTHMUS_WIRE_MAGIC = 0x4a485449, /* also tells a byte order that is not ours */
-  ISTHMUS_WIRE_VERSION = 7,
+  ISTHMUS_WIRE_VERSION = 8,
 
   ISTHMUS_WIRE_MAX_ENTRIES = 1 << 17, /* tensors and constants together */
   ISTHMUS_WIRE_MAX_NAME = 256,
@@ -202,6 +202,8 @@ typedef struct isthmus_wire_step_done {
   uint32_t nonfinite; /* buckets that were not taken in, for NaN or Inf at some rank */
   uint64_t run_steps; /* of the run, `round` included */
   uint64_t run_samples;
+  uint32_t every_steps; /* from here on, as in ATTACHED; 0: both as they were */
+  uint32_t overlap_steps;
 } isthmus_wire_step_done;
 
 /* Shared by one rank of a job with own_optimizer and its daemon; accessed as atomics. */
@@ -237,7 +239,7 @@ static_assert(sizeof(isthmus_wire_buffers) == 72 + 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_attached) == 80, "layout");
 static_assert(sizeof(isthmus_wire_step_begin) == 56 + 2 * 4 * 64, "layout");
 static_assert(sizeof(isthmus_wire_pace) == 24, "layout");
-static_assert(sizeof(isthmus_wire_step_done) == 96, "layout");
+static_assert(sizeof(isthmus_wire_step_done) == 104, "layout");
 static_assert(sizeof(isthmus_wire_waiting) == 24 + 2048, "layout");
 static_assert(sizeof(isthmus_wire_error) == 24 + 2048, "layout");
 

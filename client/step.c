@@ -266,6 +266,10 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
   session->info.round = done->round;
   session->info.run_steps = done->run_steps;
   session->info.run_samples = done->run_samples;
+  if (done->every_steps > 0) {
+    session->info.every_steps = done->every_steps;
+    session->info.overlap_steps = done->overlap_steps;
+  }
   const isthmus_step_result said = {
       .round = done->round,
       .contributors = done->contributors,

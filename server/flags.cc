@@ -32,6 +32,7 @@ constexpr char kFooter[] =
 constexpr uint64_t kMaxRingMib = 1 << 20;
 
 struct LimitFlags {
+  std::string pace = "off";
   std::string deadline = "60s";
   std::string reconnect_grace = "5s";
   uint64_t ring_mib = 256;
@@ -47,6 +48,16 @@ void AddProgramFlags(CLI::App* app, CoordinatorFlags* flags) {
   app->add_option("--port-file", flags->port_file,
                   "Write HOST:PORT here once listening, as it is bound");
   app->add_option("--log-level", flags->log_level, "debug, info, warning, error or off")
+      ->capture_default_str();
+}
+
+void AddPaceFlags(CLI::Option_group* pace, LimitFlags* flags) {
+  pace->add_option("--pace", flags->pace,
+                   "Choose chunk size and k of flexdemo, or the steps between exchanges of local, by "
+                   "the measured links: what comes to a loss soonest while jobs wait for links for "
+                   "at most this share of their time, such as 0.1, or off")
+      ->check(Share())
+      ->type_name("SHARE")
       ->capture_default_str();
 }
 
@@ -85,6 +96,10 @@ absl::Status Apply(const GivenFields& run, const LimitFlags& limits, Coordinator
   ISTHMUS_RETURN_IF_ERROR(CheckTogether(spec, limits, flags->server));
   Engine::Options& engine = flags->server.engine;
   engine.core.run = spec;
+  if (const std::optional<double> target = ParseShare(limits.pace)) {
+    ISTHMUS_RETURN_IF_ERROR(CheckPaced(spec));
+    engine.core.pace = Pacer::Options{.target = *target};
+  }
   engine.core.deadline = ParsePatience(limits.deadline);
   engine.core.reconnect_grace = ParsePatience(limits.reconnect_grace);
   engine.core.max_groups = limits.max_groups;
@@ -105,6 +120,7 @@ std::variant<CoordinatorFlags, int> ParseCoordinatorFlags(int argc, const char* 
   app.footer(kFooter);
   AddProgramFlags(&app, &flags);
   AddRunFlags(app.add_option_group("The run"), &run);
+  AddPaceFlags(app.add_option_group("The pace"), &limits);
   AddLimitFlags(app.add_option_group("Patience and limits"), &limits);
   try {
     app.parse(argc, argv);

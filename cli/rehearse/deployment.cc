@@ -212,6 +212,9 @@ void Deployment::Ask(absl::Time now) {
   if (!reply.ok()) return;
   const uint64_t committed_before = run_.rounds_committed;
   run_ = MakeRunView(*reply);
+  for (RoundView& round : run_.rounds) {
+    if (rounds_.empty() || round.round > rounds_.back().round) rounds_.push_back(std::move(round));
+  }
   if (run_.rounds_committed != committed_before) last_commit_ = now;
   if (run_.training && !training_since_) {
     training_since_ = now;
@@ -296,6 +299,7 @@ DeploymentResult Deployment::Collect() const {
                                          : std::nullopt);
   }
   result.view = run_;
+  result.rounds = rounds_;
   result.counters_end = counters_end_;
   if (training_since_ && ended_at_ && rounds_at_start_ < plan_.rounds()) {
     result.counters_start = counters_start_;

@@ -86,6 +86,7 @@ class Deployment {
   absl::Time last_commit_ = absl::InfinitePast();
   std::optional<absl::Time> training_since_;
   std::optional<absl::Time> ended_at_;
+  std::vector<RoundView> rounds_;  // all that were seen
   uint64_t rounds_at_start_ = 0;
   std::vector<LinkCounters> counters_start_;
   std::vector<LinkCounters> counters_end_;

@@ -39,6 +39,13 @@ void AddDeployment(CLI::App* app, RehearseFlags* flags) {
       ->type_name("TIME")
       ->capture_default_str()
       ->group(group);
+  app->add_option("--pace", flags->pace,
+                  "Choose chunk size and k of flexdemo, or the steps between exchanges of local, by "
+                  "the measured links, so that jobs wait for them for at most this share of their "
+                  "time, such as 0.1, or off")
+      ->type_name("SHARE")
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--fault", flags->faults,
                   "kill:SITE@ROUND kills a worker, which is started again; cut:SITE@ROUND/SECONDS "
                   "cuts a link; flip:SITE@ROUND flips a bit of a site's parameters after that "
@@ -123,6 +130,7 @@ Examples:
   isthmus rehearse --text book.txt --link none --compare-steps 0 --seed 7
   isthmus rehearse --text book.txt --fault kill:2@50 --fault cut:1@100/5 --fault flip:2@150
   isthmus rehearse --text book.txt --link 1mbit/40ms --scheme local --every 30 --steps 300
+  isthmus rehearse --text book.txt --link 1mbit/40ms --pace 0.1 --steps 100
   isthmus rehearse --steps 100 -- ./my-job --flag
   isthmus rehearse --steps 100 --link 1mbit/40ms -- python train.py
 )";

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "common/base/status_macros.h"
+#include "common/program/flags.h"
 
 namespace isthmus {
 namespace {
@@ -172,6 +173,14 @@ absl::Status ParseDeadline(const RehearseFlags& flags, RehearseOptions* options)
   return absl::OkStatus();
 }
 
+absl::Status ParsePace(const RehearseFlags& flags, RehearseOptions* options) {
+  if (const std::string wrong = Share()(flags.pace); !wrong.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--pace: ", wrong));
+  }
+  options->pace = ParseShare(flags.pace);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 double DefaultLearningRate(Scheme scheme) {
@@ -232,6 +241,7 @@ absl::StatusOr<RehearseOptions> ParseRehearseFlags(const RehearseFlags& flags) {
   // A job of somebody's own that steps by itself has no gradients to give a run of scheme full.
   if (!options.command.empty() && options.run.scheme == Scheme::kLocal) options.compare_steps = 0;
   ISTHMUS_RETURN_IF_ERROR(ParseDeadline(flags, &options));
+  ISTHMUS_RETURN_IF_ERROR(ParsePace(flags, &options));
   ISTHMUS_RETURN_IF_ERROR(ParseFaults(flags, &options));
   options.json_path = flags.json;
   options.keep_dir = flags.keep;

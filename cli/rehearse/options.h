@@ -51,6 +51,7 @@ struct RehearseFlags {
   std::string batch = "8";
   std::string seed = "1";
   std::string deadline = "off";
+  std::string pace = "off";
   std::string compare_steps = "5";
   std::vector<std::string> faults;
   std::string json;
@@ -72,6 +73,7 @@ struct RehearseOptions {
   int batch = 0;
   uint64_t seed = 0;
   std::optional<absl::Duration> deadline;  // of a bucket; nullopt: off
+  std::optional<double> pace;              // the coordinator's --pace; nullopt: off
   uint64_t compare_steps = 0;              // of scheme full; 0: no comparison
   std::vector<Fault> faults;
   std::string json_path;

@@ -31,6 +31,7 @@ Plan Plan::Comparison(const RehearseOptions& options, Places places) {
   full.run.audit_rounds = options.run.audit_rounds;
   full.lr = DefaultLearningRate(Scheme::kFull);
   full.own_optimizer.clear();
+  full.pace.reset();
   full.faults.clear();
   return Plan(std::move(full), std::move(places), 0);
 }
@@ -63,6 +64,7 @@ Command Plan::Coordinator() const {
       "--deadline",
       options_.deadline ? absl::FormatDuration(*options_.deadline) : "off",
   };
+  if (options_.pace) argv.insert(argv.end(), {"--pace", absl::StrCat(*options_.pace)});
   const std::vector<std::string> run = RunFlags(options_.run);
   argv.insert(argv.end(), run.begin(), run.end());
   return {.name = CoordinatorName(),

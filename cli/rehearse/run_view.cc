@@ -71,6 +71,16 @@ RunView MakeRunView(const v1::GetStatusReply& status) {
                            .compute_seconds = group.heartbeat().compute_seconds(),
                            .communication_ratio = group.heartbeat().communication_ratio()});
   }
+  for (const v1::PastRound& past : status.rounds()) {
+    view.rounds.push_back({.round = past.round(),
+                           .seconds = past.seconds(),
+                           .chunk = past.chunk_size(),
+                           .k = past.k(),
+                           .values = past.values(),
+                           .every = past.every(),
+                           .bytes_up = past.bytes_up(),
+                           .bytes_down = past.bytes_down()});
+  }
   return view;
 }
 

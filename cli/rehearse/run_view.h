@@ -27,6 +27,18 @@ struct GroupView {
   double communication_ratio = 0;
 };
 
+// A round as it went.
+struct RoundView {
+  uint64_t round = 0;
+  double seconds = 0;
+  uint32_t chunk = 0;
+  uint32_t k = 0;
+  std::string values;
+  std::string every;
+  uint64_t bytes_up = 0;  // of all sites
+  uint64_t bytes_down = 0;
+};
+
 struct RunView {
   bool training = false;  // rounds are under way, even if they wait for a quorum
   bool ended = false;
@@ -44,6 +56,7 @@ struct RunView {
   uint64_t audits = 0;            // rounds of which states were compared
   uint64_t audit_mismatches = 0;  // states that differed
   std::vector<GroupView> groups;  // ascending group id
+  std::vector<RoundView> rounds;  // the last ones that are over, ascending
 
   const GroupView* Group(uint32_t group_id) const;
 };

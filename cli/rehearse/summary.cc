@@ -155,6 +155,7 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
   }
   summary.dense_float32_bytes = 4 * summary.parameters;
   summary.rounds_committed = main.view.rounds_committed;
+  if (options.pace) summary.paced_rounds = main.rounds;
   summary.contributions_late = main.view.contributions_late;
   summary.contributions_rejected = main.view.contributions_rejected;
   summary.abstentions = main.view.abstentions;
@@ -165,6 +166,25 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
   summary.samples_per_second = main.view.samples_per_second;
   return summary;
 }
+
+namespace {
+
+nlohmann::ordered_json RoundsJson(const std::vector<RoundView>& rounds) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const RoundView& round : rounds) {
+    json.push_back({{"round", round.round},
+                    {"seconds", round.seconds},
+                    {"chunk", round.chunk},
+                    {"k", round.k},
+                    {"values", round.values},
+                    {"every", round.every},
+                    {"bytes_up", round.bytes_up},
+                    {"bytes_down", round.bytes_down}});
+  }
+  return json;
+}
+
+}  // namespace
 
 std::string SummaryJson(const Summary& summary) {
   const nlohmann::ordered_json json = {
@@ -204,6 +224,7 @@ std::string SummaryJson(const Summary& summary) {
       {"tokens_per_second", Measured(summary.tokens_per_second)},
       {"samples_per_second", Measured(summary.samples_per_second)},
       {"elapsed_seconds", summary.elapsed_seconds},
+      {"paced_rounds", RoundsJson(summary.paced_rounds)},
       {"sample", summary.sample},
   };
   // The sample of a byte-level model need not be UTF-8.

@@ -17,6 +17,7 @@ namespace isthmus {
 struct DeploymentResult {
   std::vector<std::optional<JobReport>> reports;  // per site, of rank 0; jobs may not write one
   RunView view;                                   // the last one
+  std::vector<RoundView> rounds;                  // all, but where one was too long not looked at
   // Forwarders' counters per site: when training was first seen, and when all had applied the last
   // round, with the rounds committed in between. Start-up and initial parameters do not count.
   std::vector<LinkCounters> counters_start;
@@ -63,6 +64,7 @@ struct Summary {
   double tokens_per_second = 0;   // 0: jobs do not say how many a sample has
   double samples_per_second = 0;  // of all sites, since training began
   double elapsed_seconds = 0;
+  std::vector<RoundView> paced_rounds;  // of a paced run
   std::string sample;
 };
 

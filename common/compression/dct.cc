@@ -24,4 +24,9 @@ void InverseDct(int chunk_size, std::span<const float> in, std::span<float> out)
   ActiveKernels().inverse_rows(chunk_size, in.data(), chunks, out.data());
 }
 
+void RecutDct(int from, int to, std::span<float> x) {
+  InverseDct(from, x, x);
+  ForwardDct(to, x, x);
+}
+
 }  // namespace isthmus

@@ -44,6 +44,7 @@ std::optional<SnapshotPiece> OutgoingSnapshot::Next(uint64_t most_bytes) {
                       state_->image.bytes.substr(offset_, size),
                       first ? state_->applied_rounds : std::vector<Round>()};
   if (first) piece.totals = state_->totals;
+  if (first) piece.formats = state_->formats;
   begun_ = true;
   offset_ += size;
   sent_ += size;
@@ -129,7 +130,8 @@ absl::StatusOr<std::optional<WholeSnapshot>> IncomingSnapshot::Add(SnapshotPiece
         absl::Hex(piece.state_hash), ", got ", absl::Hex(StateHashOf(hashes_))));
   }
   auto image = std::make_shared<StateImage>(StateImage{std::move(bytes_)});
-  WholeSnapshot whole{*transfer_, sequence_, std::move(applied_rounds_), std::move(image), totals_};
+  WholeSnapshot whole{*transfer_, sequence_, std::move(applied_rounds_), std::move(image), totals_,
+                      std::move(formats_)};
   Drop();
   return std::optional<WholeSnapshot>(std::move(whole));
 }
@@ -141,6 +143,7 @@ absl::Status IncomingSnapshot::Take(const SnapshotPiece& piece) {
     sequence_ = piece.sequence;
     applied_rounds_ = piece.applied_rounds;
     totals_ = piece.totals;
+    formats_ = piece.formats;
   }
   if (piece.sequence != sequence_ || piece.offset < offset_ || piece.offset > bytes_.size() ||
       piece.data.size() > bytes_.size() - piece.offset) {

@@ -38,6 +38,7 @@ class OutgoingSnapshot {
     StateImage image;
     std::vector<uint64_t> block_hashes;
     RunTotals totals = {};
+    std::vector<FormatChange> formats = {};
   };
   void SetState(State state) { state_ = std::move(state); }
   // The joiner's HashBlocks(); of another number: it holds nothing of the kind.
@@ -70,6 +71,7 @@ struct WholeSnapshot {
   std::vector<Round> applied_rounds;
   std::shared_ptr<const StateImage> image;
   RunTotals totals;
+  std::vector<FormatChange> formats;
 };
 
 // A snapshot on its way in. What has come of one that broke off is kept, as what this group holds
@@ -111,6 +113,7 @@ class IncomingSnapshot {
   Sequence sequence_;
   std::vector<Round> applied_rounds_;
   RunTotals totals_;
+  std::vector<FormatChange> formats_;
 };
 
 }  // namespace isthmus

@@ -1,5 +1,7 @@
 #include "common/pace/pacer.h"
 
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -57,6 +59,26 @@ std::vector<Plan> PlansOf(const RunSpec& run) {
   const bool paced = run.scheme == Scheme::kFlexDemo || run.scheme == Scheme::kLocal;
   if (!paced || known.empty()) return {{run.format, 1.0}};
   return run.scheme == Scheme::kLocal ? WithThoseBetween(known, run.format.overlap) : known;
+}
+
+absl::Status CheckPaced(const RunSpec& run) {
+  if (PlansOf(run).size() > 1) return absl::OkStatus();
+  const bool paced = run.scheme == Scheme::kFlexDemo || run.scheme == Scheme::kLocal;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "pace: expected ",
+      paced ? "values and steps that there are figures for (docs/schemes.md): the defaults of the "
+              "scheme, counted by steps"
+            : "scheme flexdemo or local",
+      ", got scheme ", Name(run.scheme), " with values ", Name(run.format.all.values)));
+}
+
+size_t PlanOf(const RoundFormat& format, std::vector<Plan>& plans) {
+  ISTHMUS_CHECK(!plans.empty());
+  const auto same = std::ranges::find(plans, format, &Plan::format);
+  if (same != plans.end()) return static_cast<size_t>(same - plans.begin());
+  const double most = std::ranges::max_element(plans, {}, &Plan::steps)->steps;
+  plans.insert(plans.begin(), {format, most});
+  return 0;
 }
 
 Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,

@@ -4,6 +4,7 @@
 #ifndef ISTHMUS_COMMON_PACE_PACER_H_
 #define ISTHMUS_COMMON_PACE_PACER_H_
 
+#include <absl/status/status.h>
 #include <absl/time/time.h>
 
 #include <cstddef>
@@ -23,11 +24,18 @@ struct Plan {
   double steps = 1;  // to the same loss, as KnownScheme has it
 };
 
+// INVALID_ARGUMENT for a run that leaves the pace nothing to choose, saying why.
+absl::Status CheckPaced(const RunSpec& run);
+
 // What `run` may be paced between, from what crosses most to what crosses least: of FlexDeMo the
 // chunk size and k, of local steps their number, as far as docs/schemes.md has figures for them;
 // the run's own format alone where there are none. Everything else is as in run.format, the overlap
 // as far as there are so many steps.
 std::vector<Plan> PlansOf(const RunSpec& run);
+
+// Which of them has that format; one that none has is put before them, as one that takes as long as the
+// longest: it is left for whatever is better. CHECKs that there is one.
+size_t PlanOf(const RoundFormat& format, std::vector<Plan>& plans);
 
 // A site as it was measured.
 struct PacedSite {
@@ -96,6 +104,8 @@ class Pacer {
 
   // Once for each round. `sites`: who takes part.
   PaceDecision Decide(const std::vector<PacedSite>& sites);
+
+  const std::vector<Plan>& plans() const { return plans_; }
 
   // Keeps whatever there is until it is thawed.
   void Freeze(bool frozen) { frozen_ = frozen; }

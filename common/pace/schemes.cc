@@ -9,8 +9,9 @@ namespace {
 // the site; of `random`, which does not come so far, to 2.5, and of full averaging there.
 constexpr double kFull = 147, kFullTo25 = 116;
 
-KnownScheme FlexDemo(uint32_t k, double steps) {
+KnownScheme FlexDemo(uint32_t chunk_size, uint32_t k, double steps) {
   RunSpec run = DefaultRunSpec(Scheme::kFlexDemo);
+  run.format.chunk_size = chunk_size;
   run.format.all.k = k;
   return {absl::StrCat("flexdemo, ", k, " of ", run.format.chunk_size, ", 1bit"), run,
           steps / kFull};
@@ -27,9 +28,11 @@ KnownScheme Local(uint32_t every, double steps) {
 std::vector<KnownScheme> KnownSchemes() {
   return {
       {"full, AdamW, f32", DefaultRunSpec(Scheme::kFull), 1.0},
-      FlexDemo(4, 191),
-      FlexDemo(2, 172),
-      FlexDemo(1, 182),
+      FlexDemo(64, 4, 191),
+      FlexDemo(64, 2, 172),
+      FlexDemo(64, 1, 182),
+      FlexDemo(128, 1, 209),
+      FlexDemo(256, 1, 261),
       {"random, 8 of 64, sign", DefaultRunSpec(Scheme::kRandom), 199 / kFullTo25},
       Local(4, 85),
       Local(8, 90),

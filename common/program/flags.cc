@@ -54,6 +54,13 @@ std::string CheckPatience(const std::string& text) {
   return Expected("a duration such as 500ms, 60s or 2m, or off", text);
 }
 
+std::string CheckShare(const std::string& text) {
+  double share = 0;
+  if (text == "off") return "";
+  if (absl::SimpleAtod(text, &share) && share >= 0.001 && share <= 0.999) return "";
+  return Expected("a share from 0.001 to 0.999, or off", text);
+}
+
 }  // namespace
 
 FlagCheck WholeNumber(uint64_t min, uint64_t max) {
@@ -75,6 +82,13 @@ FlagCheck PrintableText(size_t max_bytes) {
 }
 
 FlagCheck Patience() { return CheckPatience; }
+FlagCheck Share() { return CheckShare; }
+
+std::optional<double> ParseShare(const std::string& text) {
+  double share = 0;
+  if (text == "off" || !absl::SimpleAtod(text, &share)) return std::nullopt;
+  return share;
+}
 
 absl::Duration ParsePatience(const std::string& text) {
   absl::Duration duration = absl::InfiniteDuration();

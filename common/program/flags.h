@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <string>
 
 namespace isthmus {
@@ -34,6 +35,11 @@ FlagCheck PrintableText(size_t max_bytes);
 // 500ms, 5s, 2m: more than nothing. "off" passes too, and means for ever.
 FlagCheck Patience();
 
+// 0.1: a share above nothing and below all. "off" passes too.
+FlagCheck Share();
+
+// What a flag says that Share() has let pass; none: off.
+std::optional<double> ParseShare(const std::string& text);
 // What a flag says that Patience() has let pass.
 absl::Duration ParsePatience(const std::string& text);
 

@@ -1,6 +1,7 @@
 #include "common/run/round_format.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "common/base/check.h"
 #include "common/run/run_spec.h"
@@ -44,9 +45,30 @@ RoundFormats::RoundFormats(const RunSpec& run)
       merge_(run.merge),
       sign_(run.sign),
       blocks_(run.scheme == Scheme::kLocal && run.selection == SelectionKind::kDense),
-      format_(run.format) {}
+      formats_{{Round(0), run.format}} {}
 
-const RoundFormat& RoundFormats::At(Round /*round*/) const { return format_; }
+void RoundFormats::Change(const FormatChange& change) {
+  if (change.from <= last()) {
+    ISTHMUS_CHECK(At(change.from) == change.format);
+    return;
+  }
+  formats_.emplace(change.from, change.format);
+  if (formats_.size() > kMost) formats_.erase(formats_.begin());
+}
+
+std::vector<FormatChange> RoundFormats::From(Round round) const {
+  std::vector<FormatChange> known{{round, At(round)}};
+  for (auto at = formats_.upper_bound(round); at != formats_.end(); ++at) {
+    known.push_back({at->first, at->second});
+  }
+  return known;
+}
+
+const RoundFormat& RoundFormats::At(Round round) const {
+  const auto after = formats_.upper_bound(round);
+  ISTHMUS_CHECK(after != formats_.begin());
+  return std::prev(after)->second;
+}
 
 PayloadFormat RoundFormats::FormatAt(Round round, GroupId group) const {
   PayloadFormat format = contribution_;

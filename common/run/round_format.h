@@ -5,8 +5,10 @@
 
 #include <absl/status/status.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
+#include <vector>
 
 #include "common/base/ids.h"
 #include "common/compression/formats.h"
@@ -49,8 +51,29 @@ struct RoundFormat {
   }
 };
 
+// Some group sends every element.
+inline bool SendsWholeChunks(const RoundFormat& format) {
+  const auto whole = [&](const GroupFormat& its) { return its.k == format.chunk_size; };
+  return whole(format.all) ||
+         std::ranges::any_of(format.own, [&](const auto& own) { return whole(own.second); });
+}
+
 // Limit on RoundFormat::own.
 inline constexpr size_t kMaxGroupFormats = 1024;
+
+// Rounds from `from` on have `format`, until the next change. The update of a round says it of a
+// later one (docs/protocol.md, P30).
+struct FormatChange {
+  Round from;
+  RoundFormat format;
+  friend bool operator==(const FormatChange&, const FormatChange&) = default;
+};
+
+// What a contribution to some bucket looks like, and the chunks that it is of.
+struct PayloadShape {
+  PayloadFormat format;
+  ChunkRun chunks;
+};
 
 // The formats of a run's rounds. What is in flight, an update and its contributions name their
 // round and group, and so the format that they were made under. A value: who needs it on another
@@ -59,6 +82,17 @@ class RoundFormats {
  public:
   // Of all rounds as `run` has it, which Validate() accepts.
   explicit RoundFormats(const RunSpec& run);
+
+  // Of changes that are remembered; older ones are forgotten.
+  static constexpr size_t kMost = 1024;
+  // What CheckFollows() accepts.
+  void Change(const FormatChange& change);
+  // False: the round's format was forgotten, and nothing else here may be asked of it.
+  bool Knows(Round round) const { return round >= formats_.begin()->first; }
+  // What is known of `round`, which is, and of later ones, ascending.
+  std::vector<FormatChange> From(Round round) const;
+  // No change is known from a later round.
+  Round last() const { return formats_.rbegin()->first; }
 
   // What the contribution of `group` to `round` looks like.
   PayloadFormat FormatAt(Round round, GroupId group) const;
@@ -75,8 +109,8 @@ class RoundFormats {
   PayloadFormat contribution_;
   MergeRule merge_;
   bool sign_;
-  bool blocks_;         // all are sent, with a scale for each block where values have one
-  RoundFormat format_;  // of every round
+  bool blocks_;  // all are sent, with a scale for each block where values have one
+  std::map<Round, RoundFormat> formats_;  // from each on; one at least
 };
 
 }  // namespace isthmus

@@ -337,6 +337,64 @@ absl::Status CheckFormat(const RunSpec& spec, const RoundFormat& format) {
   return absl::OkStatus();
 }
 
+absl::Status CheckChange(const RunSpec& spec, const RoundFormat& before,
+                         const RoundFormat& format) {
+  ISTHMUS_RETURN_IF_ERROR(CheckFormat(spec, format));
+  if (SendsWholeChunks(format) != SendsWholeChunks(before)) {
+    return FieldError("k",
+                      SendsWholeChunks(before) ? "chunk_size for some group, as before"
+                                               : "less than chunk_size, as before",
+                      absl::StrCat(format.all.k));
+  }
+  if ((format.all.values == ValueFormat::kSign) != (before.all.values == ValueFormat::kSign)) {
+    return FieldError("values",
+                      before.all.values == ValueFormat::kSign ? "sign, as before"
+                                                              : "other than sign, as before",
+                      Name(format.all.values));
+  }
+  if ((format.overlap > 0) != (before.overlap > 0)) {
+    return FieldError("overlap", before.overlap > 0 ? "1 or more, as before" : "0, as before",
+                      absl::StrCat(format.overlap));
+  }
+  if (before.every.steps == 0 ? format.every != before.every : format.every.steps == 0) {
+    RunSpec had, has;
+    had.format = before;
+    has.format = format;
+    return FieldError("every",
+                      before.every.steps == 0 ? TextOf("every", had) + ", as before"
+                                              : std::string("steps, as before"),
+                      TextOf("every", has));
+  }
+  return absl::OkStatus();
+}
+
+std::string DifferenceText(const RoundFormat& before, const RoundFormat& format) {
+  RunSpec had, has;
+  had.format = before;
+  has.format = format;
+  std::vector<std::string> differences;
+  for (const char* const name : FormatFields()) {
+    const std::string was = TextOf(name, had), is = TextOf(name, has);
+    if (is != was) differences.push_back(absl::StrCat(name, " ", is, " instead of ", was));
+  }
+  return absl::StrJoin(differences, ", ");
+}
+
+absl::Status CheckFollows(const RunSpec& spec, const RoundFormats& known,
+                          const FormatChange& change, Round after) {
+  const auto error = [&](const std::string& expected) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("formats from round ", change.from.value(), ": expected ", expected));
+  };
+  if (change.from <= known.last()) {
+    if (known.Knows(change.from) && known.At(change.from) == change.format) return absl::OkStatus();
+    return error(absl::StrCat("those that are known, of which the last are from round ",
+                              known.last().value()));
+  }
+  if (change.from <= after) return error(absl::StrCat("a round after ", after.value()));
+  return CheckChange(spec, known.At(change.from), change.format);
+}
+
 absl::Status Validate(const RunSpec& spec) {
   if (absl::Status s = CheckFormat(spec, spec.format); !s.ok()) return s;
   if (absl::Status s = CheckScheme(spec); !s.ok()) return s;

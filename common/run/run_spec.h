@@ -81,6 +81,18 @@ absl::Status Validate(const RunSpec& spec);
 // INVALID_ARGUMENT as Validate() for a format that a round of this run cannot have.
 absl::Status CheckFormat(const RunSpec& spec, const RoundFormat& format);
 
+// The same, and for one that may not follow `before`: what is taken in is kept in another way where
+// whole chunks are sent, signs are the same for all, and a job cannot begin to go on, or stop.
+absl::Status CheckChange(const RunSpec& spec, const RoundFormat& before, const RoundFormat& format);
+
+// In words: "chunk_size 128 instead of 64, k 1 instead of 2".
+std::string DifferenceText(const RoundFormat& before, const RoundFormat& format);
+
+// INVALID_ARGUMENT for a change that says of a known round what is not so, or, if it is later than all
+// that are known, for one of a round up to `after` or as CheckChange().
+absl::Status CheckFollows(const RunSpec& spec, const RoundFormats& known,
+                          const FormatChange& change, Round after);
+
 // The spec as (field, value) texts in a fixed order, for messages, assertions and status. Names
 // are those of the proto.
 std::vector<std::pair<std::string, std::string>> Fields(const RunSpec& spec);

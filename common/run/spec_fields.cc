@@ -227,6 +227,12 @@ const std::vector<SpecField>& Table() {
 
 std::span<const SpecField> SpecFields() { return Table(); }
 
+std::span<const char* const> FormatFields() {
+  static constexpr const char* kNames[] = {"chunk_size",    "k",     "values",
+                                           "group_formats", "every", "overlap"};
+  return kNames;
+}
+
 const SpecField* FindSpecField(const std::string& name) {
   for (const SpecField& field : SpecFields()) {
     if (name == field.name) return &field;

@@ -28,6 +28,9 @@ struct SpecField {
 // In a fixed order, the scheme first: what others are by default follows from it.
 std::span<const SpecField> SpecFields();
 
+// The names of those that are of a round's format (round_format.h), and so may change.
+std::span<const char* const> FormatFields();
+
 // Null if there is none of that name.
 const SpecField* FindSpecField(const std::string& name);
 

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/run/round_format.h"
 
 namespace isthmus {
 
@@ -73,6 +75,7 @@ struct UpdateHeader {
   float bias2_sqrt = 1;
   bool first = false;  // the bucket's first commit with a contributor
   RunTotals totals;    // of the run, this round included; of bucket 0 only
+  std::optional<FormatChange> change;  // of coming rounds (P30); of bucket 0 only
   friend bool operator==(const UpdateHeader&, const UpdateHeader&) = default;
 
   bool Lists(GroupId group, Incarnation incarnation) const {
@@ -90,12 +93,13 @@ enum class AbstainReason : uint8_t {
 
 // Protocol versions that this build speaks, inclusive (P28). 2: windows and acknowledgements on
 // request, what a joiner holds, refused contributions, formats per group. 3: more of a snapshot
-// before it is known what the joiner holds.
+// before it is known what the joiner holds. 4: formats that change from round to round.
 struct VersionRange {
   uint32_t min = 3;
-  uint32_t max = 3;
+  uint32_t max = 4;
 };
 inline constexpr VersionRange kProtocolVersions;
+inline constexpr uint32_t kChangesFormats = 4;  // the first version that does
 
 // Bytes of payload in one frame of a stream (P24), and the most a peer may send in one message.
 inline constexpr uint64_t kFrameBytes = 64 << 10;

@@ -31,7 +31,7 @@ bool IsUnset(const v1::RunSpec& message, const FieldDescriptor& field) {
   return field.has_presence() && !message.GetReflection()->HasField(message, &field);
 }
 
-std::string TextIn(const v1::RunSpec& message, const FieldDescriptor& field) {
+std::string TextIn(const google::protobuf::Message& message, const FieldDescriptor& field) {
   const google::protobuf::Reflection& reflection = *message.GetReflection();
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
@@ -50,7 +50,7 @@ std::string TextIn(const v1::RunSpec& message, const FieldDescriptor& field) {
   }
 }
 
-void SetIn(v1::RunSpec* message, const FieldDescriptor& field, const std::string& text) {
+void SetIn(google::protobuf::Message* message, const FieldDescriptor& field, const std::string& text) {
   const google::protobuf::Reflection& reflection = *message->GetReflection();
   uint32_t u32 = 0;
   uint64_t u64 = 0;
@@ -172,6 +172,40 @@ ContributionInfo FromProto(const v1::ContributionInfo& in) {
           std::max<uint64_t>(in.steps(), 1)};
 }
 
+void ToProto(const FormatChange& change, v1::FormatChange* out) {
+  RunSpec with;
+  with.format = change.format;
+  out->set_from(change.from.value());
+  for (const char* const name : FormatFields()) {
+    const FieldDescriptor* const to = v1::FormatChange::descriptor()->FindFieldByName(name);
+    SetIn(out, *to, FindSpecField(name)->text(with));
+  }
+}
+
+absl::StatusOr<FormatChange> FromProto(const v1::FormatChange& in) {
+  RunSpec with;
+  for (const char* const name : FormatFields()) {
+    const FieldDescriptor* const from = v1::FormatChange::descriptor()->FindFieldByName(name);
+    ISTHMUS_RETURN_IF_ERROR(FindSpecField(name)->parse(TextIn(in, *from), &with));
+  }
+  return FormatChange{Round(in.from()), with.format};
+}
+
+absl::StatusOr<std::vector<FormatChange>> FromProto(
+    const google::protobuf::RepeatedPtrField<v1::FormatChange>& in) {
+  std::vector<FormatChange> changes;
+  for (const v1::FormatChange& change : in) {
+    ISTHMUS_ASSIGN_OR_RETURN(FormatChange next, FromProto(change));
+    if (!changes.empty() && next.from <= changes.back().from) {
+      return absl::InvalidArgumentError(absl::StrCat("change of formats from round ",
+                                                     next.from.value(), ": expected after round ",
+                                                     changes.back().from.value()));
+    }
+    changes.push_back(std::move(next));
+  }
+  return changes;
+}
+
 void ToProto(const UpdateHeader& header, v1::Update* out) {
   out->set_sequence(header.sequence.value());
   out->set_round(header.round.value());
@@ -192,9 +226,10 @@ void ToProto(const UpdateHeader& header, v1::Update* out) {
   out->set_bias2_sqrt(header.bias2_sqrt);
   out->set_first(header.first);
   if (header.totals != RunTotals()) ToProto(header.totals, out->mutable_totals());
+  if (header.change) ToProto(*header.change, out->mutable_change());
 }
 
-UpdateHeader FromProto(const v1::Update& in) {
+absl::StatusOr<UpdateHeader> FromProto(const v1::Update& in) {
   UpdateHeader header;
   header.sequence = Sequence(in.sequence());
   header.round = Round(in.round());
@@ -210,6 +245,9 @@ UpdateHeader FromProto(const v1::Update& in) {
   header.bias2_sqrt = in.bias2_sqrt();
   header.first = in.first();
   header.totals = FromProto(in.totals());
+  if (in.has_change()) {
+    ISTHMUS_ASSIGN_OR_RETURN(header.change, FromProto(in.change()));
+  }
   return header;
 }
 

@@ -30,9 +30,17 @@ LinkEstimate FromProto(const v1::LinkEstimate& in);
 void ToProto(const ContributionInfo& info, v1::ContributionInfo* out);
 ContributionInfo FromProto(const v1::ContributionInfo& in);
 
-// Header only; the payload is the caller's.
+void ToProto(const FormatChange& change, v1::FormatChange* out);
+// Errors: INVALID_ARGUMENT naming the field for what is no format at all; whether a run may have it
+// is for CheckChange() to say.
+absl::StatusOr<FormatChange> FromProto(const v1::FormatChange& in);
+// The same of several, of which each must follow the one before.
+absl::StatusOr<std::vector<FormatChange>> FromProto(
+    const google::protobuf::RepeatedPtrField<v1::FormatChange>& in);
+
+// Header only; the payload is the caller's. Errors: as for a change.
 void ToProto(const UpdateHeader& header, v1::Update* out);
-UpdateHeader FromProto(const v1::Update& in);
+absl::StatusOr<UpdateHeader> FromProto(const v1::Update& in);
 
 }  // namespace isthmus
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "common/base/crc32c.h"
+#include "common/base/status_macros.h"
 #include "common/exchange/messages.h"
 #include "common/transport/convert.h"
 #include "isthmus/v1/exchange.pb.h"
@@ -33,11 +34,13 @@ inline void ToFrame(SnapshotPiece piece, v1::SnapshotFrame* frame) {
   frame->set_data(std::move(piece.data));
   for (Round round : piece.applied_rounds) frame->add_applied_rounds(round.value());
   if (piece.totals != RunTotals()) ToProto(piece.totals, frame->mutable_totals());
+  for (const FormatChange& change : piece.formats) ToProto(change, frame->add_formats());
   frame->set_last(piece.last);
   frame->set_state_hash(piece.state_hash);
 }
 
-// Takes the data out of `frame`. Errors: DATA_LOSS for a wrong checksum.
+// Takes the data out of `frame`. Errors: DATA_LOSS for a wrong checksum,
+// INVALID_ARGUMENT for formats that are none.
 inline absl::StatusOr<SnapshotPiece> FromFrame(v1::SnapshotFrame& frame) {
   if (SnapshotCrc(frame.data()) != frame.crc32c()) {
     return absl::DataLossError(
@@ -54,6 +57,7 @@ inline absl::StatusOr<SnapshotPiece> FromFrame(v1::SnapshotFrame& frame) {
                       frame.state_hash()};
   for (uint64_t round : frame.applied_rounds()) piece.applied_rounds.emplace_back(round);
   piece.totals = FromProto(frame.totals());
+  ISTHMUS_ASSIGN_OR_RETURN(piece.formats, FromProto(frame.formats()));
   return piece;
 }
 

@@ -21,7 +21,8 @@ ParameterGroupScalars Scalars(float lr, float weight_decay) {
 Coordinator::Coordinator(CoordinatorConfig config)
     : config_(std::move(config)),
       membership_(config_.max_groups),
-      due_clock_(config_.run.format.every) {}
+      due_clock_(config_.run.format.every),
+      formats_(config_.run) {}
 
 // --- time --------------------------------------------------------------------------------------
 
@@ -174,8 +175,10 @@ void Coordinator::OpenNextRound(absl::Time now, Actions& out) {
     if (group.silent) continue;
     if (group.active_or_graced(now, config_.reconnect_grace)) awaited.insert(id);
   }
-  round_ = OpenRound(round_.round().next(), bucket_chunks_, std::move(awaited));
+  const Round next = round_.round().next();
+  round_ = OpenRound(next, ChunksOfRound(next), std::move(awaited));
   due_ = false;
+  Pace(out);
   wakeup_moved_ |= due_clock_.needed();
   SendStarts(out);
 }
@@ -310,6 +313,7 @@ UpdateHeader Coordinator::MakeUpdate(BucketIndex index, Actions& out) {
   if (index == BucketIndex(0)) {
     update.totals = totals_;
     update.totals.Add(TotalsOf(bucket));
+    update.change = change_;
   }
   if (first == nullptr) return update;
   for (size_t g = 0; g < first->info().lr.size(); ++g) {

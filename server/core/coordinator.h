@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/pace/pacer.h"
 #include "common/run/run_spec.h"
 #include "common/run/update.h"
 #include "common/tensor/buckets.h"
@@ -46,6 +47,7 @@ struct CoordinatorConfig {
   absl::Duration reconnect_grace = absl::Seconds(5);
   absl::Duration transfer_timeout = absl::Seconds(60);  // without progress
   uint32_t max_groups = 1024;
+  std::optional<Pacer::Options> pace;  // none: every round has the run's format
 };
 
 // Single-threaded. `now` never goes back. Every call appends what must be done to `out`; errors
@@ -139,9 +141,17 @@ class Coordinator {
   absl::Status AuditArrived(StreamId stream, Round round, const BucketHashes& hashes,
                             absl::Time now, Actions& out);
 
-  // Where chunks of `bucket` lie, for the edge to size buffers. Errors: FAILED_PRECONDITION before
-  // a layout is known; INVALID_ARGUMENT for a bucket out of range.
-  absl::StatusOr<ChunkRun> BucketChunks(BucketIndex bucket) const;
+  // Where chunks of `bucket` lie in `round`, whose format is known. Errors: FAILED_PRECONDITION
+  // before a layout is known; INVALID_ARGUMENT for a bucket out of range.
+  absl::StatusOr<ChunkRun> BucketChunks(Round round, BucketIndex bucket) const;
+
+  // --- the pace --------------------------------------------------------------------------------
+
+  // How the group's links and its job have been measured last: what the formats of coming rounds go
+  // by, each time that a round opens. Of runs that are paced.
+  void Measured(GroupId group, const PacedSite& site);
+  // As it is from then on: formats stay as they are.
+  void Freeze(bool frozen);
 
   // --- answers to actions ----------------------------------------------------------------------
 
@@ -172,7 +182,10 @@ class Coordinator {
   const OpenRound& round() const { return round_; }
   const std::optional<Layout>& layout() const { return layout_; }
   const Buckets& buckets() const { return buckets_; }
-  const std::vector<ChunkRun>& bucket_chunks() const { return bucket_chunks_; }
+  // Of all rounds up to the open one, and of coming ones as far as they are decided.
+  const RoundFormats& formats() const { return formats_; }
+  // The last decision, of a paced run.
+  const std::optional<PaceDecision>& paced() const { return paced_; }
   float last_loss() const { return last_loss_; }
   const RunTotals& totals() const { return totals_; }
 
@@ -180,6 +193,7 @@ class Coordinator {
   absl::Status AcceptLayout(const Layout& layout, const GroupState& group);
   absl::Status UseLayout(const Layout& layout);
   absl::Status TakeUp(const CoordinatorState& state, absl::Time now);
+  absl::Status CheckBucket(BucketIndex bucket) const;
   absl::Status CheckInfo(const ContributionInfo& info, Round round) const;
   absl::StatusOr<GroupState*> SenderOf(StreamId stream, Round round, BucketIndex bucket);
   void AbortTransfersOf(StreamId stream, GroupId group, const char* why, Actions& out);
@@ -216,6 +230,10 @@ class Coordinator {
   void AgreeOnStart(absl::Time now, Actions& out);
   void StartTransfers(absl::Time now, Actions& out);
   void OpenNextRound(absl::Time now, Actions& out);
+  std::vector<ChunkRun> ChunksOfRound(Round round) const;
+  // What formats coming rounds have; the update of the open one says it.
+  void Pace(Actions& out);
+  Pacer NewPacer() const;
   void SendStarts(Actions& out);
   // Where the coordinator says when (P29): tells who has not heard that the open round is due.
   void SendDues(absl::Time now, Actions& out);
@@ -240,12 +258,16 @@ class Coordinator {
   Transfers transfers_;
   std::optional<Layout> layout_;
   Buckets buckets_;
-  std::vector<ChunkRun> bucket_chunks_;
   // Per bucket: updates in the log with contributors, for Adam's bias correction.
   std::vector<uint64_t> commits_;
   OpenRound round_;  // round 0 before training
   DueClock due_clock_;
   bool due_ = false;  // the open round is
+  RoundFormats formats_;
+  std::optional<FormatChange> change_;  // decided in the open round
+  std::optional<Pacer> pacer_;          // once there is a layout
+  std::map<GroupId, PacedSite> sites_;
+  std::optional<PaceDecision> paced_;
   bool training_ = false;
   bool ended_ = false;
   bool wakeup_moved_ = true;

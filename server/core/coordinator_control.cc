@@ -19,6 +19,11 @@ absl::StatusOr<Coordinator::Registered> Coordinator::Register(const RegisterArgs
                      kProtocolVersions.max, ", group ", args.group.value(), " speaks ",
                      args.versions.min, " to ", args.versions.max));
   }
+  if (config_.pace && version < kChangesFormats) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("protocol versions: this run is paced: expected version ", kChangesFormats,
+                     " or later, group ", args.group.value(), " speaks up to ", args.versions.max));
+  }
   if (args.nonce == 0) return absl::InvalidArgumentError("nonce: expected non-zero, got 0");
   if (args.label.size() > kMaxLabelBytes) {
     return absl::InvalidArgumentError(absl::StrCat("label: expected at most ", kMaxLabelBytes,
@@ -82,11 +87,6 @@ absl::Status Coordinator::UseLayout(const Layout& layout) {
                            Buckets::Create(layout.length(), config_.run.bucket_length));
   layout_ = layout;
   buckets_ = buckets;
-  bucket_chunks_.clear();
-  for (uint32_t b = 0; b < buckets_.count(); ++b) {
-    const Extent extent = buckets_.bucket(BucketIndex(b));
-    bucket_chunks_.push_back(ChunksOf(extent, config_.run.format.chunk_size));
-  }
   commits_.assign(buckets_.count(), 0);
   return absl::OkStatus();
 }

@@ -78,20 +78,23 @@ void Coordinator::StreamClosed(StreamId stream, const std::string& reason, absl:
   Advance(now, out);
 }
 
-absl::StatusOr<ChunkRun> Coordinator::BucketChunks(BucketIndex bucket) const {
+absl::StatusOr<ChunkRun> Coordinator::BucketChunks(Round round, BucketIndex bucket) const {
+  ISTHMUS_RETURN_IF_ERROR(CheckBucket(bucket));
+  return formats_.ChunksAt(round, buckets_.bucket(bucket));
+}
+
+absl::Status Coordinator::CheckBucket(BucketIndex bucket) const {
   if (!layout_) return absl::FailedPreconditionError("no layout is known yet");
-  if (bucket.value() >= bucket_chunks_.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("bucket: expected below ", bucket_chunks_.size(), ", got ", bucket.value()));
-  }
-  return bucket_chunks_[bucket.value()];
+  if (bucket.value() < buckets_.count()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("bucket: expected below ", buckets_.count(), ", got ", bucket.value()));
 }
 
 absl::StatusOr<GroupState*> Coordinator::SenderOf(StreamId stream, Round round,
                                                   BucketIndex bucket) {
   GroupState* group = membership_.FindByStream(stream);
   if (group == nullptr) return absl::AbortedError("this stream was replaced or fenced");
-  ISTHMUS_RETURN_IF_ERROR(BucketChunks(bucket).status());
+  ISTHMUS_RETURN_IF_ERROR(CheckBucket(bucket));
   // Who is to get a snapshot because it differs does not know yet.
   const bool in_sync = group->in_sync || group->resync;
   if (!training_ || !in_sync || round > round_.round() || round == Round(0)) {

@@ -52,6 +52,12 @@ CoordinatorState Coordinator::Save() const {
   state.counters = counters_;
   state.last_loss = last_loss_;
   state.totals = totals_;
+  if (training_ && formats_.last() > Round(0)) {
+    state.formats = formats_.From(state.round);
+    // Nobody has heard of it before it is in the log, and who is started again decides anew.
+    const bool said = round_.bucket(BucketIndex(0)).appended();
+    if (change_ && !said) std::erase(state.formats, *change_);
+  }
   return state;
 }
 
@@ -68,6 +74,7 @@ absl::Status Coordinator::TakeUp(const CoordinatorState& state, absl::Time now) 
   restarts_ = state.restarts + 1;
   transfers_ = Transfers(TransferId(uint64_t{restarts_} << 32));
   if (state.layout) ISTHMUS_RETURN_IF_ERROR(UseLayout(*state.layout));
+  for (const FormatChange& change : state.formats) formats_.Change(change);
   membership_.Restore(state.groups, state.epoch, now);
   last_sequence_ = last_append_ = last_published_ = state.last_sequence;
   counters_ = state.counters;
@@ -77,7 +84,7 @@ absl::Status Coordinator::TakeUp(const CoordinatorState& state, absl::Time now) 
   if (state.round == Round(0)) return absl::OkStatus();
   training_ = true;
   due_clock_.Begin(now);
-  round_ = OpenRound(state.round, bucket_chunks_, state.awaited);
+  round_ = OpenRound(state.round, ChunksOfRound(state.round), state.awaited);
   for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
     const BucketRecord& bucket = state.buckets[b];
     commits_[b] = bucket.commits;

@@ -193,11 +193,33 @@ absl::Status CheckAudits(const CoordinatorState& state) {
 
 }  // namespace
 
+namespace {
+
+absl::Status CheckFormats(const CoordinatorState& state) {
+  RoundFormats known(state.run);
+  for (const FormatChange& change : state.formats) {
+    if (change.from < state.round || change.from > state.round.next().next()) {
+      return Wrong("formats", absl::StrCat("of round ", state.round.value(), " to two later"),
+                   change.from.value());
+    }
+    const absl::Status follows = CheckFollows(state.run, known, change, Round(0));
+    if (!follows.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("coordinator state: ", std::string(follows.message())));
+    }
+    known.Change(change);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status Check(const CoordinatorState& state) {
   if (state.instance == 0) return Wrong("instance", "non-zero", 0);
   if (state.epoch == Epoch(0)) return Wrong("epoch", "1 or more", 0);
   ISTHMUS_RETURN_IF_ERROR(Validate(state.run));
   ISTHMUS_RETURN_IF_ERROR(CheckBuckets(state));
+  ISTHMUS_RETURN_IF_ERROR(CheckFormats(state));
   if (state.counters.rounds_committed != RoundsCommitted(state)) {
     return Wrong("rounds committed", RoundsCommitted(state), state.counters.rounds_committed);
   }

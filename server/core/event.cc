@@ -1,6 +1,7 @@
 #include "server/core/event.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 
 namespace isthmus {
@@ -86,6 +87,16 @@ struct Words {
   std::string operator()(const RunEnded& e) const {
     return absl::StrCat("the run ended with ", In(e.round));
   }
+  std::string operator()(const PaceChanged& e) const {
+    const Prediction& predicted = e.decision.predictions[e.decision.plan];
+    return absl::StrCat(
+        "from ", In(e.change.from), " on: ", DifferenceText(e.before, e.change.format), " (",
+        Name(e.decision.reason), "); expected: an exchange in ",
+        absl::StrFormat("%.3g s, %.1f %% of a step of %.3g s",
+                        absl::ToDoubleSeconds(predicted.exchange), 100 * predicted.cost.ratio,
+                        absl::ToDoubleSeconds(predicted.cost.step)),
+        e.decision.target_met ? "" : "; no plan comes within the target ratio");
+  }
 };
 
 struct Kinds {
@@ -107,6 +118,7 @@ struct Kinds {
   const char* operator()(const Reinstated&) const { return "reinstated"; }
   const char* operator()(const SnapshotFailed&) const { return "snapshot_failed"; }
   const char* operator()(const RunEnded&) const { return "run_ended"; }
+  const char* operator()(const PaceChanged&) const { return "pace_changed"; }
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/pace/pacer.h"
 #include "common/run/update.h"
 
 namespace isthmus {
@@ -100,11 +101,17 @@ struct SnapshotFailed {
 struct RunEnded {
   Round round;
 };
+// Rounds are to have another format (P30), and what was predicted of it and of others.
+struct PaceChanged {
+  FormatChange change;
+  RoundFormat before;
+  PaceDecision decision;
+};
 
 using Event =
     std::variant<Joined, JobReady, JobGone, Left, RefusedMember, ChosenDonor, NotAwaited,
                  CommittedWithout, FoundSilent, SendsAgain, FoundTooSlow, InTimeAgain, RatesDiffer,
-                 AuditDiffered, Resynced, Reinstated, SnapshotFailed, RunEnded>;
+                 AuditDiffered, Resynced, Reinstated, SnapshotFailed, RunEnded, PaceChanged>;
 
 // One line. May hold text of peers: who prints it sees to control characters.
 std::string EventText(const Event& event);

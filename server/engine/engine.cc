@@ -17,6 +17,7 @@ namespace isthmus {
 namespace {
 
 constexpr absl::Duration kLongestNap = absl::Seconds(1);
+constexpr size_t kMaxRounds = 256;  // remembered for status
 
 std::span<const std::byte> Bytes(const std::string& s) {
   return std::as_bytes(std::span(s.data(), s.size()));
@@ -29,7 +30,6 @@ Engine::Engine(Options options, const UpdateEncoder& encoder, const Clock& clock
       encoder_(encoder),
       clock_(clock),
       started_(clock.Now()),
-      formats_(options_.core.run),
       log_(std::make_unique<UpdateRing>(options_.ring_bytes)),
       core_(options_.core),
       threads_(std::make_unique<Threads>(options_.merge_threads)),
@@ -57,6 +57,7 @@ auto Engine::Step(F step) {
       }
       tasks_.Add(std::move(action));
     }
+    RenewGrid();
     // The ticker looks at every group when it wakes; most events give it no reason to.
     if (core_.TakeWakeupMoved()) wake_.NotifyAll();
   };
@@ -121,6 +122,23 @@ void Engine::TellFrames(Coordinator& core, absl::Time now, Actions& out) {
   }
 }
 
+void Engine::TellMeasured(Coordinator& core) {
+  if (!options_.core.pace) return;
+  for (const auto& [id, report] : reports_) {
+    const std::shared_ptr<GroupMeter> meter = MeterOf(id);
+    BelievedLink& believed = believed_[id];
+    believed.up.Saw(meter->up());
+    believed.down.Saw(report.down);
+    const std::optional<double> up = believed.up.bytes_per_second();
+    const std::optional<double> down = believed.down.bytes_per_second();
+    const std::optional<absl::Duration> round_trip = meter->round_trip();
+    core.Measured(id, {.path = {up.value_or(0), down.value_or(0),
+                                round_trip.value_or(absl::InfiniteDuration())},
+                       .compute = absl::Seconds(report.compute_seconds),
+                       .measured = up && down && round_trip});
+  }
+}
+
 std::shared_ptr<UpdateStream> Engine::Find(StreamId id) {
   MutexLock lock(&mu_);
   const auto it = streams_.find(id);
@@ -151,11 +169,7 @@ absl::StatusOr<Coordinator::Registered> Engine::Register(const Coordinator::Regi
 
 absl::Status Engine::Ready(Member member, uint64_t change, const Layout& layout) {
   absl::Status status = Step([&](Coordinator& core, absl::Time now, Actions& out) {
-    absl::Status accepted = core.Ready(member, change, layout, now, out);
-    if (!accepted.ok()) return accepted;
-    MutexLock lock(&grid_mu_);
-    grid_ = std::make_shared<const std::vector<ChunkRun>>(core.bucket_chunks());
-    return accepted;
+    return core.Ready(member, change, layout, now, out);
   });
   if (!status.ok()) Tell(RefusedMember{member.group, std::string(status.message())});
   return status;
@@ -180,6 +194,7 @@ absl::StatusOr<Engine::HeartbeatAnswer> Engine::Heartbeat(Member member,
                   Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) -> Result {
     ISTHMUS_RETURN_IF_ERROR(core.Heartbeat(member, report.samples, now, out));
     reports_[member.group] = report;
+    TellMeasured(core);
     MeterOf(member.group)->Heard(now);
     const Coordinator::State state = core.state(now);
     return HeartbeatAnswer{core.membership().epoch(), state != Coordinator::State::kEnded,
@@ -217,20 +232,40 @@ void Engine::Closed(StreamId id, const std::string& reason) {
   });
 }
 
-absl::StatusOr<ChunkRun> Engine::BucketChunks(BucketIndex bucket) {
+std::shared_ptr<const Engine::Grid> Engine::grid() {
   MutexLock lock(&grid_mu_);
-  if (grid_ == nullptr) return absl::FailedPreconditionError("no layout is known yet");
-  if (bucket.value() < grid_->size()) return (*grid_)[bucket.value()];
-  return absl::InvalidArgumentError(
-      absl::StrCat("bucket: expected below ", grid_->size(), ", got ", bucket.value()));
+  return grid_;
+}
+
+void Engine::RenewGrid() {
+  if (!core_.layout()) return;
+  MutexLock lock(&grid_mu_);
+  if (grid_ != nullptr && grid_->formats.last() == core_.formats().last()) return;
+  grid_ = std::make_shared<const Grid>(Grid{core_.buckets(), core_.formats()});
+}
+
+absl::StatusOr<std::optional<PayloadShape>> Engine::ShapeOf(Round round, BucketIndex bucket,
+                                                            GroupId group) {
+  const auto known = grid();
+  if (known == nullptr) return absl::FailedPreconditionError("no layout is known yet");
+  const uint32_t count = known->buckets.count();
+  if (bucket.value() >= count) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("bucket: expected below ", count, ", got ", bucket.value()));
+  }
+  if (!known->formats.Knows(round)) return std::optional<PayloadShape>();
+  return std::optional(
+      PayloadShape{known->formats.FormatAt(round, group),
+                   known->formats.ChunksAt(round, known->buckets.bucket(bucket))});
 }
 
 void Engine::Part(StreamId id, GroupId group, WholePart part,
                   std::function<void(absl::Status)> done) {
   threads_->Post([this, id, group, part = std::move(part), done = std::move(done)]() mutable {
+    const auto shape = ShapeOf(part.round, part.bucket, group);
+    if (!shape.ok() || !*shape) return done(shape.status());
     const PayloadPlace place{part.round.value(), part.chunks};
-    const auto view =
-        PayloadView::Parse(Bytes(part.payload), formats_.FormatAt(part.round, group), place);
+    const auto view = PayloadView::Parse(Bytes(part.payload), (*shape)->format, place);
     done(Step([&](Coordinator& core, absl::Time now,
                   Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) -> absl::Status {
       const auto refuse = [&](const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -363,7 +398,30 @@ void Engine::Merged(Sequence sequence, std::shared_ptr<const UpdateRecord> recor
 }
 
 void Engine::Appended(Sequence sequence) {
-  Step([&](Coordinator& core, absl::Time now, Actions& out) { core.Appended(sequence, now, out); });
+  Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    TellMeasured(core);  // a round may open
+    core.Appended(sequence, now, out);
+    NoteRounds(now);
+  });
+}
+
+// Bytes of the next round may be on their way already: few.
+void Engine::NoteRounds(absl::Time now) {
+  const uint64_t committed = core_.counters().rounds_committed;
+  if (committed == 0 || Round(committed) == rounds_so_far_.round) return;
+  uint64_t up = 0, down = 0;
+  for (const auto& [id, meter] : meters_) {
+    up += meter->bytes_up();
+    down += meter->bytes_down();
+  }
+  PastRound past{.round = Round(committed), .format = core_.formats().At(Round(committed))};
+  past.took = now - (last_round_at_ < now ? last_round_at_ : std::min(training_began_, now));
+  past.bytes_up = up - rounds_so_far_.bytes_up;
+  past.bytes_down = down - rounds_so_far_.bytes_down;
+  rounds_so_far_ = {.round = past.round, .bytes_up = up, .bytes_down = down};
+  last_round_at_ = now;
+  rounds_.push_back(std::move(past));
+  if (rounds_.size() > kMaxRounds) rounds_.pop_front();
 }
 
 void Engine::CountRejected() {

@@ -28,6 +28,7 @@
 #include "common/base/in_order.h"
 #include "common/base/mutex.h"
 #include "common/exchange/messages.h"
+#include "common/pace/believed_rate.h"
 #include "common/run/round_format.h"
 #include "common/run/worker_report.h"
 #include "server/core/coordinator.h"
@@ -68,8 +69,6 @@ class Engine {
   ~Engine();  // streams must have ended
 
   const CoordinatorConfig& config() const { return options_.core; }
-  // Of every round.
-  const RoundFormats& formats() const { return formats_; }
 
   // --- control ---------------------------------------------------------------------------------
   absl::StatusOr<Coordinator::Registered> Register(const Coordinator::RegisterArgs& args);
@@ -92,8 +91,11 @@ class Engine {
                                                      std::shared_ptr<UpdateStream> stream,
                                                      const Coordinator::Hello& hello);
   void Closed(StreamId id, const std::string& reason);
-  // Asked for every part: does not take the core's lock.
-  absl::StatusOr<ChunkRun> BucketChunks(BucketIndex bucket);
+  // What contributions of `group` to (round, bucket) look like, and which chunks they cover; none of a
+  // round whose format nobody remembers. Asked for every part: does not take the core's lock. Errors:
+  // as Coordinator::BucketChunks().
+  absl::StatusOr<std::optional<PayloadShape>> ShapeOf(Round round, BucketIndex bucket,
+                                                      GroupId group);
   // Decodes on a merge thread; `done` is called there with the verdict. A part that is never to be
   // taken is answered with SayRefused, its group abstains, and `done` gets OK. Errors end the
   // stream: FAILED_PRECONDITION and ABORTED for who may not speak of that round now, DATA_LOSS for
@@ -160,8 +162,10 @@ class Engine {
 
   void Say(StreamId stream, const ToWorker& what);
   std::shared_ptr<const UpdateRecord> Merge(
-      const MergeBucket& merge, ChunkRun chunks,
+      const MergeBucket& merge, const RoundFormats& formats, const PayloadPlace& place,
       const std::vector<std::vector<StoredPart>>& parts) const;
+  // What the links of groups, and their jobs, were measured to do, for the pace.
+  void TellMeasured(Coordinator& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::shared_ptr<UpdateStream> Find(StreamId id);
   std::shared_ptr<GroupMeter> MeterOf(GroupId group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StreamsChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -174,7 +178,6 @@ class Engine {
   const UpdateEncoder& encoder_;
   const Clock& clock_;
   const absl::Time started_;
-  const RoundFormats formats_;
   const std::unique_ptr<UpdateLog> log_;
   std::atomic<uint64_t> last_stream_{0};
   std::atomic<uint64_t> published_{0};
@@ -193,15 +196,30 @@ class Engine {
   std::map<TransferId, Relaying> relays_ ABSL_GUARDED_BY(mu_);
   std::map<GroupId, WorkerReport> reports_ ABSL_GUARDED_BY(mu_);  // of the last heartbeats
   std::map<GroupId, std::shared_ptr<GroupMeter>> meters_ ABSL_GUARDED_BY(mu_);
+  struct BelievedLink {
+    BelievedRate up;
+    BelievedRate down;
+  };
+  std::map<GroupId, BelievedLink> believed_ ABSL_GUARDED_BY(mu_);  // of a paced run
   uint64_t rejected_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time training_began_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   uint64_t samples_merged_ ABSL_GUARDED_BY(mu_) = 0;  // of first buckets
+  void NoteRounds(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::deque<PastRound> rounds_ ABSL_GUARDED_BY(mu_);
+  PastRound rounds_so_far_ ABSL_GUARDED_BY(mu_);  // bytes of all of them
+  absl::Time last_round_at_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   std::deque<PastEvent> events_ ABSL_GUARDED_BY(mu_);
   uint64_t event_count_ ABSL_GUARDED_BY(mu_) = 0;
   // Where the buckets' chunks lie, once a layout is known. Apart from the core's lock, because
   // every part asks; taken inside of it where both are.
+  struct Grid {
+    Buckets buckets;
+    RoundFormats formats;
+  };
+  std::shared_ptr<const Grid> grid();
+  void RenewGrid() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Mutex grid_mu_;
-  std::shared_ptr<const std::vector<ChunkRun>> grid_ ABSL_GUARDED_BY(grid_mu_);
+  std::shared_ptr<const Grid> grid_ ABSL_GUARDED_BY(grid_mu_);
 
   class Threads;
   std::unique_ptr<Threads> threads_;

@@ -25,27 +25,27 @@ void Engine::Say(StreamId stream, const ToWorker& what) {
 
 void Engine::Perform(const MergeBucket& merge) {
   std::vector<std::vector<StoredPart>> parts;
-  ChunkRun chunks;
   {
     MutexLock lock(&mu_);
-    chunks = *core_.BucketChunks(merge.update.bucket);
     for (const Contributor& c : merge.update.contributors) {
       parts.push_back(store_.Take(c.group, merge.update.round, merge.update.bucket));
       if (merge.update.bucket == BucketIndex(0)) samples_merged_ += c.samples;
     }
   }
-  threads_->Post([this, merge, chunks, parts = std::move(parts)] {
-    Merged(merge.update.sequence, Merge(merge, chunks, parts));
+  threads_->Post([this, merge, grid = grid(), parts = std::move(parts)] {
+    const Round round = merge.update.round;
+    const Extent bucket = grid->buckets.bucket(merge.update.bucket);
+    const PayloadPlace place{round.value(), grid->formats.ChunksAt(round, bucket)};
+    Merged(merge.update.sequence, Merge(merge, grid->formats, place, parts));
   });
 }
 
 std::shared_ptr<const UpdateRecord> Engine::Merge(
-    const MergeBucket& merge, ChunkRun chunks,
+    const MergeBucket& merge, const RoundFormats& formats, const PayloadPlace& place,
     const std::vector<std::vector<StoredPart>>& parts) const {
-  const PayloadPlace place{merge.update.round.value(), chunks};
   const std::vector<Contributor>& contributors = merge.update.contributors;
   auto record = std::make_shared<UpdateRecord>();
-  if (ForwardContributions(formats_, place, parts)) {
+  if (ForwardContributions(formats, place, parts)) {
     for (size_t i = 0; i < parts.size(); ++i) {
       record->contributions.push_back({contributors[i].group, contributors[i].incarnation,
                                        encoder_.Contribution(static_cast<uint32_t>(i), parts[i])});
@@ -53,7 +53,7 @@ std::shared_ptr<const UpdateRecord> Engine::Merge(
     record->bytes = encoder_.Update(merge.update, "");
   } else {
     record->bytes =
-        encoder_.Update(merge.update, MergeContributions(formats_, place, contributors, parts));
+        encoder_.Update(merge.update, MergeContributions(formats, place, contributors, parts));
   }
   for (size_t i = 0; i < merge.waited.size(); ++i) {
     record->waited.emplace_back(contributors[i].group, merge.waited[i]);

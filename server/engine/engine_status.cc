@@ -40,6 +40,8 @@ StatusView Engine::Status() {
     view.rejected = rejected_;
     view.loss = core_.last_loss();
     view.events = events_;
+    view.rounds = rounds_;
+    view.decision = core_.paced();
     groups = core_.membership().groups();
     meters = meters_;
     reports = reports_;
@@ -53,6 +55,7 @@ StatusView Engine::Status() {
   }
   view.instance = options_.core.instance;
   view.run = options_.core.run;
+  view.paced = options_.core.pace.has_value();
   view.now = now;
   view.uptime = now - started_;
   view.log_bytes = log_->bytes();

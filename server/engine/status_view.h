@@ -27,6 +27,15 @@ struct PastEvent {
   Event event;
 };
 
+// A round that is in the log.
+struct PastRound {
+  Round round;
+  RoundFormat format;
+  absl::Duration took;     // since the one before, or since training began
+  uint64_t bytes_up = 0;   // of all groups' streams meanwhile
+  uint64_t bytes_down = 0;
+};
+
 struct GroupView {
   GroupId id;
   Incarnation incarnation;
@@ -69,6 +78,9 @@ struct StatusView {
   uint64_t log_bytes = 0;
   std::vector<GroupView> groups;  // ascending id
   std::deque<PastEvent> events;   // the last ones, oldest first
+  std::deque<PastRound> rounds;   // the same
+  bool paced = false;
+  std::optional<PaceDecision> decision;  // the pace's last
 };
 
 }  // namespace isthmus

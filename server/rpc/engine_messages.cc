@@ -3,6 +3,7 @@
 #include <utility>
 #include <variant>
 
+#include "common/run/spec_fields.h"
 #include "common/transport/convert.h"
 
 namespace isthmus {
@@ -106,6 +107,29 @@ void ToProto(const GroupView& view, v1::GroupStatus* out) {
   if (view.report) ToProto(view, *view.report, out->mutable_heartbeat());
 }
 
+void ToProto(const PastRound& past, v1::PastRound* out) {
+  RunSpec with;
+  with.format = past.format;
+  out->set_round(past.round.value());
+  out->set_seconds(absl::ToDoubleSeconds(past.took));
+  out->set_chunk_size(past.format.chunk_size);
+  out->set_k(past.format.all.k);
+  out->set_values(Name(past.format.all.values));
+  out->set_every(FindSpecField("every")->text(with));
+  out->set_bytes_up(past.bytes_up);
+  out->set_bytes_down(past.bytes_down);
+}
+
+void ToProto(const std::optional<PaceDecision>& decision, v1::PaceStatus* out) {
+  out->set_reason(Name(decision ? decision->reason : PaceReason::kUnmeasured));
+  out->set_target_met(!decision || decision->target_met);
+  if (!decision || decision->predictions.empty()) return;
+  const Prediction& predicted = decision->predictions[decision->plan];
+  out->set_exchange_seconds(absl::ToDoubleSeconds(predicted.exchange));
+  out->set_communication_ratio(predicted.cost.ratio);
+  out->set_step_seconds(absl::ToDoubleSeconds(predicted.cost.step));
+}
+
 }  // namespace
 
 v1::CoordinatorMessage ToMessage(const ToWorker& what) {
@@ -151,6 +175,8 @@ void ToProto(const StatusView& view, v1::GetStatusReply* out) {
     event->set_kind(EventKind(past.event));
     event->set_text(EventText(past.event));
   }
+  for (const PastRound& past : view.rounds) ToProto(past, out->add_rounds());
+  if (view.paced) ToProto(view.decision, out->mutable_pace());
 }
 
 WorkerReport FromProto(const v1::HeartbeatRequest& in) {

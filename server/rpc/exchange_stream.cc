@@ -89,6 +89,7 @@ absl::StatusOr<bool> RelayLane::Next(const FrameOrder& order, v1::CoordinatorMes
   frame->mutable_applied_rounds()->Swap(first.mutable_applied_rounds());
   if (first.has_totals()) frame->mutable_totals()->Swap(first.mutable_totals());
   first.clear_totals();
+  frame->mutable_formats()->Swap(first.mutable_formats());
   Fill(order, frame);
   first.set_offset(first.offset() + most_bytes);
   first.set_crc32c(SnapshotCrc(rest));
@@ -111,8 +112,9 @@ ExchangeStream* ExchangeStream::Start(Engine* engine) {
 ExchangeStream::ExchangeStream(Engine* engine)
     : engine_(engine),
       id_(engine->NewStreamId()),
-      assembler_([this](Round round) { return engine_->formats().FormatAt(round, group_); },
-                 [engine](BucketIndex bucket) { return engine->BucketChunks(bucket); }),
+      assembler_([this](Round round, BucketIndex bucket) {
+        return engine_->ShapeOf(round, bucket, group_);
+      }),
       received_(Clock::Real().Now()),
       updates_(engine),
       pump_(this, {&updates_, &relayed_}) {}

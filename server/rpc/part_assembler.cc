@@ -21,36 +21,44 @@ absl::Status FrameError(const v1::PartFrame& frame, const char* field,
 
 }  // namespace
 
+absl::Status PartAssembler::Begin(const v1::PartFrame& frame) {
+  part_.reset();
+  ISTHMUS_ASSIGN_OR_RETURN(const std::optional<PayloadShape> shape,
+                           shape_of_(Round(frame.round()), BucketIndex(frame.bucket())));
+  passing_over_ = !shape.has_value();
+  if (passing_over_) return absl::OkStatus();
+  const ChunkRun& bucket = shape->chunks;
+  if (!bucket.Holds({frame.first_chunk(), frame.chunk_count()})) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("part frame of round ", frame.round(), " bucket ", frame.bucket(), ": ",
+                     frame.chunk_count(), " chunks from ", frame.first_chunk(),
+                     ", expected within [", bucket.first, ", ", bucket.end(), ")"));
+  }
+  const uint64_t most = LargestPayloadBytes(shape->format, frame.chunk_count());
+  if (frame.payload_bytes() == 0 || frame.payload_bytes() > most) {
+    return FrameError(frame, "payload_bytes", absl::StrCat("1 to ", most), frame.payload_bytes());
+  }
+  const int rates = std::max(frame.info().lr_size(), frame.info().weight_decay_size());
+  if (rates > static_cast<int>(kMaxParameterGroups)) {
+    return FrameError(frame, "parameter groups", absl::StrCat("at most ", kMaxParameterGroups),
+                      static_cast<uint64_t>(rates));
+  }
+  part_.emplace(WholePart{Round(frame.round()),
+                          BucketIndex(frame.bucket()),
+                          {frame.first_chunk(), frame.chunk_count()},
+                          FromProto(frame.info()),
+                          ""});
+  payload_.Begin(frame.payload_bytes(), true);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::optional<WholePart>> PartAssembler::Add(const v1::PartFrame& frame) {
   if (frame.data().size() > kFrameBytes) {
     return FrameError(frame, "data bytes", absl::StrCat("at most ", kFrameBytes),
                       frame.data().size());
   }
-  if (frame.offset() == 0) {
-    ISTHMUS_ASSIGN_OR_RETURN(const ChunkRun bucket, bucket_chunks_(BucketIndex(frame.bucket())));
-    if (!bucket.Holds({frame.first_chunk(), frame.chunk_count()})) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("part frame of round ", frame.round(), " bucket ", frame.bucket(), ": ",
-                       frame.chunk_count(), " chunks from ", frame.first_chunk(),
-                       ", expected within [", bucket.first, ", ", bucket.end(), ")"));
-    }
-    const uint64_t most =
-        LargestPayloadBytes(format_at_(Round(frame.round())), frame.chunk_count());
-    if (frame.payload_bytes() == 0 || frame.payload_bytes() > most) {
-      return FrameError(frame, "payload_bytes", absl::StrCat("1 to ", most), frame.payload_bytes());
-    }
-    const int rates = std::max(frame.info().lr_size(), frame.info().weight_decay_size());
-    if (rates > static_cast<int>(kMaxParameterGroups)) {
-      return FrameError(frame, "parameter groups", absl::StrCat("at most ", kMaxParameterGroups),
-                        static_cast<uint64_t>(rates));
-    }
-    part_.emplace(WholePart{Round(frame.round()),
-                            BucketIndex(frame.bucket()),
-                            {frame.first_chunk(), frame.chunk_count()},
-                            FromProto(frame.info()),
-                            ""});
-    payload_.Begin(frame.payload_bytes(), true);
-  }
+  if (frame.offset() == 0) ISTHMUS_RETURN_IF_ERROR(Begin(frame));
+  if (passing_over_) return std::optional<WholePart>();
   if (!part_) return FrameError(frame, "offset", 0, frame.offset());
   if (frame.round() != part_->round.value()) {
     return FrameError(frame, "round", part_->round.value(), frame.round());

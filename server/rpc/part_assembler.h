@@ -20,11 +20,11 @@ namespace isthmus {
 // Thread-compatible.
 class PartAssembler {
  public:
-  // `bucket_chunks` says where a bucket's chunks lie, or why there is no such bucket.
-  // `format_at` says what its payloads look like in a round.
-  PartAssembler(std::function<PayloadFormat(Round)> format_at,
-                std::function<absl::StatusOr<ChunkRun>(BucketIndex)> bucket_chunks)
-      : format_at_(std::move(format_at)), bucket_chunks_(std::move(bucket_chunks)) {}
+  // What the sender's contributions to a bucket look like in a round; none of a round that nobody
+  // remembers, whose parts are passed over; an error where there is no such bucket.
+  using ShapeOf =
+      std::function<absl::StatusOr<std::optional<PayloadShape>>(Round round, BucketIndex bucket)>;
+  explicit PartAssembler(ShapeOf shape_of) : shape_of_(std::move(shape_of)) {}
 
   // The part that `frame` completes, if it does. A frame with offset 0 begins a part and drops an
   // unfinished one (its sender was told Closed). Errors: INVALID_ARGUMENT for an oversize frame, a
@@ -33,8 +33,10 @@ class PartAssembler {
   absl::StatusOr<std::optional<WholePart>> Add(const v1::PartFrame& frame);
 
  private:
-  const std::function<PayloadFormat(Round)> format_at_;
-  const std::function<absl::StatusOr<ChunkRun>(BucketIndex)> bucket_chunks_;
+  absl::Status Begin(const v1::PartFrame& frame);
+
+  const ShapeOf shape_of_;
+  bool passing_over_ = false;  // the part begun last
   std::optional<WholePart> part_;
   Reassembler payload_;  // of part_
 };

@@ -164,6 +164,7 @@ v1::CoordinatorState ToProto(const CoordinatorState& state) {
   ToProto(state.counters, out.mutable_counters());
   out.set_last_loss(state.last_loss);
   if (state.totals != RunTotals()) ToProto(state.totals, out.mutable_totals());
+  for (const FormatChange& change : state.formats) ToProto(change, out.add_formats());
   return out;
 }
 
@@ -201,6 +202,7 @@ absl::StatusOr<CoordinatorState> FromProto(const v1::CoordinatorState& in) {
   state.counters = FromProto(in.counters());
   state.last_loss = in.last_loss();
   state.totals = isthmus::FromProto(in.totals());
+  ISTHMUS_ASSIGN_OR_RETURN(state.formats, isthmus::FromProto(in.formats()));
   return state;
 }
 

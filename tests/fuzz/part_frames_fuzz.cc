@@ -12,6 +12,7 @@
 #include "server/rpc/part_assembler.h"
 #include "tests/fuzz/frame_data.h"
 #include "tests/fuzz/fuzz_input.h"
+#include "common/base/status_macros.h"
 #include "tests/fuzz/grammar.h"
 
 namespace isthmus::fuzz {
@@ -22,6 +23,7 @@ constexpr PayloadFormat kFormats[] = {{Transform::kDct, 64, 4, ValueFormat::kBf1
                                       {Transform::kDct, 4096, 1, ValueFormat::kF32},
                                       {Transform::kDct, 64, 4, ValueFormat::kOneBit}};
 // Bucket 0 takes two frames in the second format, bucket 1 less than one.
+constexpr Round kForgotten{7};
 constexpr ChunkRun kBuckets[] = {{0, 1536}, {1536, 7}};
 
 absl::StatusOr<ChunkRun> BucketChunks(BucketIndex bucket) {
@@ -89,8 +91,13 @@ void FuzzPartFrames(const uint8_t* bytes, size_t size) {
   data.reserve(largest);
   // The assembler's part, and a frame in the sender.
   const MemoryBound bound(largest + largest / 4 + 2 * kMaxFrameData + (uint64_t{64} << 10));
-  const auto format_at = [format](Round) { return format; };
-  std::optional<PartAssembler> assembler(std::in_place, format_at, BucketChunks);
+  const auto shape_of = [format](Round round, BucketIndex bucket)
+      -> absl::StatusOr<std::optional<PayloadShape>> {
+    ISTHMUS_ASSIGN_OR_RETURN(const ChunkRun chunks, BucketChunks(bucket));
+    if (round == kForgotten) return std::nullopt;
+    return PayloadShape{format, chunks};
+  };
+  std::optional<PartAssembler> assembler(std::in_place, shape_of);
   v1::PartFrame begun;
   while (!input.empty()) {
     v1::PartFrame& frame = sender.Next(input);
@@ -98,13 +105,17 @@ void FuzzPartFrames(const uint8_t* bytes, size_t size) {
     if (!added.ok()) {
       ISTHMUS_CHECK(added.status().code() == absl::StatusCode::kInvalidArgument);
       CheckRefusal(added.status());
-      assembler.emplace(format_at, BucketChunks);  // the stream ends; another begins
+      assembler.emplace(shape_of);  // the stream ends; another begins
       data.clear();
       continue;
     }
     if (frame.offset() == 0) {
       CopyHead(frame, &begun);
       data.clear();
+    }
+    if (Round(begun.round()) == kForgotten) {
+      ISTHMUS_CHECK(!added->has_value());
+      continue;
     }
     ISTHMUS_CHECK(frame.offset() == data.size() && frame.data().size() <= kFrameBytes);
     data += frame.data();

@@ -76,6 +76,15 @@ void SimCoordinator::StartAgain() {
   ScheduleTick();
 }
 
+void SimCoordinator::Measure() {
+  if (!core_->config().pace) return;
+  for (const auto& [id, group] : core_->membership().groups()) {
+    const double rate = std::pow(10.0, 3 + 6 * world_->rng.Uniform());
+    core_->Measured(id, {.path = {rate, rate, absl::Milliseconds(1 + world_->rng.Below(200))},
+                         .compute = absl::Milliseconds(1 + world_->rng.Below(500))});
+  }
+}
+
 // --- what arrives ------------------------------------------------------------------------------
 
 void SimCoordinator::ScheduleTick() {
@@ -278,6 +287,7 @@ void SimCoordinator::PerformOne(const Action& action) {
         log_.erase(log_.begin());
         log_begin_ = log_.begin()->first.value();
       }
+      Measure();
       Actions actions;
       core_->Appended(sequence, world_->now, actions);
       Keep();

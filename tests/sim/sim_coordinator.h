@@ -43,6 +43,7 @@ struct SnapshotState {
   std::vector<Round> applied_rounds;
   std::vector<uint64_t> masters;  // per bucket: a digest of every update applied to it
   RunTotals totals;
+  std::vector<FormatChange> formats;
 };
 
 struct Stream;
@@ -104,7 +105,6 @@ class SimCoordinator {
 
   // While it is not up, as it was when it was killed.
   const Coordinator& core() const { return *core_; }
-  ChunkRun Chunks(BucketIndex bucket) const { return *core_->BucketChunks(bucket); }
 
   // The witness.
   bool Committed(Round round, BucketIndex bucket) const {
@@ -144,6 +144,8 @@ class SimCoordinator {
   void EndStream(StreamId id, const absl::Status& status);
   Sequence first_available() const { return Sequence(log_begin_); }
   void ScheduleTick();
+  // Of a paced run: every group's link and job are found to be anything, so that formats change.
+  void Measure();
 
   World* world_;
   std::optional<Coordinator> core_;

@@ -175,7 +175,7 @@ void SimWorker::BeginRun() {
   world_->Check(!core_, "the run was set up twice");
   core_.emplace(WorkerCoreConfig{options_.group, incarnation_, options_.last_round,
                                  options_.audit_rounds, options_.overlap || options_.names_steps,
-                                 options_.names_steps});
+                                 options_.names_steps, options_.run});
   connection_.RunSetUp(world_->now);
   AttachJob();
   Wake();
@@ -316,7 +316,7 @@ void SimWorker::OnSnapshot(const SnapshotState& state, bool last) {
   WorkerActions actions;
   if (core_
           ->SnapshotArrived(state.transfer, state.sequence, state.applied_rounds, state.totals,
-                            actions)
+                            state.formats, actions)
           .ok()) {
     snapshot_here_ = true;
     return Perform(actions);
@@ -403,7 +403,8 @@ void SimWorker::PerformOne(const WorkerAction& action) {
     Enqueue([this, g = *give] {
       if (!stream_) return;
       world_->Check(applied_ == g.applied_rounds, "a snapshot is not of the sequence it names");
-      const SnapshotState state{g.transfer, g.sequence, g.applied_rounds, masters_, g.totals};
+      const SnapshotState state{g.transfer, g.sequence, g.applied_rounds, masters_, g.totals,
+                                g.formats};
       for (int frame = 0; frame < 3; ++frame) {
         stream_->up.Send([c = coordinator_, s = stream_, state, frame] {
           c->OnSnapshotFrame(s, state, frame == 2);
@@ -471,8 +472,10 @@ void SimWorker::SendAnswer(Key key) {
     return;
   }
   world_->Check(!refused_.contains(key), "what was refused is sent again");
-  // Two parts, as two ranks would send.
-  const ChunkRun chunks = coordinator_->Chunks(key.second);
+  // Two parts, as two ranks would send, of the chunks that this worker takes the round to have.
+  const uint64_t bucket = key.second.value();
+  const ChunkRun chunks = core_->formats().ChunksAt(
+      key.first, {bucket * kUnitLength, (bucket + 1) * kUnitLength});
   const uint64_t half = chunks.count / 2;
   for (const ChunkRun part :
        {ChunkRun{chunks.first, half}, ChunkRun{chunks.first + half, chunks.count - half}}) {

@@ -31,6 +31,7 @@ struct WorkerOptions {
   double duplicate = 0;  // chance that a control call is delivered twice
   double lose = 0;       // chance that a control call or its reply is lost
   uint32_t audit_rounds = 0;
+  RunSpec run;
   bool names_steps = false;  // the coordinator says when rounds are due
   bool overlap = false;  // the job goes on where an exchange begins, and reads the anchor at times
 };

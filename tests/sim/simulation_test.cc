@@ -27,6 +27,7 @@ struct Outcome {
   bool finished = false;
   uint64_t mismatches = 0;
   uint64_t restarts = 0;  // of the coordinator, with a round open
+  uint64_t changes = 0;   // of rounds' formats that a process of it has made
   std::string where;
 };
 
@@ -81,6 +82,10 @@ class Schedule {
         config.run.format.every.samples = 1 + rng.Below(200);
       }
     }
+    if (!options_.names_steps && rng.Chance(0.5)) {
+      config.pace = Pacer::Options{.worth = 0, .dwell = 1, .longest_dwell = 1};
+    }
+    options_.run = config.run;
     const absl::Duration gap =
         rng.Chance(0.5) ? absl::Milliseconds(1 + rng.Below(40)) : absl::ZeroDuration();
     coordinator_ = std::make_unique<SimCoordinator>(&world_, config,
@@ -104,13 +109,14 @@ class Schedule {
       }
     }
     if (Finished()) coordinator_->CheckCounts();
-    Outcome outcome{world_.violations, Finished(), 0, restarts_, ""};
+    Outcome outcome{world_.violations, Finished(), 0, restarts_, 0, ""};
     outcome.where = absl::StrCat("round ", coordinator_->core().open_round().value(), ": ",
                                  coordinator_->core().WaitingReason(world_.now));
     if (outcome.finished && !EqualMasters()) {
       outcome.violations.push_back("masters differ at the end");
     }
     outcome.mismatches = coordinator_->core().counters().audit_mismatches;
+    outcome.changes = coordinator_->core().formats().From(Round(0)).size() - 1;
     return outcome;
   }
 
@@ -250,6 +256,7 @@ TEST(SimulationTest, NothingIsLostOrAppliedTwiceUnderAnySchedule) {
   uint64_t failures = 0;
   uint64_t mismatches = 0;
   uint64_t restarts = 0;
+  uint64_t changes = 0;
   for (uint64_t seed = begin; seed < end && failures < 5; ++seed) {
     const Outcome outcome = Schedule(seed).Run();
     for (const std::string& violation : outcome.violations) {
@@ -260,14 +267,17 @@ TEST(SimulationTest, NothingIsLostOrAppliedTwiceUnderAnySchedule) {
     }
     mismatches += outcome.mismatches;
     restarts += outcome.restarts;
+    changes += outcome.changes;
     failures += !outcome.violations.empty() || !outcome.finished;
   }
   std::cout << end - begin << " schedules, audits found " << mismatches << " states that differ, "
-            << restarts << " coordinators were started again in mid-run" << std::endl;
-  // Otherwise this would not be a test of the audit, or of restarts.
+            << restarts << " coordinators were started again in mid-run, formats changed " << changes
+            << " times" << std::endl;
+  // Otherwise this would not be a test of the audit, of restarts, or of changes.
   if (only == nullptr && failures == 0) {
     EXPECT_GT(mismatches, SeedCount() / 10);
     EXPECT_GT(restarts, SeedCount() / 4);
+    EXPECT_GT(changes, SeedCount());
   }
 }
 

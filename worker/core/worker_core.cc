@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/base/status_macros.h"
 #include "common/run/loss.h"
 
 namespace isthmus {
@@ -43,7 +44,9 @@ void WorkerCore::Started(uint32_t group_index, uint32_t group_count, WorkerActio
   job_loaded_ = true;
   for (Bucket& bucket : buckets_) bucket.stale = false;
   out.push_back(LoadJob{});
-  out.push_back(FinishAttach{group_index, group_count, AppliedRound(), totals_});
+  const RoundFormat& next = formats_.At(AppliedRound().next());
+  out.push_back(FinishAttach{group_index, group_count, AppliedRound(), totals_, next.every.steps,
+                             next.overlap});
   NameStepIfDue(out);
 }
 
@@ -76,6 +79,15 @@ absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duratio
     return absl::DataLossError(absl::StrCat("bucket ", update.bucket.value(), ": update of round ",
                                             update.round.value(), ", expected ",
                                             bucket.applied.value() + 1));
+  }
+  if (update.change) {
+    const absl::Status follows =
+        CheckFollows(config_.run, formats_, *update.change, update.round);
+    if (!follows.ok()) {
+      return absl::DataLossError(absl::StrCat("update sequence ", update.sequence.value(), ": ",
+                                              std::string(follows.message())));
+    }
+    formats_.Change(*update.change);
   }
   ApplyUpdate apply{update.sequence, update.bucket, Credit::kNone, Giving()};
   const bool listed = update.Lists(config_.group, config_.incarnation);
@@ -154,7 +166,8 @@ absl::Status WorkerCore::SnapshotAsked(TransferId transfer, Sequence at_least, W
 
 void WorkerCore::GiveSnapshotIfDue(WorkerActions& out) {
   if (!asked_ || applied_ < asked_->second) return;
-  GiveSnapshot give{asked_->first, applied_, AppliedRound(), {}, totals_};
+  GiveSnapshot give{asked_->first, applied_, AppliedRound(), {}, totals_, {}};
+  if (formats_.last() > Round(0)) give.formats = formats_.From(AppliedRound().next());
   for (const Bucket& bucket : buckets_) give.applied_rounds.push_back(bucket.applied);
   asked_.reset();
   out.push_back(std::move(give));
@@ -166,7 +179,7 @@ void WorkerCore::SnapshotAborted(TransferId transfer) {
 
 absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
                                          std::vector<Round> applied_rounds, const RunTotals& totals,
-                                         WorkerActions& out) {
+                                         std::vector<FormatChange> formats, WorkerActions& out) {
   if (applied_rounds.size() != buckets_.size()) {
     return absl::InvalidArgumentError(absl::StrCat("snapshot of ", applied_rounds.size(),
                                                    " buckets, expected ", buckets_.size()));
@@ -175,6 +188,12 @@ absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
     return absl::InvalidArgumentError(absl::StrCat("snapshot as of update ", sequence.value(),
                                                    ": expected at least ", applied_.value()));
   }
+  RoundFormats following = formats_;
+  for (const FormatChange& change : formats) {
+    ISTHMUS_RETURN_IF_ERROR(CheckFollows(config_.run, following, change, Round(0)));
+    following.Change(change);
+  }
+  formats_ = std::move(following);
   bool undecided = false;
   for (size_t b = 0; b < buckets_.size(); ++b) {
     Bucket& bucket = buckets_[b];
@@ -187,7 +206,8 @@ absl::Status WorkerCore::SnapshotArrived(TransferId transfer, Sequence sequence,
     bucket.applied = applied_rounds[b];
     bucket.stale = true;
   }
-  out.push_back(InstallSnapshot{transfer, !has_state_, std::move(applied_rounds)});
+  out.push_back(
+      InstallSnapshot{transfer, !has_state_, std::move(applied_rounds), std::move(formats)});
   out.push_back(SendCaughtUp{transfer, sequence});
   if (undecided) out.push_back(ResendAnswers{});
   applied_ = sequence;
@@ -269,6 +289,10 @@ void WorkerCore::Advance(WorkerActions& out) {
   }
   step_->finish.round = AppliedRound();
   step_->finish.totals = totals_;
+  // What was taken in last is exchanged already; from there to the next exchange.
+  const RoundFormat& next = formats_.At(std::max(outcome_.round, AppliedRound()).next());
+  step_->finish.every = next.every.steps;
+  step_->finish.overlap = next.overlap;
   out.push_back(step_->finish);
   step_.reset();
 }

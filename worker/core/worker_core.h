@@ -23,6 +23,8 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "common/run/round_format.h"
+#include "common/run/run_spec.h"
 #include "common/run/update.h"
 #include "worker/core/step_wants.h"
 
@@ -106,6 +108,7 @@ struct GiveSnapshot {
   Round round;
   std::vector<Round> applied_rounds;  // per bucket
   RunTotals totals;
+  std::vector<FormatChange> formats;  // of rounds after `round`, as far as they are known
 };
 // The masters become the state that arrived as `transfer`; what was taken for a bucket is
 // forgotten up to the round that the state holds, and with `reset_momentum` all of it and the
@@ -114,6 +117,7 @@ struct InstallSnapshot {
   TransferId transfer;
   bool reset_momentum = false;
   std::vector<Round> applied_rounds;  // per bucket
+  std::vector<FormatChange> formats;
 };
 // Hash the masters, bucket by bucket; `round` is the last one applied. The whole goes with the
 // heartbeat, and with `audit` the hashes of the buckets over the stream.
@@ -127,7 +131,9 @@ struct FinishAttach {
   uint32_t group_index = 0;
   uint32_t group_count = 0;
   Round round;
-  RunTotals totals;  // of the run, that round included
+  RunTotals totals;     // of the run, that round included
+  uint32_t every = 1;   // steps of the job to its next exchange
+  uint32_t overlap = 0;
 };
 struct FinishStep {
   Round round;
@@ -140,6 +146,8 @@ struct FinishStep {
   absl::Duration peer_wait;
   uint32_t nonfinite = 0;  // buckets of it that this group could not take in
   RunTotals totals;  // of the run, `round` included; or one more that this group had no part in
+  uint32_t every = 1;    // steps of the job from this exchange to the next
+  uint32_t overlap = 0;  // of that next one
 };
 // The step will not be finished: the job is told why, and its session ends.
 struct FailStep {
@@ -164,12 +172,14 @@ struct WorkerCoreConfig {
   uint32_t audit_rounds = 0;  // the state is audited after every multiple of it; 0: never
   bool job_steps = false;     // the job's parameters move between rounds as well
   bool names_steps = false;   // and the coordinator says when they are to be taken in
+  RunSpec run;                // whose rounds' formats may change
 };
 
 // Single-threaded. Errors are the coordinator's: the stream should be ended and opened again.
 class WorkerCore {
  public:
-  explicit WorkerCore(WorkerCoreConfig config) : config_(config) {}
+  explicit WorkerCore(WorkerCoreConfig config)
+      : config_(std::move(config)), formats_(config_.run) {}
 
   // --- the stream ------------------------------------------------------------------------------
   void StreamOpened(WorkerActions& out);
@@ -178,7 +188,7 @@ class WorkerCore {
   // Errors: INTERNAL if updates would leave a gap.
   absl::Status Welcomed(Sequence next, WorkerActions& out);
   void Started(uint32_t group_index, uint32_t group_count, WorkerActions& out);
-  // Errors: DATA_LOSS for a gap in the sequence or the rounds.
+  // Errors: DATA_LOSS for a gap in the sequence or the rounds, or formats that cannot follow.
   absl::Status UpdateArrived(const UpdateHeader& update, absl::Duration peer_wait,
                              WorkerActions& out);
   // The round is to be taken in, if this group has not done so yet.
@@ -198,11 +208,12 @@ class WorkerCore {
   // behind stays, only what it had in flight for rounds within the snapshot is forgotten, since
   // nobody can tell any more whether it was merged. What is still undecided stays in flight and is
   // sent again: others may be waiting for it. Errors: INVALID_ARGUMENT for another number of
-  // buckets, or a snapshot of less than has been applied: who went back would answer rounds twice.
+  // buckets, formats that cannot follow, or a snapshot of less than has been applied: who went back
+  // would answer rounds twice.
   // That happens when one was given up after it had come whole; the next Hello says how far it led.
   absl::Status SnapshotArrived(TransferId transfer, Sequence sequence,
                                std::vector<Round> applied_rounds, const RunTotals& totals,
-                               WorkerActions& out);
+                               std::vector<FormatChange> formats, WorkerActions& out);
 
   // --- the job ---------------------------------------------------------------------------------
   // All ranks have attached; the flat vector has `buckets` buckets.
@@ -238,6 +249,8 @@ class WorkerCore {
   std::string WaitingFor() const;  // in words; empty: nothing
   uint64_t returned() const { return returned_; }
   uint64_t nonfinite() const { return nonfinite_; }
+  // As far as they have been said in updates that are applied.
+  const RoundFormats& formats() const { return formats_; }
 
  private:
   struct Bucket {
@@ -291,7 +304,8 @@ class WorkerCore {
   std::vector<Bucket> buckets_;
   std::optional<Step> step_;
   Outcome outcome_;
-  RunTotals totals_;    // of the run, as far as first buckets have been applied
+  RunTotals totals_;      // of the run, as far as first buckets have been applied
+  RoundFormats formats_;  // as far
   Round due_;           // the last that is said to be
   bool named_ = false;  // the job has been asked to stop, and has not yet
   std::optional<std::pair<TransferId, Sequence>> asked_;  // for a snapshot as of that, or later

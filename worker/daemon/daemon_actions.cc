@@ -46,7 +46,7 @@ void DaemonImpl::MakeRun(const ControlClient::Registration& registration) {
     core_.emplace(WorkerCoreConfig{options_.group, registration.incarnation,
                                    Round(registration.run.rounds), registration.run.audit_rounds,
                                    PolicyOf(registration.run).job_steps(),
-                                   registration.run.format.every.steps == 0});
+                                   registration.run.format.every.steps == 0, registration.run});
     ++run_;
     layout_.reset();
     outbox_ = Outbox();
@@ -246,7 +246,8 @@ void DaemonImpl::Do(const InstallSnapshot& install, const Job&) {
     image = images_.extract(install.transfer).mapped();
   }
   first_state_ = nullptr;
-  pipeline_->Install(std::move(image), install.reset_momentum, install.applied_rounds);
+  pipeline_->Install(std::move(image),
+                     {install.reset_momentum, install.applied_rounds, install.formats});
 }
 
 std::shared_ptr<StateCopy> DaemonImpl::CopyState() {
@@ -269,7 +270,7 @@ void DaemonImpl::Do(const GiveSnapshot& give, const Job&) {
     if (stream == nullptr) return;
     stream->GiveSnapshot(give.transfer,
                          {give.sequence, give.round, give.applied_rounds, std::move(state.image),
-                          std::move(state.block_hashes), give.totals});
+                          std::move(state.block_hashes), give.totals, give.formats});
   });
 }
 
@@ -325,8 +326,8 @@ void DaemonImpl::Do(const FinishAttach& attach, const Job& job) {
     MutexLock lock(&mu_);
     reply.world_size = ranks_;
     reply.rounds = registration_->run.rounds;
-    reply.every_steps = registration_->run.format.every.steps;
-    reply.overlap_steps = registration_->run.format.overlap;
+    reply.every_steps = attach.every;
+    reply.overlap_steps = attach.overlap;
     begun_ = StepTime();
     exchanged_at_ = 0;
     step_ended_ = absl::InfinitePast();
@@ -394,7 +395,9 @@ void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
              .link_wait_seconds = own.link_wait(),
              .end = finish.end,
              .nonfinite = finish.nonfinite,
-             .totals = finish.totals};
+             .totals = finish.totals,
+             .every_steps = finish.every,
+             .overlap_steps = finish.overlap};
   }
   jobs_->FinishStep(session_id, reply);
 }

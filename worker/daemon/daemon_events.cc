@@ -231,7 +231,8 @@ absl::Status DaemonImpl::OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) {
                              whole->sequence.value()));
         images_[whole->transfer] = whole->image;
         return core.SnapshotArrived(whole->transfer, whole->sequence,
-                                    std::move(whole->applied_rounds), whole->totals, out);
+                                    std::move(whole->applied_rounds), whole->totals,
+                                    std::move(whole->formats), out);
       });
 }
 

@@ -256,6 +256,8 @@ isthmus_wire_step_done MakeStepDonePacket(const StepReply& reply) {
   packet.nonfinite = reply.nonfinite;
   packet.run_steps = reply.totals.steps;
   packet.run_samples = reply.totals.samples;
+  packet.every_steps = reply.every_steps;
+  packet.overlap_steps = reply.overlap_steps;
   return packet;
 }
 

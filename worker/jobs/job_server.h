@@ -150,6 +150,9 @@ struct StepReply {
   bool end = false;        // the run is over: ranks get ISTHMUS_END
   uint32_t nonfinite = 0;  // buckets that were not taken in
   RunTotals totals = {};   // of the run, `round` included
+  // From here to the next exchange, as in AttachReply; 0: both as they were.
+  uint32_t every_steps = 0;
+  uint32_t overlap_steps = 0;
 };
 
 // What a job will take of the host's memory (host_memory.h).

@@ -21,7 +21,7 @@ namespace isthmus {
 
 // What was taken out of the momentum of one run, for a part of a contribution.
 struct Extraction {
-  PayloadFormat format;  // of the round, for this group
+  PayloadFormat format;  // that it was made under
   // What is sent, and kept until its fate is known.
   std::shared_ptr<const std::string> payload;
   // [chunk_count, k] what was taken where the payload does not say it (values sign); else empty.
@@ -39,13 +39,15 @@ class Replicator {
  public:
   virtual ~Replicator() = default;
 
-  // Adds a reduced gradient (finite, |g| <= 1e30) to the momentum of `run`.
-  // `lr` is used only by runs with lr inside the momentum.
-  virtual void Accumulate(size_t run, std::span<const float> gradient, float lr) = 0;
+  // Adds a reduced gradient (finite, |g| <= 1e30) to the momentum of `run`, which becomes that of
+  // `format`, this group's in the round: its blocks may have been others, and are transformed back
+  // and forth then (docs/protocol.md, P30). `lr` is used only by runs with lr inside the momentum.
+  virtual void Accumulate(const PayloadFormat& format, size_t run, std::span<const float> gradient,
+                          float lr) = 0;
 
   // The same; then chooses what to send in `round`, and takes that out of the momentum.
-  virtual Extraction AccumulateAndExtract(Round round, size_t run, std::span<const float> gradient,
-                                          float lr) = 0;
+  virtual Extraction AccumulateAndExtract(const PayloadFormat& format, Round round, size_t run,
+                                          std::span<const float> gradient, float lr) = 0;
 
   // Adds back exactly what was subtracted: the contribution missed its round.
   virtual void Return(Round round, size_t run, const Extraction& taken) = 0;
@@ -54,14 +56,14 @@ class Replicator {
   virtual void Reset() = 0;
 };
 
-// Whose momentum it is, and the threads that may help.
+// The threads that may help.
 struct ReplicatorPlace {
-  GroupId group;
   int threads = 1;
   ParallelFor parallel = nullptr;
 };
 
-// The replicator of a run that Validate() accepts.
+// The replicator of a run that Validate() accepts, for any format that its rounds may change to
+// (CheckChange()).
 std::unique_ptr<Replicator> MakeReplicator(const RunSpec& spec, const Shard& shard,
                                            const ReplicatorPlace& place);
 
@@ -72,8 +74,7 @@ std::unique_ptr<Replicator> MakeTileReplicator(const RunSpec& spec, const Shard&
                                                const ReplicatorPlace& place);
 // In rows, one chunk after the other, transformed or not: the elements whose turn it is
 // (common/kernels/positions.h), or all. Without an exchange it sends payloads that say nothing.
-std::unique_ptr<Replicator> MakeRowReplicator(const RunSpec& spec, const Shard& shard,
-                                              const ReplicatorPlace& place);
+std::unique_ptr<Replicator> MakeRowReplicator(const RunSpec& spec, const Shard& shard);
 
 }  // namespace isthmus
 

@@ -1,4 +1,3 @@
-#include <optional>
 #include <utility>
 
 #include "common/base/check.h"
@@ -13,31 +12,29 @@ namespace {
 
 class RowReplicator : public Replicator {
  public:
-  RowReplicator(const RunSpec& spec, const Shard& shard, const ReplicatorPlace& place)
-      : group_(place.group),
-        policy_(PolicyOf(spec)),
-        formats_(spec),
-        momentum_(MomentumLayout::kRows, shard, spec.format.chunk_size) {
-    if (formats_.FormatAt(Round(1), group_).transform == Transform::kDct) {
-      transform_.emplace(1, static_cast<int>(spec.format.chunk_size));
-    }
-  }
+  RowReplicator(const RunSpec& spec, const Shard& shard)
+      : policy_(PolicyOf(spec)),
+        transformed_(SelectionOf(spec) == SelectionKind::kDct),
+        momentum_(MomentumLayout::kRows, transformed_, shard, spec.format.chunk_size) {}
 
-  void Accumulate(size_t run, std::span<const float> gradient, float lr) override {
+  void Accumulate(const PayloadFormat& format, size_t run, std::span<const float> gradient,
+                  float lr) override {
+    momentum_.Cut(run, format.chunk_size);
     const std::span<float> momentum = momentum_.of(run);
     ISTHMUS_CHECK(gradient.size() == momentum.size());
-    if (transform_) {
-      AccumulateMomentum(*transform_, policy_.decay, policy_.Scale(lr), gradient, momentum);
+    if (transformed_) {
+      AccumulateMomentum(BlockTransform(1, static_cast<int>(format.chunk_size)), policy_.decay,
+                         policy_.Scale(lr), gradient, momentum);
     } else {
       ActiveKernels().accumulate_flat(policy_.decay, policy_.Scale(lr), gradient.data(),
                                       momentum.data(), momentum.size());
     }
   }
 
-  Extraction AccumulateAndExtract(Round round, size_t run, std::span<const float> gradient,
-                                  float lr) override {
-    Extraction extraction{.format = formats_.FormatAt(round, group_)};
-    const PayloadFormat& format = extraction.format;
+  Extraction AccumulateAndExtract(const PayloadFormat& format, Round round, size_t run,
+                                  std::span<const float> gradient, float lr) override {
+    momentum_.Cut(run, format.chunk_size);
+    Extraction extraction{.format = format};
     const PayloadPlace place = momentum_.place(round, run);
     std::string payload;
     if (format.block_scales) {
@@ -45,7 +42,7 @@ class RowReplicator : public Replicator {
       isthmus::AccumulateAndExtract(format, place, policy_.decay, policy_.Scale(lr), gradient,
                                     momentum_.of(run), writer_, &payload);
     } else {
-      Accumulate(run, gradient, lr);
+      Accumulate(format, run, gradient, lr);
       Selection taken = Extract(format, place, policy_.alpha, momentum_.of(run), &payload);
       if (format.values == ValueFormat::kSign) extraction.exact = std::move(taken.values);
     }
@@ -68,19 +65,16 @@ class RowReplicator : public Replicator {
   void Reset() override { momentum_.Reset(); }
 
  private:
-  const GroupId group_;
   const ExchangePolicy policy_;
-  const RoundFormats formats_;
-  std::optional<BlockTransform> transform_;
+  const bool transformed_;
   ShardMomentum momentum_;
   PayloadWriter writer_;
 };
 
 }  // namespace
 
-std::unique_ptr<Replicator> MakeRowReplicator(const RunSpec& spec, const Shard& shard,
-                                              const ReplicatorPlace& place) {
-  return std::make_unique<RowReplicator>(spec, shard, place);
+std::unique_ptr<Replicator> MakeRowReplicator(const RunSpec& spec, const Shard& shard) {
+  return std::make_unique<RowReplicator>(spec, shard);
 }
 
 }  // namespace isthmus

@@ -19,19 +19,31 @@ enum class MomentumLayout { kRows, kTiles };
 // Single-threaded, as its replicator.
 class ShardMomentum {
  public:
-  ShardMomentum(MomentumLayout layout, const Shard& shard, uint32_t chunk_size);
+  // Zero, in blocks of `chunk_size`; in the frequency domain of these, if `transformed`.
+  ShardMomentum(MomentumLayout layout, bool transformed, const Shard& shard, uint32_t chunk_size);
 
   // `run` counts the shard's.
   std::span<float> of(size_t run) { return runs_[run].momentum; }
+  // The run's blocks become ones of `chunk_size`, by an inverse transform and a forward one.
+  void Cut(size_t run, uint32_t chunk_size);
   // In the flat vector's chunk grid, which is the same for every rank.
   PayloadPlace place(Round round, size_t run) const;
   void Reset();
 
  private:
   struct Run {
+    Extent extent;
+    uint32_t chunk_size = 0;
     ChunkRun chunks;
     std::vector<float> momentum;
   };
+  uint64_t LengthOf(const ChunkRun& chunks, uint32_t chunk_size) const;
+  // Calls move(i, the `i`-th element of the run's blocks, one after the other).
+  template <typename Move>
+  static void ForEachInTiles(Run& run, Move move);
+
+  const MomentumLayout layout_;
+  const bool transformed_;
   std::vector<Run> runs_;
 };
 

@@ -14,22 +14,21 @@ class TileReplicator : public Replicator {
   TileReplicator(const RunSpec& spec, const Shard& shard, const ReplicatorPlace& place)
       : place_(place),
         policy_(PolicyOf(spec)),
-        formats_(spec),
-        momentum_(MomentumLayout::kTiles, shard, spec.format.chunk_size) {
-    CodecFor(formats_.FormatAt(Round(1), place.group));
+        momentum_(MomentumLayout::kTiles, true, shard, spec.format.chunk_size) {}
+
+  void Accumulate(const PayloadFormat& format, size_t run, std::span<const float> gradient,
+                  float lr) override {
+    momentum_.Cut(run, format.chunk_size);
+    CodecFor(format).Accumulate(policy_.Scale(lr), gradient, momentum_.of(run));
   }
 
-  void Accumulate(size_t run, std::span<const float> gradient, float lr) override {
-    codec_->Accumulate(policy_.Scale(lr), gradient, momentum_.of(run));
-  }
-
-  Extraction AccumulateAndExtract(Round round, size_t run, std::span<const float> gradient,
-                                  float lr) override {
-    Extraction taken{.format = formats_.FormatAt(round, place_.group)};
+  Extraction AccumulateAndExtract(const PayloadFormat& format, Round round, size_t run,
+                                  std::span<const float> gradient, float lr) override {
+    momentum_.Cut(run, format.chunk_size);
+    Extraction taken{.format = format};
     std::string payload;
-    CodecFor(taken.format)
-        .AccumulateAndExtract(momentum_.place(round, run), policy_.Scale(lr), gradient,
-                              momentum_.of(run), &payload, &taken.exact);
+    CodecFor(format).AccumulateAndExtract(momentum_.place(round, run), policy_.Scale(lr), gradient,
+                                          momentum_.of(run), &payload, &taken.exact);
     taken.payload = std::make_shared<const std::string>(std::move(payload));
     return taken;
   }
@@ -56,7 +55,6 @@ class TileReplicator : public Replicator {
 
   const ReplicatorPlace place_;
   const ExchangePolicy policy_;
-  const RoundFormats formats_;
   PayloadFormat format_;  // of codec_
   std::optional<TileCodec> codec_;
   ShardMomentum momentum_;

@@ -256,7 +256,8 @@ class Stream : public ExchangeClient,
   absl::Status HandleUpdate() {
     ISTHMUS_ASSIGN_OR_RETURN(std::optional<v1::Update> update, assembler_.Add(reading_.update()));
     if (!update) return absl::OkStatus();
-    return events_->OnUpdate(id_, ToReceived(*std::move(update)), assembler_.peer_wait());
+    ISTHMUS_ASSIGN_OR_RETURN(ReceivedUpdate received, ToReceived(*std::move(update)));
+    return events_->OnUpdate(id_, std::move(received), assembler_.peer_wait());
   }
 
   absl::Status HandleSnapshot() {

@@ -5,14 +5,17 @@
 #include <string>
 #include <utility>
 
+#include "common/base/status_macros.h"
 #include "common/exchange/messages.h"
 #include "common/transport/convert.h"
 #include "isthmus/v1/types.pb.h"
 
 namespace isthmus {
 
-inline ReceivedUpdate ToReceived(v1::Update message) {
-  ReceivedUpdate update{FromProto(message), std::move(*message.mutable_payload()), {}};
+// Errors: as FromProto() of its header.
+inline absl::StatusOr<ReceivedUpdate> ToReceived(v1::Update message) {
+  ISTHMUS_ASSIGN_OR_RETURN(UpdateHeader header, FromProto(message));
+  ReceivedUpdate update{std::move(header), std::move(*message.mutable_payload()), {}};
   for (v1::EncodedContribution& from : *message.mutable_contributions()) {
     ReceivedUpdate::Contribution& to = update.contributions.emplace_back();
     to.contributor = from.contributor();

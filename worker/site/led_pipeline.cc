@@ -213,9 +213,9 @@ absl::Status LedPipeline::Apply(v1::ApplyOperation& message) {
   if (message.gather_session() != 0) {
     ISTHMUS_ASSIGN_OR_RETURN(job, SessionOf(message.gather_session()));
   }
-  pipeline_->Apply(
-      std::make_shared<const ReceivedUpdate>(ToReceived(std::move(*message.mutable_update()))),
-      static_cast<Credit>(message.credit()), std::move(job));
+  ISTHMUS_ASSIGN_OR_RETURN(ReceivedUpdate update, ToReceived(std::move(*message.mutable_update())));
+  pipeline_->Apply(std::make_shared<const ReceivedUpdate>(std::move(update)),
+                   static_cast<Credit>(message.credit()), std::move(job));
   return absl::OkStatus();
 }
 
@@ -267,8 +267,10 @@ absl::Status LedPipeline::Install(const v1::InstallState& message) {
         "rounds of ", applied.size(), " buckets: expected ", pipeline_->buckets().count()));
   }
   incoming_.bytes.resize(pipeline_->state_bytes());
-  pipeline_->Install(std::make_shared<const StateImage>(std::exchange(incoming_, {})),
-                     message.reset_momentum(), std::move(applied));
+  ISTHMUS_ASSIGN_OR_RETURN(std::vector<FormatChange> formats, FromProto(message.formats()));
+  pipeline_->Install(
+      std::make_shared<const StateImage>(std::exchange(incoming_, {})),
+      {message.reset_momentum(), std::move(applied), std::move(formats)});
   return absl::OkStatus();
 }
 

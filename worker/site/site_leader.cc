@@ -64,7 +64,8 @@ SiteLeader::~SiteLeader() {
 
 absl::Status SiteLeader::OnJoin(std::shared_ptr<FollowerStream> stream, const v1::Join& join) {
   const uint32_t machine = join.machine();
-  const VersionRange own = kProtocolVersions;
+  // Machines of one site are all told of what changes, or none is.
+  const VersionRange own{.min = kChangesFormats};
   if (join.versions().max() < own.min || join.versions().min() > own.max) {
     return absl::FailedPreconditionError(
         absl::StrCat("protocol versions: expected some of ", own.min, " to ", own.max, ", got ",

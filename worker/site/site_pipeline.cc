@@ -246,8 +246,7 @@ void SitePipeline::Snapshot(std::function<void(StateImage)> done) {
   });
 }
 
-void SitePipeline::Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
-                           std::vector<Round> applied_rounds) {
+void SitePipeline::Install(std::shared_ptr<const StateImage> image, InstalledAs as) {
   const uint64_t constants = constants_offset();
   for (uint32_t machine = 1; machine < followers_->machines(); ++machine) {
     std::vector<ImageRun> runs = RunsOfMachine(machine);
@@ -261,13 +260,13 @@ void SitePipeline::Install(std::shared_ptr<const StateImage> image, bool reset_m
       });
     }
   }
-  followers_->SendAll([reset_momentum, applied_rounds](v1::LeaderMessage* message) {
-    message->mutable_install()->set_reset_momentum(reset_momentum);
-    for (const Round round : applied_rounds) {
-      message->mutable_install()->add_applied_rounds(round.value());
-    }
+  followers_->SendAll([as](v1::LeaderMessage* message) {
+    v1::InstallState* to = message->mutable_install();
+    to->set_reset_momentum(as.reset_momentum);
+    for (const Round round : as.applied_rounds) to->add_applied_rounds(round.value());
+    for (const FormatChange& change : as.formats) ToProto(change, to->add_formats());
   });
-  local_.Install(std::move(image), reset_momentum, std::move(applied_rounds));
+  local_.Install(std::move(image), std::move(as));
 }
 
 void SitePipeline::Hash(std::function<void(std::vector<uint64_t>)> done) {

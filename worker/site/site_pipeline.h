@@ -49,8 +49,7 @@ class SitePipeline : public Pipeline {
   void Gather(BucketIndex bucket, std::shared_ptr<JobSession> job, Gathering how) override;
   void Release() override;
   void Snapshot(std::function<void(StateImage)> done) override;
-  void Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
-               std::vector<Round> applied_rounds) override;
+  void Install(std::shared_ptr<const StateImage> image, InstalledAs as) override;
   void Hash(std::function<void(std::vector<uint64_t>)> done) override;
   void Then(std::function<void()> done) override;
   double TakeBusySeconds() override { return local_.TakeBusySeconds(); }

@@ -21,6 +21,7 @@ class FlippingRank : public RankState {
         image_bytes_(image_bytes),
         after_(after) {}
 
+  void ChangeFormat(const FormatChange& change) override { rank_state_->ChangeFormat(change); }
   absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) override {
     return rank_state_->Reduce(job, bucket, weight);
   }
@@ -29,8 +30,8 @@ class FlippingRank : public RankState {
   }
   absl::Status Adopt(JobSession& job) override { return rank_state_->Adopt(job); }
   absl::Status Barrier() override { return rank_state_->Barrier(); }
-  absl::Status Accumulate(BucketIndex bucket, float lr) override {
-    return rank_state_->Accumulate(bucket, lr);
+  absl::Status Accumulate(Round round, BucketIndex bucket, float lr) override {
+    return rank_state_->Accumulate(round, bucket, lr);
   }
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override {
     return rank_state_->Extract(round, bucket, lr, std::move(done));

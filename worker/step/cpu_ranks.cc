@@ -36,13 +36,15 @@ class CpuRank : public RankState {
  public:
   // `communicator` outlives it. Throws std::bad_alloc.
   CpuRank(const RunSpec& run, const Layout& layout, const Ownership& ownership,
-          const ReplicatorPlace& place, Communicator* communicator);
+          GroupId group, const ReplicatorPlace& place, Communicator* communicator);
+
+  void ChangeFormat(const FormatChange& change) override { formats_.Change(change); }
 
   absl::StatusOr<bool> Reduce(JobSession& job, BucketIndex bucket, float weight) override;
   absl::Status Gather(JobSession& job, BucketIndex bucket, Gathering how) override;
   absl::Status Adopt(JobSession& job) override;
   absl::Status Barrier() override { return communicator_->Barrier(); }
-  absl::Status Accumulate(BucketIndex bucket, float lr) override;
+  absl::Status Accumulate(Round round, BucketIndex bucket, float lr) override;
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
   absl::Status Finish() override { return absl::OkStatus(); }
   absl::Status Complete() override { return absl::OkStatus(); }
@@ -90,7 +92,8 @@ class CpuRank : public RankState {
   void ForEachVector(F f);
 
   const ExchangePolicy policy_;
-  const RoundFormats formats_;
+  const GroupId group_;
+  RoundFormats formats_;
   const Layout& layout_;
   Communicator* const communicator_;
   std::vector<float> masters_;                 // packed as the shard is
@@ -102,18 +105,22 @@ class CpuRank : public RankState {
   std::vector<std::byte> taken_at_bytes_;  // of a run with overlap
   WhereTaken taken_at_;                    // in those
   std::unique_ptr<Replicator> replicator_;
-  DirectionScratch direction_scratch_;
+  // For updates of that format, made anew for another.
+  UpdateFormat merged_;
+  std::optional<DirectionScratch> direction_scratch_;
   InFlight<std::vector<Extraction>> taken_;  // one for each of the bucket's runs
 };
 
 CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Ownership& ownership,
-                 const ReplicatorPlace& place, Communicator* communicator)
+                 GroupId group, const ReplicatorPlace& place, Communicator* communicator)
     : RankState(ownership, communicator->rank()),
       policy_(PolicyOf(run)),
+      group_(group),
       formats_(run),
       layout_(layout),
       communicator_(communicator),
-      direction_scratch_(formats_.MergedAt(Round(1)), ActiveKernels()) {
+      merged_(formats_.MergedAt(Round(1))) {
+  direction_scratch_.emplace(merged_, ActiveKernels());
   masters_.resize(shard_.length());
   optimizer_.resize(static_cast<size_t>(OptimizerStateVectors(policy_.optimizer)));
   for (std::vector<float>& vector : optimizer_) vector.resize(shard_.length());
@@ -193,17 +200,19 @@ void CpuRank::ForEachGradient(BucketIndex bucket, F f) const {
   }
 }
 
-absl::Status CpuRank::Accumulate(BucketIndex bucket, float lr) {
+absl::Status CpuRank::Accumulate(Round round, BucketIndex bucket, float lr) {
+  const PayloadFormat format = formats_.FormatAt(round, group_);
   ForEachGradient(bucket, [&](size_t i, const Shard::Run&, std::span<const float> gradient) {
-    replicator_->Accumulate(i, gradient, lr);
+    replicator_->Accumulate(format, i, gradient, lr);
   });
   return absl::OkStatus();
 }
 
 absl::Status CpuRank::Extract(Round round, BucketIndex bucket, float lr, Extracted done) {
+  const PayloadFormat format = formats_.FormatAt(round, group_);
   std::vector<Extraction>& taken = taken_.Put(round, bucket, {});
   ForEachGradient(bucket, [&](size_t i, const Shard::Run& run, std::span<const float> gradient) {
-    taken.push_back(replicator_->AccumulateAndExtract(round, i, gradient, lr));
+    taken.push_back(replicator_->AccumulateAndExtract(format, round, i, gradient, lr));
     done(formats_.ChunksAt(round, run.extent), taken.back().payload);
   });
   return absl::OkStatus();
@@ -223,6 +232,10 @@ absl::StatusOr<PayloadView> CpuRank::Own(const UpdateHeader& header, size_t i) c
 
 absl::Status CpuRank::Apply(const UpdateHeader& header, const UpdateView& update) {
   const std::span<const Shard::Run> runs = shard_.runs(header.bucket);
+  if (const UpdateFormat merged = formats_.MergedAt(header.round); merged != merged_) {
+    merged_ = merged;
+    direction_scratch_.emplace(merged, ActiveKernels());
+  }
   for (size_t i = 0; i < runs.size(); ++i) {
     PayloadView own;
     if (update.needs_own()) {
@@ -243,9 +256,9 @@ void CpuRank::ApplyRun(const UpdateHeader& header, const UpdateView& update, con
   for (uint64_t begin = whole.begin; begin < whole.end; begin += length) {
     const Extent block{begin, std::min(begin + length, whole.end)};
     const std::span<float> direction = std::span(scratch_).first(block.size());
-    direction_scratch_.ahead = Prefetcher(
+    direction_scratch_->ahead = Prefetcher(
         masters.subspan(block.end - whole.begin, std::min(length, whole.end - block.end)));
-    update.Direction(block.begin / chunk_size, direction, own, direction_scratch_);
+    update.Direction(block.begin / chunk_size, direction, own, *direction_scratch_);
     ApplyBlock(header, block, direction, run.start + begin - whole.begin);
   }
 }
@@ -392,9 +405,8 @@ absl::StatusOr<std::vector<std::unique_ptr<RankState>>> CpuRanks::Make(const Run
   try {
     for (uint32_t rank = 0; rank < count(); ++rank) {
       ranks.push_back(std::make_unique<CpuRank>(
-          run, layout, ownership,
-          ReplicatorPlace{
-              .group = place.group, .threads = threads_, .parallel = pool_.parallel_for()},
+          run, layout, ownership, place.group,
+          ReplicatorPlace{.threads = threads_, .parallel = pool_.parallel_for()},
           communicators_[rank].get()));
     }
   } catch (const std::bad_alloc&) {

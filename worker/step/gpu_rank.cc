@@ -7,8 +7,10 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/compression/dct.h"
 #include "common/compression/direction.h"
 #include "common/compression/intake.h"
+#include "common/gpu/lane_tiles.h"
 #include "worker/jobs/attach_table.h"
 
 namespace isthmus {
@@ -23,6 +25,16 @@ uint64_t LongestBucket(const Buckets& buckets) {
   return longest;
 }
 
+// Calls f(element of rows of blocks, where it is in lane tiles) for all of `length`.
+template <typename F>
+void ForEachInLaneTiles(uint64_t block, uint64_t length, F f) {
+  for (uint64_t chunk = 0; chunk * block < length; ++chunk) {
+    for (uint64_t i = 0; i < block; ++i) {
+      f(chunk * block + i, LaneTilePlace(chunk, i, block));
+    }
+  }
+}
+
 // What says a mean without a loss.
 UpdateFormat Exactly(UpdateFormat format) {
   format.requantized.reset();
@@ -30,10 +42,10 @@ UpdateFormat Exactly(UpdateFormat format) {
 }
 
 // Kernels merge contributions of one format, or of any that have a scale per block.
-bool KernelsMerge(const RoundFormats& formats) {
-  const UpdateFormat merged = formats.MergedAt(Round(1));
+bool KernelsMerge(const RoundFormats& formats, Round round) {
+  const UpdateFormat merged = formats.MergedAt(round);
   return merged.uniform || (merged.contribution.block_scales &&
-                            std::ranges::all_of(formats.At(Round(1)).own, [](const auto& own) {
+                            std::ranges::all_of(formats.At(round).own, [](const auto& own) {
                               return HasScale(own.second.values);
                             }));
 }
@@ -54,17 +66,67 @@ absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, con
                                          communicator->rank(), device, *made.stream));
   ISTHMUS_ASSIGN_OR_RETURN(made.word, device.Allocate(sizeof(uint64_t)));
   ISTHMUS_ASSIGN_OR_RETURN(made.pinned_word, device.AllocatePinned(sizeof(uint64_t)));
-  for (DeviceMemory& outgoing : made.outgoing) {
-    ISTHMUS_ASSIGN_OR_RETURN(outgoing,
-                             device.AllocatePinned(made.memory.longest_records * sizeof(uint32_t)));
-  }
   std::unique_ptr<GpuRank> rank(
       new GpuRank(run, layout, ownership, place, group, job_rank, communicator, std::move(made)));
-  // What every round takes, now: allocating may wait for every device's work.
-  for (size_t i = 0; i < rank->shard_.runs().size(); ++i) {
-    ISTHMUS_ASSIGN_OR_RETURN(rank->free_.emplace_back().emplace_back(), rank->MakeRoom(i));
-  }
+  ISTHMUS_RETURN_IF_ERROR(rank->MakeRooms());
   return rank;
+}
+
+// What every round takes, now: allocating may wait for every device's work.
+absl::Status GpuRank::MakeRooms() {
+  for (DeviceMemory& outgoing : outgoing_) {
+    outgoing = DeviceMemory();  // before the new one: both may not fit
+    ISTHMUS_ASSIGN_OR_RETURN(outgoing, device_->AllocatePinned(memory_.momentum.longest_records *
+                                                               sizeof(uint32_t)));
+  }
+  free_.clear();
+  for (size_t i = 0; i < shard_.runs().size(); ++i) {
+    ISTHMUS_ASSIGN_OR_RETURN(free_.emplace_back().emplace_back(), MakeRoom(i));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GpuRank::UseFormatOf(Round round) {
+  const PayloadFormat format = formats_.FormatAt(round, group_);
+  const PayloadFormat before = memory_.momentum.payload();
+  if (format == before) return absl::OkStatus();
+  ISTHMUS_RETURN_IF_ERROR(Finish());
+  ISTHMUS_RETURN_IF_ERROR(Synchronize());
+  std::vector<float> tiles(memory_.momentum.values.size_bytes() / sizeof(float));
+  stream_->CopyOut(tiles.data(), memory_.momentum.values.data(), tiles.size() * sizeof(float));
+  ISTHMUS_RETURN_IF_ERROR(Synchronize());
+  const std::vector<uint64_t> starts = memory_.momentum.starts;
+  memory_.momentum = GpuMomentum();  // before the new one: both may not fit
+  free_.clear();
+  device_->FreeLeft();
+  ISTHMUS_ASSIGN_OR_RETURN(memory_.momentum,
+                           GpuMomentum::Create(format, shard_, *device_, *stream_));
+  std::vector<float> rows, recut;
+  for (size_t i = 0; i < shard_.runs().size(); ++i) {
+    rows.resize(shard_.runs()[i].extent.size());
+    ForEachInLaneTiles(TiledSize(before), rows.size(),
+                       [&](uint64_t row, uint64_t tile) { rows[row] = tiles[starts[i] + tile]; });
+    if (format.transform == Transform::kDct) {
+      RecutDct(static_cast<int>(before.chunk_size), static_cast<int>(format.chunk_size), rows);
+    }
+    const uint32_t size = TiledSize(format);
+    recut.assign(LaneTiledLength(rows.size() / size, size), 0.0f);
+    ForEachInLaneTiles(size, rows.size(),
+                       [&](uint64_t row, uint64_t tile) { recut[tile] = rows[row]; });
+    stream_->CopyIn(memory_.momentum.Of(i), recut.data(), recut.size() * sizeof(float));
+    ISTHMUS_RETURN_IF_ERROR(Synchronize());
+  }
+  return MakeRooms();
+}
+
+absl::StatusOr<RecordFormat> GpuRank::RecordsOf(Round round) {
+  const PayloadFormat format = formats_.FormatAt(round, group_);
+  if (format == memory_.momentum.payload()) return memory_.momentum.contributions.format;
+  if (other_format_.tables.size_bytes() == 0 || format != other_format_.format.payload) {
+    ISTHMUS_RETURN_IF_ERROR(Synchronize());
+    ISTHMUS_ASSIGN_OR_RETURN(other_format_, GpuFormat::Create(format, *device_, *stream_));
+  }
+  return other_format_.format;
 }
 
 GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Ownership& ownership,
@@ -74,8 +136,6 @@ GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
       group_(group),
       policy_(PolicyOf(run)),
       formats_(run),
-      merged_(formats_.MergedAt(Round(1))),
-      kernels_merge_(KernelsMerge(formats_)),
       layout_(layout),
       device_(place.device),
       kernels_(place.kernels),
@@ -83,7 +143,6 @@ GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
       memory_(std::move(made.memory)),
       word_(std::move(made.word)),
       pinned_word_(std::move(made.pinned_word)),
-      outgoing_{std::move(made.outgoing[0]), std::move(made.outgoing[1])},
       loading_(std::move(made.loading)),
       stream_(std::move(made.stream)),
       transfer_(job_rank, LongestBucket(ownership.buckets()), shard_.longest(), *device_, *kernels_,
@@ -177,17 +236,18 @@ void GpuRank::GradientUsed() {
 ExtractParams GpuRank::ParamsFor(BucketIndex bucket, size_t i, float lr) const {
   const Shard::Run& run = shard_.runs()[i];
   ExtractParams params;
-  params.format = memory_.format;
-  params.chunks = ChunksOf(run.extent, memory_.format.payload.chunk_size).count;
+  params.format = memory_.momentum.contributions.format;
+  params.chunks = ChunksOf(run.extent, memory_.momentum.payload().chunk_size).count;
   params.gradient = gradient_.data + (run.start - shard_.start(bucket));
-  params.momentum = memory_.MomentumOf(i);
+  params.momentum = memory_.momentum.Of(i);
   params.decay = policy_.decay;
   params.scale = policy_.Scale(lr);
   params.alpha = policy_.alpha;
   return params;
 }
 
-absl::Status GpuRank::Accumulate(BucketIndex bucket, float lr) {
+absl::Status GpuRank::Accumulate(Round round, BucketIndex bucket, float lr) {
+  ISTHMUS_RETURN_IF_ERROR(UseFormatOf(round));
   const size_t first = shard_.first_run(bucket);
   for (size_t i = first; i < first + shard_.runs(bucket).size(); ++i) {
     ExtractParams params = ParamsFor(bucket, i, lr);
@@ -210,11 +270,11 @@ absl::StatusOr<GpuRank::Taken> GpuRank::TakeRoom(size_t i) {
 }
 
 absl::StatusOr<GpuRank::Taken> GpuRank::MakeRoom(size_t i) {
-  const PayloadFormat& format = memory_.format.payload;
+  const PayloadFormat& format = memory_.momentum.payload();
   const uint64_t chunks = ChunksOf(shard_.runs()[i].extent, format.chunk_size).count;
   Taken taken{.format = format};
   ISTHMUS_ASSIGN_OR_RETURN(
-      taken.records, device_->Allocate(RecordWords(memory_.format, chunks) * sizeof(uint32_t)));
+      taken.records, device_->Allocate(RecordWords(memory_.momentum.contributions.format, chunks) * sizeof(uint32_t)));
   ISTHMUS_ASSIGN_OR_RETURN(taken.presence,
                            device_->Allocate(PresenceWords(chunks) * sizeof(uint32_t)));
   if (format.values == ValueFormat::kSign) {
@@ -231,6 +291,7 @@ void GpuRank::GiveRooms(BucketIndex bucket, std::vector<Taken> taken) {
 }
 
 absl::Status GpuRank::Extract(Round round, BucketIndex bucket, float lr, Extracted done) {
+  ISTHMUS_RETURN_IF_ERROR(UseFormatOf(round));
   std::vector<Taken>& taken = taken_.Put(round, bucket, {});
   const size_t first = shard_.first_run(bucket);
   for (size_t i = first; i < first + shard_.runs(bucket).size(); ++i) {
@@ -276,11 +337,11 @@ absl::Status GpuRank::Deliver() {
   pending_.pop_front();
   ISTHMUS_RETURN_IF_ERROR(communicator_->Await(*pending.copied));
   const auto* const words = outgoing_[pending.slot].as<uint32_t>();
-  const uint64_t record_words = RecordWords(memory_.format, pending.place.chunks.count);
+  const uint64_t record_words = RecordWords(memory_.momentum.contributions.format, pending.place.chunks.count);
   auto payload = std::make_shared<const std::string>(
-      AssemblePayload(memory_.format.payload, pending.place, std::span(words, record_words),
+      AssemblePayload(memory_.momentum.payload(), pending.place, std::span(words, record_words),
                       std::span(words + record_words, PresenceWords(pending.place.chunks.count))));
-  if (!kernels_merge_) {
+  if (!KernelsMerge(formats_, Round(pending.place.round))) {
     std::vector<Taken>* const taken = taken_.Find(Round(pending.place.round), pending.bucket);
     if (taken != nullptr) (*taken)[pending.run].payload = payload;
   }
@@ -310,11 +371,13 @@ absl::Status GpuRank::Apply(const UpdateHeader& header, const UpdateView& update
 absl::Status GpuRank::ApplyRun(const UpdateHeader& header, const UpdateView& update, size_t i) {
   const Shard::Run& run = shard_.runs(header.bucket)[i];
   const PayloadPlace place = PlaceOf(header.round, run);
-  if (!kernels_merge_ && update.encoding() == UpdateEncoding::kContributions) {
+  if (update.encoding() == UpdateEncoding::kContributions &&
+      !KernelsMerge(formats_, header.round)) {
     ISTHMUS_ASSIGN_OR_RETURN(const std::string merged, MergeOnHost(header, update, i));
     ISTHMUS_ASSIGN_OR_RETURN(
         const UpdateView view,
-        UpdateView::Parse(std::as_bytes(std::span(merged)), Exactly(merged_), place));
+        UpdateView::Parse(std::as_bytes(std::span(merged)),
+                          Exactly(formats_.MergedAt(header.round)), place));
     return ApplyEncoded(header, view, run, {});
   }
   PartRecords own;
@@ -353,7 +416,7 @@ absl::StatusOr<std::string> GpuRank::MergeOnHost(const UpdateHeader& header,
     const bool here = !contribution.parts.empty();
     inputs.push_back({contribution.weight, here ? contribution.parts : std::span(&own, 1)});
   }
-  return EncodeUpdate(Exactly(merged_), place, inputs);
+  return EncodeUpdate(Exactly(formats_.MergedAt(header.round)), place, inputs);
 }
 
 absl::Status GpuRank::ApplyEncoded(const UpdateHeader& header, const UpdateView& update,
@@ -384,10 +447,11 @@ absl::Status GpuRank::ApplyEncoded(const UpdateHeader& header, const UpdateView&
   }
   stream_->CopyIn(on_device, pinned, all_bytes);
   image_copied_ = stream_->Record();
-  params.format = memory_.format;
-  params.merge = merged_.merge;
-  params.sign = merged_.sign;
-  params.known_signs = HasKnownSigns(merged_);
+  ISTHMUS_ASSIGN_OR_RETURN(params.format, RecordsOf(header.round));
+  const UpdateFormat merged = formats_.MergedAt(header.round);
+  params.merge = merged.merge;
+  params.sign = merged.sign;
+  params.known_signs = HasKnownSigns(merged);
   params.optimizer = policy_.optimizer;
   params.scalars = reinterpret_cast<const OptimizerScalars*>(on_device + image_bytes);
   params.groups = memory_.GroupsAt(run.start);
@@ -405,9 +469,9 @@ void GpuRank::Settle(Round round, BucketIndex bucket, Credit credit) {
     if (credit == Credit::kReturn) {
       for (size_t i = 0; i < taken.size(); ++i) {
         const PayloadPlace place = PlaceOf(round, shard_.runs(bucket)[i]);
-        kernels_->Return(*stream_, {.format = memory_.format,
+        kernels_->Return(*stream_, {.format = memory_.momentum.contributions.format,
                                     .chunks = place.chunks.count,
-                                    .momentum = memory_.MomentumOf(shard_.first_run(bucket) + i),
+                                    .momentum = memory_.momentum.Of(shard_.first_run(bucket) + i),
                                     .alpha = policy_.alpha,
                                     .round = place.round,
                                     .first_chunk = place.chunks.first,
@@ -464,7 +528,7 @@ absl::Status GpuRank::Load(std::span<const std::byte> image, bool reset_momentum
                 [this](BucketIndex bucket, std::vector<Taken> taken) {
                   GiveRooms(bucket, std::move(taken));
                 });
-  if (reset_momentum) stream_->Zero(memory_.momentum.data(), memory_.momentum.size_bytes());
+  if (reset_momentum) stream_->Zero(memory_.momentum.values.data(), memory_.momentum.values.size_bytes());
   return Synchronize();
 }
 

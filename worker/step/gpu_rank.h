@@ -34,7 +34,8 @@ class GpuRank : public RankState {
   absl::Status Gather(JobSession& job, BucketIndex bucket, Gathering how) override;
   absl::Status Adopt(JobSession& job) override;
   absl::Status Barrier() override { return communicator_->Barrier(); }
-  absl::Status Accumulate(BucketIndex bucket, float lr) override;
+  void ChangeFormat(const FormatChange& change) override { formats_.Change(change); }
+  absl::Status Accumulate(Round round, BucketIndex bucket, float lr) override;
   absl::Status Extract(Round round, BucketIndex bucket, float lr, Extracted done) override;
   absl::Status Finish() override;
   absl::Status Complete() override;
@@ -71,7 +72,6 @@ class GpuRank : public RankState {
     std::unique_ptr<DeviceStream> loading, stream;
     GpuRankMemory memory;
     DeviceMemory word, pinned_word;
-    DeviceMemory outgoing[2];
   };
   static constexpr size_t kSlots = 2;
 
@@ -88,6 +88,13 @@ class GpuRank : public RankState {
   }
   // This rank's of the mean of what the jobs have: gradients, or progress.
   absl::StatusOr<GpuJobTransfer::Mean> TakeIn(JobSession& job, BucketIndex bucket, float weight);
+  // Makes what goes by the momentum's format: rooms, and where records come out.
+  absl::Status MakeRooms();
+  // The momentum becomes that of the round's format, if it is another: through the host, whose
+  // transforms give the same bits. Nothing is in flight then that was made under the one before.
+  absl::Status UseFormatOf(Round round);
+  // How kernels read this group's contributions to the round, and an update of it.
+  absl::StatusOr<RecordFormat> RecordsOf(Round round);
   // What the kernels do with one run, `i` of the shard's, of the bucket that was reduced last.
   ExtractParams ParamsFor(BucketIndex bucket, size_t i, float lr) const;
   absl::Status ExtractRun(Round round, BucketIndex bucket, size_t i, float lr,
@@ -122,16 +129,15 @@ class GpuRank : public RankState {
 
   const GroupId group_;
   const ExchangePolicy policy_;
-  const RoundFormats formats_;
-  const UpdateFormat merged_;
-  const bool kernels_merge_;  // contributions, of all groups' formats
+  RoundFormats formats_;
   const Layout& layout_;
   const std::shared_ptr<Device> device_;
   const std::shared_ptr<const GpuKernels> kernels_;
   DeviceCommunicator* const communicator_;
-  const GpuRankMemory memory_;
+  GpuRankMemory memory_;
+  GpuFormat other_format_;                 // of an update whose round took nothing in here
   const DeviceMemory word_, pinned_word_;  // of 8 bytes: what a kernel answers
-  const DeviceMemory outgoing_[kSlots];    // pinned: records and presence
+  DeviceMemory outgoing_[kSlots];          // pinned: records and presence
   GrowingMemory image_, pinned_image_;     // of an update
   std::shared_ptr<DeviceEvent> image_copied_;
   GpuJobTransfer::Mean gradient_;  // of the last Reduce()

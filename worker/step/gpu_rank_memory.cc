@@ -34,39 +34,31 @@ void LookUp(const Layout& layout, const Extent& extent, std::span<uint8_t> group
 
 // Bytes of each part.
 struct Need {
-  size_t tables = 0;
   size_t vector = 0;  // masters, and each of the optimizer's
   int state_vectors = 0;
-  size_t momentum = 0;
   size_t given = 0;
   size_t taken_at = 0;
   size_t blocks = 0;  // a byte for each kGroupBlock
 
   size_t all() const {
-    return tables + (1 + static_cast<size_t>(state_vectors)) * vector + momentum + given +
-           taken_at + 2 * blocks;
+    return (1 + static_cast<size_t>(state_vectors)) * vector + given + taken_at + 2 * blocks;
   }
 };
 
-Need NeedOf(const RunSpec& run, const Layout& layout, uint64_t length, uint64_t momentum_length,
-            size_t tables_bytes) {
+Need NeedOf(const RunSpec& run, const Layout& layout, uint64_t length) {
   const size_t vector = length * sizeof(float);
-  return {.tables = tables_bytes,
-          .vector = vector,
+  return {.vector = vector,
           .state_vectors = OptimizerStateVectors(run.optimizer),
-          .momentum = momentum_length * sizeof(float),
           .given = PolicyOf(run).job_steps() ? vector : 0,
           .taken_at = run.format.overlap > 0 ? layout.length() * SizeOf(TypeOf(layout)) : 0,
           .blocks = length / kGroupBlock};
 }
 
 absl::Status Allocate(const Need& need, Device& device, GpuRankMemory& made) {
-  ISTHMUS_ASSIGN_OR_RETURN(made.tables, device.Allocate(need.tables));
   ISTHMUS_ASSIGN_OR_RETURN(made.masters, device.Allocate(need.vector));
   for (int i = 0; i < need.state_vectors; ++i) {
     ISTHMUS_ASSIGN_OR_RETURN(made.optimizer.emplace_back(), device.Allocate(need.vector));
   }
-  ISTHMUS_ASSIGN_OR_RETURN(made.momentum, device.Allocate(need.momentum));
   ISTHMUS_ASSIGN_OR_RETURN(made.given, device.Allocate(need.given));
   ISTHMUS_ASSIGN_OR_RETURN(made.taken_at, device.Allocate(need.taken_at));
   ISTHMUS_ASSIGN_OR_RETURN(made.groups, device.Allocate(need.blocks));
@@ -76,29 +68,55 @@ absl::Status Allocate(const Need& need, Device& device, GpuRankMemory& made) {
 
 }  // namespace
 
+absl::StatusOr<GpuFormat> GpuFormat::Create(const PayloadFormat& format, Device& device,
+                                            DeviceStream& stream) {
+  const RecordTables tables(format);
+  GpuFormat made;
+  ISTHMUS_ASSIGN_OR_RETURN(made.tables, device.Allocate(tables.size_bytes()));
+  made.format = tables.FormatAt(made.tables.data());
+  const std::vector<std::byte> bytes = tables.BytesAt(made.tables.data());
+  stream.CopyIn(made.tables.data(), bytes.data(), bytes.size());
+  ISTHMUS_RETURN_IF_ERROR(stream.Synchronize());
+  return made;
+}
+
+absl::StatusOr<GpuMomentum> GpuMomentum::Create(const PayloadFormat& format, const Shard& shard,
+                                                Device& device, DeviceStream& stream) {
+  GpuMomentum made;
+  ISTHMUS_ASSIGN_OR_RETURN(made.contributions, GpuFormat::Create(format, device, stream));
+  const RecordFormat& shape = made.contributions.format;
+  const uint32_t tiled = TiledSize(shape.payload);
+  uint64_t length = 0;
+  for (const Shard::Run& owned : shard.runs()) {
+    const uint64_t chunks = ChunksOf(owned.extent, format.chunk_size).count;
+    made.starts.push_back(length);
+    length += LaneTiledLength(owned.extent.size() / tiled, tiled);
+    made.longest_records =
+        std::max(made.longest_records, RecordWords(shape, chunks) + PresenceWords(chunks));
+  }
+  ISTHMUS_ASSIGN_OR_RETURN(made.values, device.Allocate(length * sizeof(float)));
+  stream.Zero(made.values.data(), made.values.size_bytes());
+  return made;
+}
+
 absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, GroupId group,
                                                     const Layout& layout, const Shard& shard,
                                                     uint32_t rank, Device& device,
                                                     DeviceStream& stream) {
-  const RecordTables tables(RoundFormats(run).FormatAt(Round(1), group));
-  const RecordFormat shape = tables.FormatAt(nullptr);
   GpuRankMemory made;
   const uint64_t length = shard.length();
-  uint64_t momentum_length = 0;
-  for (const Shard::Run& owned : shard.runs()) {
-    const uint64_t chunks = ChunksOf(owned.extent, run.format.chunk_size).count;
-    const uint32_t tiled = TiledSize(shape.payload);
-    made.momentum_starts.push_back(momentum_length);
-    momentum_length += LaneTiledLength(owned.extent.size() / tiled, tiled);
-    made.longest_records =
-        std::max(made.longest_records, RecordWords(shape, chunks) + PresenceWords(chunks));
+  const Need need = NeedOf(run, layout, length);
+  absl::Status status = Allocate(need, device, made);
+  if (status.ok()) {
+    auto momentum = GpuMomentum::Create(RoundFormats(run).FormatAt(Round(1), group), shard, device,
+                                        stream);
+    status = momentum.status();
+    if (momentum.ok()) made.momentum = *std::move(momentum);
   }
-  const Need need = NeedOf(run, layout, length, momentum_length, tables.size_bytes());
-  const absl::Status status = Allocate(need, device, made);
   if (absl::IsResourceExhausted(status)) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the state of ", layout.length(), " elements needs ", need.all(),
-                     " bytes at rank ", rank, ": ", std::string(status.message())));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the state of ", layout.length(), " elements needs ", need.all() + length * sizeof(float),
+        " bytes at rank ", rank, ": ", std::string(status.message())));
   }
   ISTHMUS_RETURN_IF_ERROR(status);
 
@@ -108,16 +126,12 @@ absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, GroupId 
     const uint64_t at = owned.start / kGroupBlock;
     LookUp(layout, owned.extent, std::span(groups).subspan(at), std::span(logical).subspan(at));
   }
-  made.format = tables.FormatAt(made.tables.data());
-  const std::vector<std::byte> bytes = tables.BytesAt(made.tables.data());
-  stream.CopyIn(made.tables.data(), bytes.data(), bytes.size());
   stream.CopyIn(made.groups.data(), groups.data(), groups.size());
   stream.CopyIn(made.logical.data(), logical.data(), logical.size());
   stream.Zero(made.masters.data(), made.masters.size_bytes());
   for (const DeviceMemory& vector : made.optimizer) {
     stream.Zero(vector.data(), vector.size_bytes());
   }
-  stream.Zero(made.momentum.data(), made.momentum.size_bytes());
   ISTHMUS_RETURN_IF_ERROR(stream.Synchronize());
   return made;
 }

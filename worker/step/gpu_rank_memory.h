@@ -19,6 +19,32 @@ namespace isthmus {
 inline constexpr uint64_t kGroupBlock = 64;  // elements that share a parameter group: a tensor's
                                              // begin is a multiple of these
 
+// What kernels need to know of a format.
+struct GpuFormat {
+  // Blocks until all that is queued has been done. Errors: RESOURCE_EXHAUSTED.
+  static absl::StatusOr<GpuFormat> Create(const PayloadFormat& format, Device& device,
+                                          DeviceStream& stream);
+
+  RecordFormat format;  // points into `tables`
+  DeviceMemory tables;
+};
+
+// The momentum, and how contributions are made of it.
+struct GpuMomentum {
+  // Zero, once `stream` has come so far. Errors: as for a format.
+  static absl::StatusOr<GpuMomentum> Create(const PayloadFormat& format, const Shard& shard,
+                                            Device& device, DeviceStream& stream);
+  // `run` counts the shard's.
+  float* Of(size_t run) const { return values.as<float>() + starts[run]; }
+
+  const PayloadFormat& payload() const { return contributions.format.payload; }
+
+  GpuFormat contributions;
+  std::vector<uint64_t> starts;  // per run
+  uint64_t longest_records = 0;  // words of a run's records and presence
+  DeviceMemory values;           // lane_tiles.h, run by run
+};
+
 // Packed as the shard is, which the rank knows: [length] is its elements.
 struct GpuRankMemory {
   // State is zero. `rank` is for words only. Errors: RESOURCE_EXHAUSTED with the bytes needed and
@@ -34,16 +60,10 @@ struct GpuRankMemory {
   const uint8_t* LogicalAt(uint64_t start) const {
     return logical.as<uint8_t>() + start / kGroupBlock;
   }
-  // `run` counts the shard's.
-  float* MomentumOf(size_t run) const { return momentum.as<float>() + momentum_starts[run]; }
 
-  RecordFormat format;                    // of contributions; points into `tables`
-  std::vector<uint64_t> momentum_starts;  // per run
-  uint64_t longest_records = 0;           // words of a run's records and presence
-  DeviceMemory tables;
+  GpuMomentum momentum;
   DeviceMemory masters;                 // float[length]
   std::vector<DeviceMemory> optimizer;  // OptimizerStateVectors() of them, as masters
-  DeviceMemory momentum;                // lane_tiles.h, run by run
   // Where jobs step by themselves, for what they were given while masters moved on, as masters; and
   // with overlap for what this rank's buffers held: their length, in their type. Else none. (Kept
   // ready, for making them later would wait for all that is under way.)

@@ -34,7 +34,7 @@ class LocalPipeline::Impl {
  public:
   Impl(Options options, PipelineEvents* events)
       : options_(std::move(options)),
-        reader_(options_.run, options_.self),
+        reader_(std::make_shared<const UpdateReader>(options_.run, options_.self)),
         events_(events),
         threads_(
             options_.ranks->count(), Clock::Real(),
@@ -64,6 +64,18 @@ class LocalPipeline::Impl {
     ISTHMUS_CHECK(job.layout().constants_bytes() == state().layout.constants_bytes());
   }
 
+  std::shared_ptr<const UpdateReader> reader() {
+    MutexLock lock(&mu_);
+    return reader_;
+  }
+  // Of how updates are read that are queued from now on; ranks change theirs in their turn.
+  void ChangeFormat(const FormatChange& change) {
+    MutexLock lock(&mu_);
+    auto reader = std::make_shared<UpdateReader>(*reader_);
+    reader->formats.Change(change);
+    reader_ = std::move(reader);
+  }
+
   // What ranks do, each on its thread; `rank` counts this daemon's.
   // `constants`: of the group's rank 0; null: that is this daemon's.
   absl::Status Adopt(uint32_t rank, JobSession& job, const std::string* constants);
@@ -72,8 +84,7 @@ class LocalPipeline::Impl {
                        bool extract, const StepIntake& intake);
   absl::Status Apply(uint32_t rank, SharedUpdate& update, Credit credit, JobSession* gather_to);
   absl::Status Save(uint32_t rank, std::string& image);
-  absl::Status Install(uint32_t rank, const std::string& image, bool reset_momentum,
-                       std::span<const Round> applied_rounds);
+  absl::Status Install(uint32_t rank, const std::string& image, const InstalledAs& as);
   RankState& rank_state(uint32_t rank) const { return *state().ranks[rank]; }
   absl::Status CompleteRank(uint32_t rank) {
     return state_ == nullptr ? absl::OkStatus() : rank_state(rank).Complete();
@@ -107,7 +118,9 @@ class LocalPipeline::Impl {
   }
 
   const Options options_;
-  const UpdateReader reader_;
+  Mutex mu_;
+  // Of what is applied next.
+  std::shared_ptr<const UpdateReader> reader_ ABSL_GUARDED_BY(mu_);
   PipelineEvents* const events_;
   // Replaced only by Configure while no rank performs anything; the lock of the queues makes it
   // visible to rank threads.
@@ -168,7 +181,7 @@ absl::Status LocalPipeline::Impl::Process(uint32_t rank, JobSession& job, Round 
     return absl::OkStatus();
   }
   if (intake.job_goes_on) mine.JobGoesOn(job, bucket);
-  if (!extract) return mine.Accumulate(bucket, lr);
+  if (!extract) return mine.Accumulate(round, bucket, lr);
   return mine.Extract(
       round, bucket, lr,
       [=, events = events_](const ChunkRun& chunks, std::shared_ptr<const std::string> payload) {
@@ -189,10 +202,11 @@ absl::Status LocalPipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Cre
                                                    ": expected a bucket below ", buckets().count(),
                                                    ", got ", header.bucket.value()));
   }
+  if (header.change) mine.ChangeFormat(*header.change);
   if (!header.contributors.empty()) {
     if (gather_to == nullptr) mine.JobStaysBehind(header.bucket);
     ISTHMUS_ASSIGN_OR_RETURN(const UpdateView* view,
-                             update.Parsed(reader_, state().layout, buckets()));
+                             update.Parsed(state().layout, buckets()));
     ISTHMUS_RETURN_IF_ERROR(mine.Apply(header, *view));
   }
   mine.Settle(header.round, header.bucket, credit);
@@ -211,11 +225,11 @@ absl::Status LocalPipeline::Impl::Save(uint32_t rank, std::string& image) {
 }
 
 absl::Status LocalPipeline::Impl::Install(uint32_t rank, const std::string& image,
-                                          bool reset_momentum,
-                                          std::span<const Round> applied_rounds) {
+                                          const InstalledAs& as) {
   const std::span<const std::byte> bytes = std::as_bytes(std::span(image));
+  for (const FormatChange& change : as.formats) rank_state(rank).ChangeFormat(change);
   ISTHMUS_RETURN_IF_ERROR(
-      rank_state(rank).Load(bytes.first(VectorsBytes()), reset_momentum, applied_rounds));
+      rank_state(rank).Load(bytes.first(VectorsBytes()), as.reset_momentum, as.applied_rounds));
   if (rank == 0) {
     const std::span<const std::byte> constants = bytes.subspan(VectorsBytes());
     std::copy(constants.begin(), constants.end(), state().constants.begin());
@@ -270,7 +284,8 @@ void LocalPipeline::Process(std::shared_ptr<JobSession> job, Round round, Bucket
 void LocalPipeline::Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
                           std::shared_ptr<JobSession> gather_to) {
   if (gather_to != nullptr) impl_->CheckFits(*gather_to);
-  const auto shared = std::make_shared<SharedUpdate>(std::move(update));
+  const auto shared = std::make_shared<SharedUpdate>(update, impl_->reader());
+  if (update->header.change) impl_->ChangeFormat(*update->header.change);
   impl_->threads().Queue([impl = impl_.get(), shared, credit, gather_to](uint32_t rank) {
     return impl->Apply(rank, *shared, credit, gather_to.get());
   });
@@ -306,13 +321,12 @@ void LocalPipeline::Snapshot(std::function<void(StateImage)> done) {
   });
 }
 
-void LocalPipeline::Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
-                            std::vector<Round> applied_rounds) {
+void LocalPipeline::Install(std::shared_ptr<const StateImage> image, InstalledAs as) {
   ISTHMUS_CHECK(image->bytes.size() == state_bytes());
-  ISTHMUS_CHECK(applied_rounds.size() == buckets().count());
-  impl_->threads().Queue([impl = impl_.get(), image, reset_momentum,
-                          applied = std::move(applied_rounds)](uint32_t rank) {
-    return impl->Install(rank, image->bytes, reset_momentum, applied);
+  ISTHMUS_CHECK(as.applied_rounds.size() == buckets().count());
+  for (const FormatChange& change : as.formats) impl_->ChangeFormat(change);
+  impl_->threads().Queue([impl = impl_.get(), image, as = std::move(as)](uint32_t rank) {
+    return impl->Install(rank, image->bytes, as);
   });
 }
 

@@ -21,6 +21,7 @@
 #include "common/base/ids.h"
 #include "common/exchange/messages.h"
 #include "common/exchange/state_image.h"
+#include "common/run/round_format.h"
 #include "common/run/update.h"
 #include "common/tensor/buckets.h"
 #include "common/tensor/layout.h"
@@ -55,6 +56,15 @@ struct StepIntake {
   bool job_goes_on = false;  // ProcessBucket
 };
 
+// What goes with a state that takes the place of another.
+struct InstalledAs {
+  // What was taken for a bucket up to the round below is forgotten; with this all of it, and the
+  // momentum too.
+  bool reset_momentum = false;
+  std::vector<Round> applied_rounds;  // per bucket
+  std::vector<FormatChange> formats;  // of coming rounds
+};
+
 // Operations return at once and are performed later, in order. Thread-safe, but the order of calls
 // from several threads is theirs to arrange. Callbacks come on the pipeline's own threads.
 class Pipeline {
@@ -79,7 +89,8 @@ class Pipeline {
   // finite check, momentum update; with `extract` also selection, subtraction and OnPart.
   virtual void Process(std::shared_ptr<JobSession> job, Round round, BucketIndex bucket,
                        bool extract, StepIntake intake) = 0;
-  // Applies `update` to the masters and settles what was taken for its (round, bucket); gathers
+  // Applies `update` to the masters and settles what was taken for its (round, bucket); what it
+  // says of the formats of coming rounds holds for what is queued after it. Gathers
   // the bucket into the job's parameters, its way added, if `gather_to` is set.
   virtual void Apply(std::shared_ptr<const ReceivedUpdate> update, Credit credit,
                      std::shared_ptr<JobSession> gather_to) = 0;
@@ -88,11 +99,8 @@ class Pipeline {
   virtual void Release() = 0;
   // Copies the state as of this point.
   virtual void Snapshot(std::function<void(StateImage)> done) = 0;
-  // Masters, optimizer state and constants become those of `image` (of state_bytes()); what was
-  // taken for a bucket up to the round in `applied_rounds` is forgotten, with `reset_momentum` all
-  // of it and the momentum too.
-  virtual void Install(std::shared_ptr<const StateImage> image, bool reset_momentum,
-                       std::vector<Round> applied_rounds) = 0;
+  // Masters, optimizer state and constants become those of `image` (of state_bytes()).
+  virtual void Install(std::shared_ptr<const StateImage> image, InstalledAs as) = 0;
   // The hash of every bucket's masters (P22: logical elements only) as of this point; they add up
   // to the state hash.
   virtual void Hash(std::function<void(std::vector<uint64_t>)> done) = 0;

@@ -43,6 +43,10 @@ class RankState {
 
   const Shard& shard() const { return shard_; }
 
+  // As RoundFormats::Change(). The momentum becomes that of the new format as soon as a round that
+  // has it takes something in.
+  virtual void ChangeFormat(const FormatChange& change) = 0;
+
   // --- collectives: all ranks enter the same ones in the same order; ABORTED after Abort() -------
 
   // The mean over ranks of what the job has for the bucket, gradients or progress (ExchangeSource),
@@ -57,9 +61,9 @@ class RankState {
 
   // --- one rank's own ----------------------------------------------------------------------------
 
-  // Adds the gradient, which is usable, to the momentum. `lr` is used by runs with lr inside the
-  // momentum.
-  virtual absl::Status Accumulate(BucketIndex bucket, float lr) = 0;
+  // Adds the gradient, which is usable, to the momentum, as `round` has it. `lr` is used by runs with
+  // lr inside the momentum.
+  virtual absl::Status Accumulate(Round round, BucketIndex bucket, float lr) = 0;
   // The same; then takes out of the momentum what to send, remembers it, and gives it encoded to
   // `done`, run by run: before it returns, or in a later call, Finish() at the latest. CHECKs that
   // nothing is remembered for (round, bucket) yet.

@@ -9,37 +9,35 @@
 
 namespace isthmus {
 
-SharedUpdate::SharedUpdate(std::shared_ptr<const ReceivedUpdate> received)
-    : received_(std::move(received)) {}
+SharedUpdate::SharedUpdate(std::shared_ptr<const ReceivedUpdate> received,
+                           std::shared_ptr<const UpdateReader> reader)
+    : received_(std::move(received)), reader_(std::move(reader)) {}
 
-absl::StatusOr<const UpdateView*> SharedUpdate::Parsed(const UpdateReader& reader,
-                                                       const Layout& layout,
+absl::StatusOr<const UpdateView*> SharedUpdate::Parsed(const Layout& layout,
                                                        const Buckets& buckets) {
   MutexLock lock(&mu_);
-  if (!view_.has_value()) view_ = Parse(reader, layout, buckets);
+  if (!view_.has_value()) view_ = Parse(layout, buckets);
   if (!view_->ok()) return view_->status();
   return &**view_;
 }
 
-absl::StatusOr<UpdateView> SharedUpdate::Parse(const UpdateReader& reader, const Layout& layout,
-                                               const Buckets& buckets) const {
+absl::StatusOr<UpdateView> SharedUpdate::Parse(const Layout& layout, const Buckets& buckets) const {
   if (header().scalars.size() != layout.parameter_groups()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "update ", header().sequence.value(), ": expected scalars of ", layout.parameter_groups(),
         " parameter groups, got ", header().scalars.size()));
   }
   const Round round = header().round;
-  const ChunkRun chunks = reader.formats.ChunksAt(round, buckets.bucket(header().bucket));
+  const ChunkRun chunks = reader_->formats.ChunksAt(round, buckets.bucket(header().bucket));
   const PayloadPlace place{round.value(), chunks};
-  if (received_->payload.empty()) return FromContributions(reader, place);
+  if (received_->payload.empty()) return FromContributions(place);
   return UpdateView::Parse(std::as_bytes(std::span(received_->payload)),
-                           reader.formats.MergedAt(round), place);
+                           reader_->formats.MergedAt(round), place);
 }
 
-absl::StatusOr<UpdateView> SharedUpdate::FromContributions(const UpdateReader& reader,
-                                                           const PayloadPlace& place) const {
-  const UpdateFormat merged = reader.formats.MergedAt(header().round);
-  const Member self = reader.self;
+absl::StatusOr<UpdateView> SharedUpdate::FromContributions(const PayloadPlace& place) const {
+  const UpdateFormat merged = reader_->formats.MergedAt(header().round);
+  const Member self = reader_->self;
   const std::vector<Contributor>& contributors = header().contributors;
   const auto wrong = [&](const std::string& what) {
     return absl::InvalidArgumentError(
@@ -52,13 +50,13 @@ absl::StatusOr<UpdateView> SharedUpdate::FromContributions(const UpdateReader& r
   int own = UpdateView::kNotHere;
   for (size_t i = 0; i < contributors.size(); ++i) {
     encoded[i].weight = weights[i];
-    encoded[i].format = reader.formats.FormatAt(header().round, contributors[i].group);
+    encoded[i].format = reader_->formats.FormatAt(header().round, contributors[i].group);
     if (contributors[i].group == self.group && contributors[i].incarnation == self.incarnation) {
       own = static_cast<int>(i);
     }
   }
   // A run that exchanges nothing applies what is its own, and nothing else.
-  if (!reader.exchanges) {
+  if (!reader_->exchanges) {
     if (own == UpdateView::kNotHere) encoded.clear();
     if (own != UpdateView::kNotHere) encoded.assign(1, EncodedContribution{});
     return UpdateView::FromContributions(encoded, own == UpdateView::kNotHere ? own : 0, merged,

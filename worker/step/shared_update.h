@@ -18,20 +18,21 @@
 
 namespace isthmus {
 
-// Whose ranks read updates, and what they need to know of the run for that.
+// Whose ranks read updates, and what they need to know of the run for that. A value.
 struct UpdateReader {
   UpdateReader(const RunSpec& run, Member reader)
       : self(reader), formats(run), exchanges(PolicyOf(run).exchanges) {}
 
-  const Member self;  // the one contributor whose own contribution an update may leave out
-  const RoundFormats formats;
-  const bool exchanges;
+  Member self;  // the one contributor whose own contribution an update may leave out
+  RoundFormats formats;
+  bool exchanges;
 };
 
 // Parsed once, by whichever rank comes first. Thread-safe.
 class SharedUpdate {
  public:
-  explicit SharedUpdate(std::shared_ptr<const ReceivedUpdate> received);
+  SharedUpdate(std::shared_ptr<const ReceivedUpdate> received,
+               std::shared_ptr<const UpdateReader> reader);
 
   const UpdateHeader& header() const { return received_->header; }
 
@@ -39,16 +40,14 @@ class SharedUpdate {
   // `header().bucket` is one of `buckets`. Every rank gets the same answer. Errors:
   // INVALID_ARGUMENT for another number of parameter groups than the layout's, or contributions
   // that are not the contributors'; else those of UpdateView.
-  absl::StatusOr<const UpdateView*> Parsed(const UpdateReader& reader, const Layout& layout,
-                                           const Buckets& buckets);
+  absl::StatusOr<const UpdateView*> Parsed(const Layout& layout, const Buckets& buckets);
 
  private:
-  absl::StatusOr<UpdateView> Parse(const UpdateReader& reader, const Layout& layout,
-                                   const Buckets& buckets) const;
-  absl::StatusOr<UpdateView> FromContributions(const UpdateReader& reader,
-                                               const PayloadPlace& place) const;
+  absl::StatusOr<UpdateView> Parse(const Layout& layout, const Buckets& buckets) const;
+  absl::StatusOr<UpdateView> FromContributions(const PayloadPlace& place) const;
 
   const std::shared_ptr<const ReceivedUpdate> received_;  // the engine may keep it too
+  const std::shared_ptr<const UpdateReader> reader_;
   Mutex mu_;
   std::optional<absl::StatusOr<UpdateView>> view_ ABSL_GUARDED_BY(mu_);
 };

@@ -198,11 +198,30 @@ TEST(ConvertTest, UpdateHeadersRoundTrip) {
   header.bias2_sqrt = 0.03f;
   header.first = true;
   header.totals = {30, 4000};
+  header.change = FormatChange{Round(9), RoundFormat{.chunk_size = 128,
+                                                     .all = {1, ValueFormat::kOneBit},
+                                                     .own = {{GroupId(3), {2, ValueFormat::kBf16}}},
+                                                     .every = {.steps = 8},
+                                                     .overlap = 3}};
   v1::Update message;
   message.set_payload("kept");
   ToProto(header, &message);
   EXPECT_EQ(message.payload(), "kept");
-  EXPECT_EQ(FromProto(message), header);
+  const auto back = FromProto(message);
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(*back, header);
+}
+
+TEST(ConvertTest, P30_RefusesFormatsThatAreNone) {
+  v1::Update message;
+  ToProto(FormatChange{Round(9), {}}, message.mutable_change());
+  message.mutable_change()->set_values("3bit");
+  EXPECT_THAT(std::string(FromProto(message).status().message()), HasSubstr("values: expected"));
+  google::protobuf::RepeatedPtrField<v1::FormatChange> changes;
+  ToProto(FormatChange{Round(9), {}}, changes.Add());
+  ToProto(FormatChange{Round(9), {}}, changes.Add());
+  EXPECT_EQ(FromProto(changes).status().message(),
+            "change of formats from round 9: expected after round 9");
 }
 
 }  // namespace

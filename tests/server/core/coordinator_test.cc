@@ -216,11 +216,11 @@ TEST_F(CoordinatorTest, OneLearningRatePerParameterGroup) {
 
 TEST_F(CoordinatorTest, BucketChunksNeedsALayout) {
   Coordinator core{CoordinatorConfig()};
-  EXPECT_EQ(core.BucketChunks(BucketIndex(0)).status().code(),
+  EXPECT_EQ(core.BucketChunks(Round(1), BucketIndex(0)).status().code(),
             absl::StatusCode::kFailedPrecondition);
   Start({}, 1);
-  EXPECT_EQ(*core_->BucketChunks(BucketIndex(0)), (ChunkRun{0, kChunks}));
-  EXPECT_EQ(core_->BucketChunks(BucketIndex(1)).status().code(),
+  EXPECT_EQ(*core_->BucketChunks(Round(1), BucketIndex(0)), (ChunkRun{0, kChunks}));
+  EXPECT_EQ(core_->BucketChunks(Round(1), BucketIndex(1)).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
 

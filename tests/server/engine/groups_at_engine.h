@@ -165,7 +165,8 @@ class GroupsAtEngine {
     const absl::Time now = Clock::Real().Now();
     peer.meter->Received(payload.size() + 64, now);
     peer.meter->PartFrame(Round(round), now);
-    const ChunkRun chunks = engine_.BucketChunks(BucketIndex(bucket)).value();
+    const ChunkRun chunks =
+        engine_.ShapeOf(Round(round), BucketIndex(bucket), peer.member.group).value()->chunks;
     engine_.Part(peer.id, peer.member.group,
                  {Round(round),
                   BucketIndex(bucket),

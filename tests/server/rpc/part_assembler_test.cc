@@ -43,12 +43,21 @@ class PartAssemblerTest : public testing::Test {
 
   const uint64_t whole_ = PayloadBytes(kFormat, 4096);  // of part_: two frames and a bit
   const ChunkRun part_{8192, 4096};
-  PartAssembler assembler_{[](Round) { return kFormat; },
-                           [](BucketIndex bucket) -> absl::StatusOr<ChunkRun> {
-                             if (bucket == BucketIndex(1)) return kBucket;
-                             return absl::InvalidArgumentError("no such bucket");
-                           }};
+  PartAssembler assembler_{
+      [](Round round, BucketIndex bucket) -> absl::StatusOr<std::optional<PayloadShape>> {
+        if (bucket != BucketIndex(1)) return absl::InvalidArgumentError("no such bucket");
+        if (round < Round(3)) return std::nullopt;
+        return PayloadShape{kFormat, kBucket};
+      }};
 };
+
+TEST_F(PartAssemblerTest, P30_PassesOverPartsOfARoundThatNobodyRemembers) {
+  v1::PartFrame old = Begin({1, 1}, 10);
+  old.set_round(2);
+  EXPECT_FALSE(assembler_.Add(old)->has_value());
+  EXPECT_FALSE(assembler_.Add(Follow(old, 10, 999))->has_value());
+  EXPECT_TRUE(assembler_.Add(Begin({8200, 3}, PayloadBytes(kFormat, 3)))->has_value());
+}
 
 TEST_F(PartAssemblerTest, OneFrameMayBeAWholePart) {
   const uint64_t bytes = PayloadBytes(kFormat, 3);

@@ -64,7 +64,7 @@ TEST(WorkerCoreRecoveryTest, P15_AJoinerInstallsASnapshotWithMomentumZero) {
   t.core.StreamOpened(t.out);
   t.Texts();
   ASSERT_TRUE(
-      t.core.SnapshotArrived(TransferId(3), Sequence(9), {Round(5), Round(4)}, {150, 2400}, t.out)
+      t.core.SnapshotArrived(TransferId(3), Sequence(9), {Round(5), Round(4)}, {150, 2400}, {}, t.out)
           .ok());
   EXPECT_THAT(t.Texts(), ElementsAre("install 3 reset", "caught up by 3 to 9"));
   EXPECT_TRUE(t.core.has_state());
@@ -84,7 +84,7 @@ TEST(WorkerCoreRecoveryTest, P15_WhoFellBehindKeepsItsMomentumAndForgetsWhatIsIn
   t.core.StepBegun({}, false, t.out);
   t.Texts();
   ASSERT_TRUE(
-      t.core.SnapshotArrived(TransferId(3), Sequence(9), {Round(4), Round(4)}, {}, t.out).ok());
+      t.core.SnapshotArrived(TransferId(3), Sequence(9), {Round(4), Round(4)}, {}, {}, t.out).ok());
   // The step's round is over, and the job sees the masters.
   EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "forget 1/1", "install 3", "caught up by 3 to 9",
                                      "gather 0", "gather 1", "step done 4"));
@@ -98,7 +98,7 @@ TEST(WorkerCoreRecoveryTest, P15_AStepGoesOnIfTheSnapshotDoesNotCloseItsRound) {
   t.core.StepBegun({}, false, t.out);
   t.Texts();
   ASSERT_TRUE(
-      t.core.SnapshotArrived(TransferId(3), Sequence(1), {Round(1), Round(0)}, {}, t.out).ok());
+      t.core.SnapshotArrived(TransferId(3), Sequence(1), {Round(1), Round(0)}, {}, {}, t.out).ok());
   // What is undecided stays in flight: others may wait for it.
   EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "install 3", "caught up by 3 to 1", "resend",
                                      "gather 0", "gather 1"));
@@ -111,7 +111,7 @@ TEST(WorkerCoreRecoveryTest, P15_ASnapshotOfAnotherNumberOfBucketsIsRefused) {
   CoreUnderTest t;
   t.Start(2);
   const absl::Status status =
-      t.core.SnapshotArrived(TransferId(3), Sequence(9), {Round(4)}, {}, t.out);
+      t.core.SnapshotArrived(TransferId(3), Sequence(9), {Round(4)}, {}, {}, t.out);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "snapshot of 1 buckets, expected 2");
   EXPECT_THAT(t.Texts(), IsEmpty());
@@ -165,7 +165,7 @@ TEST(WorkerCoreRecoveryTest, P15_NobodyGoesBack) {
   ASSERT_TRUE(t.Update(Round(2), kB0, false).ok());
   t.Texts();
   const absl::Status status =
-      t.core.SnapshotArrived(TransferId(3), Sequence(1), {Round(1)}, {}, t.out);
+      t.core.SnapshotArrived(TransferId(3), Sequence(1), {Round(1)}, {}, {}, t.out);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "snapshot as of update 1: expected at least 2");
   EXPECT_THAT(t.Texts(), IsEmpty());
@@ -181,7 +181,7 @@ TEST(WorkerCoreRecoveryTest, P22_AStepThatIsUnderWayEndsNormallyAfterAResync) {
   t.Texts();
   // As of the last update that it has: bucket 1 is still open, and its answer goes out again.
   ASSERT_TRUE(
-      t.core.SnapshotArrived(TransferId(1), Sequence(3), {Round(2), Round(1)}, {}, t.out).ok());
+      t.core.SnapshotArrived(TransferId(1), Sequence(3), {Round(2), Round(1)}, {}, {}, t.out).ok());
   EXPECT_THAT(t.Texts(),
               ElementsAre("install 1", "caught up by 1 to 3", "resend", "gather 0", "gather 1"));
   t.core.Started(0, 2, t.out);
@@ -197,7 +197,7 @@ TEST(WorkerCoreRecoveryTest, P22_ARoundThatCameWithASnapshotIsNotAudited) {
   t.core.JobAttached(1, t.out);
   t.core.StreamOpened(t.out);
   t.Texts();
-  ASSERT_TRUE(t.core.SnapshotArrived(TransferId(3), Sequence(4), {Round(4)}, {}, t.out).ok());
+  ASSERT_TRUE(t.core.SnapshotArrived(TransferId(3), Sequence(4), {Round(4)}, {}, {}, t.out).ok());
   EXPECT_THAT(t.Texts(), ElementsAre("install 3 reset", "caught up by 3 to 4"));
 }
 
@@ -243,9 +243,9 @@ TEST(WorkerCoreRecoveryTest, AJobBeforeAnyStateMayHaveAnotherSize) {
   t.core.JobAttached(3, t.out);
   t.Texts();
   EXPECT_FALSE(
-      t.core.SnapshotArrived(TransferId(1), Sequence(0), std::vector<Round>(2), {}, t.out).ok());
+      t.core.SnapshotArrived(TransferId(1), Sequence(0), std::vector<Round>(2), {}, {}, t.out).ok());
   EXPECT_TRUE(
-      t.core.SnapshotArrived(TransferId(1), Sequence(0), std::vector<Round>(3), {}, t.out).ok());
+      t.core.SnapshotArrived(TransferId(1), Sequence(0), std::vector<Round>(3), {}, {}, t.out).ok());
 }
 
 // A group that learns of the last round by a snapshot has a hash to compare like any other.
@@ -254,7 +254,7 @@ TEST(WorkerCoreRecoveryTest, P22_ASnapshotOfTheLastRoundIsHashed) {
   t.core.JobAttached(1, t.out);
   t.core.StreamOpened(t.out);
   t.Texts();
-  ASSERT_TRUE(t.core.SnapshotArrived(TransferId(3), Sequence(4), {Round(4)}, {}, t.out).ok());
+  ASSERT_TRUE(t.core.SnapshotArrived(TransferId(3), Sequence(4), {Round(4)}, {}, {}, t.out).ok());
   EXPECT_THAT(t.Texts(), ElementsAre("install 3 reset", "caught up by 3 to 4", "hash 4"));
 }
 

@@ -52,11 +52,11 @@ struct OnePart {
           uint32_t ranks = 1, const ReplicatorPlace& place = {})
       : shard(Ownership::InEqualParts(buckets, ranks), rank),
         replicator(MakeReplicator(run, shard, place)),
-        format(RoundFormats(run).FormatAt(Round(1), place.group)),
+        format(RoundFormats(run).FormatAt(Round(1), GroupId(1))),
         index(shard.first_run(bucket)),
         extent(shard.runs(bucket)[0].extent) {}
   Extraction Take(uint64_t round, std::span<const float> gradient, float lr = 0.0f) {
-    return replicator->AccumulateAndExtract(Round(round), index, gradient, lr);
+    return replicator->AccumulateAndExtract(format, Round(round), index, gradient, lr);
   }
   // Without a gradient: with decay 1 that leaves the momentum as it is.
   Extraction TakeMore(uint64_t round) { return Take(round, std::vector<float>(extent.size())); }
@@ -69,7 +69,7 @@ struct OnePart {
 
   const Shard shard;
   const std::unique_ptr<Replicator> replicator;
-  const PayloadFormat format;
+  PayloadFormat format;  // of the next
   const size_t index;  // of the run
   const Extent extent;
 };
@@ -158,7 +158,7 @@ TEST(DemoReplicatorTest, P23_NothingIsLost) {
     ForwardDct(64, gradient, transformed);
     for (size_t i = 0; i < length; ++i) accumulated[i] += static_cast<double>(transformed[i]);
     if (step % 3 == 2) {
-      part.replicator->Accumulate(part.index, gradient, 0.0f);
+      part.replicator->Accumulate(part.format, part.index, gradient, 0.0f);
     } else {
       send(gradient);
     }
@@ -236,7 +236,7 @@ TEST(ReplicatorTest, ResetForgets) {
   for (const Scheme scheme : {Scheme::kFlexDemo, Scheme::kFull, Scheme::kRandom, Scheme::kStriding,
                               Scheme::kSlicing, Scheme::kNone}) {
     OnePart part(DefaultRunSpec(scheme), SevenUnits(), BucketIndex(2));
-    part.replicator->Accumulate(part.index, RandomVector(rng, kUnitLength), 0.0f);
+    part.replicator->Accumulate(part.format, part.index, RandomVector(rng, kUnitLength), 0.0f);
     part.replicator->Reset();
     const Selection said = part.Said(part.TakeMore(1), 1);
     EXPECT_EQ(said.values, std::vector<float>(said.values.size())) << Name(scheme);
@@ -343,7 +343,7 @@ TEST(FullReplicatorTest, SendsTheWholeGradient) {
 TEST(FullReplicatorTest, ReturnedGradientGoesWithTheNext) {
   OnePart part(FullRun(), OneUnit(), BucketIndex(0));
   const Extraction late = part.Take(1, std::vector<float>(kUnitLength, 1.0f));
-  part.replicator->Accumulate(part.index, std::vector<float>(kUnitLength, 2.0f), 0.0f);
+  part.replicator->Accumulate(part.format, part.index, std::vector<float>(kUnitLength, 2.0f), 0.0f);
   part.Return(1, late);
   EXPECT_EQ(part.Said(part.TakeMore(2), 2).values, std::vector<float>(kUnitLength, 3.0f));
 }

@@ -68,8 +68,8 @@ TEST(PipelineStateTest, P15_AnInstalledSnapshotContinuesEqually) {
     auto image = std::make_shared<StateImage>(donor.Snapshot());
     EXPECT_EQ(image->bytes.size(), donor.pipeline.state_bytes());
     EXPECT_NE(joiner.Hash(), donor.Hash());
-    joiner.pipeline.Install(image, true,
-                            std::vector<Round>(donor.pipeline.buckets().count(), Round(3)));
+    joiner.pipeline.Install(
+        image, {true, std::vector<Round>(donor.pipeline.buckets().count(), Round(3)), {}});
     joiner.pipeline.Load(joiner.job);
     EXPECT_EQ(joiner.Hash(), donor.Hash());
     EXPECT_EQ(joiner.Snapshot().bytes, image->bytes);
@@ -104,8 +104,9 @@ TEST(PipelineStateTest, P15_OneThatHadFallenBehindKeepsItsMomentum) {
   TestGroup fresh(2, DemoRun(), MixedLayout());
   behind.SetGradients(CoarseVector(1, behind.layout));
   behind.ProcessAll(Round(1), false);
-  behind.pipeline.Install(std::make_shared<StateImage>(fresh.Snapshot()), false,
-                          std::vector<Round>(fresh.pipeline.buckets().count(), Round(1)));
+  behind.pipeline.Install(
+      std::make_shared<StateImage>(fresh.Snapshot()),
+      {false, std::vector<Round>(fresh.pipeline.buckets().count(), Round(1)), {}});
   for (TestGroup* group : {&behind, &fresh}) {
     group->SetGradients(CoarseVector(2, group->layout));
     group->ProcessAll(Round(2), true);

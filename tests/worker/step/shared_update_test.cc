@@ -29,22 +29,23 @@ class SharedUpdateTest : public testing::Test {
   }
 
   absl::StatusOr<const UpdateView*> Parse() {
-    shared_ = std::make_unique<SharedUpdate>(update_);
-    return shared_->Parsed(reader_, b_.layout, b_.pipeline.buckets());
+    shared_ = std::make_unique<SharedUpdate>(update_, reader_);
+    return shared_->Parsed(b_.layout, b_.pipeline.buckets());
   }
   void ExpectRefused(const std::string& words) {
     const absl::Status status = Parse().status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << words;
     EXPECT_THAT(std::string(status.message()), HasSubstr(words));
     // Whoever asks next gets the same answer.
-    EXPECT_EQ(shared_->Parsed(reader_, b_.layout, b_.pipeline.buckets()).status(), status);
+    EXPECT_EQ(shared_->Parsed(b_.layout, b_.pipeline.buckets()).status(), status);
   }
 
   TestGroup a_{2, OneBitRun(), MixedLayout(), 0};
   TestGroup b_{1, OneBitRun(), MixedLayout(), 1};
   TestGroup c_{3, OneBitRun(), MixedLayout(), 2};
   const std::vector<TestGroup*> groups_{&a_, &b_, &c_};
-  const UpdateReader reader_{b_.run, b_.self};
+  const std::shared_ptr<const UpdateReader> reader_ =
+      std::make_shared<const UpdateReader>(b_.run, b_.self);
   std::shared_ptr<ReceivedUpdate> update_;
   std::unique_ptr<SharedUpdate> shared_;
 };

@@ -267,17 +267,18 @@ struct TestGroup {
   // What the group would have sent: parts in order, covering the bucket.
   std::vector<Selection> Sent(Round round, BucketIndex bucket) {
     std::vector<Selection> selections;
-    uint64_t next = pipeline.buckets().bucket(bucket).begin / run.format.chunk_size;
+    const ChunkRun whole = formats.ChunksAt(round, pipeline.buckets().bucket(bucket));
+    uint64_t next = whole.first;
     for (const ContributionPart& part : events.parts(round, bucket)) {
       EXPECT_EQ(part.chunks.first, next);
       next += part.chunks.count;
       const auto decoded =
           DecodePayload(std::as_bytes(std::span(*part.payload)),
-                        RoundFormats(run).FormatAt(round, self.group), PlaceOf(part));
+                        formats.FormatAt(round, self.group), PlaceOf(part));
       EXPECT_TRUE(decoded.ok()) << decoded.status();
       selections.push_back(*decoded);
     }
-    EXPECT_EQ(next, pipeline.buckets().bucket(bucket).end / run.format.chunk_size);
+    EXPECT_EQ(next, whole.end());
     return selections;
   }
   // The same without the cuts between ranks.
@@ -321,6 +322,7 @@ struct TestGroup {
   const Member self;
   const RunSpec run;
   const Layout layout;
+  RoundFormats formats{run};  // as the coordinator of these tests has them
   RecordedEvents events;
   const std::shared_ptr<FakeJob> job;
   LocalPipeline pipeline;  // last: its threads use everything above
@@ -358,7 +360,6 @@ inline std::shared_ptr<const ReceivedUpdate> MakeUpdate(const std::vector<TestGr
   auto update = std::make_shared<ReceivedUpdate>();
   update->header = MakeHeader(groups.size(), shape, round, bucket, rate);
   if (groups.empty()) return update;
-  const RunSpec& run = shape.run;
   std::vector<uint64_t> samples;
   for (const Contributor& c : update->header.contributors) samples.push_back(c.samples);
   const std::vector<float> weights = MergeWeights(samples);
@@ -369,7 +370,7 @@ inline std::shared_ptr<const ReceivedUpdate> MakeUpdate(const std::vector<TestGr
     for (const ContributionPart& part : parts[g]) {
       views[g].push_back(
           PayloadView::Parse(std::as_bytes(std::span(*part.payload)),
-                             RoundFormats(run).FormatAt(round, groups[g]->self.group),
+                             groups[g]->formats.FormatAt(round, groups[g]->self.group),
                              TestGroup::PlaceOf(part))
               .value());
     }
@@ -377,10 +378,8 @@ inline std::shared_ptr<const ReceivedUpdate> MakeUpdate(const std::vector<TestGr
   std::vector<MergeInput> inputs;
   for (size_t g = 0; g < groups.size(); ++g) inputs.push_back({weights[g], views[g]});
   const Extent extent = shape.pipeline.buckets().bucket(bucket);
-  update->payload = EncodeUpdate(
-      RoundFormats(run).MergedAt(round),
-      {round.value(), extent.begin / run.format.chunk_size, extent.size() / run.format.chunk_size},
-      inputs);
+  update->payload = EncodeUpdate(shape.formats.MergedAt(round),
+                                 {round.value(), shape.formats.ChunksAt(round, extent)}, inputs);
   return update;
 }
 
