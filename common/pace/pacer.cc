@@ -103,9 +103,13 @@ Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
   return prediction;
 }
 
-BestPlan BestOf(const std::vector<Prediction>& predictions, double target) {
+BestPlan BestOf(const std::vector<Prediction>& predictions, double target,
+                std::optional<size_t> kept, double slack) {
   ISTHMUS_CHECK(!predictions.empty());
-  const auto within = [&](const Prediction& p) { return p.cost.ratio <= target; };
+  const auto within = [&](const Prediction& p) {
+    const bool is_kept = kept && &p == &predictions[*kept];
+    return p.cost.ratio <= target + (is_kept ? slack : 0);
+  };
   BestPlan best{.target_met = std::ranges::any_of(predictions, within)};
   const Prediction* soonest = nullptr;
   for (const Prediction& prediction : predictions) {
@@ -142,8 +146,7 @@ Pacer::Pacer(RunSpec run, std::vector<Plan> plans, size_t first, uint64_t parame
       plans_(std::move(plans)),
       parameters_(parameters),
       options_(options),
-      plan_(first),
-      before_(first) {
+      plan_(first) {
   ISTHMUS_CHECK(first < plans_.size());
 }
 
@@ -155,14 +158,14 @@ PaceDecision Pacer::Decide(const std::vector<PacedSite>& sites) {
   for (const Plan& plan : plans_) {
     decision.predictions.push_back(Predict(run_, plan, parameters_, sites));
   }
-  const auto [best, target_met] = BestOf(decision.predictions, options_.target);
+  const auto [best, target_met] = BestOf(decision.predictions, options_.target, plan_, options_.slack);
   decision.target_met = target_met;
   // What an exchange of the same plan takes tells sites apart, and no change of plan does.
   const absl::Duration exchange = decision.predictions[0].exchange;
   const double times =
       at_change_ > absl::ZeroDuration() ? absl::FDivDuration(exchange, at_change_) : 1.0;
   if (std::max(times, 1 / times) >= options_.other_sites) {
-    before_ = plan_;
+    before_.clear();
     dwell_ = std::min(dwell_, options_.dwell);
   }
   decision.reason = WhyNot(decision.predictions, best);
@@ -188,9 +191,10 @@ PaceReason Pacer::WhyNot(const std::vector<Prediction>& predictions, size_t best
 }
 
 void Pacer::Change(size_t to) {
-  const bool takes_back = to == before_ && before_ != plan_;
-  dwell_ = takes_back ? std::min(2 * dwell_, options_.longest_dwell) : options_.dwell;
-  before_ = plan_;
+  const bool goes_back = before_.contains(to);
+  dwell_ = goes_back ? std::min(2 * dwell_, options_.longest_dwell)
+                     : std::max(dwell_, options_.dwell);
+  before_.insert(plan_);
   plan_ = to;
   since_change_ = 0;
 }

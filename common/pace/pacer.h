@@ -9,6 +9,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -62,8 +64,9 @@ struct BestPlan {
   bool target_met = true;  // false: no plan has so low a communication ratio
 };
 // Which of the plans, one at least, comes to a loss soonest among those whose communication ratio
-// is within `target`; where none is, soonest of all.
-BestPlan BestOf(const std::vector<Prediction>& predictions, double target);
+// is within `target`; where none is, soonest of all. Plan `kept` may be beyond it by `slack`.
+BestPlan BestOf(const std::vector<Prediction>& predictions, double target,
+                std::optional<size_t> kept = std::nullopt, double slack = 0);
 
 enum class PaceReason : uint8_t {
   kUnmeasured,  // kept: a site has not been measured yet, or nothing passes its link
@@ -86,8 +89,8 @@ struct PaceDecision {
 
 // Keeps to the best plan, and is not led astray by noise: a plan is kept until its ratio is `slack`
 // beyond the target or another comes to the loss sooner by `worth`; after a change it is kept for
-// `dwell` rounds, twice as many each time that a change takes back the one before, until sites are
-// so different that what was learned there is of no use. Not thread-safe.
+// `dwell` rounds, twice as many each time that a change goes back to a plan that was left, until
+// sites are so different that what was learned there is of no use. Not thread-safe.
 class Pacer {
  public:
   struct Options {
@@ -120,7 +123,7 @@ class Pacer {
   const Options options_;
   bool frozen_ = false;
   size_t plan_;
-  size_t before_;              // the plan before it; itself: none that counts
+  std::set<size_t> before_;    // plans that were left, at sites that were not very different
   uint32_t since_change_ = 0;  // rounds
   uint32_t dwell_ = 0;         // none before the first change
   absl::Duration at_change_;   // what an exchange of plans_[0] would have taken at the last change

@@ -123,13 +123,14 @@ Standing IsthmusService::standing() const {
   const isthmus_info info = Info();
   Standing standing = {info.group_id, info.group_index, info.group_count, info.rank,
                        info.world_size};
-  if (info.every_steps > 0) {
-    standing.round = info.round * info.every_steps + local_steps_;
+  const uint64_t counted = info.round * info.every_steps;
+  if (optimizer_ == nullptr || (info.every_steps > 0 && info.run_steps == counted)) {
+    standing.round = counted + local_steps_;
     standing.rounds = info.rounds * info.every_steps;
     return standing;
   }
-  // The run counts samples or time: nobody knows how many steps it will have. As many each round as
-  // so far, of the site that takes most.
+  // The run counts samples or time, or is paced: nobody knows how many steps it will have. As many
+  // each round as so far, of the site that takes most.
   standing.round = info.run_steps + local_steps_;
   if (info.rounds > 0 && info.round > 0) {
     standing.rounds = std::max(info.rounds * info.run_steps / info.round, standing.round) + 1;
@@ -153,6 +154,7 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
   args.loss = input.loss;
   isthmus_step_result result = {};
   result.struct_size = sizeof(result);
+  const uint32_t every = Info().every_steps;  // up to here: the step may change it
   waiting_ = Stopwatch();
   stop_seen_.reset();
   const isthmus_code code = isthmus_step(session_, &args, &result);
@@ -168,8 +170,8 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
     // Of these the round has its own; with overlap the others come after it.
     const isthmus_info info = Info();
     const uint64_t steps = local_steps_ + 1;
-    if (info.every_steps > 0) {
-      local_steps_ = steps - std::min(steps, (result.round - round_) * info.every_steps);
+    if (every > 0) {
+      local_steps_ = steps - std::min(steps, (result.round - round_) * every);
     } else {
       local_steps_ = exchanged ? std::min<uint64_t>(steps, info.overlap_steps) : steps;
     }

@@ -266,6 +266,7 @@ class Coordinator {
   RoundFormats formats_;
   std::optional<FormatChange> change_;  // decided in the open round
   std::optional<Pacer> pacer_;          // once there is a layout
+  bool frozen_ = false;
   std::map<GroupId, PacedSite> sites_;
   std::optional<PaceDecision> paced_;
   bool training_ = false;

@@ -18,6 +18,7 @@ std::vector<ChunkRun> Coordinator::ChunksOfRound(Round round) const {
 void Coordinator::Measured(GroupId group, const PacedSite& site) { sites_[group] = site; }
 
 void Coordinator::Freeze(bool frozen) {
+  frozen_ = frozen;
   if (pacer_) pacer_->Freeze(frozen);
 }
 
@@ -26,7 +27,9 @@ void Coordinator::Freeze(bool frozen) {
 Pacer Coordinator::NewPacer() const {
   std::vector<Plan> plans = PlansOf(config_.run);
   const size_t first = PlanOf(formats_.At(formats_.last()), plans);
-  return {config_.run, std::move(plans), first, layout_->logical_length(), *config_.pace};
+  Pacer pacer(config_.run, std::move(plans), first, layout_->logical_length(), *config_.pace);
+  pacer.Freeze(frozen_);
+  return pacer;
 }
 
 void Coordinator::Pace(Actions& out) {

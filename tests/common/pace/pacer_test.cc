@@ -1,3 +1,4 @@
+#include "common/pace/believed_rate.h"
 #include "common/pace/pacer.h"
 
 #include <absl/strings/str_cat.h>
@@ -107,7 +108,7 @@ TEST(PacerTest, ALittleBeyondTheTargetIsNoReasonToChange) {
   double mbit = 1000;
   while (ratio_at(mbit) < 0.12) mbit *= 0.99;
   Pacer kept = PacerOf(run, middle);
-  EXPECT_EQ(kept.Decide(TwoSites(mbit)).reason, PaceReason::kNotWorthIt);
+  EXPECT_EQ(kept.Decide(TwoSites(mbit)).reason, PaceReason::kBest);
   while (ratio_at(mbit) < 0.135) mbit *= 0.99;
   EXPECT_EQ(kept.Decide(TwoSites(mbit)).reason, PaceReason::kRatio);
 }
@@ -223,6 +224,30 @@ TEST(PacerTest, SettlesWithinTenRoundsOfAnyStep) {
       }
     }
   }
+}
+
+TEST(BelievedRateTest, OnlyWhatFilledTheLinkTakesBack) {
+  BelievedRate rate;
+  EXPECT_EQ(rate.bytes_per_second(), std::nullopt);
+  rate.Saw({});
+  rate.Saw({.bytes_per_second = 10, .at_least = false, .samples = 3});
+  EXPECT_EQ(rate.bytes_per_second(), 10);
+  rate.Saw({.bytes_per_second = 5, .at_least = true});
+  EXPECT_EQ(rate.bytes_per_second(), 10);
+  rate.Saw({.bytes_per_second = 20, .at_least = true});
+  EXPECT_EQ(rate.bytes_per_second(), 20);
+  rate.Saw({.bytes_per_second = 4, .at_least = false, .samples = 1});
+  EXPECT_EQ(rate.bytes_per_second(), 4);
+}
+
+TEST(BelievedRateTest, WhatNothingHasEverFilledIsNoLimit) {
+  BelievedRate rate;
+  for (int i = 0; i < 63; ++i) rate.Saw({.bytes_per_second = 10, .at_least = true});
+  EXPECT_EQ(rate.bytes_per_second(), std::nullopt);
+  rate.Saw({.bytes_per_second = 10, .at_least = true});
+  EXPECT_EQ(rate.bytes_per_second(), std::numeric_limits<double>::infinity());
+  rate.Saw({.bytes_per_second = 10, .at_least = false, .samples = 1});
+  EXPECT_EQ(rate.bytes_per_second(), 10);
 }
 
 TEST(PacerTest, FollowsASquareWaveAndASlowSine) {

@@ -1,4 +1,4 @@
-// Messages of the protocol version that is spoken, as they were recorded (docs/protocol.md, P28):
+// Messages of the protocol versions that are spoken, as they were recorded (docs/protocol.md, P28):
 // each must be read and written as it was. ISTHMUS_RECORD_FRAMES=1 writes what is not recorded yet,
 // and refuses to change what is: that takes a new version, and a new folder.
 //
@@ -32,12 +32,14 @@ namespace {
 using Path = std::filesystem::path;
 using google::protobuf::Message;
 
-Path Folder() { return Path(ISTHMUS_RECORDED_FRAMES) / absl::StrCat("v", kProtocolVersions.max); }
-
+// Of every version that is spoken: what it brought, and what is said in all that followed.
 std::vector<Path> Files() {
   std::vector<Path> files;
-  for (const auto& entry : std::filesystem::directory_iterator(Folder())) {
-    if (entry.path().extension() == ".txt") files.push_back(entry.path());
+  for (uint32_t version = kProtocolVersions.min; version <= kProtocolVersions.max; ++version) {
+    const Path folder = Path(ISTHMUS_RECORDED_FRAMES) / absl::StrCat("v", version);
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      if (entry.path().extension() == ".txt") files.push_back(entry.path());
+    }
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -122,7 +124,10 @@ TEST_P(RecordedFramesTest, P28_ReadsAndWritesAsItWasRecorded) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, RecordedFramesTest, testing::ValuesIn(Files()),
-                         [](const auto& test) { return test.param.stem().string(); });
+                         [](const auto& test) {
+                           return test.param.parent_path().stem().string() + "_" +
+                                  test.param.stem().string();
+                         });
 
 // Every kind of message of either stream is recorded.
 TEST(RecordedFramesTest, P28_EveryKindOfMessageIsRecorded) {

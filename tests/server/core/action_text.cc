@@ -20,6 +20,11 @@ struct Text {
     const UpdateHeader& update = a.update;
     std::string text = absl::StrCat("merge ", update.sequence.value(), ": ",
                                     PlaceText(update.round, update.bucket), " of ");
+    if (update.change) {
+      text = absl::StrCat("from round ", update.change->from.value(), " on ",
+                          update.change->format.all.k, " of ", update.change->format.chunk_size,
+                          "; ", text);
+    }
     if (update.contributors.empty()) return text + "nobody";
     absl::StrAppend(
         &text, absl::StrJoin(update.contributors, ", ", [](std::string* out, const Contributor& c) {

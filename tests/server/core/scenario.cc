@@ -117,6 +117,10 @@ absl::Status Scenario::Data(EventWords& words) {
                                 AbstainReason::kNonFinite, now_, actions_));
   } else if (name == "frame") {
     core_->FrameArrived(StreamOf(words), Round(words.TakeNumber("round", 1)), now_, now_, actions_);
+  } else if (name == "measured") {
+    Measured(words);
+  } else if (name == "freeze") {
+    core_->Freeze(words.TakeNumber("frozen", 1) != 0);
   } else if (name == "taken") {
     core_->UpdatesTaken(StreamOf(words), now_, now_);
   } else if (name == "audit") {
@@ -173,9 +177,24 @@ void Scenario::Configure(EventWords& words) {
   config.transfer_timeout = words.TakeDuration("transfer_timeout", absl::Seconds(60));
   config.run.audit_rounds = static_cast<uint32_t>(words.TakeNumber("audit_rounds", 0));
   config.max_groups = static_cast<uint32_t>(words.TakeNumber("max_groups", 1024));
+  const double target = words.TakeFloat("pace", 0);
+  if (target > 0) {
+    config.pace = Pacer::Options{.target = target};
+    config.run.format.all = DefaultRunSpec(Scheme::kFlexDemo).format.all;
+  }
   config.instance = 7;
   buckets_ = static_cast<uint32_t>(words.TakeNumber("buckets", 1));
   core_ = std::make_unique<Coordinator>(config);
+}
+
+void Scenario::Measured(EventWords& words) {
+  const GroupId group(static_cast<uint32_t>(words.Number(0)));
+  PacedSite site;
+  site.path.up = static_cast<double>(words.TakeNumber("up", 1000));
+  site.path.down = static_cast<double>(words.TakeNumber("down", 1000));
+  site.path.round_trip = words.TakeDuration("round_trip", absl::Milliseconds(20));
+  site.compute = words.TakeDuration("compute", absl::Milliseconds(100));
+  core_->Measured(group, site);
 }
 
 void Scenario::Register(EventWords& words) {
@@ -223,7 +242,7 @@ void Scenario::Part(EventWords& words) {
   const StreamId stream = StreamOf(words);
   const Round round(words.TakeNumber("round", 1));
   const BucketIndex bucket(static_cast<uint32_t>(words.TakeNumber("bucket", 0)));
-  const uint64_t in_bucket = kUnitLength / kChunkSize;
+  const uint64_t in_bucket = kUnitLength / core_->formats().At(round).chunk_size;
   const ChunkRun chunks{words.TakeNumber("first", bucket.value() * in_bucket),
                         words.TakeNumber("count", in_bucket)};
   ContributionInfo info;

@@ -57,6 +57,7 @@ class Scenario {
   absl::Status Data(EventWords& words);
   absl::Status Answer(EventWords& words);
   void Configure(EventWords& words);
+  void Measured(EventWords& words);
   void Register(EventWords& words);
   void Ready(EventWords& words);
   void Open(EventWords& words);

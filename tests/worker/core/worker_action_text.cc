@@ -93,12 +93,14 @@ void CoreUnderTest::Start(uint32_t buckets) {
   out.clear();
 }
 
-absl::Status CoreUnderTest::Update(Round round, BucketIndex bucket, bool listed) {
+absl::Status CoreUnderTest::Update(Round round, BucketIndex bucket, bool listed,
+                                   const std::optional<FormatChange>& change) {
   UpdateHeader update;
   update.sequence = core.applied_sequence().next();
   update.round = round;
   update.bucket = bucket;
   update.contributors = {{GroupId(1), Incarnation(1), 1, 2.0f}};
+  update.change = change;
   if (listed) update.contributors.push_back({GroupId(5), Incarnation(2), 1, 4.0f});
   return core.UpdateArrived(update, absl::Seconds(1), out);
 }

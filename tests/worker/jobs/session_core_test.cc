@@ -390,7 +390,7 @@ TEST_F(SessionCoreTest, OtherVersionsAndOversizeTablesAreRefused) {
   Connect(1);
   EXPECT_THAT(Say(1, ToPacket(hello)),
               ElementsAre("hang up on 1: FAILED_PRECONDITION: group 3: job protocol: expected "
-                          "version 7, got 9"));
+                          "version 8, got 9"));
   Connect(2);
   EXPECT_THAT(
       Say(2, HelloPacket(0, ISTHMUS_WIRE_MAX_ENTRIES + 1)),
