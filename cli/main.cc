@@ -129,9 +129,11 @@ void AddBench(CLI::App* app, BenchCommandOptions* options) {
 }
 
 int Rehearse(const RehearseFlags& flags, Signals& signals) {
-  const absl::StatusOr<RehearseOptions> options = ParseRehearseFlags(flags);
-  if (!options.ok()) {
-    std::cerr << "isthmus rehearse: " << options.status().message() << std::endl;
+  absl::StatusOr<RehearseOptions> options = ParseRehearseFlags(flags);
+  absl::Status status = options.status();
+  if (status.ok()) status = ReadLinkTraces(&*options);
+  if (!status.ok()) {
+    std::cerr << "isthmus rehearse: " << status.message() << std::endl;
     return kExitUsage;
   }
   return RunRehearse(*options, signals, isatty(STDERR_FILENO) == 1, std::cout, std::cerr);

@@ -185,6 +185,13 @@ void Forwarder::Cut() {
   });
 }
 
+void Forwarder::Become(const LinkSpec& link) {
+  impl_->RunOnLoop([&] {
+    impl_->up->Become(link.up_bits_per_second, link.delay);
+    impl_->down->Become(link.down_bits_per_second, link.delay);
+  });
+}
+
 void Forwarder::Heal() {
   impl_->RunOnLoop([this] { impl_->cut = false; });
 }

@@ -56,6 +56,8 @@ class Forwarder {
   // force on return.
   void Cut();
   void Heal();
+  // The link is another on return; connections stay. Kernel buffers are those of the first link.
+  void Become(const LinkSpec& link);
 
  private:
   struct Impl;

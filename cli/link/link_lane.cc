@@ -75,6 +75,12 @@ void LinkLane::DeliverArrived() {
   }
 }
 
+void LinkLane::Become(double bits_per_second, absl::Duration delay) {
+  shaper_.Become(bits_per_second, delay, Now());
+  room_timer_.cancel();
+  ServeWaiting();
+}
+
 void LinkLane::Clear() {
   waiting_.clear();
   in_flight_.clear();

@@ -39,6 +39,8 @@ class LinkLane : public std::enable_shared_from_this<LinkLane> {
   void Send(int64_t bytes, Callback arrive);
   // Loses everything under way and forgets who waits.
   void Clear();
+  // As LinkShaper::Become(); the sockets' buffers stay as they are.
+  void Become(double bits_per_second, absl::Duration delay);
 
  private:
   struct Flight {

@@ -38,7 +38,7 @@ absl::Duration LinkShaper::SerialisationTime(int64_t bytes) const {
 }
 
 int64_t LinkShaper::Backlog(absl::Time now) const {
-  if (idle_at_ <= now) return 0;
+  if (idle_at_ <= now || std::isinf(bytes_per_second_)) return 0;
   return std::llround(absl::ToDoubleSeconds(idle_at_ - now) * bytes_per_second_);
 }
 
@@ -48,7 +48,16 @@ absl::Time LinkShaper::WhenRoom(absl::Time now) const {
 
 absl::Time LinkShaper::Send(int64_t bytes, absl::Time now) {
   idle_at_ = std::max(idle_at_, now) + SerialisationTime(bytes);
-  return idle_at_ + delay_;
+  last_arrival_ = std::max(last_arrival_, idle_at_ + delay_);
+  return last_arrival_;
+}
+
+void LinkShaper::Become(double bits_per_second, absl::Duration delay, absl::Time now) {
+  const int64_t backlog = Backlog(now);
+  const absl::Time last_arrival = last_arrival_;
+  *this = LinkShaper(bits_per_second, delay);
+  if (backlog > 0) idle_at_ = now + SerialisationTime(backlog);
+  last_arrival_ = last_arrival;
 }
 
 }  // namespace isthmus

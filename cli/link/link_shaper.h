@@ -33,16 +33,19 @@ class LinkShaper {
   absl::Time Send(int64_t bytes, absl::Time now);
   // Forgets the backlog: what was queued is lost.
   void Reset() { idle_at_ = absl::InfinitePast(); }
+  // The link is another from now on. What waits for the transmitter leaves at the new rate.
+  void Become(double bits_per_second, absl::Duration delay, absl::Time now);
 
  private:
   absl::Duration SerialisationTime(int64_t bytes) const;
 
-  const double bytes_per_second_;
-  const absl::Duration delay_;
-  const int64_t packet_bytes_;
-  const int64_t queue_bytes_;
-  const int64_t window_bytes_;
+  double bytes_per_second_;
+  absl::Duration delay_;
+  int64_t packet_bytes_;
+  int64_t queue_bytes_;
+  int64_t window_bytes_;
   absl::Time idle_at_ = absl::InfinitePast();
+  absl::Time last_arrival_ = absl::InfinitePast();
 };
 
 }  // namespace isthmus

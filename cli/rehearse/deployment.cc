@@ -90,6 +90,7 @@ absl::Status Deployment::StartSites() {
         Forwarder::Start(&loop_, "127.0.0.1:0", coordinator_address_, plan_.link(site));
     if (!forwarder.ok()) return forwarder.status();
     forwarders_.push_back(*std::move(forwarder));
+    links_.push_back(plan_.link(site));
     const Command worker = plan_.Worker(site, forwarders_.back()->address());
     worker_sites_[worker.name] = site;
     ISTHMUS_RETURN_IF_ERROR(children_.Start(worker));
@@ -105,7 +106,7 @@ absl::Status Deployment::StartSites() {
 
 absl::Status Deployment::Train() {
   while (!Ended()) {
-    const bool eager = !training_since_ || faults_.pending();
+    const bool eager = !training_since_ || faults_.pending() || plan_.traced();
     ISTHMUS_RETURN_IF_ERROR(Turn(eager ? kEagerInterval : kInterval));
   }
   return absl::OkStatus();
@@ -159,6 +160,7 @@ absl::Status Deployment::Turn(absl::Duration timeout) {
   const absl::Time now = Now();
   if (status_ && now - last_asked_ >= timeout) Ask(now);
   ApplyFaults(now);
+  ApplyTraces(now);
   Show(now);
   return absl::OkStatus();
 }
@@ -246,6 +248,21 @@ void Deployment::ApplyFaults(absl::Time now) {
   for (const int site : due.heal) {
     view_.Note(absl::StrCat("healing the link of site ", site));
     forwarders_[static_cast<size_t>(site - 1)]->Heal();
+  }
+}
+
+void Deployment::ApplyTraces(absl::Time now) {
+  if (!training_since_) return;
+  for (int site = 1; site <= plan_.sites(); ++site) {
+    const LinkTrace* const trace = plan_.trace(site);
+    if (trace == nullptr) continue;
+    const auto index = static_cast<size_t>(site - 1);
+    const LinkSpec& link = trace->At(now - *training_since_);
+    if (link == links_[index]) continue;
+    view_.Note(absl::StrCat("round ", run_.round, ": the link of site ", site, " is ",
+                            link.ToString(), " now"));
+    forwarders_[index]->Become(link);
+    links_[index] = link;
   }
 }
 

@@ -39,6 +39,12 @@ void AddDeployment(CLI::App* app, RehearseFlags* flags) {
       ->type_name("TIME")
       ->capture_default_str()
       ->group(group);
+  app->add_option("--link-trace", flags->link_trace,
+                  "A file of how the link changes from when training begins, for all sites or for "
+                  "each (- keeps to --link): lines of seconds and what the link is then, as in '0 "
+                  "10mbit/40ms', '30 1mbit/40ms', '60 repeat'")
+      ->type_name("FILE,...")
+      ->group(group);
   app->add_option("--pace", flags->pace,
                   "Choose chunk size and k of flexdemo, or the steps between exchanges of local, by "
                   "the measured links, so that jobs wait for them for at most this share of their "

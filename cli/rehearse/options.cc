@@ -7,6 +7,7 @@
 #include <absl/strings/strip.h>
 
 #include <algorithm>
+#include <fstream>
 #include <cmath>
 #include <type_traits>
 
@@ -63,7 +64,8 @@ absl::Status ParseSites(const RehearseFlags& flags, RehearseOptions* options) {
   const std::vector<std::string> simd = absl::StrSplit(flags.simd, ',');
   const std::vector<std::string> devices = absl::StrSplit(flags.devices, ',');
   // Lists say how many sites there are; without any, two.
-  const size_t listed = std::max({ranks.size(), links.size(), devices.size()});
+  const std::vector<std::string> traces = absl::StrSplit(flags.link_trace, ',', absl::SkipEmpty());
+  const size_t listed = std::max({ranks.size(), links.size(), devices.size(), traces.size()});
   size_t sites = listed > 1 ? listed : 2;
   if (!flags.sites.empty()) {
     ISTHMUS_ASSIGN_OR_RETURN(sites, ParseInt<size_t>("--sites", flags.sites, 1, kMaxSites));
@@ -75,6 +77,10 @@ absl::Status ParseSites(const RehearseFlags& flags, RehearseOptions* options) {
   if (ranks.size() != 1 && ranks.size() != sites) return Wrong("--ranks", expected, flags.ranks);
   if (links.size() != 1 && links.size() != sites) return Wrong("--link", expected, flags.link);
   if (simd.size() != 1 && simd.size() != sites) return Wrong("--simd", expected, flags.simd);
+  if (traces.size() > 1 && traces.size() != sites) {
+    return Wrong("--link-trace", expected, flags.link_trace);
+  }
+  if (!traces.empty()) options->link_traces = PerSite(traces, sites);
   options->simd = PerSite(simd, sites);
   if (devices.size() != 1 && devices.size() != sites) {
     return Wrong("--devices", expected, flags.devices);
@@ -199,6 +205,36 @@ double DefaultLearningRate(Scheme scheme) {
       return 0.004;
   }
   return 0;
+}
+
+absl::Status ReadLinkTraces(RehearseOptions* options) {
+  constexpr std::streamsize kMostBytes = 16 << 20;
+  for (size_t site = 0; site < options->link_traces.size(); ++site) {
+    const std::string& path = options->link_traces[site];
+    options->traces.emplace_back();
+    if (path == "-") continue;
+    std::ifstream file(path);
+    std::string text(static_cast<size_t>(kMostBytes) + 1, '\0');
+    file.read(text.data(), kMostBytes + 1);
+    if (file.bad() || file.gcount() == 0) {
+      return absl::NotFoundError(
+          absl::StrCat("--link-trace: expected a file of lines as '0 10mbit/40ms', got '", path,
+                       "'"));
+    }
+    if (file.gcount() > kMostBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--link-trace: ", path, ": expected at most ", kMostBytes, " bytes"));
+    }
+    text.resize(static_cast<size_t>(file.gcount()));
+    const absl::StatusOr<LinkTrace> trace = LinkTrace::Parse(text);
+    if (!trace.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--link-trace: ", path, ": ", std::string(trace.status().message())));
+    }
+    options->links[site] = trace->first();
+    options->traces[site] = *trace;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Fault> ParseFault(absl::string_view text) {

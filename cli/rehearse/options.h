@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cli/link/link_spec.h"
+#include "cli/link/link_trace.h"
 #include "common/program/run_flags.h"
 #include "common/run/run_spec.h"
 
@@ -42,6 +43,7 @@ struct RehearseFlags {
   std::string ranks = "2";
   std::string steps = "300";
   std::string link = "10mbit/40ms";
+  std::string link_trace;
   std::string text;
   GivenFields run;  // but kDecidedFields
   std::string simd;
@@ -63,7 +65,9 @@ struct RehearseFlags {
 
 struct RehearseOptions {
   std::vector<int> ranks;            // per site
-  std::vector<LinkSpec> links;       // per site
+  std::vector<LinkSpec> links;       // per site; where there is a trace, unless it is "-", its first
+  std::vector<std::string> link_traces;  // per site: path of a trace, or "-"; empty: none has one
+  std::vector<std::optional<LinkTrace>> traces;  // what they say, once read
   std::vector<std::string> simd;     // per site: ISTHMUS_SIMD of the worker; empty: its best
   std::vector<std::string> devices;  // per site: "cpu", "cuda" or "host-gpu"
   RunSpec run;
@@ -89,6 +93,10 @@ struct RehearseOptions {
 
 // INVALID_ARGUMENT, naming the flag, what it expects and what it got. Does not look at the disk.
 absl::StatusOr<RehearseOptions> ParseRehearseFlags(const RehearseFlags& flags);
+
+// Reads the traces, and has links begin as they do. Errors: NOT_FOUND, or INVALID_ARGUMENT naming
+// file and line.
+absl::Status ReadLinkTraces(RehearseOptions* options);
 
 // "kill:SITE@ROUND", "cut:SITE@ROUND/SECONDS" or "flip:SITE@ROUND".
 absl::StatusOr<Fault> ParseFault(absl::string_view text);

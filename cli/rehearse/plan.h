@@ -35,6 +35,14 @@ class Plan {
   int ranks(int site) const { return options_.ranks[static_cast<size_t>(site - 1)]; }
   const LinkSpec& link(int site) const { return options_.links[static_cast<size_t>(site - 1)]; }
 
+  // Null: the link stays as it is.
+  const LinkTrace* trace(int site) const {
+    const auto index = static_cast<size_t>(site - 1);
+    const bool has = index < options_.traces.size() && options_.traces[index].has_value();
+    return has ? &*options_.traces[index] : nullptr;
+  }
+  bool traced() const { return !options_.traces.empty(); }
+
   static std::string CoordinatorName() { return "coordinator"; }
   static std::string WorkerName(int site);
   static std::string JobName(int site, int rank);

@@ -131,7 +131,10 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
   summary.steps_per_round = StepsPerRound(options, main);
   summary.own_optimizer = options.own_optimizer;
   summary.ranks = options.ranks;
-  for (const LinkSpec& link : options.links) summary.links.push_back(link.ToString());
+  for (size_t i = 0; i < options.links.size(); ++i) {
+    const bool traced = i < options.traces.size() && options.traces[i].has_value();
+    summary.links.push_back(traced ? options.link_traces[i] : options.links[i].ToString());
+  }
   summary.scheme = Name(options.run.scheme);
   summary.chunk = options.run.format.chunk_size;
   summary.k = options.run.format.all.k;

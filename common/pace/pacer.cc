@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "common/base/check.h"
@@ -150,11 +151,38 @@ Pacer::Pacer(RunSpec run, std::vector<Plan> plans, size_t first, uint64_t parame
   ISTHMUS_CHECK(first < plans_.size());
 }
 
-PaceDecision Pacer::Decide(const std::vector<PacedSite>& sites) {
+// The exchange of the present plan took at most what jobs waited, and went on for meanwhile. If that
+// is much less than it should have been, it is the rates that are wrong.
+std::vector<PacedSite> Pacer::AsFastAsTheyAre(const std::vector<PacedSite>& sites) const {
+  constexpr double kMuchLess = 0.7, kMostTimes = 64;
+  std::vector<PacedSite> faster = sites;
+  absl::Duration took;
+  for (PacedSite& site : faster) {
+    if (!site.waited) return sites;
+    took = std::max(took, *site.waited + plans_[plan_].format.overlap * site.compute);
+    site.path.up = site.path.down = std::numeric_limits<double>::infinity();
+  }
+  const absl::Duration expected = Predict(run_, plans_[plan_], parameters_, sites).exchange;
+  if (took >= kMuchLess * expected) return sites;
+  const absl::Duration delays = Predict(run_, plans_[plan_], parameters_, faster).exchange;
+  const double least = absl::ToDoubleSeconds(expected - delays) / kMostTimes;
+  const double times = absl::ToDoubleSeconds(expected - delays) /
+                       std::max(absl::ToDoubleSeconds(took - delays), least);
+  for (size_t i = 0; i < sites.size() && times > 1; ++i) {
+    faster[i].path.up = times * sites[i].path.up;
+    faster[i].path.down = times * sites[i].path.down;
+  }
+  return times > 1 ? faster : sites;
+}
+
+PaceDecision Pacer::Decide(const std::vector<PacedSite>& measured) {
   ++since_change_;
   PaceDecision decision{.plan = plan_};
-  const bool known = !sites.empty() && std::ranges::all_of(sites, Known);
+  const bool known = !measured.empty() && std::ranges::all_of(measured, Known);
   if (!known) return decision;
+  const std::vector<PacedSite> sites = AsFastAsTheyAre(measured);
+  waits_known_ = std::ranges::all_of(measured, [](const PacedSite& site) { return site.waited.has_value(); });
+  waits_told_ |= waits_known_;
   for (const Plan& plan : plans_) {
     decision.predictions.push_back(Predict(run_, plan, parameters_, sites));
   }
@@ -186,7 +214,8 @@ PaceReason Pacer::WhyNot(const std::vector<Prediction>& predictions, size_t best
   const double allowed = options_.target + options_.slack;
   const bool ratio = now.cost.ratio > allowed && then.cost.ratio <= options_.target;
   if (!ratio && then.time > (1 - options_.worth) * now.time) return PaceReason::kNotWorthIt;
-  if (since_change_ < dwell_) return PaceReason::kTooSoon;
+  const bool in_the_dark = waits_told_ && !waits_known_ && since_change_ < 2 * options_.dwell;
+  if (since_change_ < dwell_ || (dwell_ > 0 && in_the_dark)) return PaceReason::kTooSoon;
   return ratio ? PaceReason::kRatio : PaceReason::kTime;
 }
 

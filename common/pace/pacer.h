@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/ids.h"
 #include "common/pace/round_cost.h"
 #include "common/run/round_format.h"
 #include "common/run/run_spec.h"
@@ -44,6 +45,10 @@ struct PacedSite {
   Path path;
   absl::Duration compute;  // of a step of its job, without waiting for others; 0: not known yet
   bool measured = true;    // path is; false: nothing is known of it yet
+  // For how long its job waited for the link in an exchange of the present plan, and the first round
+  // that this is of.
+  std::optional<absl::Duration> waited;
+  Round waited_since;
 };
 
 // What a plan would do at given sites.
@@ -97,7 +102,7 @@ class Pacer {
     double target = 0.10;  // communication ratio (P26)
     double slack = 0.03;
     double worth = 0.05;  // of the time to a loss
-    uint32_t dwell = 4;   // rounds
+    uint32_t dwell = 4;   // rounds; twice as many, until it is known what the new plan makes jobs wait
     uint32_t longest_dwell = 256;
     double other_sites = 1.5;  // the exchange takes so many times as long, or as short
   };
@@ -105,8 +110,9 @@ class Pacer {
   // of which there is one at least.
   Pacer(RunSpec run, std::vector<Plan> plans, size_t first, uint64_t parameters, Options options);
 
-  // Once for each round. `sites`: who takes part.
-  PaceDecision Decide(const std::vector<PacedSite>& sites);
+  // Once for each round. `measured`: who takes part. A link is taken to be as fast as it was measured, or
+  // as jobs' waiting shows it to be: a plan that sends little may never fill it.
+  PaceDecision Decide(const std::vector<PacedSite>& measured);
 
   const std::vector<Plan>& plans() const { return plans_; }
 
@@ -114,6 +120,7 @@ class Pacer {
   void Freeze(bool frozen) { frozen_ = frozen; }
 
  private:
+  std::vector<PacedSite> AsFastAsTheyAre(const std::vector<PacedSite>& sites) const;
   PaceReason WhyNot(const std::vector<Prediction>& predictions, size_t best) const;
   void Change(size_t to);
 
@@ -126,6 +133,8 @@ class Pacer {
   std::set<size_t> before_;    // plans that were left, at sites that were not very different
   uint32_t since_change_ = 0;  // rounds
   uint32_t dwell_ = 0;         // none before the first change
+  bool waits_told_ = false;    // jobs say for how long they wait
+  bool waits_known_ = false;   // it is, of the present plan
   absl::Duration at_change_;   // what an exchange of plans_[0] would have taken at the last change
 };
 

@@ -20,6 +20,9 @@ struct WorkerReport {
   double link_wait_seconds = 0;
   double peer_wait_seconds = 0;
   double communication_ratio = 0;  // link wait / step time (P26)
+  // Waited for the link in an exchange: of the last few, and the first of them; 0: not known yet.
+  double exchange_wait_seconds = 0;
+  Round exchange_wait_since;
   uint64_t steps = 0;              // of this process
   uint64_t samples = 0;            // of its jobs, each step's as soon as it is taken
   uint64_t nonfinite_buckets = 0;  // abstained because of NaN or Inf

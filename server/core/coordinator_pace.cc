@@ -40,6 +40,7 @@ void Coordinator::Pace(Actions& out) {
   for (const GroupId id : round_.awaited()) {
     const auto site = sites_.find(id);
     sites.push_back(site == sites_.end() ? PacedSite{.measured = false} : site->second);
+    if (sites.back().waited_since < formats_.last()) sites.back().waited.reset();
   }
   paced_ = pacer_->Decide(sites);
   if (!paced_->changed) return;

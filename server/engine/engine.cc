@@ -135,7 +135,11 @@ void Engine::TellMeasured(Coordinator& core) {
     core.Measured(id, {.path = {up.value_or(0), down.value_or(0),
                                 round_trip.value_or(absl::InfiniteDuration())},
                        .compute = absl::Seconds(report.compute_seconds),
-                       .measured = up && down && round_trip});
+                       .measured = up && down && round_trip,
+                       .waited = report.exchange_wait_since == Round(0)
+                                     ? std::nullopt
+                                     : std::optional(absl::Seconds(report.exchange_wait_seconds)),
+                       .waited_since = report.exchange_wait_since});
   }
 }
 

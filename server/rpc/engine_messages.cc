@@ -83,6 +83,8 @@ void ToProto(const GroupView& view, const WorkerReport& report, v1::HeartbeatReq
   out->set_nonfinite_losses(report.nonfinite_losses);
   out->set_returned_contributions(report.returned_contributions);
   ToProto(report.down, out->mutable_down());
+  out->set_exchange_wait_seconds(report.exchange_wait_seconds);
+  out->set_exchange_wait_since(report.exchange_wait_since.value());
   out->set_waiting(report.waiting);
 }
 
@@ -189,6 +191,8 @@ WorkerReport FromProto(const v1::HeartbeatRequest& in) {
   report.link_wait_seconds = in.link_wait_seconds();
   report.peer_wait_seconds = in.peer_wait_seconds();
   report.communication_ratio = in.communication_ratio();
+  report.exchange_wait_seconds = in.exchange_wait_seconds();
+  report.exchange_wait_since = Round(in.exchange_wait_since());
   report.steps = in.steps();
   report.samples = in.samples();
   report.nonfinite_buckets = in.nonfinite_buckets();

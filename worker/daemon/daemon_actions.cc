@@ -357,7 +357,7 @@ void DaemonImpl::StepFinished(uint64_t session_id, const FinishStep& finish) {
   {
     MutexLock lock(&mu_);
     const absl::Time now = clock_.Now();
-    StepTime time;
+    StepTime time{.round = finish.round.value()};
     time.blocked = absl::ToDoubleSeconds(now - step_began_);
     time.local = std::min(time.blocked, pipeline_->TakeBusySeconds());
     time.peer_wait = std::min(time.blocked - time.local, absl::ToDoubleSeconds(finish.peer_wait));

@@ -144,6 +144,9 @@ WorkerReport DaemonImpl::MakeReport() {
       times_.Median([](const StepTime& t) { return t.link_wait() / t.steps; });
   report.peer_wait_seconds = times_.Median([](const StepTime& t) { return t.peer_wait / t.steps; });
   report.communication_ratio = times_.Ratio();
+  const StepTimes::Waited lately = times_.Lately();
+  report.exchange_wait_seconds = lately.seconds;
+  report.exchange_wait_since = Round(lately.since);
   report.steps = steps_;
   report.samples = samples_ + SamplesOf(job_.get());
   report.nonfinite_buckets = core_->nonfinite();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <vector>
 
@@ -11,6 +12,7 @@ namespace isthmus {
 
 // One step, or the steps of a job up to an exchange, in seconds.
 struct StepTime {
+  uint64_t round = 0;  // that was exchanged
   double steps = 1;    // so many
   double step = 0;     // from the end of the step before to the end of this one
   double blocked = 0;  // from begin to end: the job waits
@@ -36,6 +38,21 @@ class StepTimes {
     std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
     return values[values.size() / 2];
   }
+  // Of the last few exchanges: how long the job waited for the link, their median, and the first of
+  // them. 0 before there are so many.
+  struct Waited {
+    double seconds = 0;
+    uint64_t since = 0;
+  };
+  Waited Lately() const {
+    if (times_.size() < size_t{kLately}) return {};
+    std::vector<double> waits;
+    for (auto at = times_.end() - kLately; at != times_.end(); ++at) {
+      waits.push_back(at->link_wait());
+    }
+    std::nth_element(waits.begin(), waits.begin() + kLately / 2, waits.end());
+    return {waits[kLately / 2], (times_.end() - kLately)->round};
+  }
   // Link wait over step time.
   double Ratio() const {
     double link = 0, step = 0;
@@ -48,6 +65,7 @@ class StepTimes {
 
  private:
   static constexpr size_t kKept = 50;
+  static constexpr std::ptrdiff_t kLately = 3;
   std::deque<StepTime> times_;
 };
 

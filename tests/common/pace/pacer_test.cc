@@ -122,6 +122,60 @@ TEST(PacerTest, ATargetThatNothingMeetsIsSaidAndTheSoonestTaken) {
   EXPECT_EQ(decision.plan, PlansOf(LocalRun()).size() - 1);
 }
 
+// A plan that sends little does not fill the link; how soon it is over tells.
+TEST(PacerTest, ALinkIsAsFastAsWaitingForItShows) {
+  const RunSpec run = LocalRun();
+  const size_t last = PlansOf(run).size() - 1;
+  std::vector<PacedSite> sites = TwoSites(20);
+  Pacer pacer = PacerOf(run, last);
+  EXPECT_FALSE(pacer.Decide(sites).changed);
+  const absl::Duration at_last = Predict(run, PlansOf(run)[last], kParameters, sites).exchange;
+  // As long as expected, or nearly: nothing is learned.
+  for (PacedSite& site : sites) site.waited = 0.8 * at_last;
+  EXPECT_FALSE(pacer.Decide(sites).changed);
+  for (PacedSite& site : sites) {
+    site.waited = Predict(run, PlansOf(run)[last], kParameters, TwoSites(2000)).exchange;
+  }
+  // Not by what one of them says.
+  std::vector<PacedSite> half = sites;
+  half[1].waited.reset();
+  EXPECT_FALSE(pacer.Decide(half).changed);
+  half[1].waited = at_last;
+  EXPECT_FALSE(pacer.Decide(half).changed);
+  const PaceDecision decision = pacer.Decide(sites);
+  EXPECT_TRUE(decision.changed);
+  EXPECT_EQ(decision.plan, PacerOf(run, last).Decide(TwoSites(20 * 64)).plan) << "64 times at most";
+  EXPECT_LT(decision.plan, last);
+}
+
+// Right after a change rates may still be those that waiting has shown to be wrong.
+TEST(PacerTest, AfterAChangeItWaitsToHearOfTheNewPlan) {
+  const RunSpec run = LocalRun();
+  const size_t last = PlansOf(run).size() - 1;
+  Pacer pacer = PacerOf(run, last);
+  std::vector<PacedSite> sites = TwoSites(20);
+  for (PacedSite& site : sites) site.waited = absl::Milliseconds(200);
+  const PaceDecision changed = pacer.Decide(sites);
+  ASSERT_TRUE(changed.changed);
+  for (PacedSite& site : sites) site.waited.reset();
+  for (int round = 1; round < 8; ++round) {
+    EXPECT_EQ(pacer.Decide(sites).reason, PaceReason::kTooSoon) << round;
+  }
+  EXPECT_TRUE(pacer.Decide(sites).changed) << "by the rates, since nothing else is heard";
+}
+
+TEST(PacerTest, WhatAJobWentOnForMayHaveBeenTheLinks) {
+  RunSpec run = LocalRun();
+  run.format.overlap = 15;
+  const size_t last = PlansOf(run).size() - 1;
+  std::vector<PacedSite> sites = TwoSites(20);
+  for (PacedSite& site : sites) site.waited = absl::ZeroDuration();
+  Pacer pacer(run, PlansOf(run), last, kParameters, {});
+  const PaceDecision decision = pacer.Decide(sites);
+  ASSERT_THAT(decision.predictions, SizeIs(PlansOf(run).size()));
+  EXPECT_GE(decision.predictions[last].exchange, 0.69 * 15 * sites[0].compute);
+}
+
 TEST(PacerTest, TheSlowestSiteDecides) {
   std::vector<PacedSite> sites = TwoSites(10'000);
   sites[1].path.up = 150 * kMbit;
