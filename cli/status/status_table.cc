@@ -58,6 +58,25 @@ std::string PrintableColumns(std::vector<std::vector<std::string>> rows) {
   return FormatColumns(rows);
 }
 
+// What the next rounds have, and why.
+std::string DescribePace(const v1::GetStatusReply& status) {
+  if (!status.has_pace()) return "off";
+  const v1::PaceStatus& pace = status.pace();
+  std::string text;
+  if (status.rounds_size() > 0) {
+    const v1::PastRound& last = *status.rounds().rbegin();
+    text = status.run().scheme() == "local" ? absl::StrCat("every ", last.every())
+                                            : absl::StrCat(last.k(), " of ", last.chunk_size());
+    absl::StrAppend(&text, ", ");
+  }
+  absl::StrAppend(&text, pace.reason());
+  if (pace.step_seconds() <= 0) return text;
+  return absl::StrCat(text, ": an exchange in ", FormatSeconds(pace.exchange_seconds()),
+                      " expected, ", FormatPercent(pace.communication_ratio()), " of a step of ",
+                      FormatSeconds(pace.step_seconds()),
+                      pace.target_met() ? "" : "; no plan comes within the target");
+}
+
 std::string DescribeLink(const v1::LinkEstimate& link) {
   return absl::StrCat(link.at_least() && link.bytes_per_second() > 0 ? ">= " : "",
                       FormatRate(link.bytes_per_second()));
@@ -124,6 +143,7 @@ std::string FormatStatusTable(const v1::GetStatusReply& status) {
        absl::StrCat(status.contributions_merged(), " merged, ", status.contributions_late(),
                     " late, ", status.contributions_rejected(), " rejected, ", status.abstentions(),
                     " abstained, ", status.scalar_mismatches(), " with other scalars")},
+      {"pace", DescribePace(status)},
       {"audit", DescribeAudit(status)},
       {"connections", DescribeConnections(status.connections())},
   });

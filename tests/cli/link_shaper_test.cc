@@ -68,6 +68,25 @@ TEST(LinkShaperTest, ResetForgetsTheBacklog) {
   EXPECT_EQ(shaper.Backlog(kStart), 0);
 }
 
+TEST(LinkShaperTest, WhatWaitsLeavesAtTheNewRateAndNothingOvertakes) {
+  LinkShaper shaper(8 * kMbit, absl::Milliseconds(100));
+  // A tenth of a second of it; half has left when the link becomes ten times as fast, and near.
+  const absl::Time before = shaper.Send(100'000, kStart);
+  EXPECT_EQ(before, kStart + absl::Milliseconds(200));
+  const absl::Time changed = kStart + absl::Milliseconds(50);
+  shaper.Become(80 * kMbit, absl::Milliseconds(1), changed);
+  EXPECT_EQ(shaper.Backlog(changed), 50'000);
+  EXPECT_EQ(shaper.Backlog(changed + absl::Milliseconds(5)), 0);
+  EXPECT_EQ(shaper.Send(10'000, changed), before) << "not before what was sent before";
+  const absl::Time later = kStart + absl::Seconds(1);
+  EXPECT_EQ(shaper.Send(10'000, later), later + absl::Milliseconds(2));
+  // From no limit to one, and back.
+  shaper.Become(kUnlimitedRate, absl::ZeroDuration(), later);
+  EXPECT_EQ(shaper.Send(1 << 20, later + absl::Seconds(1)), later + absl::Seconds(1));
+  shaper.Become(8 * kMbit, absl::ZeroDuration(), later + absl::Seconds(2));
+  EXPECT_EQ(shaper.Backlog(later + absl::Seconds(2)), 0);
+}
+
 // A greedy sender, woken at irregular times as a busy machine would.
 TEST(LinkShaperTest, AGreedySenderGetsTheRateAndTheQueueStaysBounded) {
   std::mt19937 rng(7);

@@ -49,6 +49,13 @@ TEST(PlanTest, SignAndDeadlineAreStated) {
   EXPECT_EQ(ValueOf(command, "--deadline"), "off");
 }
 
+TEST(PlanTest, ThePaceIsTheCoordinatorsAndNotTheComparisons) {
+  RehearseFlags flags;
+  flags.pace = "0.05";
+  EXPECT_EQ(ValueOf(Plan::Main(Options(flags), ExamplePlaces()).Coordinator(), "--pace"), "0.05");
+  EXPECT_EQ(ValueOf(Plan::Comparison(Options(flags), ExamplePlaces()).Coordinator(), "--pace"), "");
+}
+
 TEST(PlanTest, AWorkerDialsItsLink) {
   const Command command = Plan::Main(Options(), ExamplePlaces()).Worker(2, "127.0.0.1:4711");
   EXPECT_EQ(command.name, "worker-2");

@@ -48,6 +48,28 @@ TEST(StatusTableTest, SaysWhereTheRunStandsAndWhy) {
   EXPECT_THAT(table, HasSubstr("12 of 300, 11 committed, loss 2.5000"));
 }
 
+TEST(StatusTableTest, SaysWhatThePaceDecided) {
+  v1::GetStatusReply status = Example();
+  v1::PaceStatus* pace = status.mutable_pace();
+  pace->set_reason("unmeasured");
+  EXPECT_THAT(FormatStatusTable(status), HasSubstr("unmeasured"));
+  v1::PastRound* round = status.add_rounds();
+  round->set_chunk_size(128);
+  round->set_k(1);
+  round->set_every("30 steps");
+  pace->set_reason("best");
+  pace->set_target_met(true);
+  pace->set_exchange_seconds(0.5);
+  pace->set_communication_ratio(0.08);
+  pace->set_step_seconds(2);
+  EXPECT_THAT(FormatStatusTable(status),
+              HasSubstr("1 of 128, best: an exchange in 500.0 ms expected, 8.0 % of a step of 2.00 s\n"));
+  pace->set_target_met(false);
+  status.mutable_run()->set_scheme("local");
+  EXPECT_THAT(FormatStatusTable(status), HasSubstr("every 30 steps, best: "));
+  EXPECT_THAT(FormatStatusTable(status), HasSubstr("; no plan comes within the target"));
+}
+
 TEST(StatusTableTest, SaysWhatTheAuditFound) {
   v1::GetStatusReply status = Example();
   EXPECT_THAT(FormatStatusTable(status), HasSubstr("off"));

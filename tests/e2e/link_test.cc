@@ -210,6 +210,56 @@ TEST_F(LinkTest, AFarCoordinatorIsReachedAtTheFirstAttempt) {
   ASSERT_TRUE(SetLogLevel("off").ok());
 }
 
+// From a link that gets thin in mid-run; a worker is cut off meanwhile, and comes back to other
+// formats.
+TEST_F(LinkTest, P30_ADecisionChangesTheBytesOnTheWire) {
+  constexpr uint64_t kManyRounds = 70;
+  RunSpec run = SmallRun(2, kManyRounds);
+  run.format = DefaultRunSpec(Scheme::kFlexDemo).format;
+  run.audit_rounds = 5;
+  CoordinatorServer::Options options = ServerOptions(run);
+  options.engine.core.reconnect_grace = absl::Seconds(30);
+  options.engine.core.pace = Pacer::Options{.target = 0.1};
+  LinkSpec spec;
+  spec.up_bits_per_second = spec.down_bits_per_second = 2e6;
+  spec.delay = absl::Milliseconds(1);
+  Start(options, spec);
+  coordinator_->AwaitRound(2);
+  spec.up_bits_per_second = spec.down_bits_per_second = 100e3;
+  for (const auto& link : links_) link->Become(spec);
+  const auto changes = [&] {
+    const v1::GetStatusReply status = coordinator_->Status();
+    return std::ranges::count(status.events(), "pace_changed", &v1::PastEvent::kind);
+  };
+  Eventually("the pace sends less", [&] {
+    return changes() > 0 || coordinator_->Status().state() == v1::GetStatusReply::ENDED;
+  });
+  links_[1]->Cut();
+  links_[1]->Heal();
+  for (const auto& job : jobs_) job->Await();
+  ExpectEqualEnds({&jobs_[0]->Await(), &jobs_[1]->Await()}, coordinator_->ExpectEqualHashes(2));
+  const v1::GetStatusReply status = coordinator_->Status();
+  EXPECT_GT(status.audits(), 0u);
+  EXPECT_EQ(status.audit_mismatches(), 0u);
+  EXPECT_EQ(status.contributions_rejected(), 0u);
+  ASSERT_EQ(status.rounds_size(), static_cast<int>(kManyRounds));
+  EXPECT_EQ(status.rounds(0).chunk_size(), 64u);
+  EXPECT_EQ(status.rounds(0).k(), 2u);
+  const v1::PastRound& last = status.rounds(kManyRounds - 1);
+  EXPECT_LT(last.k() * 64, 2 * last.chunk_size()) << "a smaller share of each chunk";
+  // Of rounds with one format and the other; what falls between two rounds is little.
+  const auto bytes_of = [&](const v1::PastRound& like) {
+    uint64_t rounds = 0, bytes = 0;
+    for (const v1::PastRound& round : status.rounds()) {
+      if (round.chunk_size() != like.chunk_size() || round.k() != like.k()) continue;
+      ++rounds;
+      bytes += round.bytes_up();
+    }
+    return static_cast<double>(bytes) / static_cast<double>(rounds);
+  };
+  EXPECT_LT(bytes_of(last), 0.9 * bytes_of(status.rounds(0)));
+}
+
 // However short the ring, whoever is awaited can resume.
 TEST_F(LinkTest, CutsWithARingThatHoldsNothing) {
   CoordinatorServer::Options options = ServerOptions(SmallRun(2, kRounds));
