@@ -105,7 +105,8 @@ void AddPlan(CLI::App* app, PlanFlags* flags) {
   app->add_option("--link", flags->links,
                   "Of each site to the coordinator, as of `isthmus link`; one, or one each")
       ->capture_default_str();
-  app->add_option("--sites", flags->sites, "How many; with one --link, all of them have it (default: 2)")
+  app->add_option("--sites", flags->sites,
+                  "How many; with one --link, all of them have it (default: 2)")
       ->check(WholeNumber(1, 1024));
   app->add_option("--target", flags->target,
                   "The share of a step that a pace may have the job wait for the link")

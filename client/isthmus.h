@@ -132,14 +132,15 @@ typedef struct isthmus_info {
   uint32_t group_id;    /* this site's replica group */
   uint32_t group_index; /* its dense index among group_count groups: read your part of the data */
   uint32_t group_count;
-  uint32_t rank;        /* within the group */
-  uint32_t world_size;  /* ranks of the group */
-  uint64_t round;       /* last round applied; 0 before training */
-  uint64_t rounds;      /* the run ends with this round; 0: no end */
-  uint64_t parameters;  /* elements trained, padding not counted */
-  uint32_t every_steps; /* steps to the next exchange, from where the last one began; 1 without
-                           own_optimizer; 0: the run counts samples or time, and steps of an
-                           exchange are named as it goes. A paced run may change it with an exchange */
+  uint32_t rank;       /* within the group */
+  uint32_t world_size; /* ranks of the group */
+  uint64_t round;      /* last round applied; 0 before training */
+  uint64_t rounds;     /* the run ends with this round; 0: no end */
+  uint64_t parameters; /* elements trained, padding not counted */
+  uint32_t
+      every_steps;        /* steps to the next exchange, from where the last one began; 1 without
+                             own_optimizer; 0: the run counts samples or time, and steps of an
+                             exchange are named as it goes. A paced run may change it with an exchange */
   uint32_t overlap_steps; /* steps from where one begins to where it is applied; 0: none between. As
                              every_steps */
   /* What schedules go by, so that they follow the run and not the process: of each round up to
@@ -200,8 +201,8 @@ ISTHMUS_API isthmus_code isthmus_attach(const isthmus_attach_options* options,
                                         const isthmus_tensor* tensors, size_t tensor_count,
                                         isthmus_session** session);
 
-/* Who is asked from now on in the place of isthmus_attach_options.keep_waiting, with its context; NULL:
- * nobody. For callers whose answer lives no longer than attach, or belongs to one thread. */
+/* Who is asked from now on in the place of isthmus_attach_options.keep_waiting, with its context;
+ * NULL: nobody. For callers whose answer lives no longer than attach, or belongs to one thread. */
 ISTHMUS_API void isthmus_set_keep_waiting(isthmus_session* session,
                                           int (*keep_waiting)(void* context, const char* what),
                                           void* context);
@@ -247,7 +248,8 @@ ISTHMUS_API isthmus_code isthmus_step_poll(isthmus_session* session, double seco
  * step's stream from then on will find it there. ISTHMUS_END when the run ended instead. */
 ISTHMUS_API isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* result);
 /* Both in one: isthmus_step_wait() if isthmus_step_poll() says OK within `seconds`, else what that
- * says. For interpreters, which look at their own signals now and then, and for whom a call is dear. */
+ * says. For interpreters, which look at their own signals now and then, and for whom a call is
+ * dear. */
 ISTHMUS_API isthmus_code isthmus_step_wait_for(isthmus_session* session, double seconds,
                                                isthmus_step_result* result);
 /* Both in one. `result` may be NULL. After ISTHMUS_INTERRUPTED go on with isthmus_step_wait(). */

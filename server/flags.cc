@@ -52,10 +52,11 @@ void AddProgramFlags(CLI::App* app, CoordinatorFlags* flags) {
 }
 
 void AddPaceFlags(CLI::Option_group* pace, LimitFlags* flags) {
-  pace->add_option("--pace", flags->pace,
-                   "Choose chunk size and k of flexdemo, or the steps between exchanges of local, by "
-                   "the measured links: what comes to a loss soonest while jobs wait for links for "
-                   "at most this share of their time, such as 0.1, or off")
+  pace->add_option(
+          "--pace", flags->pace,
+          "Choose chunk size and k of flexdemo, or the steps between exchanges of local, by "
+          "the measured links: what comes to a loss soonest while jobs wait for links for "
+          "at most this share of their time, such as 0.1, or off")
       ->check(Share())
       ->type_name("SHARE")
       ->capture_default_str();

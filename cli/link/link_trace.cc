@@ -66,9 +66,9 @@ absl::StatusOr<LinkTrace> LinkTrace::Parse(absl::string_view text) {
 
 const LinkSpec& LinkTrace::At(absl::Duration since) const {
   if (repeat_) since = since % *repeat_;
-  const auto after = std::upper_bound(
-      changes_.begin(), changes_.end(), since,
-      [](absl::Duration at, const Change& change) { return at < change.from; });
+  const auto after =
+      std::upper_bound(changes_.begin(), changes_.end(), since,
+                       [](absl::Duration at, const Change& change) { return at < change.from; });
   return std::prev(after)->link;
 }
 

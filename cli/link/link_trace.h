@@ -1,5 +1,5 @@
-// A link that changes over time, as a file says it: a line for each change, seconds and what the link
-// is from then on, and perhaps a last one that says when all of it begins again:
+// A link that changes over time, as a file says it: a line for each change, seconds and what the
+// link is from then on, and perhaps a last one that says when all of it begins again:
 //
 //   # minutes of a satellite link
 //   0   20mbit/40ms
@@ -21,8 +21,8 @@ namespace isthmus {
 
 class LinkTrace {
  public:
-  // INVALID_ARGUMENT naming the line, what was expected and what it says: times ascend from 0, up to
-  // a day; links are those of link_spec.h; at most 100,000 lines.
+  // INVALID_ARGUMENT naming the line, what was expected and what it says: times ascend from 0, up
+  // to a day; links are those of link_spec.h; at most 100,000 lines.
   static absl::StatusOr<LinkTrace> Parse(absl::string_view text);
 
   // What the link is so long after the beginning, 0 or more.

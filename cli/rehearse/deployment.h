@@ -76,7 +76,7 @@ class Deployment {
   std::vector<std::unique_ptr<Forwarder>> forwarders_;  // per site
   std::unique_ptr<StatusClient> status_;
   FaultSchedule faults_;
-  std::vector<LinkSpec> links_;  // per site, as they are now
+  std::vector<LinkSpec> links_;              // per site, as they are now
   std::map<std::string, int> worker_sites_;  // by name of the worker
   std::map<std::string, JobId> jobs_;        // by name of the job
   std::set<std::string> waiting_jobs_;       // to be started once their site's socket exists

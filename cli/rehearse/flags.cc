@@ -45,10 +45,11 @@ void AddDeployment(CLI::App* app, RehearseFlags* flags) {
                   "10mbit/40ms', '30 1mbit/40ms', '60 repeat'")
       ->type_name("FILE,...")
       ->group(group);
-  app->add_option("--pace", flags->pace,
-                  "Choose chunk size and k of flexdemo, or the steps between exchanges of local, by "
-                  "the measured links, so that jobs wait for them for at most this share of their "
-                  "time, such as 0.1, or off")
+  app->add_option(
+         "--pace", flags->pace,
+         "Choose chunk size and k of flexdemo, or the steps between exchanges of local, by "
+         "the measured links, so that jobs wait for them for at most this share of their "
+         "time, such as 0.1, or off")
       ->type_name("SHARE")
       ->capture_default_str()
       ->group(group);

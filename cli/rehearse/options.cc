@@ -7,8 +7,8 @@
 #include <absl/strings/strip.h>
 
 #include <algorithm>
-#include <fstream>
 #include <cmath>
+#include <fstream>
 #include <type_traits>
 
 #include "common/base/status_macros.h"
@@ -217,9 +217,8 @@ absl::Status ReadLinkTraces(RehearseOptions* options) {
     std::string text(static_cast<size_t>(kMostBytes) + 1, '\0');
     file.read(text.data(), kMostBytes + 1);
     if (file.bad() || file.gcount() == 0) {
-      return absl::NotFoundError(
-          absl::StrCat("--link-trace: expected a file of lines as '0 10mbit/40ms', got '", path,
-                       "'"));
+      return absl::NotFoundError(absl::StrCat(
+          "--link-trace: expected a file of lines as '0 10mbit/40ms', got '", path, "'"));
     }
     if (file.gcount() > kMostBytes) {
       return absl::InvalidArgumentError(

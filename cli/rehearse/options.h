@@ -64,8 +64,8 @@ struct RehearseFlags {
 };
 
 struct RehearseOptions {
-  std::vector<int> ranks;            // per site
-  std::vector<LinkSpec> links;       // per site; where there is a trace, unless it is "-", its first
+  std::vector<int> ranks;       // per site
+  std::vector<LinkSpec> links;  // per site; where there is a trace, unless it is "-", its first
   std::vector<std::string> link_traces;  // per site: path of a trace, or "-"; empty: none has one
   std::vector<std::optional<LinkTrace>> traces;  // what they say, once read
   std::vector<std::string> simd;     // per site: ISTHMUS_SIMD of the worker; empty: its best

@@ -26,8 +26,8 @@ constexpr bool IsChunkSize(long long n) {
 void ForwardDct(int chunk_size, std::span<const float> in, std::span<float> out);
 void InverseDct(int chunk_size, std::span<const float> in, std::span<float> out);
 
-// What `x` is the transform of, in chunks of `from`, transformed in chunks of `to`: by one inverse and
-// one forward transform, in place. It holds a whole number of both. As above otherwise.
+// What `x` is the transform of, in chunks of `from`, transformed in chunks of `to`: by one inverse
+// and one forward transform, in place. It holds a whole number of both. As above otherwise.
 void RecutDct(int from, int to, std::span<float> x);
 
 }  // namespace isthmus

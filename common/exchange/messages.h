@@ -61,7 +61,8 @@ struct SnapshotPiece {
   bool last = false;                  // nothing follows
   uint64_t state_hash = 0;            // with `last`: StateHashOf() the whole (state_image.h)
   RunTotals totals = {};              // in the first: of the run, as the state has it
-  std::vector<FormatChange> formats = {};  // in the first: of coming rounds, as the donor knows them
+  std::vector<FormatChange> formats =
+      {};  // in the first: of coming rounds, as the donor knows them
 };
 
 }  // namespace isthmus

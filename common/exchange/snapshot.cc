@@ -130,8 +130,8 @@ absl::StatusOr<std::optional<WholeSnapshot>> IncomingSnapshot::Add(SnapshotPiece
         absl::Hex(piece.state_hash), ", got ", absl::Hex(StateHashOf(hashes_))));
   }
   auto image = std::make_shared<StateImage>(StateImage{std::move(bytes_)});
-  WholeSnapshot whole{*transfer_, sequence_, std::move(applied_rounds_), std::move(image), totals_,
-                      std::move(formats_)};
+  WholeSnapshot whole{*transfer_,       sequence_, std::move(applied_rounds_),
+                      std::move(image), totals_,   std::move(formats_)};
   Drop();
   return std::optional<WholeSnapshot>(std::move(whole));
 }

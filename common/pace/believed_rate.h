@@ -1,4 +1,5 @@
-// How fast one direction of a link is taken to be, from what its receiver says of it time and again.
+// How fast one direction of a link is taken to be, from what its receiver says of it time and
+// again.
 #ifndef ISTHMUS_COMMON_PACE_BELIEVED_RATE_H_
 #define ISTHMUS_COMMON_PACE_BELIEVED_RATE_H_
 
@@ -11,9 +12,9 @@
 
 namespace isthmus {
 
-// What filled the link says its rate; what did not says the least that it is, and takes nothing back:
-// a plan that sends little would else make its own link look thin. A link that nothing has ever
-// filled is no limit to what is sent. Not thread-safe.
+// What filled the link says its rate; what did not says the least that it is, and takes nothing
+// back: a plan that sends little would else make its own link look thin. A link that nothing has
+// ever filled is no limit to what is sent. Not thread-safe.
 class BelievedRate {
  public:
   void Saw(const LinkEstimate& estimate) {

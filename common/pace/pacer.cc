@@ -151,8 +151,8 @@ Pacer::Pacer(RunSpec run, std::vector<Plan> plans, size_t first, uint64_t parame
   ISTHMUS_CHECK(first < plans_.size());
 }
 
-// The exchange of the present plan took at most what jobs waited, and went on for meanwhile. If that
-// is much less than it should have been, it is the rates that are wrong.
+// The exchange of the present plan took at most what jobs waited, and went on for meanwhile. If
+// that is much less than it should have been, it is the rates that are wrong.
 std::vector<PacedSite> Pacer::AsFastAsTheyAre(const std::vector<PacedSite>& sites) const {
   constexpr double kMuchLess = 0.7, kMostTimes = 64;
   std::vector<PacedSite> faster = sites;
@@ -181,12 +181,14 @@ PaceDecision Pacer::Decide(const std::vector<PacedSite>& measured) {
   const bool known = !measured.empty() && std::ranges::all_of(measured, Known);
   if (!known) return decision;
   const std::vector<PacedSite> sites = AsFastAsTheyAre(measured);
-  waits_known_ = std::ranges::all_of(measured, [](const PacedSite& site) { return site.waited.has_value(); });
+  waits_known_ =
+      std::ranges::all_of(measured, [](const PacedSite& site) { return site.waited.has_value(); });
   waits_told_ |= waits_known_;
   for (const Plan& plan : plans_) {
     decision.predictions.push_back(Predict(run_, plan, parameters_, sites));
   }
-  const auto [best, target_met] = BestOf(decision.predictions, options_.target, plan_, options_.slack);
+  const auto [best, target_met] =
+      BestOf(decision.predictions, options_.target, plan_, options_.slack);
   decision.target_met = target_met;
   // What an exchange of the same plan takes tells sites apart, and no change of plan does.
   const absl::Duration exchange = decision.predictions[0].exchange;
@@ -221,8 +223,8 @@ PaceReason Pacer::WhyNot(const std::vector<Prediction>& predictions, size_t best
 
 void Pacer::Change(size_t to) {
   const bool goes_back = before_.contains(to);
-  dwell_ = goes_back ? std::min(2 * dwell_, options_.longest_dwell)
-                     : std::max(dwell_, options_.dwell);
+  dwell_ =
+      goes_back ? std::min(2 * dwell_, options_.longest_dwell) : std::max(dwell_, options_.dwell);
   before_.insert(plan_);
   plan_ = to;
   since_change_ = 0;

@@ -36,8 +36,8 @@ absl::Status CheckPaced(const RunSpec& run);
 // as far as there are so many steps.
 std::vector<Plan> PlansOf(const RunSpec& run);
 
-// Which of them has that format; one that none has is put before them, as one that takes as long as the
-// longest: it is left for whatever is better. CHECKs that there is one.
+// Which of them has that format; one that none has is put before them, as one that takes as long as
+// the longest: it is left for whatever is better. CHECKs that there is one.
 size_t PlanOf(const RoundFormat& format, std::vector<Plan>& plans);
 
 // A site as it was measured.
@@ -45,8 +45,8 @@ struct PacedSite {
   Path path;
   absl::Duration compute;  // of a step of its job, without waiting for others; 0: not known yet
   bool measured = true;    // path is; false: nothing is known of it yet
-  // For how long its job waited for the link in an exchange of the present plan, and the first round
-  // that this is of.
+  // For how long its job waited for the link in an exchange of the present plan, and the first
+  // round that this is of.
   std::optional<absl::Duration> waited;
   Round waited_since;
 };
@@ -102,7 +102,8 @@ class Pacer {
     double target = 0.10;  // communication ratio (P26)
     double slack = 0.03;
     double worth = 0.05;  // of the time to a loss
-    uint32_t dwell = 4;   // rounds; twice as many, until it is known what the new plan makes jobs wait
+    uint32_t dwell =
+        4;  // rounds; twice as many, until it is known what the new plan makes jobs wait
     uint32_t longest_dwell = 256;
     double other_sites = 1.5;  // the exchange takes so many times as long, or as short
   };
@@ -110,8 +111,8 @@ class Pacer {
   // of which there is one at least.
   Pacer(RunSpec run, std::vector<Plan> plans, size_t first, uint64_t parameters, Options options);
 
-  // Once for each round. `measured`: who takes part. A link is taken to be as fast as it was measured, or
-  // as jobs' waiting shows it to be: a plan that sends little may never fill it.
+  // Once for each round. `measured`: who takes part. A link is taken to be as fast as it was
+  // measured, or as jobs' waiting shows it to be: a plan that sends little may never fill it.
   PaceDecision Decide(const std::vector<PacedSite>& measured);
 
   const std::vector<Plan>& plans() const { return plans_; }

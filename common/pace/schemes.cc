@@ -5,9 +5,9 @@
 namespace isthmus {
 namespace {
 
-// Of docs/schemes.md: steps to a loss of 2.4, two sites of two ranks, whose gradients are averaged in
-// the site; of `random`, which does not come so far, to 2.5, and of full averaging there; of longer
-// chunks as many more than of 1 of 64 as they need to 2.5.
+// Of docs/schemes.md: steps to a loss of 2.4, two sites of two ranks, whose gradients are averaged
+// in the site; of `random`, which does not come so far, to 2.5, and of full averaging there; of
+// longer chunks as many more than of 1 of 64 as they need to 2.5.
 constexpr double kFull = 147, kFullTo25 = 116;
 
 KnownScheme FlexDemo(uint32_t chunk_size, uint32_t k, double steps) {

@@ -347,10 +347,10 @@ absl::Status CheckChange(const RunSpec& spec, const RoundFormat& before,
                       absl::StrCat(format.all.k));
   }
   if ((format.all.values == ValueFormat::kSign) != (before.all.values == ValueFormat::kSign)) {
-    return FieldError("values",
-                      before.all.values == ValueFormat::kSign ? "sign, as before"
-                                                              : "other than sign, as before",
-                      Name(format.all.values));
+    return FieldError(
+        "values",
+        before.all.values == ValueFormat::kSign ? "sign, as before" : "other than sign, as before",
+        Name(format.all.values));
   }
   if ((format.overlap > 0) != (before.overlap > 0)) {
     return FieldError("overlap", before.overlap > 0 ? "1 or more, as before" : "0, as before",

@@ -88,8 +88,8 @@ absl::Status CheckChange(const RunSpec& spec, const RoundFormat& before, const R
 // In words: "chunk_size 128 instead of 64, k 1 instead of 2".
 std::string DifferenceText(const RoundFormat& before, const RoundFormat& format);
 
-// INVALID_ARGUMENT for a change that says of a known round what is not so, or, if it is later than all
-// that are known, for one of a round up to `after` or as CheckChange().
+// INVALID_ARGUMENT for a change that says of a known round what is not so, or, if it is later than
+// all that are known, for one of a round up to `after` or as CheckChange().
 absl::Status CheckFollows(const RunSpec& spec, const RoundFormats& known,
                           const FormatChange& change, Round after);
 

@@ -73,8 +73,8 @@ struct UpdateHeader {
   std::vector<ParameterGroupScalars> scalars;
   float bias1 = 1;
   float bias2_sqrt = 1;
-  bool first = false;  // the bucket's first commit with a contributor
-  RunTotals totals;    // of the run, this round included; of bucket 0 only
+  bool first = false;                  // the bucket's first commit with a contributor
+  RunTotals totals;                    // of the run, this round included; of bucket 0 only
   std::optional<FormatChange> change;  // of coming rounds (P30); of bucket 0 only
   friend bool operator==(const UpdateHeader&, const UpdateHeader&) = default;
 

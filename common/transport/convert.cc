@@ -50,7 +50,8 @@ std::string TextIn(const google::protobuf::Message& message, const FieldDescript
   }
 }
 
-void SetIn(google::protobuf::Message* message, const FieldDescriptor& field, const std::string& text) {
+void SetIn(google::protobuf::Message* message, const FieldDescriptor& field,
+           const std::string& text) {
   const google::protobuf::Reflection& reflection = *message->GetReflection();
   uint32_t u32 = 0;
   uint64_t u64 = 0;

@@ -62,7 +62,8 @@ struct CoordinatorState {
   CoordinatorCounters counters;
   float last_loss = std::numeric_limits<float>::quiet_NaN();
   RunTotals totals;
-  // Of the open round and coming ones, ascending, as the log has them; none where they are the run's.
+  // Of the open round and coming ones, ascending, as the log has them; none where they are the
+  // run's.
   std::vector<FormatChange> formats;
 };
 

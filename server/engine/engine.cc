@@ -258,9 +258,8 @@ absl::StatusOr<std::optional<PayloadShape>> Engine::ShapeOf(Round round, BucketI
         absl::StrCat("bucket: expected below ", count, ", got ", bucket.value()));
   }
   if (!known->formats.Knows(round)) return std::optional<PayloadShape>();
-  return std::optional(
-      PayloadShape{known->formats.FormatAt(round, group),
-                   known->formats.ChunksAt(round, known->buckets.bucket(bucket))});
+  return std::optional(PayloadShape{known->formats.FormatAt(round, group),
+                                    known->formats.ChunksAt(round, known->buckets.bucket(bucket))});
 }
 
 void Engine::Part(StreamId id, GroupId group, WholePart part,

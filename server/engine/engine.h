@@ -91,9 +91,9 @@ class Engine {
                                                      std::shared_ptr<UpdateStream> stream,
                                                      const Coordinator::Hello& hello);
   void Closed(StreamId id, const std::string& reason);
-  // What contributions of `group` to (round, bucket) look like, and which chunks they cover; none of a
-  // round whose format nobody remembers. Asked for every part: does not take the core's lock. Errors:
-  // as Coordinator::BucketChunks().
+  // What contributions of `group` to (round, bucket) look like, and which chunks they cover; none
+  // of a round whose format nobody remembers. Asked for every part: does not take the core's lock.
+  // Errors: as Coordinator::BucketChunks().
   absl::StatusOr<std::optional<PayloadShape>> ShapeOf(Round round, BucketIndex bucket,
                                                       GroupId group);
   // Decodes on a merge thread; `done` is called there with the verdict. A part that is never to be

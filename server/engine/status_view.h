@@ -31,8 +31,8 @@ struct PastEvent {
 struct PastRound {
   Round round;
   RoundFormat format;
-  absl::Duration took;     // since the one before, or since training began
-  uint64_t bytes_up = 0;   // of all groups' streams meanwhile
+  absl::Duration took;    // since the one before, or since training began
+  uint64_t bytes_up = 0;  // of all groups' streams meanwhile
   uint64_t bytes_down = 0;
 };
 

@@ -145,7 +145,11 @@ TEST(RehearseOptionsTest, SaysWhichFlagIsWrongWhatIsExpectedAndWhatCame) {
       {"--compare-steps", [](auto& f) { f.compare_steps = "x"; }, "got 'x'"},
       {"--deadline", [](auto& f) { f.deadline = "60"; }, "a duration such as 60s, got '60'"},
       {"--pace", [](auto& f) { f.pace = "10%"; }, "a share from 0.001 to 0.999, or off, got '10%'"},
-      {"--link-trace", [](auto& f) { f.link_trace = "a,b,c"; f.sites = "2"; },
+      {"--link-trace",
+       [](auto& f) {
+         f.link_trace = "a,b,c";
+         f.sites = "2";
+       },
        "each of 2 sites"},
       {"--text", [](auto& f) { f.text = ""; }, "got ''"},
       {"--fault", [](auto& f) { f.faults = {"kill:1"}; }, "kill:SITE@ROUND"},

@@ -62,8 +62,9 @@ TEST(StatusTableTest, SaysWhatThePaceDecided) {
   pace->set_exchange_seconds(0.5);
   pace->set_communication_ratio(0.08);
   pace->set_step_seconds(2);
-  EXPECT_THAT(FormatStatusTable(status),
-              HasSubstr("1 of 128, best: an exchange in 500.0 ms expected, 8.0 % of a step of 2.00 s\n"));
+  EXPECT_THAT(
+      FormatStatusTable(status),
+      HasSubstr("1 of 128, best: an exchange in 500.0 ms expected, 8.0 % of a step of 2.00 s\n"));
   pace->set_target_met(false);
   status.mutable_run()->set_scheme("local");
   EXPECT_THAT(FormatStatusTable(status), HasSubstr("every 30 steps, best: "));

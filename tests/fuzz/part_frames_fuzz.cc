@@ -8,11 +8,11 @@
 #include <optional>
 #include <string>
 
+#include "common/base/status_macros.h"
 #include "common/transport/convert.h"
 #include "server/rpc/part_assembler.h"
 #include "tests/fuzz/frame_data.h"
 #include "tests/fuzz/fuzz_input.h"
-#include "common/base/status_macros.h"
 #include "tests/fuzz/grammar.h"
 
 namespace isthmus::fuzz {
@@ -91,8 +91,8 @@ void FuzzPartFrames(const uint8_t* bytes, size_t size) {
   data.reserve(largest);
   // The assembler's part, and a frame in the sender.
   const MemoryBound bound(largest + largest / 4 + 2 * kMaxFrameData + (uint64_t{64} << 10));
-  const auto shape_of = [format](Round round, BucketIndex bucket)
-      -> absl::StatusOr<std::optional<PayloadShape>> {
+  const auto shape_of =
+      [format](Round round, BucketIndex bucket) -> absl::StatusOr<std::optional<PayloadShape>> {
     ISTHMUS_ASSIGN_OR_RETURN(const ChunkRun chunks, BucketChunks(bucket));
     if (round == kForgotten) return std::nullopt;
     return PayloadShape{format, chunks};

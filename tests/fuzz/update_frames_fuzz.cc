@@ -58,8 +58,8 @@ void CheckWhole(const v1::Update& update, const v1::UpdateFrame& begun, const st
   v1::Update known = update;
   known.DiscardUnknownFields();
   if (header.totals == RunTotals()) known.clear_totals();  // none, and zero, are one
-  known.clear_change();                                    // its numbers may be written in many ways
-  v1::Update again;  // the header, and what is none of its
+  known.clear_change();  // its numbers may be written in many ways
+  v1::Update again;      // the header, and what is none of its
   ToProto(header, &again);
   ISTHMUS_CHECK(again.has_change() == update.has_change());
   again.clear_change();

@@ -403,8 +403,8 @@ void SimWorker::PerformOne(const WorkerAction& action) {
     Enqueue([this, g = *give] {
       if (!stream_) return;
       world_->Check(applied_ == g.applied_rounds, "a snapshot is not of the sequence it names");
-      const SnapshotState state{g.transfer, g.sequence, g.applied_rounds, masters_, g.totals,
-                                g.formats};
+      const SnapshotState state{g.transfer, g.sequence, g.applied_rounds,
+                                masters_,   g.totals,   g.formats};
       for (int frame = 0; frame < 3; ++frame) {
         stream_->up.Send([c = coordinator_, s = stream_, state, frame] {
           c->OnSnapshotFrame(s, state, frame == 2);
@@ -474,8 +474,8 @@ void SimWorker::SendAnswer(Key key) {
   world_->Check(!refused_.contains(key), "what was refused is sent again");
   // Two parts, as two ranks would send, of the chunks that this worker takes the round to have.
   const uint64_t bucket = key.second.value();
-  const ChunkRun chunks = core_->formats().ChunksAt(
-      key.first, {bucket * kUnitLength, (bucket + 1) * kUnitLength});
+  const ChunkRun chunks =
+      core_->formats().ChunksAt(key.first, {bucket * kUnitLength, (bucket + 1) * kUnitLength});
   const uint64_t half = chunks.count / 2;
   for (const ChunkRun part :
        {ChunkRun{chunks.first, half}, ChunkRun{chunks.first + half, chunks.count - half}}) {

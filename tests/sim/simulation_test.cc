@@ -271,8 +271,8 @@ TEST(SimulationTest, NothingIsLostOrAppliedTwiceUnderAnySchedule) {
     failures += !outcome.violations.empty() || !outcome.finished;
   }
   std::cout << end - begin << " schedules, audits found " << mismatches << " states that differ, "
-            << restarts << " coordinators were started again in mid-run, formats changed " << changes
-            << " times" << std::endl;
+            << restarts << " coordinators were started again in mid-run, formats changed "
+            << changes << " times" << std::endl;
   // Otherwise this would not be a test of the audit, of restarts, or of changes.
   if (only == nullptr && failures == 0) {
     EXPECT_GT(mismatches, SeedCount() / 10);

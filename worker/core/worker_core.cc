@@ -81,8 +81,7 @@ absl::Status WorkerCore::UpdateArrived(const UpdateHeader& update, absl::Duratio
                                             bucket.applied.value() + 1));
   }
   if (update.change) {
-    const absl::Status follows =
-        CheckFollows(config_.run, formats_, *update.change, update.round);
+    const absl::Status follows = CheckFollows(config_.run, formats_, *update.change, update.round);
     if (!follows.ok()) {
       return absl::DataLossError(absl::StrCat("update sequence ", update.sequence.value(), ": ",
                                               std::string(follows.message())));

@@ -131,8 +131,8 @@ struct FinishAttach {
   uint32_t group_index = 0;
   uint32_t group_count = 0;
   Round round;
-  RunTotals totals;     // of the run, that round included
-  uint32_t every = 1;   // steps of the job to its next exchange
+  RunTotals totals;    // of the run, that round included
+  uint32_t every = 1;  // steps of the job to its next exchange
   uint32_t overlap = 0;
 };
 struct FinishStep {
@@ -145,7 +145,7 @@ struct FinishStep {
   float loss = 0;             // mean over contributors, by samples (common/run/loss.h)
   absl::Duration peer_wait;
   uint32_t nonfinite = 0;  // buckets of it that this group could not take in
-  RunTotals totals;  // of the run, `round` included; or one more that this group had no part in
+  RunTotals totals;      // of the run, `round` included; or one more that this group had no part in
   uint32_t every = 1;    // steps of the job from this exchange to the next
   uint32_t overlap = 0;  // of that next one
 };
@@ -306,8 +306,8 @@ class WorkerCore {
   Outcome outcome_;
   RunTotals totals_;      // of the run, as far as first buckets have been applied
   RoundFormats formats_;  // as far
-  Round due_;           // the last that is said to be
-  bool named_ = false;  // the job has been asked to stop, and has not yet
+  Round due_;             // the last that is said to be
+  bool named_ = false;    // the job has been asked to stop, and has not yet
   std::optional<std::pair<TransferId, Sequence>> asked_;  // for a snapshot as of that, or later
   uint64_t returned_ = 0;
   uint64_t nonfinite_ = 0;

@@ -268,9 +268,8 @@ absl::Status LedPipeline::Install(const v1::InstallState& message) {
   }
   incoming_.bytes.resize(pipeline_->state_bytes());
   ISTHMUS_ASSIGN_OR_RETURN(std::vector<FormatChange> formats, FromProto(message.formats()));
-  pipeline_->Install(
-      std::make_shared<const StateImage>(std::exchange(incoming_, {})),
-      {message.reset_momentum(), std::move(applied), std::move(formats)});
+  pipeline_->Install(std::make_shared<const StateImage>(std::exchange(incoming_, {})),
+                     {message.reset_momentum(), std::move(applied), std::move(formats)});
   return absl::OkStatus();
 }
 

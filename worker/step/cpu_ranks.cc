@@ -35,8 +35,8 @@ constexpr uint64_t kBlockLength = kUnitLength;
 class CpuRank : public RankState {
  public:
   // `communicator` outlives it. Throws std::bad_alloc.
-  CpuRank(const RunSpec& run, const Layout& layout, const Ownership& ownership,
-          GroupId group, const ReplicatorPlace& place, Communicator* communicator);
+  CpuRank(const RunSpec& run, const Layout& layout, const Ownership& ownership, GroupId group,
+          const ReplicatorPlace& place, Communicator* communicator);
 
   void ChangeFormat(const FormatChange& change) override { formats_.Change(change); }
 

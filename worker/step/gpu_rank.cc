@@ -7,10 +7,8 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
-#include "common/compression/dct.h"
 #include "common/compression/direction.h"
 #include "common/compression/intake.h"
-#include "common/gpu/lane_tiles.h"
 #include "worker/jobs/attach_table.h"
 
 namespace isthmus {
@@ -23,16 +21,6 @@ uint64_t LongestBucket(const Buckets& buckets) {
     longest = std::max(longest, buckets.bucket(BucketIndex(b)).size());
   }
   return longest;
-}
-
-// Calls f(element of rows of blocks, where it is in lane tiles) for all of `length`.
-template <typename F>
-void ForEachInLaneTiles(uint64_t block, uint64_t length, F f) {
-  for (uint64_t chunk = 0; chunk * block < length; ++chunk) {
-    for (uint64_t i = 0; i < block; ++i) {
-      f(chunk * block + i, LaneTilePlace(chunk, i, block));
-    }
-  }
 }
 
 // What says a mean without a loss.
@@ -76,8 +64,8 @@ absl::StatusOr<std::unique_ptr<GpuRank>> GpuRank::Create(const RunSpec& run, con
 absl::Status GpuRank::MakeRooms() {
   for (DeviceMemory& outgoing : outgoing_) {
     outgoing = DeviceMemory();  // before the new one: both may not fit
-    ISTHMUS_ASSIGN_OR_RETURN(outgoing, device_->AllocatePinned(memory_.momentum.longest_records *
-                                                               sizeof(uint32_t)));
+    ISTHMUS_ASSIGN_OR_RETURN(
+        outgoing, device_->AllocatePinned(memory_.momentum.longest_records * sizeof(uint32_t)));
   }
   free_.clear();
   for (size_t i = 0; i < shard_.runs().size(); ++i) {
@@ -88,34 +76,13 @@ absl::Status GpuRank::MakeRooms() {
 
 absl::Status GpuRank::UseFormatOf(Round round) {
   const PayloadFormat format = formats_.FormatAt(round, group_);
-  const PayloadFormat before = memory_.momentum.payload();
-  if (format == before) return absl::OkStatus();
+  if (format == memory_.momentum.payload()) return absl::OkStatus();
   ISTHMUS_RETURN_IF_ERROR(Finish());
   ISTHMUS_RETURN_IF_ERROR(Synchronize());
-  std::vector<float> tiles(memory_.momentum.values.size_bytes() / sizeof(float));
-  stream_->CopyOut(tiles.data(), memory_.momentum.values.data(), tiles.size() * sizeof(float));
-  ISTHMUS_RETURN_IF_ERROR(Synchronize());
-  const std::vector<uint64_t> starts = memory_.momentum.starts;
-  memory_.momentum = GpuMomentum();  // before the new one: both may not fit
   free_.clear();
   device_->FreeLeft();
   ISTHMUS_ASSIGN_OR_RETURN(memory_.momentum,
-                           GpuMomentum::Create(format, shard_, *device_, *stream_));
-  std::vector<float> rows, recut;
-  for (size_t i = 0; i < shard_.runs().size(); ++i) {
-    rows.resize(shard_.runs()[i].extent.size());
-    ForEachInLaneTiles(TiledSize(before), rows.size(),
-                       [&](uint64_t row, uint64_t tile) { rows[row] = tiles[starts[i] + tile]; });
-    if (format.transform == Transform::kDct) {
-      RecutDct(static_cast<int>(before.chunk_size), static_cast<int>(format.chunk_size), rows);
-    }
-    const uint32_t size = TiledSize(format);
-    recut.assign(LaneTiledLength(rows.size() / size, size), 0.0f);
-    ForEachInLaneTiles(size, rows.size(),
-                       [&](uint64_t row, uint64_t tile) { recut[tile] = rows[row]; });
-    stream_->CopyIn(memory_.momentum.Of(i), recut.data(), recut.size() * sizeof(float));
-    ISTHMUS_RETURN_IF_ERROR(Synchronize());
-  }
+                           Recut(std::move(memory_.momentum), format, shard_, *device_, *stream_));
   return MakeRooms();
 }
 
@@ -274,7 +241,8 @@ absl::StatusOr<GpuRank::Taken> GpuRank::MakeRoom(size_t i) {
   const uint64_t chunks = ChunksOf(shard_.runs()[i].extent, format.chunk_size).count;
   Taken taken{.format = format};
   ISTHMUS_ASSIGN_OR_RETURN(
-      taken.records, device_->Allocate(RecordWords(memory_.momentum.contributions.format, chunks) * sizeof(uint32_t)));
+      taken.records, device_->Allocate(RecordWords(memory_.momentum.contributions.format, chunks) *
+                                       sizeof(uint32_t)));
   ISTHMUS_ASSIGN_OR_RETURN(taken.presence,
                            device_->Allocate(PresenceWords(chunks) * sizeof(uint32_t)));
   if (format.values == ValueFormat::kSign) {
@@ -337,7 +305,8 @@ absl::Status GpuRank::Deliver() {
   pending_.pop_front();
   ISTHMUS_RETURN_IF_ERROR(communicator_->Await(*pending.copied));
   const auto* const words = outgoing_[pending.slot].as<uint32_t>();
-  const uint64_t record_words = RecordWords(memory_.momentum.contributions.format, pending.place.chunks.count);
+  const uint64_t record_words =
+      RecordWords(memory_.momentum.contributions.format, pending.place.chunks.count);
   auto payload = std::make_shared<const std::string>(
       AssemblePayload(memory_.momentum.payload(), pending.place, std::span(words, record_words),
                       std::span(words + record_words, PresenceWords(pending.place.chunks.count))));
@@ -374,10 +343,9 @@ absl::Status GpuRank::ApplyRun(const UpdateHeader& header, const UpdateView& upd
   if (update.encoding() == UpdateEncoding::kContributions &&
       !KernelsMerge(formats_, header.round)) {
     ISTHMUS_ASSIGN_OR_RETURN(const std::string merged, MergeOnHost(header, update, i));
-    ISTHMUS_ASSIGN_OR_RETURN(
-        const UpdateView view,
-        UpdateView::Parse(std::as_bytes(std::span(merged)),
-                          Exactly(formats_.MergedAt(header.round)), place));
+    ISTHMUS_ASSIGN_OR_RETURN(const UpdateView view,
+                             UpdateView::Parse(std::as_bytes(std::span(merged)),
+                                               Exactly(formats_.MergedAt(header.round)), place));
     return ApplyEncoded(header, view, run, {});
   }
   PartRecords own;
@@ -528,7 +496,8 @@ absl::Status GpuRank::Load(std::span<const std::byte> image, bool reset_momentum
                 [this](BucketIndex bucket, std::vector<Taken> taken) {
                   GiveRooms(bucket, std::move(taken));
                 });
-  if (reset_momentum) stream_->Zero(memory_.momentum.values.data(), memory_.momentum.values.size_bytes());
+  if (reset_momentum)
+    stream_->Zero(memory_.momentum.values.data(), memory_.momentum.values.size_bytes());
   return Synchronize();
 }
 

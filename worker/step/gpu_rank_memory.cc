@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/base/status_macros.h"
+#include "common/compression/dct.h"
 #include "common/gpu/lane_tiles.h"
 #include "common/gpu/record_format.h"
 #include "common/optimizer/optimizer.h"
@@ -28,6 +29,16 @@ void LookUp(const Layout& layout, const Extent& extent, std::span<uint8_t> group
     for (uint64_t i = run.begin; i < run.end; i += kGroupBlock) {
       logical[(i - extent.begin) / kGroupBlock] =
           static_cast<uint8_t>(std::min(kGroupBlock, run.end - i));
+    }
+  }
+}
+
+// Calls f(element of rows of blocks, where it is in lane tiles) for all of `length`.
+template <typename F>
+void ForEachInLaneTiles(uint64_t block, uint64_t length, F f) {
+  for (uint64_t chunk = 0; chunk * block < length; ++chunk) {
+    for (uint64_t i = 0; i < block; ++i) {
+      f(chunk * block + i, LaneTilePlace(chunk, i, block));
     }
   }
 }
@@ -99,6 +110,34 @@ absl::StatusOr<GpuMomentum> GpuMomentum::Create(const PayloadFormat& format, con
   return made;
 }
 
+absl::StatusOr<GpuMomentum> Recut(GpuMomentum momentum, const PayloadFormat& format,
+                                  const Shard& shard, Device& device, DeviceStream& stream) {
+  const PayloadFormat before = momentum.payload();
+  const std::vector<uint64_t> starts = momentum.starts;
+  std::vector<float> tiles(momentum.values.size_bytes() / sizeof(float));
+  stream.CopyOut(tiles.data(), momentum.values.data(), tiles.size() * sizeof(float));
+  ISTHMUS_RETURN_IF_ERROR(stream.Synchronize());
+  momentum = GpuMomentum();  // before the new one: both may not fit
+  device.FreeLeft();
+  ISTHMUS_ASSIGN_OR_RETURN(GpuMomentum made, GpuMomentum::Create(format, shard, device, stream));
+  std::vector<float> rows, recut;
+  for (size_t i = 0; i < shard.runs().size(); ++i) {
+    rows.resize(shard.runs()[i].extent.size());
+    ForEachInLaneTiles(TiledSize(before), rows.size(),
+                       [&](uint64_t row, uint64_t tile) { rows[row] = tiles[starts[i] + tile]; });
+    if (format.transform == Transform::kDct && format.chunk_size != before.chunk_size) {
+      RecutDct(static_cast<int>(before.chunk_size), static_cast<int>(format.chunk_size), rows);
+    }
+    const uint32_t size = TiledSize(format);
+    recut.assign(LaneTiledLength(rows.size() / size, size), 0.0f);
+    ForEachInLaneTiles(size, rows.size(),
+                       [&](uint64_t row, uint64_t tile) { recut[tile] = rows[row]; });
+    stream.CopyIn(made.Of(i), recut.data(), recut.size() * sizeof(float));
+    ISTHMUS_RETURN_IF_ERROR(stream.Synchronize());
+  }
+  return made;
+}
+
 absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, GroupId group,
                                                     const Layout& layout, const Shard& shard,
                                                     uint32_t rank, Device& device,
@@ -108,8 +147,8 @@ absl::StatusOr<GpuRankMemory> GpuRankMemory::Create(const RunSpec& run, GroupId 
   const Need need = NeedOf(run, layout, length);
   absl::Status status = Allocate(need, device, made);
   if (status.ok()) {
-    auto momentum = GpuMomentum::Create(RoundFormats(run).FormatAt(Round(1), group), shard, device,
-                                        stream);
+    auto momentum =
+        GpuMomentum::Create(RoundFormats(run).FormatAt(Round(1), group), shard, device, stream);
     status = momentum.status();
     if (momentum.ok()) made.momentum = *std::move(momentum);
   }

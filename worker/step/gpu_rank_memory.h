@@ -45,6 +45,13 @@ struct GpuMomentum {
   DeviceMemory values;           // lane_tiles.h, run by run
 };
 
+// The same momentum as that of `format`, transformed back and forth if its chunks are of another
+// size: through the host, whose transforms give the same bits, and which must have room for it.
+// Nothing that is queued uses `momentum`; blocks until all is done. Errors: as for a format; what
+// the device says.
+absl::StatusOr<GpuMomentum> Recut(GpuMomentum momentum, const PayloadFormat& format,
+                                  const Shard& shard, Device& device, DeviceStream& stream);
+
 // Packed as the shard is, which the rank knows: [length] is its elements.
 struct GpuRankMemory {
   // State is zero. `rank` is for words only. Errors: RESOURCE_EXHAUSTED with the bytes needed and

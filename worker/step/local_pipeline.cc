@@ -205,8 +205,7 @@ absl::Status LocalPipeline::Impl::Apply(uint32_t rank, SharedUpdate& update, Cre
   if (header.change) mine.ChangeFormat(*header.change);
   if (!header.contributors.empty()) {
     if (gather_to == nullptr) mine.JobStaysBehind(header.bucket);
-    ISTHMUS_ASSIGN_OR_RETURN(const UpdateView* view,
-                             update.Parsed(state().layout, buckets()));
+    ISTHMUS_ASSIGN_OR_RETURN(const UpdateView* view, update.Parsed(state().layout, buckets()));
     ISTHMUS_RETURN_IF_ERROR(mine.Apply(header, *view));
   }
   mine.Settle(header.round, header.bucket, credit);

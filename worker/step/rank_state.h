@@ -61,8 +61,8 @@ class RankState {
 
   // --- one rank's own ----------------------------------------------------------------------------
 
-  // Adds the gradient, which is usable, to the momentum, as `round` has it. `lr` is used by runs with
-  // lr inside the momentum.
+  // Adds the gradient, which is usable, to the momentum, as `round` has it. `lr` is used by runs
+  // with lr inside the momentum.
   virtual absl::Status Accumulate(Round round, BucketIndex bucket, float lr) = 0;
   // The same; then takes out of the momentum what to send, remembers it, and gives it encoded to
   // `done`, run by run: before it returns, or in a later call, Finish() at the latest. CHECKs that

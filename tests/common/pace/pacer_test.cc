@@ -1,4 +1,3 @@
-#include "common/pace/believed_rate.h"
 #include "common/pace/pacer.h"
 
 #include <absl/strings/str_cat.h>
@@ -9,6 +8,8 @@
 #include <functional>
 #include <random>
 #include <set>
+
+#include "common/pace/believed_rate.h"
 
 namespace isthmus {
 namespace {

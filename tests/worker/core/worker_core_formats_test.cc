@@ -100,15 +100,15 @@ TEST(WorkerCoreFormatsTest, P30_ASnapshotBringsThem) {
   joiner.core.JobAttached(1, joiner.out);
   joiner.out.clear();
   FormatChange wrong = Cut(3, 17, 1);
-  EXPECT_EQ(joiner.core
-                .SnapshotArrived(TransferId(1), Sequence(2), {Round(2)}, {}, {wrong}, joiner.out)
-                .code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(
+      joiner.core.SnapshotArrived(TransferId(1), Sequence(2), {Round(2)}, {}, {wrong}, joiner.out)
+          .code(),
+      absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(joiner.Texts(), IsEmpty());
-  ASSERT_TRUE(joiner.core
-                  .SnapshotArrived(TransferId(1), Sequence(2), {Round(2)}, {}, give.formats,
-                                   joiner.out)
-                  .ok());
+  ASSERT_TRUE(
+      joiner.core
+          .SnapshotArrived(TransferId(1), Sequence(2), {Round(2)}, {}, give.formats, joiner.out)
+          .ok());
   EXPECT_EQ(std::get<InstallSnapshot>(joiner.out.at(0)).formats, give.formats);
   EXPECT_EQ(joiner.core.formats().At(Round(3)).chunk_size, 128u);
   // The donor hears of round 4 a second time, as the joiner does; both go on.

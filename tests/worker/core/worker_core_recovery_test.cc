@@ -64,7 +64,8 @@ TEST(WorkerCoreRecoveryTest, P15_AJoinerInstallsASnapshotWithMomentumZero) {
   t.core.StreamOpened(t.out);
   t.Texts();
   ASSERT_TRUE(
-      t.core.SnapshotArrived(TransferId(3), Sequence(9), {Round(5), Round(4)}, {150, 2400}, {}, t.out)
+      t.core
+          .SnapshotArrived(TransferId(3), Sequence(9), {Round(5), Round(4)}, {150, 2400}, {}, t.out)
           .ok());
   EXPECT_THAT(t.Texts(), ElementsAre("install 3 reset", "caught up by 3 to 9"));
   EXPECT_TRUE(t.core.has_state());
@@ -243,9 +244,11 @@ TEST(WorkerCoreRecoveryTest, AJobBeforeAnyStateMayHaveAnotherSize) {
   t.core.JobAttached(3, t.out);
   t.Texts();
   EXPECT_FALSE(
-      t.core.SnapshotArrived(TransferId(1), Sequence(0), std::vector<Round>(2), {}, {}, t.out).ok());
+      t.core.SnapshotArrived(TransferId(1), Sequence(0), std::vector<Round>(2), {}, {}, t.out)
+          .ok());
   EXPECT_TRUE(
-      t.core.SnapshotArrived(TransferId(1), Sequence(0), std::vector<Round>(3), {}, {}, t.out).ok());
+      t.core.SnapshotArrived(TransferId(1), Sequence(0), std::vector<Round>(3), {}, {}, t.out)
+          .ok());
 }
 
 // A group that learns of the last round by a snapshot has a hash to compare like any other.

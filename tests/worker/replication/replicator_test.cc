@@ -70,7 +70,7 @@ struct OnePart {
   const Shard shard;
   const std::unique_ptr<Replicator> replicator;
   PayloadFormat format;  // of the next
-  const size_t index;  // of the run
+  const size_t index;    // of the run
   const Extent extent;
 };
 

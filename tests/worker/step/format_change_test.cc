@@ -58,8 +58,8 @@ TEST(FormatChangeTest, P30_MomentumIsTransformedBackAndForth) {
     const Extent bucket = group.pipeline.buckets().bucket(kFirst);
     NaiveMomentum naive{.decay = run.decay};
     // Of which every second contribution is late, and goes back into what it was made of.
-    const std::vector<std::pair<uint32_t, uint32_t>> cuts = {
-        {64, 4}, {128, 1}, {128, 3}, {16, 1}, {4096, 5}, {64, 4}};
+    const std::vector<std::pair<uint32_t, uint32_t>> cuts = {{64, 4}, {128, 1},  {128, 3},
+                                                             {16, 1}, {4096, 5}, {64, 4}};
     for (Round round(1); round.value() <= cuts.size(); ++round) {
       const FloatVector gradient = CoarseVector(round.value(), group.layout);
       group.SetGradients(gradient);

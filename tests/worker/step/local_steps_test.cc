@@ -351,7 +351,8 @@ TEST(LocalStepsTest, P29_ASnapshotIsNoWayOfTheJobs) {
   FloatVector way(here.layout.length());
   way[100] = 0.25f;
   Move(here, way);
-  here.pipeline.Install(std::make_shared<const StateImage>(there.Snapshot()), {false, {Round(1)}, {}});
+  here.pipeline.Install(std::make_shared<const StateImage>(there.Snapshot()),
+                        {false, {Round(1)}, {}});
   EXPECT_EQ(here.Masters(), there.Masters());
   here.ProcessAll(Round(2), true);
   here.Await();

@@ -155,7 +155,8 @@ TEST(PipelineOwnershipTest, P15_ImagesAreTheSame) {
   for (size_t g = 0; g < groups.all.size(); ++g) {
     TestGroup& group = *groups.all[g];
     EXPECT_NE(group.Snapshot().bytes, image.bytes);
-    group.pipeline.Install(shared, {true, std::vector<Round>(group.pipeline.buckets().count()), {}});
+    group.pipeline.Install(shared,
+                           {true, std::vector<Round>(group.pipeline.buckets().count()), {}});
     EXPECT_EQ(group.Snapshot().bytes, image.bytes) << Groups::WhatOf(g);
   }
 }

@@ -272,9 +272,8 @@ struct TestGroup {
     for (const ContributionPart& part : events.parts(round, bucket)) {
       EXPECT_EQ(part.chunks.first, next);
       next += part.chunks.count;
-      const auto decoded =
-          DecodePayload(std::as_bytes(std::span(*part.payload)),
-                        formats.FormatAt(round, self.group), PlaceOf(part));
+      const auto decoded = DecodePayload(std::as_bytes(std::span(*part.payload)),
+                                         formats.FormatAt(round, self.group), PlaceOf(part));
       EXPECT_TRUE(decoded.ok()) << decoded.status();
       selections.push_back(*decoded);
     }
