@@ -32,7 +32,7 @@ class LinkShaper {
   // earlier than anything sent before. Callers see to WhenRoom().
   absl::Time Send(int64_t bytes, absl::Time now);
   // Forgets the backlog: what was queued is lost.
-  void Reset() { idle_at_ = absl::InfinitePast(); }
+  void Reset() { idle_at_ = last_arrival_ = absl::InfinitePast(); }
   // The link is another from now on. What waits for the transmitter leaves at the new rate.
   void Become(double bits_per_second, absl::Duration delay, absl::Time now);
 

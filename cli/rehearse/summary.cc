@@ -106,11 +106,13 @@ nlohmann::ordered_json Measured(double value) {
   return value > 0 ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
 }
 
-// Where jobs do not count them, as many as they say in the end that they had.
+// Where jobs do not count them, or a pace changes their number, as many as they say in the end that
+// they had.
 std::vector<double> StepsPerRound(const RehearseOptions& options, const DeploymentResult& main) {
   std::vector<double> steps(options.ranks.size(),
                             std::max(1.0, static_cast<double>(options.run.format.every.steps)));
-  if (options.run.format.every.steps > 0) return steps;
+  const bool paced = options.pace && options.run.scheme == Scheme::kLocal;
+  if (options.run.format.every.steps > 0 && !paced) return steps;
   for (size_t site = 0; site < steps.size() && site < main.reports.size(); ++site) {
     if (!main.reports[site] || main.reports[site]->steps == 0) continue;
     steps[site] =

@@ -35,7 +35,7 @@ class BelievedRate {
   }
 
  private:
-  static constexpr uint32_t kEnough = 64;  // estimates: of every update, of which a round has a few
+  static constexpr uint32_t kEnough = 8;  // estimates, as heartbeats bring them: one a second
 
   std::optional<double> rate_;
   uint32_t unfilled_ = 0;

@@ -55,7 +55,8 @@ std::vector<Plan> PlansOf(const RunSpec& run) {
     paced.format.all.k = scheme.run.format.all.k;
     paced.format.every = scheme.run.format.every;
     paced.format.overlap = std::min(run.format.overlap, paced.format.every.steps);
-    if (Validate(paced).ok()) known.push_back({paced.format, scheme.steps});
+    if (!Validate(paced).ok() || !CheckChange(run, run.format, paced.format).ok()) continue;
+    known.push_back({paced.format, scheme.steps});
   }
   const bool paced = run.scheme == Scheme::kFlexDemo || run.scheme == Scheme::kLocal;
   if (!paced || known.empty()) return {{run.format, 1.0}};
@@ -65,12 +66,13 @@ std::vector<Plan> PlansOf(const RunSpec& run) {
 absl::Status CheckPaced(const RunSpec& run) {
   if (PlansOf(run).size() > 1) return absl::OkStatus();
   const bool paced = run.scheme == Scheme::kFlexDemo || run.scheme == Scheme::kLocal;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "pace: expected ",
-      paced ? "values and steps that there are figures for (docs/schemes.md): the defaults of the "
-              "scheme, counted by steps"
-            : "scheme flexdemo or local",
-      ", got scheme ", Name(run.scheme), " with values ", Name(run.format.all.values)));
+  return absl::InvalidArgumentError(
+      absl::StrCat("pace: expected ",
+                   paced ? "a format that others may follow, of what there are figures for "
+                           "(docs/schemes.md): parts "
+                           "of chunks, or a number of steps"
+                         : "scheme flexdemo or local",
+                   ", got scheme ", Name(run.scheme)));
 }
 
 size_t PlanOf(const RoundFormat& format, std::vector<Plan>& plans) {
@@ -190,8 +192,9 @@ PaceDecision Pacer::Decide(const std::vector<PacedSite>& measured) {
   const auto [best, target_met] =
       BestOf(decision.predictions, options_.target, plan_, options_.slack);
   decision.target_met = target_met;
-  // What an exchange of the same plan takes tells sites apart, and no change of plan does.
-  const absl::Duration exchange = decision.predictions[0].exchange;
+  // What an exchange of the same plan takes by the rates as they were measured tells sites apart,
+  // and no change of plan does.
+  const absl::Duration exchange = Predict(run_, plans_[0], parameters_, measured).exchange;
   const double times =
       at_change_ > absl::ZeroDuration() ? absl::FDivDuration(exchange, at_change_) : 1.0;
   if (std::max(times, 1 / times) >= options_.other_sites) {

@@ -56,6 +56,11 @@ void RoundFormats::Change(const FormatChange& change) {
   if (formats_.size() > kMost) formats_.erase(formats_.begin());
 }
 
+void RoundFormats::Forget(Round before) {
+  formats_.try_emplace(before, At(before));
+  formats_.erase(formats_.begin(), formats_.find(before));
+}
+
 std::vector<FormatChange> RoundFormats::From(Round round) const {
   std::vector<FormatChange> known{{round, At(round)}};
   for (auto at = formats_.upper_bound(round); at != formats_.end(); ++at) {

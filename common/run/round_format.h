@@ -87,11 +87,14 @@ class RoundFormats {
   static constexpr size_t kMost = 1024;
   // What CheckFollows() accepts.
   void Change(const FormatChange& change);
+  // Nothing is known of rounds before `round` from now on.
+  void Forget(Round before);
   // False: the round's format was forgotten, and nothing else here may be asked of it.
   bool Knows(Round round) const { return round >= formats_.begin()->first; }
   // What is known of `round`, which is, and of later ones, ascending.
   std::vector<FormatChange> From(Round round) const;
-  // No change is known from a later round.
+  // The first round that is known, and the last from which there is a change.
+  Round first() const { return formats_.begin()->first; }
   Round last() const { return formats_.rbegin()->first; }
 
   // What the contribution of `group` to `round` looks like.

@@ -45,7 +45,7 @@ enum class SelectionKind : uint8_t {
 // What a run never changes, and the format that its rounds have.
 struct RunSpec {
   Scheme scheme = Scheme::kFlexDemo;
-  RoundFormat format;                               // of every round
+  RoundFormat format;                               // of its first rounds (P30)
   SelectionKind selection = SelectionKind::kDense;  // of scheme local; others imply theirs
   float decay = 0.999f;
   float alpha = 1.0f;  // the share of what is sent that leaves the momentum

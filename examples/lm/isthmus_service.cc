@@ -106,6 +106,7 @@ absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
     gradients_ = own_gradients_->pointers();
   }
   round_ = Info().round;
+  run_steps_ = Info().run_steps;
   local_steps_ = 0;
   return absl::OkStatus();
 }
@@ -170,13 +171,17 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
     // Of these the round has its own; with overlap the others come after it.
     const isthmus_info info = Info();
     const uint64_t steps = local_steps_ + 1;
+    paced_ |= info.every_steps != every;
     if (every > 0) {
-      local_steps_ = steps - std::min(steps, (result.round - round_) * every);
+      // With overlap the round that is given may have had another number of them.
+      const uint64_t given = paced_ ? info.run_steps - run_steps_ : (result.round - round_) * every;
+      local_steps_ = steps - std::min(steps, given);
     } else {
       local_steps_ = exchanged ? std::min<uint64_t>(steps, info.overlap_steps) : steps;
     }
   }
   round_ = std::max(round_, result.round);
+  run_steps_ = std::max(run_steps_, Info().run_steps);
   output.applied = exchanged || local_steps_ > 0;
   output.round = standing().round;
   output.loss = result.loss;

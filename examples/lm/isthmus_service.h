@@ -57,6 +57,8 @@ class IsthmusService : public ParameterService {
   std::string said_;                         // of what it waits for
   uint64_t round_ = 0;                       // last one applied
   uint64_t local_steps_ = 0;                 // that are not in it; with an optimizer of its own
+  uint64_t run_steps_ = 0;                   // of the run, that round included
+  bool paced_ = false;                       // the steps between exchanges have changed
   std::unique_ptr<Optimizer> optimizer_;  // stays from one session to the next, as its moments do
   std::optional<ParameterSet<float>> own_gradients_;
   std::vector<float*> parameters_;

@@ -194,6 +194,8 @@ class Coordinator {
   absl::Status UseLayout(const Layout& layout);
   absl::Status TakeUp(const CoordinatorState& state, absl::Time now);
   absl::Status CheckBucket(BucketIndex bucket) const;
+  // FAILED_PRECONDITION where formats may change and who speaks that version would not hear of it.
+  absl::Status CheckSpeaks(GroupId group, uint32_t version) const;
   absl::Status CheckInfo(const ContributionInfo& info, Round round) const;
   absl::StatusOr<GroupState*> SenderOf(StreamId stream, Round round, BucketIndex bucket);
   void AbortTransfersOf(StreamId stream, GroupId group, const char* why, Actions& out);

@@ -10,6 +10,14 @@
 
 namespace isthmus {
 
+absl::Status Coordinator::CheckSpeaks(GroupId group, uint32_t version) const {
+  const bool changes = config_.pace || formats_.last() > Round(0);
+  if (!changes || version >= kChangesFormats) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("protocol versions: this run is paced: expected version ", kChangesFormats,
+                   " or later, group ", group.value(), " speaks up to ", version));
+}
+
 absl::StatusOr<Coordinator::Registered> Coordinator::Register(const RegisterArgs& args,
                                                               absl::Time now, Actions& out) {
   const uint32_t version = std::min(args.versions.max, kProtocolVersions.max);
@@ -19,11 +27,7 @@ absl::StatusOr<Coordinator::Registered> Coordinator::Register(const RegisterArgs
                      kProtocolVersions.max, ", group ", args.group.value(), " speaks ",
                      args.versions.min, " to ", args.versions.max));
   }
-  if (config_.pace && version < kChangesFormats) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("protocol versions: this run is paced: expected version ", kChangesFormats,
-                     " or later, group ", args.group.value(), " speaks up to ", args.versions.max));
-  }
+  ISTHMUS_RETURN_IF_ERROR(CheckSpeaks(args.group, version));
   if (args.nonce == 0) return absl::InvalidArgumentError("nonce: expected non-zero, got 0");
   if (args.label.size() > kMaxLabelBytes) {
     return absl::InvalidArgumentError(absl::StrCat("label: expected at most ", kMaxLabelBytes,
@@ -44,6 +48,7 @@ absl::StatusOr<Coordinator::Registered> Coordinator::Register(const RegisterArgs
   ISTHMUS_ASSIGN_OR_RETURN(const Membership::Registration registration,
                            membership_.Register(args.group, args.nonce, args.label, args.ranks));
   GroupState& group = *registration.group;
+  group.version = version;
   if (registration.new_incarnation) {
     out.push_back(
         Happened{Joined{MemberOf(group), group.label, group.incarnation > Incarnation(1)}});

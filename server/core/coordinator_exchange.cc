@@ -33,6 +33,7 @@ absl::StatusOr<Sequence> Coordinator::StreamOpened(StreamId stream, const Hello&
                                                    Sequence first_available, absl::Time now,
                                                    Actions& out) {
   ISTHMUS_ASSIGN_OR_RETURN(GroupState * group, membership_.Find(hello.member));
+  ISTHMUS_RETURN_IF_ERROR(CheckSpeaks(group->id, group->version));
   if (hello.instance != config_.instance) {
     return absl::FailedPreconditionError(
         absl::StrCat("instance: ", GroupText(*group), " speaks of coordinator instance ",

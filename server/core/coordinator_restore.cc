@@ -75,6 +75,8 @@ absl::Status Coordinator::TakeUp(const CoordinatorState& state, absl::Time now) 
   transfers_ = Transfers(TransferId(uint64_t{restarts_} << 32));
   if (state.layout) ISTHMUS_RETURN_IF_ERROR(UseLayout(*state.layout));
   for (const FormatChange& change : state.formats) formats_.Change(change);
+  // What rounds of before had is not kept.
+  if (!state.formats.empty()) formats_.Forget(state.formats.front().from);
   membership_.Restore(state.groups, state.epoch, now);
   last_sequence_ = last_append_ = last_published_ = state.last_sequence;
   counters_ = state.counters;

@@ -196,6 +196,10 @@ absl::Status CheckAudits(const CoordinatorState& state) {
 namespace {
 
 absl::Status CheckFormats(const CoordinatorState& state) {
+  if (!state.formats.empty() && state.formats.front().from != state.round) {
+    return Wrong("formats", absl::StrCat("those of round ", state.round.value(), " first"),
+                 state.formats.front().from.value());
+  }
   RoundFormats known(state.run);
   for (const FormatChange& change : state.formats) {
     if (change.from < state.round || change.from > state.round.next().next()) {

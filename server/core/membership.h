@@ -53,6 +53,7 @@ struct GroupRecord {
   uint64_t contributions_merged = 0;
   uint64_t contributions_late = 0;
   float last_loss = 0;
+  uint32_t version = 3;  // of the protocol, that the process speaks
   friend bool operator==(const GroupRecord&, const GroupRecord&) = default;
 };
 

@@ -122,25 +122,28 @@ void Engine::TellFrames(Coordinator& core, absl::Time now, Actions& out) {
   }
 }
 
-void Engine::TellMeasured(Coordinator& core) {
+// What came with a heartbeat is looked at once; its link's rate upwards, which is measured here, as
+// often as it is asked for.
+void Engine::TellMeasured(GroupId id, const WorkerReport& report, bool fresh, Coordinator& core) {
   if (!options_.core.pace) return;
-  for (const auto& [id, report] : reports_) {
-    const std::shared_ptr<GroupMeter> meter = MeterOf(id);
-    BelievedLink& believed = believed_[id];
-    believed.up.Saw(meter->up());
-    believed.down.Saw(report.down);
-    const std::optional<double> up = believed.up.bytes_per_second();
-    const std::optional<double> down = believed.down.bytes_per_second();
-    const std::optional<absl::Duration> round_trip = meter->round_trip();
-    core.Measured(id, {.path = {up.value_or(0), down.value_or(0),
-                                round_trip.value_or(absl::InfiniteDuration())},
-                       .compute = absl::Seconds(report.compute_seconds),
-                       .measured = up && down && round_trip,
-                       .waited = report.exchange_wait_since == Round(0)
-                                     ? std::nullopt
-                                     : std::optional(absl::Seconds(report.exchange_wait_seconds)),
-                       .waited_since = report.exchange_wait_since});
+  const std::shared_ptr<GroupMeter> meter = MeterOf(id);
+  BelievedLink& believed = believed_[id];
+  if (fresh || !meter->up().at_least) believed.up.Saw(meter->up());
+  if (fresh) believed.down.Saw(report.down);
+  const std::optional<double> up = believed.up.bytes_per_second();
+  const std::optional<double> down = believed.down.bytes_per_second();
+  const std::optional<absl::Duration> round_trip = meter->round_trip();
+  // What a worker says may be anything.
+  const auto known = [](double seconds) { return seconds >= 0 && seconds < 1e6; };
+  PacedSite site{
+      .path = {up.value_or(0), down.value_or(0), round_trip.value_or(absl::InfiniteDuration())},
+      .measured = up && down && round_trip};
+  if (known(report.compute_seconds)) site.compute = absl::Seconds(report.compute_seconds);
+  if (report.exchange_wait_since != Round(0) && known(report.exchange_wait_seconds)) {
+    site.waited = absl::Seconds(report.exchange_wait_seconds);
+    site.waited_since = report.exchange_wait_since;
   }
+  core.Measured(id, site);
 }
 
 std::shared_ptr<UpdateStream> Engine::Find(StreamId id) {
@@ -198,7 +201,7 @@ absl::StatusOr<Engine::HeartbeatAnswer> Engine::Heartbeat(Member member,
                   Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) -> Result {
     ISTHMUS_RETURN_IF_ERROR(core.Heartbeat(member, report.samples, now, out));
     reports_[member.group] = report;
-    TellMeasured(core);
+    TellMeasured(member.group, report, true, core);
     MeterOf(member.group)->Heard(now);
     const Coordinator::State state = core.state(now);
     return HeartbeatAnswer{core.membership().epoch(), state != Coordinator::State::kEnded,
@@ -244,7 +247,11 @@ std::shared_ptr<const Engine::Grid> Engine::grid() {
 void Engine::RenewGrid() {
   if (!core_.layout()) return;
   MutexLock lock(&grid_mu_);
-  if (grid_ != nullptr && grid_->formats.last() == core_.formats().last()) return;
+  const Buckets& buckets = core_.buckets();
+  if (grid_ != nullptr && grid_->formats.last() == core_.formats().last() &&
+      grid_->buckets.length() == buckets.length() && grid_->buckets.count() == buckets.count()) {
+    return;
+  }
   grid_ = std::make_shared<const Grid>(Grid{core_.buckets(), core_.formats()});
 }
 
@@ -402,7 +409,9 @@ void Engine::Merged(Sequence sequence, std::shared_ptr<const UpdateRecord> recor
 
 void Engine::Appended(Sequence sequence) {
   Step([&](Coordinator& core, absl::Time now, Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    TellMeasured(core);  // a round may open
+    for (const auto& [id, report] : reports_) {  // a round may open
+      TellMeasured(id, report, false, core);
+    }
     core.Appended(sequence, now, out);
     NoteRounds(now);
   });
@@ -412,6 +421,7 @@ void Engine::Appended(Sequence sequence) {
 void Engine::NoteRounds(absl::Time now) {
   const uint64_t committed = core_.counters().rounds_committed;
   if (committed == 0 || Round(committed) == rounds_so_far_.round) return;
+  if (!core_.formats().Knows(Round(committed))) return;  // of before this process
   uint64_t up = 0, down = 0;
   for (const auto& [id, meter] : meters_) {
     up += meter->bytes_up();

@@ -164,8 +164,10 @@ class Engine {
   std::shared_ptr<const UpdateRecord> Merge(
       const MergeBucket& merge, const RoundFormats& formats, const PayloadPlace& place,
       const std::vector<std::vector<StoredPart>>& parts) const;
-  // What the links of groups, and their jobs, were measured to do, for the pace.
-  void TellMeasured(Coordinator& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What the link of a group, and its job, were measured to do, for the pace; `fresh`: the report
+  // has just come.
+  void TellMeasured(GroupId id, const WorkerReport& report, bool fresh, Coordinator& core)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::shared_ptr<UpdateStream> Find(StreamId id);
   std::shared_ptr<GroupMeter> MeterOf(GroupId group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StreamsChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

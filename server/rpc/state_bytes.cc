@@ -13,6 +13,9 @@
 namespace isthmus {
 namespace {
 
+constexpr uint32_t kUnsaidVersion =
+    3;  // of the protocol; what all spoke as states were first written
+
 uint32_t CrcOf(const std::string& bytes) {
   return Crc32c(std::as_bytes(std::span(bytes.data(), bytes.size())));
 }
@@ -49,6 +52,7 @@ void ToProto(const GroupRecord& group, v1::SavedGroup* out) {
   out->set_contributions_merged(group.contributions_merged);
   out->set_contributions_late(group.contributions_late);
   out->set_last_loss(group.last_loss);
+  if (group.version != kUnsaidVersion) out->set_version(group.version);
 }
 
 std::optional<Round> RoundUnlessZero(uint64_t round) {
@@ -78,6 +82,7 @@ GroupRecord FromProto(const v1::SavedGroup& in) {
   group.contributions_merged = in.contributions_merged();
   group.contributions_late = in.contributions_late();
   group.last_loss = in.last_loss();
+  group.version = in.version() == 0 ? kUnsaidVersion : in.version();
   return group;
 }
 

@@ -116,7 +116,8 @@ class Schedule {
       outcome.violations.push_back("masters differ at the end");
     }
     outcome.mismatches = coordinator_->core().counters().audit_mismatches;
-    outcome.changes = coordinator_->core().formats().From(Round(0)).size() - 1;
+    const RoundFormats& formats = coordinator_->core().formats();
+    outcome.changes = formats.From(formats.first()).size() - 1;
     return outcome;
   }
 

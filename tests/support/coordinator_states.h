@@ -41,6 +41,7 @@ inline CoordinatorState FullState() {
   second.contributions_merged = 17;
   second.contributions_late = 2;
   second.last_loss = 2.5f;
+  second.version = 4;
   GroupRecord& fifth = state.groups.emplace_back();
   fifth.id = GroupId(5);
   fifth.incarnation = Incarnation(1);
@@ -71,6 +72,11 @@ inline CoordinatorState FullState() {
   state.counters = {6, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112};
   state.last_loss = 1.25f;
   state.totals = {2000, 64001};
+  FormatChange change{state.round, state.run.format};
+  state.formats.push_back(change);
+  change.from = state.round.next();
+  change.format.all.k = 1;
+  state.formats.push_back(change);
   return state;
 }
 
@@ -97,6 +103,7 @@ inline std::string Difference(const CoordinatorState& a, const CoordinatorState&
   compare("last_loss",
           a.last_loss == b.last_loss || (std::isnan(a.last_loss) && std::isnan(b.last_loss)));
   compare("totals", a.totals == b.totals);
+  compare("formats", a.formats == b.formats);
   return names;
 }
 

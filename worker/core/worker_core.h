@@ -146,7 +146,7 @@ struct FinishStep {
   absl::Duration peer_wait;
   uint32_t nonfinite = 0;  // buckets of it that this group could not take in
   RunTotals totals;      // of the run, `round` included; or one more that this group had no part in
-  uint32_t every = 1;    // steps of the job from this exchange to the next
+  uint32_t every = 0;    // steps of the job from this exchange to the next; 0: as it was
   uint32_t overlap = 0;  // of that next one
 };
 // The step will not be finished: the job is told why, and its session ends.

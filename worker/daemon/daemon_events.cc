@@ -230,9 +230,11 @@ absl::Status DaemonImpl::OnSnapshotPiece(uint64_t stream, SnapshotPiece piece) {
         LogInfo(absl::StrCat(name_, ": the run's parameters have arrived, state of update ",
                              whole->sequence.value()));
         images_[whole->transfer] = whole->image;
-        return core.SnapshotArrived(whole->transfer, whole->sequence,
-                                    std::move(whole->applied_rounds), whole->totals,
-                                    std::move(whole->formats), out);
+        const absl::Status arrived =
+            core.SnapshotArrived(whole->transfer, whole->sequence, std::move(whole->applied_rounds),
+                                 whole->totals, std::move(whole->formats), out);
+        if (!arrived.ok()) images_.erase(whole->transfer);
+        return arrived;
       });
 }
 

@@ -134,6 +134,7 @@ absl::Status LedPipeline::Operate(v1::LeaderMessage& message) {
 
 absl::Status LedPipeline::SetUp(const v1::SetUp& message) {
   ISTHMUS_ASSIGN_OR_RETURN(run_, FromProto(message.run()));
+  formats_ = RoundFormats(run_);
   DropPipeline(absl::AbortedError("the leader begins anew"));
   set_up_ = message.set_up();
   auto pipeline = std::make_unique<LocalPipeline>(
@@ -214,8 +215,15 @@ absl::Status LedPipeline::Apply(v1::ApplyOperation& message) {
     ISTHMUS_ASSIGN_OR_RETURN(job, SessionOf(message.gather_session()));
   }
   ISTHMUS_ASSIGN_OR_RETURN(ReceivedUpdate update, ToReceived(std::move(*message.mutable_update())));
+  if (update.header.change) ISTHMUS_RETURN_IF_ERROR(TakeChange(*update.header.change));
   pipeline_->Apply(std::make_shared<const ReceivedUpdate>(std::move(update)),
                    static_cast<Credit>(message.credit()), std::move(job));
+  return absl::OkStatus();
+}
+
+absl::Status LedPipeline::TakeChange(const FormatChange& change) {
+  ISTHMUS_RETURN_IF_ERROR(CheckFollows(run_, formats_, change, Round(0)));
+  formats_.Change(change);
   return absl::OkStatus();
 }
 
@@ -268,6 +276,7 @@ absl::Status LedPipeline::Install(const v1::InstallState& message) {
   }
   incoming_.bytes.resize(pipeline_->state_bytes());
   ISTHMUS_ASSIGN_OR_RETURN(std::vector<FormatChange> formats, FromProto(message.formats()));
+  for (const FormatChange& change : formats) ISTHMUS_RETURN_IF_ERROR(TakeChange(change));
   pipeline_->Install(std::make_shared<const StateImage>(std::exchange(incoming_, {})),
                      {message.reset_momentum(), std::move(applied), std::move(formats)});
   return absl::OkStatus();

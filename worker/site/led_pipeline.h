@@ -79,6 +79,8 @@ class LedPipeline : PipelineEvents {
   absl::Status Load(const v1::JobOperation& message);
   absl::Status Process(const v1::ProcessOperation& message);
   absl::Status Apply(v1::ApplyOperation& message);
+  // Errors: INVALID_ARGUMENT for formats that cannot follow.
+  absl::Status TakeChange(const FormatChange& change);
   absl::Status Gather(const v1::JobOperation& message);
   absl::Status Snapshot(const v1::Request& message);
   absl::Status TakeState(const v1::StatePiece& message);
@@ -96,6 +98,7 @@ class LedPipeline : PipelineEvents {
   uint32_t first_rank_ = 0;
   uint32_t group_ranks_ = 0;
   RunSpec run_;
+  RoundFormats formats_{RunSpec()};     // of its rounds
   std::map<uint64_t, Bound> sessions_;  // by the leader's number
   StateImage incoming_;                 // pieces of a state to install
   std::thread configuring_;  // blocks until other machines' ranks have come; the stream is read on

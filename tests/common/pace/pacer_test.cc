@@ -79,6 +79,22 @@ TEST(PlansTest, AreTheRunsOwnWhereThereAreNoFigures) {
   EXPECT_LT(prediction.time, absl::InfiniteDuration());
 }
 
+// Else every worker would refuse the update that says it.
+TEST(PlansTest, AreOnesThatMayFollowTheRunsOwn) {
+  RunSpec whole = DefaultRunSpec(Scheme::kFlexDemo);
+  whole.format.all.k = whole.format.chunk_size;
+  RunSpec own = DefaultRunSpec(Scheme::kFlexDemo);
+  own.format.own[GroupId(2)] = {64, ValueFormat::kBf16};  // whole, in chunks of 64 alone
+  for (const RunSpec& run : {whole, own}) {
+    ASSERT_TRUE(Validate(run).ok()) << Validate(run);
+    for (const Plan& plan : PlansOf(run)) {
+      EXPECT_TRUE(CheckChange(run, run.format, plan.format).ok());
+    }
+  }
+  EXPECT_FALSE(CheckPaced(whole).ok());
+  EXPECT_TRUE(CheckPaced(own).ok());
+}
+
 TEST(PacerTest, AFastLinkHasWhatLearnsBest) {
   Pacer pacer = PacerOf(LocalRun(), PlansOf(LocalRun()).size() - 1);
   const PaceDecision decision = pacer.Decide(TwoSites(10'000));
@@ -297,7 +313,7 @@ TEST(BelievedRateTest, OnlyWhatFilledTheLinkTakesBack) {
 
 TEST(BelievedRateTest, WhatNothingHasEverFilledIsNoLimit) {
   BelievedRate rate;
-  for (int i = 0; i < 63; ++i) rate.Saw({.bytes_per_second = 10, .at_least = true});
+  for (int i = 0; i < 7; ++i) rate.Saw({.bytes_per_second = 10, .at_least = true});
   EXPECT_EQ(rate.bytes_per_second(), std::nullopt);
   rate.Saw({.bytes_per_second = 10, .at_least = true});
   EXPECT_EQ(rate.bytes_per_second(), std::numeric_limits<double>::infinity());

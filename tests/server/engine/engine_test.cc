@@ -112,5 +112,32 @@ TEST(EngineTest, ADamagedContributionEndsItsStreamAndIsStillWaitedFor) {
   EXPECT_TRUE(view.groups[1].awaited);
 }
 
+// Until training begins, a job with another layout may take the place of one that has gone.
+TEST(EngineTest, P24_PartsAreMeasuredByTheLayoutThatCounts) {
+  const auto layout = [](int64_t units) {
+    return *Layout::Create({{"w", {units * int64_t{kUnitLength}}, DType::kFloat32, 0}}, {});
+  };
+  Engine::Options options;
+  options.core.run.start_groups = 2;
+  options.core.run.bucket_length = kUnitLength;
+  const PlainEncoder encoder;
+  Engine engine(options, encoder, Clock::Real());
+  const auto registered =
+      engine.Register({.versions = kProtocolVersions, .group = GroupId(1), .nonce = 1});
+  ASSERT_TRUE(registered.ok()) << registered.status();
+  const Member member{GroupId(1), registered->incarnation};
+  const auto shape = [&](uint32_t bucket) {
+    return engine.ShapeOf(Round(1), BucketIndex(bucket), GroupId(1));
+  };
+  EXPECT_FALSE(shape(0).ok());
+  ASSERT_TRUE(engine.Ready(member, 1, layout(1)).ok());
+  EXPECT_TRUE(shape(0).ok());
+  EXPECT_FALSE(shape(1).ok());
+  ASSERT_TRUE(engine.NotReady(member, 2, "gone").ok());
+  ASSERT_TRUE(engine.Ready(member, 3, layout(3)).ok());
+  ASSERT_TRUE(shape(2).ok());
+  EXPECT_EQ((*shape(2))->chunks, (ChunkRun{128, 64}));
+}
+
 }  // namespace
 }  // namespace isthmus
