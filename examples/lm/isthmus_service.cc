@@ -105,8 +105,11 @@ absl::Status IsthmusService::Attach(const std::vector<TensorSpec>& tensors,
     if (!own_gradients_) own_gradients_.emplace(tensors);
     gradients_ = own_gradients_->pointers();
   }
-  round_ = Info().round;
-  run_steps_ = Info().run_steps;
+  const isthmus_info info = Info();
+  round_ = info.round;
+  run_steps_ = info.run_steps;
+  // Of before this process: rounds had other numbers of steps.
+  paced_ = info.run_steps > 0 && info.run_steps != info.round * info.every_steps;
   local_steps_ = 0;
   return absl::OkStatus();
 }
@@ -125,7 +128,7 @@ Standing IsthmusService::standing() const {
   Standing standing = {info.group_id, info.group_index, info.group_count, info.rank,
                        info.world_size};
   const uint64_t counted = info.round * info.every_steps;
-  if (optimizer_ == nullptr || (info.every_steps > 0 && info.run_steps == counted)) {
+  if (optimizer_ == nullptr || (info.every_steps > 0 && !paced_)) {
     standing.round = counted + local_steps_;
     standing.rounds = info.rounds * info.every_steps;
     return standing;
