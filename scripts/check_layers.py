@@ -52,7 +52,7 @@ ALLOWED = {
     "cli/link": {"common/base", "cli/base"},
     "cli/plan": {"common/base", "common/pace", "common/program", "common/run", "cli/base", "cli/link"},
     "cli/status": EDGE | {"cli/base"},
-    "cli/rehearse": PROGRAM | {"cli/base", "cli/link", "cli/status"},
+    "cli/rehearse": PROGRAM | {"common/pace", "cli/base", "cli/link", "cli/status"},
     "examples/lm": {"client"},
 }
 # Only these may include gRPC itself, our slowest header.

@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "common/base/status_macros.h"
+#include "common/pace/pacer.h"
 #include "common/program/flags.h"
 
 namespace isthmus {
@@ -184,7 +185,7 @@ absl::Status ParsePace(const RehearseFlags& flags, RehearseOptions* options) {
     return absl::InvalidArgumentError(absl::StrCat("--pace: ", wrong));
   }
   options->pace = ParseShare(flags.pace);
-  return absl::OkStatus();
+  return options->pace ? CheckPaced(options->run) : absl::OkStatus();
 }
 
 }  // namespace

@@ -145,6 +145,12 @@ TEST(RehearseOptionsTest, SaysWhichFlagIsWrongWhatIsExpectedAndWhatCame) {
       {"--compare-steps", [](auto& f) { f.compare_steps = "x"; }, "got 'x'"},
       {"--deadline", [](auto& f) { f.deadline = "60"; }, "a duration such as 60s, got '60'"},
       {"--pace", [](auto& f) { f.pace = "10%"; }, "a share from 0.001 to 0.999, or off, got '10%'"},
+      {"pace",
+       [](auto& f) {
+         f.pace = "0.1";
+         f.run["scheme"] = "full";
+       },
+       "expected scheme flexdemo or local, got scheme full"},
       {"--link-trace",
        [](auto& f) {
          f.link_trace = "a,b,c";
