@@ -142,7 +142,9 @@ typedef struct isthmus_info {
                              own_optimizer; 0: the run counts samples or time, and steps of an
                              exchange are named as it goes. A paced run may change it with an exchange */
   uint32_t overlap_steps; /* steps from where one begins to where it is applied; 0: none between. As
-                             every_steps */
+                             every_steps. Without own_optimizer 1: a step returns with the round of
+                             the step before, and its own crosses while the next gradient is made;
+                             the run's last is waited for */
   /* What schedules go by, so that they follow the run and not the process: of each round up to
    * `round` that anything came of, the steps that a group's job took in it (the most of any), and
    * the samples of all groups. What this job has done since is not among them; a round may be that
@@ -182,7 +184,7 @@ typedef struct isthmus_step_result {
   /* 1: an exchange was applied, which the rest is about, and parameters are the run's (with
    * overlap: and the steps since that exchange began). 0, with own_optimizer: none was; parameters
    * stay the job's own, round is the last one applied, and the rest 0, unless one began, which says
-   * what that cost. */
+   * what that cost. 0 without own_optimizer: the first step of a job in a run that overlaps. */
   uint32_t exchanged;
   uint32_t nonfinite; /* buckets that the group sat out, since NaN or infinities were in what some
                          rank had: of an optimizer of the job's own they are dropped, the parameters

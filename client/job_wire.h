@@ -168,7 +168,8 @@ typedef struct isthmus_wire_attached {
                            0: the daemon names them */
   uint64_t round;
   uint64_t rounds;
-  uint32_t overlap_steps; /* from where a job's way is taken in to where it is given; 0 as above */
+  uint32_t overlap_steps; /* from where a job's way is taken in to where it is given; without
+                             own_optimizer 1 where STEP_DONE gives what the step before began */
   uint32_t reserved;
   uint64_t run_steps; /* as isthmus_info has them */
   uint64_t run_samples;

@@ -34,6 +34,9 @@ struct ExchangePolicy {
   // The job steps by an optimizer of its own.
   bool job_steps() const { return source == ExchangeSource::kProgress; }
 
+  // It goes on from where it was while an exchange is under way (P29): its way since is kept.
+  bool keeps_way = false;
+
   float Scale(float lr) const { return lr_scales ? lr : 1.0f; }
 };
 
@@ -48,7 +51,8 @@ inline ExchangePolicy PolicyOf(const RunSpec& run) {
           .alpha = sends_all ? 1.0f : run.alpha,
           .exchanges = run.scheme != Scheme::kNone,
           .optimizer = run.optimizer,
-          .outer_lr = local ? std::optional(run.outer_lr) : std::nullopt};
+          .outer_lr = local ? std::optional(run.outer_lr) : std::nullopt,
+          .keeps_way = local && run.format.overlap > 0};
 }
 
 }  // namespace isthmus

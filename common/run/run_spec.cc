@@ -302,6 +302,20 @@ SelectionKind SelectionOf(const RunSpec& spec) {
   return SelectionKind::kDense;
 }
 
+absl::Status CheckOverlap(const RunSpec& spec, const RoundFormat& format) {
+  uint32_t most = 1;
+  std::string expected = absl::StrCat("at most 1", With(spec), ", which exchanges every step");
+  if (spec.scheme == Scheme::kLocal) {
+    most = format.every.steps > 0 ? format.every.steps : Period::kMostSteps;
+    expected = absl::StrCat("at most ", most, ", of every");
+  } else if (spec.scheme == Scheme::kNone) {
+    most = 0;
+    expected = absl::StrCat("0", With(spec), ", which exchanges nothing");
+  }
+  if (format.overlap <= most) return absl::OkStatus();
+  return FieldError("overlap", expected, absl::StrCat(format.overlap));
+}
+
 absl::Status CheckFormat(const RunSpec& spec, const RoundFormat& format) {
   const Period& every = format.every;
   if ((every.steps > 0) + (every.samples > 0) + (every.millis > 0) != 1 ||
@@ -314,14 +328,7 @@ absl::Status CheckFormat(const RunSpec& spec, const RoundFormat& format) {
                                    " steps, or up to 2^53 samples, or a day of seconds"),
                       TextOf("every", said));
   }
-  const uint32_t most_overlap = every.steps > 0 ? every.steps : Period::kMostSteps;
-  if (format.overlap > most_overlap || (format.overlap > 0 && spec.scheme != Scheme::kLocal)) {
-    return FieldError("overlap",
-                      spec.scheme == Scheme::kLocal
-                          ? absl::StrCat("at most ", most_overlap, ", of every")
-                          : absl::StrCat("0", With(spec), ", which exchanges every step"),
-                      absl::StrCat(format.overlap));
-  }
+  ISTHMUS_RETURN_IF_ERROR(CheckOverlap(spec, format));
   if (!IsChunkSize(format.chunk_size)) {
     return FieldError("chunk_size", "a power of two from 16 to 4096",
                       absl::StrCat(format.chunk_size));

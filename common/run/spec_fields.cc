@@ -176,8 +176,8 @@ const std::vector<SpecField>& Table() {
                     "samples of all groups together ('4M samples') or time ('20 s')",
                     format.every),
       ISTHMUS_FIELD("overlap",
-                    "Of scheme local: a job's steps after an exchange begins until it is applied, "
-                    "up to --every; 0: it waits",
+                    "A job's steps after an exchange begins until it is applied: of scheme local up "
+                    "to --every, else 1; 0: it waits",
                     format.overlap),
       ISTHMUS_FIELD("selection",
                     "Of scheme local: dense (all, in few bits), dct or top-k (the largest of each "

@@ -128,7 +128,12 @@ Standing IsthmusService::standing() const {
   Standing standing = {info.group_id, info.group_index, info.group_count, info.rank,
                        info.world_size};
   const uint64_t counted = info.round * info.every_steps;
-  if (optimizer_ == nullptr || (info.every_steps > 0 && !paced_)) {
+  if (optimizer_ == nullptr) {
+    standing.round = info.round + local_steps_;
+    standing.rounds = info.rounds;
+    return standing;
+  }
+  if (info.every_steps > 0 && !paced_) {
     standing.round = counted + local_steps_;
     standing.rounds = info.rounds * info.every_steps;
     return standing;
@@ -168,8 +173,12 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
   StepOutput output;
   output.ended = code == ISTHMUS_END;
   const bool exchanged = result.round > round_;
-  if (output.ended || optimizer_ == nullptr) {
+  if (output.ended) {
     local_steps_ = 0;
+  } else if (optimizer_ == nullptr) {
+    // With overlap this step's round is given with the next, but for the run's last.
+    const bool under_way = Info().overlap_steps > 0 && result.round != Info().rounds;
+    local_steps_ = under_way ? 1 : 0;
   } else {
     // Of these the round has its own; with overlap the others come after it.
     const isthmus_info info = Info();

@@ -82,6 +82,9 @@ class Schedule {
         config.run.format.every.samples = 1 + rng.Below(200);
       }
     }
+    if (!options_.names_steps && !options_.overlap && rng.Chance(0.4)) {
+      config.run.format.overlap = 1;  // of rounds, each a step (P31)
+    }
     if (!options_.names_steps && rng.Chance(0.5)) {
       config.pace = Pacer::Options{.worth = 0, .dwell = 1, .longest_dwell = 1};
     }

@@ -251,8 +251,10 @@ void WorkerCore::StepBegun(const StepWants& wants, bool skip, WorkerActions& out
   if (FailIfRefused(out)) return;
   if (ended() && !wants.anchor) return FinishRun(out);
   step_ = Step{.wants = wants, .skip = skip};
+  if (OverlapsRounds()) step_->wants = {.give_first = true, .take = true, .give = false};
   // What has come since the job went on.
-  if (wants.give_first || (wants.give && !wants.take)) GatherStale(out);
+  const StepWants& now = step_->wants;
+  if (now.give_first || (now.give && !now.take)) GatherStale(out);
   Advance(out);
 }
 
@@ -272,13 +274,15 @@ void WorkerCore::Advance(WorkerActions& out) {
   }
   if (wants.give_first) {
     if (AppliedRound() < outcome_.round) return;
-    step_->finish = Given();
+    if (outcome_.round > Round(0)) step_->finish = Given();  // else it is this job's first step
     wants.give_first = false;
     if (ended()) return FinishRun(out);  // there is no round to take anything into
   }
   if (wants.take) {
     Take(out);
     wants.take = false;
+    // The run's last round is waited for.
+    wants.give |= OverlapsRounds() && outcome_.round == config_.last_round;
   }
   if (wants.give) {
     if (AppliedRound() < outcome_.round) return;
@@ -308,7 +312,7 @@ void WorkerCore::Take(WorkerActions& out) {
   const Round round = AppliedRound().next();
   outcome_ = Outcome{.round = round};
   named_ = false;
-  const bool goes_on = step_->wants.goes_on();
+  const bool goes_on = config_.job_steps && step_->wants.goes_on();
   if (step_->skip) AbstainFromOpen(round, out);
   for (uint32_t b = 0; b < buckets_.size(); ++b) {
     Bucket& bucket = buckets_[b];

@@ -7,8 +7,8 @@
 // that is still open, once, and ends when the round is applied; what was extracted stays in flight
 // until the update of its (round, bucket) says whether it was merged, and goes back into the
 // momentum if it was not; what the coordinator refused is never sent again, and ends the step that
-// made it; the state is hashed at the end of audited rounds. With overlap (P29) a step ends once
-// its way is taken in, and a later one waits for the round.
+// made it; the state is hashed at the end of audited rounds. With overlap (P29, P31) a step ends
+// once what it has is taken in, and a later one waits for the round.
 #ifndef ISTHMUS_WORKER_CORE_WORKER_CORE_H_
 #define ISTHMUS_WORKER_CORE_WORKER_CORE_H_
 
@@ -282,6 +282,8 @@ class WorkerCore {
   void GiveSnapshotIfDue(WorkerActions& out);
   // The job waits for updates, each of which is written to its buffers as it comes.
   bool Giving() const { return step_ && (step_->wants.give_first || step_->wants.give); }
+  // The job's steps are rounds, and each is given what came of the one before (P31).
+  bool OverlapsRounds() const { return !config_.job_steps && config_.run.format.overlap > 0; }
   void Advance(WorkerActions& out);
   FinishStep Given() const;
   bool FailIfRefused(WorkerActions& out);  // the job's step, if it was

@@ -169,7 +169,10 @@ absl::Status DaemonImpl::OnUpdate(uint64_t stream, ReceivedUpdate update,
         }
         if (header.sequence <= core.applied_sequence()) return absl::OkStatus();
         auto shared = std::make_shared<const ReceivedUpdate>(std::move(update));
-        ISTHMUS_RETURN_IF_ERROR(core.UpdateArrived(shared->header, peer_wait, out));
+        // With overlap the job may not have waited as long as its contribution has.
+        const absl::Duration waited =
+            core.in_step() ? std::min(peer_wait, clock_.Now() - step_began_) : absl::ZeroDuration();
+        ISTHMUS_RETURN_IF_ERROR(core.UpdateArrived(shared->header, waited, out));
         received_[shared->header.sequence] = shared;
         connection_.StreamProgressed(stream, clock_.Now());
         return absl::OkStatus();

@@ -128,7 +128,7 @@ CpuRank::CpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
   if (policy_.job_steps() && ownership.ranks() > 1) {
     whole_.resize(buckets().bucket(BucketIndex(0)).size());
   }
-  if (run.format.overlap > 0) {
+  if (policy_.keeps_way) {
     taken_at_bytes_.resize(layout.length() * SizeOf(TypeOf(layout)));
     taken_at_ =
         WhereTaken({TypeOf(layout), taken_at_bytes_.data(), layout.length()}, buckets().count());

@@ -114,7 +114,7 @@ GpuRank::GpuRank(const RunSpec& run, const Layout& layout, const Ownership& owne
       stream_(std::move(made.stream)),
       transfer_(job_rank, LongestBucket(ownership.buckets()), shard_.longest(), *device_, *kernels_,
                 *communicator_, *loading_, *stream_) {
-  if (run.format.overlap > 0) {
+  if (policy_.keeps_way) {
     taken_at_ =
         WhereTaken({TypeOf(layout), memory_.taken_at.data(), layout.length()}, buckets().count());
   }

@@ -61,7 +61,7 @@ Need NeedOf(const RunSpec& run, const Layout& layout, uint64_t length) {
   return {.vector = vector,
           .state_vectors = OptimizerStateVectors(run.optimizer),
           .given = PolicyOf(run).job_steps() ? vector : 0,
-          .taken_at = run.format.overlap > 0 ? layout.length() * SizeOf(TypeOf(layout)) : 0,
+          .taken_at = PolicyOf(run).keeps_way ? layout.length() * SizeOf(TypeOf(layout)) : 0,
           .blocks = length / kGroupBlock};
 }
 

@@ -29,7 +29,7 @@ inline HostNeed StateNeed(const RunSpec& run, const Layout& layout, uint32_t ran
   need.state_bytes = (vectors + 1) * vector_bytes + layout.constants_bytes() + bucket_bytes;
   if (PolicyOf(run).job_steps()) need.state_bytes += vector_bytes + ranks * bucket_bytes;
   // Each rank's buffers as they were, whatever part of them it owns.
-  if (run.format.overlap > 0) need.state_bytes += ranks * layout.length() * SizeOf(TypeOf(layout));
+  if (PolicyOf(run).keeps_way) need.state_bytes += ranks * layout.length() * SizeOf(TypeOf(layout));
   return need;
 }
 

@@ -286,13 +286,20 @@ TEST(RunSpecTest, P29_OverlapIsUpToAPeriodOfLocalSteps) {
   }
   ExpectRefused([](RunSpec& s) { s.format.overlap = 16; },
                 "overlap: expected at most 15, of every, got 16", Scheme::kLocal);
+}
+
+TEST(RunSpecTest, P31_RoundsOverlapByOne) {
   for (Scheme scheme : kSchemes) {
-    if (scheme == Scheme::kLocal) continue;
-    ExpectRefused([](RunSpec& s) { s.format.overlap = 1; },
-                  "overlap: expected 0 with scheme " + std::string(Name(scheme)) +
-                      ", which exchanges every step, got 1",
+    if (scheme == Scheme::kLocal || scheme == Scheme::kNone) continue;
+    ExpectValid([](RunSpec& s) { s.format.overlap = 1; }, scheme);
+    ExpectRefused([](RunSpec& s) { s.format.overlap = 2; },
+                  "overlap: expected at most 1 with scheme " + std::string(Name(scheme)) +
+                      ", which exchanges every step, got 2",
                   scheme);
   }
+  ExpectRefused([](RunSpec& s) { s.format.overlap = 1; },
+                "overlap: expected 0 with scheme none, which exchanges nothing, got 1",
+                Scheme::kNone);
 }
 
 TEST(RunSpecTest, APeriodReadsAsItIsWritten) {

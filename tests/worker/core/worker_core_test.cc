@@ -388,6 +388,79 @@ TEST(WorkerCoreTest, P29_WhoReadsTheAnchorInMidRoundSitsTheRestOfItOut) {
               ElementsAre("forget 1/1", "apply 2 to 1", "show 0", "show 1", "step done 1 so far"));
 }
 
+// --- overlap of rounds (P31) ---------------------------------------------------------------------
+
+RunSpec OverlappedRun() {
+  RunSpec run;
+  run.format.overlap = 1;
+  return run;
+}
+
+TEST(WorkerCoreTest, P31_AStepIsGivenWhatTheOneBeforeBegan) {
+  CoreUnderTest t(Round(0), 0, false, OverlappedRun());
+  t.Start(2);
+  t.core.StepBegun({}, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("process 1/0", "process 1/1", "step done 0 so far"));
+  EXPECT_FALSE(t.core.in_step());
+  // Masters move behind the job's back, its buffers do not.
+  ASSERT_TRUE(t.Update(Round(1), kB1, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/1", "apply 1 to 1 merged"));
+  t.core.StepBegun({}, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("gather 1"));
+  EXPECT_EQ(t.core.WaitingFor(), "in round 1");
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 2 to 0 merged gather", "process 2/0",
+                                     "process 2/1", "step done 1"));
+  // One that comes while nobody waits costs the next step no waiting.
+  ASSERT_TRUE(t.Update(Round(2), kB0, true).ok());
+  ASSERT_TRUE(t.Update(Round(2), kB1, true).ok());
+  t.Texts();
+  t.core.StepBegun({}, false, t.out);
+  EXPECT_THAT(t.Texts(),
+              ElementsAre("gather 0", "gather 1", "process 3/0", "process 3/1", "step done 2"));
+}
+
+TEST(WorkerCoreTest, P31_TheLastRoundIsWaitedForInTheStepThatBeganIt) {
+  CoreUnderTest t(Round(2), 0, false, OverlappedRun());
+  t.Start(1);
+  t.core.StepBegun({}, false, t.out);
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  t.Texts();
+  t.core.StepBegun({}, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("gather 0", "process 2/0"));
+  ASSERT_TRUE(t.Update(Round(2), kB0, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 2/0", "apply 2 to 0 merged gather", "step done 2",
+                                     "hash 2"));
+  t.core.StepBegun({}, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("step done 2 END"));
+}
+
+TEST(WorkerCoreTest, P31_ALateContributionIsBackBeforeTheNextStepIsTakenIn) {
+  CoreUnderTest t(Round(0), 0, false, OverlappedRun());
+  t.Start(1);
+  t.core.StepBegun({}, false, t.out);
+  t.Texts();
+  t.core.StepBegun({}, false, t.out);
+  EXPECT_THAT(t.Texts(), IsEmpty());
+  ASSERT_TRUE(t.Update(Round(1), kB0, false).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 1/0", "apply 1 to 0 return gather", "process 2/0",
+                                     "step done 1"));
+  EXPECT_EQ(t.core.returned(), 1u);
+}
+
+TEST(WorkerCoreTest, P31_AJobThatTakesAnothersPlaceIsGivenNothingFirst) {
+  CoreUnderTest t(Round(0), 0, false, OverlappedRun());
+  t.Start(1);
+  t.core.StepBegun({}, false, t.out);
+  t.core.JobLost("gone", t.out);
+  t.core.JobAttached(1, t.out);
+  t.core.Started(0, 2, t.out);
+  t.Texts();
+  // What the other began is still under way: this one's gradient goes into the momentum alone.
+  t.core.StepBegun({}, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("process 1/0 keeping all", "step done 0 so far"));
+}
+
 TEST(WorkerCoreTest, P18_AStepSaysHowManyBucketsWereNotTakenIn) {
   CoreUnderTest t;
   t.Start(2);
