@@ -21,6 +21,7 @@
 #include "common/program/flags.h"
 #include "common/run/run_spec.h"
 #include "common/telemetry/log.h"
+#include "common/transport/congestion_control.h"
 #include "common/transport/endpoints.h"
 #include "worker/daemon/daemon.h"
 #include "worker/jobs/socket_access.h"
@@ -84,6 +85,7 @@ struct Flags {
   bool insecure = false;
   std::string leader;
   uint32_t machine = 0;
+  std::string congestion_control = kAutoCongestion;
   std::string log_level = "info";
 
   // Of a group on several machines.
@@ -177,6 +179,11 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
           ->check(WholeNumber(1, SiteLeader::kMaxMachines - 1))
           ->needs(leader);
   leader->needs(machine);
+  app.add_option("--congestion-control", flags->congestion_control,
+                 "Of the kernel's, for the stream to the coordinator: bbr, cubic ..., system for its "
+                 "default, or auto: bbr where it is offered")
+      ->check(CongestionControl())
+      ->capture_default_str();
   app.add_option("--log-level", flags->log_level, "debug, info, warning, error or off")
       ->capture_default_str();
   try {
@@ -267,6 +274,8 @@ int RunDaemon(const Flags& flags, const SocketAccess& access, const Ranks& ranks
   options.coordinator = flags.coordinator;
   options.group = GroupId(flags.group);
   options.label = flags.label.empty() ? absl::StrCat("site-", flags.group) : flags.label;
+  options.congestion_control =
+      ResolveCongestionControl(flags.congestion_control).value_or(std::string());
   options.ranks = ranks.count;
   options.make_ranks = WithFlip(flags, ranks.make);
   options.devices = ranks.devices;

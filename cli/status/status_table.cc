@@ -47,6 +47,9 @@ std::string DescribeConnections(const v1::ConnectionStatus& connections) {
   if (connections.listener_reopened() > 0) {
     absl::StrAppend(&text, ", listener reopened ", connections.listener_reopened(), " times");
   }
+  if (!connections.congestion_control().empty()) {
+    absl::StrAppend(&text, ", ", connections.congestion_control());
+  }
   return text;
 }
 

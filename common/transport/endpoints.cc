@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "common/base/host_port.h"
+#include "common/transport/socket_mutator.h"
 
 namespace isthmus {
 namespace {
@@ -63,7 +64,8 @@ int MaxGrpcThreads() {
 }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
-                                           const Credentials& credentials, int max_message_bytes) {
+                                           const Credentials& credentials, int max_message_bytes,
+                                           const std::string& congestion_control) {
   KeepCallbackQueue();
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(max_message_bytes);
@@ -76,6 +78,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxBackoffMs);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  SetChannelCongestionControl(congestion_control, &args);
   return grpc::CreateCustomChannel(address, credentials.channel(), args);
 }
 

@@ -73,7 +73,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const Options& optio
       Acceptor::Open({.address = address,
                       .descriptor_bound = std::min(DescriptorLimit() - kReservedDescriptors,
                                                    options.max_descriptors),
-                      .user_timeout_ms = kKeepaliveTimeoutMs}));
+                      .user_timeout_ms = kKeepaliveTimeoutMs,
+                      .congestion_control = options.congestion_control}));
   using Experimental = grpc::ServerBuilder::experimental_type;
   auto external = builder->experimental().AddExternalConnectionAcceptor(
       Experimental::ExternalConnectionType::FROM_FD, options.credentials.server());

@@ -33,7 +33,10 @@ class Server : public CoordinatorServer {
   Server(Options options, const Clock& clock)
       : options_(std::move(options)),
         engine_(options_.engine, encoder_, clock),
-        control_(&engine_, [this] { return rpc_->connections(); }),
+        control_(&engine_,
+                 [this] {
+                   return ConnectionsSeen{rpc_->connections(), congestion_control_};
+                 }),
         exchange_(&engine_) {}
   ~Server() override { Shutdown(absl::ZeroDuration()); }
 
@@ -44,10 +47,13 @@ class Server : public CoordinatorServer {
     ConfigureServer(&builder);
     builder.RegisterService(&control_);
     builder.RegisterService(&exchange_);
+    ISTHMUS_ASSIGN_OR_RETURN(congestion_control_,
+                             ResolveCongestionControl(options_.congestion_control));
     ISTHMUS_ASSIGN_OR_RETURN(rpc_, RpcServer::Start({.listen = options_.listen,
                                                      .insecure = options_.insecure,
                                                      .credentials = options_.credentials,
-                                                     .max_descriptors = MaxDescriptors(options_)},
+                                                     .max_descriptors = MaxDescriptors(options_),
+                                                     .congestion_control = congestion_control_},
                                                     &builder));
     return absl::OkStatus();
   }
@@ -66,6 +72,7 @@ class Server : public CoordinatorServer {
   Engine engine_;
   ControlService control_;
   ExchangeService exchange_;
+  std::string congestion_control_;  // by its name
   std::unique_ptr<RpcServer> rpc_;
 };
 

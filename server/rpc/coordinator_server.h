@@ -9,6 +9,7 @@
 #include <string>
 
 #include "common/base/host_port.h"
+#include "common/transport/congestion_control.h"
 #include "common/transport/credentials.h"
 #include "server/engine/engine.h"
 
@@ -21,9 +22,12 @@ class CoordinatorServer {
     std::string listen = "127.0.0.1:0";  // port 0: any free one
     bool insecure = false;               // allow addresses other than loopback
     Credentials credentials = Credentials::Insecure();
+    // Of connections: auto, system or a name (common/transport/congestion_control.h).
+    std::string congestion_control = kAutoCongestion;
     Engine::Options engine;
   };
-  // Listens and serves. Errors: INVALID_ARGUMENT for the run spec; those of RpcServer::Start.
+  // Listens and serves. Errors: INVALID_ARGUMENT for the run spec or the congestion control; those
+  // of RpcServer::Start.
   static absl::StatusOr<std::unique_ptr<CoordinatorServer>> Start(Options options,
                                                                   const Clock& clock);
   virtual ~CoordinatorServer() = default;  // as Shutdown(0)

@@ -85,6 +85,7 @@ void ToProto(const GroupView& view, const WorkerReport& report, v1::HeartbeatReq
   ToProto(report.down, out->mutable_down());
   out->set_exchange_wait_seconds(report.exchange_wait_seconds);
   out->set_exchange_wait_since(report.exchange_wait_since.value());
+  out->set_congestion_control(report.congestion_control);
   out->set_waiting(report.waiting);
 }
 
@@ -199,6 +200,7 @@ WorkerReport FromProto(const v1::HeartbeatRequest& in) {
   report.nonfinite_losses = in.nonfinite_losses();
   report.returned_contributions = in.returned_contributions();
   report.down = FromProto(in.down());
+  report.congestion_control = in.congestion_control().substr(0, 32);
   report.waiting = in.waiting().substr(0, 512);
   return report;
 }

@@ -84,11 +84,12 @@ grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext*
                                                     const v1::GetStatusRequest*,
                                                     v1::GetStatusReply* reply) {
   ToProto(engine_->Status(), reply);
-  const AcceptorCounts counts = connections_();
+  const auto [counts, congestion_control] = connections_();
   v1::ConnectionStatus* connections = reply->mutable_connections();
   connections->set_taken(counts.taken);
   connections->set_turned_away(counts.turned_away);
   connections->set_listener_reopened(counts.reopened);
+  connections->set_congestion_control(congestion_control);
   return Answer(context, absl::OkStatus());
 }
 

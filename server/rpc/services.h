@@ -3,6 +3,7 @@
 #define ISTHMUS_SERVER_RPC_SERVICES_H_
 
 #include <functional>
+#include <string>
 #include <utility>
 
 #include "common/transport/acceptor.h"
@@ -12,12 +13,18 @@
 
 namespace isthmus {
 
+// What status says of the server's connections.
+struct ConnectionsSeen {
+  AcceptorCounts counts;
+  std::string congestion_control;  // by its name; empty: not known
+};
+
 // Ready() decodes for itself (ready_request.h).
 class ControlService
     : public v1::Control::WithRawCallbackMethod_Ready<v1::Control::CallbackService> {
  public:
   // `connections`: of the server; called from any thread, while calls are served.
-  ControlService(Engine* engine, std::function<AcceptorCounts()> connections)
+  ControlService(Engine* engine, std::function<ConnectionsSeen()> connections)
       : engine_(engine), connections_(std::move(connections)) {}
   grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
                                      const v1::RegisterRequest* request,
@@ -39,7 +46,7 @@ class ControlService
 
  private:
   Engine* const engine_;
-  const std::function<AcceptorCounts()> connections_;
+  const std::function<ConnectionsSeen()> connections_;
 };
 
 class ExchangeService : public v1::Exchange::CallbackService {

@@ -27,7 +27,8 @@ DaemonImpl::DaemonImpl(Options options, const Clock& clock)
     : options_(std::move(options)),
       name_(absl::StrCat("group ", options_.group.value())),
       clock_(clock),
-      stream_channel_(MakeChannel(options_.coordinator, options_.credentials)),
+      stream_channel_(MakeChannel(options_.coordinator, options_.credentials, kMaxMessageBytes,
+                                  options_.congestion_control)),
       // A connection of its own: a saturated data plane must not starve the control plane.
       control_(ControlClient::Make(MakeChannel(options_.coordinator, options_.credentials),
                                    options_.call_deadline)),

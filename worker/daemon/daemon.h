@@ -41,6 +41,9 @@ class Daemon {
     GroupId group{1};
     std::string label;
     uint32_t ranks = 1;  // of this machine
+    // Of the stream to the coordinator, by its name (common/transport/congestion_control.h); empty:
+    // the system's.
+    std::string congestion_control;
     SiteOptions site;
     int threads = 1;  // that may work on one rank's bucket
     // What ranks are made of, `ranks` of them, for each run anew; null: CPU ranks.

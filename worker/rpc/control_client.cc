@@ -77,6 +77,7 @@ class Client : public ControlClient {
     request.set_communication_ratio(report.communication_ratio);
     request.set_exchange_wait_seconds(report.exchange_wait_seconds);
     request.set_exchange_wait_since(report.exchange_wait_since.value());
+    request.set_congestion_control(report.congestion_control);
     request.set_steps(report.steps);
     request.set_samples(report.samples);
     request.set_nonfinite_buckets(report.nonfinite_buckets);

@@ -1,0 +1,89 @@
+#include "common/transport/congestion_control.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <chrono>
+#include <set>
+#include <string>
+
+#include "common/transport/endpoints.h"
+#include "common/transport/rpc_server.h"
+#include "isthmus/v1/control.grpc.pb.h"
+
+
+namespace isthmus {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kAny[] = "reno";  // every Linux has it, and none has it as its default
+
+// Of this process' sockets that have `port` at one end, both ends of a connection among them.
+std::multiset<std::string> OfConnections(int port) {
+  std::multiset<std::string> found;
+  const auto port_of = [](const sockaddr_in& address) { return ntohs(address.sin_port); };
+  for (int fd = 0; fd < 1024; ++fd) {
+    sockaddr_in here{}, there{};
+    socklen_t here_length = sizeof(here), there_length = sizeof(there);
+    if (getsockname(fd, reinterpret_cast<sockaddr*>(&here), &here_length) != 0 ||
+        getpeername(fd, reinterpret_cast<sockaddr*>(&there), &there_length) != 0 ||
+        (port_of(here) != port && port_of(there) != port)) {
+      continue;
+    }
+    std::array<char, 32> name{};
+    socklen_t length = name.size() - 1;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), &length) == 0) {
+      found.insert(name.data());
+    }
+  }
+  return found;
+}
+
+std::multiset<std::string> OfAConnection(const std::string& name) {
+  v1::Control::CallbackService service;  // refuses every call
+  grpc::ServerBuilder builder;
+  ConfigureServer(&builder);
+  builder.RegisterService(&service);
+  auto server =
+      RpcServer::Start({.listen = "127.0.0.1:0", .congestion_control = name}, &builder);
+  EXPECT_TRUE(server.ok());
+  const HostPort address = (*server)->address();
+  const auto channel =
+      MakeChannel(ToString(address), Credentials::Insecure(), kMaxMessageBytes, name);
+  EXPECT_TRUE(
+      channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::minutes(1)));
+  return OfConnections(address.port);
+}
+
+TEST(CongestionControlTest, BothEndsOfAConnectionHaveIt) {
+  EXPECT_EQ(OfAConnection(kAny), (std::multiset<std::string>{kAny, kAny}));
+}
+
+TEST(CongestionControlTest, WithoutANameTheyHaveTheSystems) {
+  const std::string systems = *ResolveCongestionControl(kSystemCongestion);
+  EXPECT_NE(systems, "");
+  EXPECT_EQ(OfAConnection(""), (std::multiset<std::string>{systems, systems}));
+}
+
+TEST(CongestionControlTest, AutoIsBbrOrTheSystems) {
+  const std::string name = *ResolveCongestionControl(kAutoCongestion);
+  EXPECT_TRUE(name == "bbr" || name == *ResolveCongestionControl(kSystemCongestion)) << name;
+  EXPECT_EQ(*ResolveCongestionControl(kAny), kAny);
+}
+
+TEST(CongestionControlTest, OneThatTheKernelDoesNotHaveIsRefusedWithThoseItHas) {
+  const std::string why = CongestionControl()("vogas");
+  EXPECT_THAT(why, HasSubstr("expected auto, system, or a congestion control"));
+  EXPECT_THAT(why, HasSubstr("reno"));
+  EXPECT_THAT(why, HasSubstr("got 'vogas'"));
+  EXPECT_EQ(CongestionControl()(kAny), "");
+}
+
+}  // namespace
+}  // namespace isthmus
