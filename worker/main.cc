@@ -21,7 +21,7 @@
 #include "common/program/flags.h"
 #include "common/run/run_spec.h"
 #include "common/telemetry/log.h"
-#include "common/transport/congestion_control.h"
+#include "common/transport/connection_socket.h"
 #include "common/transport/endpoints.h"
 #include "worker/daemon/daemon.h"
 #include "worker/jobs/socket_access.h"

@@ -155,6 +155,7 @@ class FramePump {
       if (!window_.Allows()) {
         const absl::StatusOr<bool> waits = lane->Wait();
         if (!waits.ok()) return waits;
+        if (*waits) window_.HeldBack();
         held_back |= *waits;
         continue;
       }
@@ -163,7 +164,7 @@ class FramePump {
       const absl::StatusOr<bool> made = lane->Next(order, &message_);
       if (!made.ok()) return made;
       if (!*made) continue;
-      window_.Sent(message_.ByteSizeLong(), order.ask, now);
+      window_.Sent(message_.ByteSizeLong(), order.ask, order.idle, now);
       idle_since_.reset();
       return true;
     }

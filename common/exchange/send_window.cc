@@ -20,23 +20,17 @@ constexpr double kFastest = 64;
 
 uint64_t SendWindow::frame_bytes() const { return std::min(limit_ / 4 - kHead, kFrameBytes); }
 
-bool SendWindow::Allows() {
-  if (under_way() == 0 || under_way() + frame_bytes() <= limit_) return true;
-  wanted_more_ = true;
-  return false;
-}
-
-void SendWindow::Sent(uint64_t bytes, bool asked, absl::Time now) {
+void SendWindow::Sent(uint64_t bytes, bool asked, absl::Duration idle, absl::Time now) {
   sent_ += bytes;
   unasked_ = asked ? 0 : unasked_ + bytes;
-  // Who was held back by the window made no pause: that time is the link's.
-  if (new_burst_ || (now - last_sent_ > kPause && !wanted_more_)) {
+  // What was held back before a pause and has gone since tells nothing of the time of the pause.
+  if (idle > kPause) wanted_more_ = false;
+  if (new_burst_ || idle > kPause) {
     new_burst_ = false;
     burst_from_ = sent_;
     burst_bytes_ = 0;
     burst_elapsed_ = absl::ZeroDuration();
   }
-  last_sent_ = now;
   if (asked) asked_.push_back({sent_, now});
 }
 
@@ -49,8 +43,9 @@ void SendWindow::Acked(uint64_t bytes, absl::Duration elapsed, absl::Time now) {
   for (; !asked_.empty() && asked_.front().end <= acked_; asked_.pop_front()) {
     delay_ = std::min(delay_, now - asked_.front().sent);
   }
-  // Half a window tells, or so long a time that it must be shrunk before it has all arrived.
-  if (wanted_more_ && (burst_bytes_ >= limit_ / 2 || burst_elapsed_ >= kQueue)) EndFlight();
+  // Half a window tells, if more was wanted; or so long a time without a pause that it may have to
+  // be shrunk before it has all arrived.
+  if ((wanted_more_ && burst_bytes_ >= limit_ / 2) || burst_elapsed_ >= kQueue) EndFlight();
 }
 
 void SendWindow::EndFlight() {

@@ -15,8 +15,9 @@
 namespace isthmus {
 
 // Learns delay and rate of one direction of a stream from the peer's acknowledgements, which tell
-// bytes and how long they took by the peer's own clock. The window changes once per flight, and
-// only if somebody wanted to send more: who sends little learns little, and needs no more.
+// bytes and how long they took by the peer's own clock. The window grows once per flight, if somebody
+// wanted to send more: who sends little learns little, and needs no more. It shrinks with what
+// arrives more slowly than it was made for.
 //
 // The first flight is 16 KiB in four frames: two seconds of 64 kbit/s. How far apart they arrive
 // tells the rate at once, so that a fast link is filled after two or three round trips.
@@ -29,14 +30,17 @@ class SendWindow {
   // Payload bytes that the next frame may have: with its head a quarter of the window, but at most
   // kFrameBytes.
   uint64_t frame_bytes() const;
-  // There is room for such a frame. False is remembered: there was more to send.
-  bool Allows();
+  // There is room for such a frame.
+  bool Allows() const { return under_way() == 0 || under_way() + frame_bytes() <= limit_; }
+  // There was none, and something to send.
+  void HeldBack() { wanted_more_ = true; }
   // The frame to come should ask for an acknowledgement of its own. Peers acknowledge seldom
   // otherwise, and who waits for room must not wait for that.
   bool WantsAck() const { return unasked_ + 2 * frame_bytes() > limit_ / 4; }
 
-  // A frame is being sent, `bytes` of it; `asked`: for an acknowledgement.
-  void Sent(uint64_t bytes, bool asked, absl::Time now);
+  // A frame is being sent, `bytes` of it; `asked`: for an acknowledgement; `idle`: for how long there
+  // had been nothing to send.
+  void Sent(uint64_t bytes, bool asked, absl::Duration idle, absl::Time now);
   // The peer has had `bytes` more, in `elapsed`. What was never sent is not believed.
   void Acked(uint64_t bytes, absl::Duration elapsed, absl::Time now);
 
@@ -60,10 +64,9 @@ class SendWindow {
   uint64_t acked_ = 0;    // in all
   uint64_t unasked_ = 0;  // sent since the last frame that asked
   std::deque<Asked> asked_;
-  absl::Time last_sent_ = absl::InfinitePast();
   absl::Duration delay_ = absl::InfiniteDuration();  // the shortest from sending to acknowledgement
 
-  bool wanted_more_ = false;  // since the window changed
+  bool wanted_more_ = false;  // since the window changed, or there was nothing to send
   // What arrived without a pause, and in which time. It counts from `burst_from_` on, the end of
   // the frame that was sent first: the time until that had come tells of the pause.
   bool new_burst_ = true;  // with the next frame

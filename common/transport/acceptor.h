@@ -44,7 +44,7 @@ class Acceptor {
     // that this bounds all that is open, and leaves those above to everything else.
     int descriptor_bound = 0;
     int user_timeout_ms = 0;  // TCP_USER_TIMEOUT of connections; 0: the system's
-    // Of connections, by its name (congestion_control.h); empty: the system's.
+    // Of connections, by its name (connection_socket.h); empty: the system's.
     std::string congestion_control;
   };
   // Owns `fd`, which does not block. `listener` is the socket that it came in on.

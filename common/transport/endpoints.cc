@@ -78,7 +78,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxBackoffMs);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  SetChannelCongestionControl(congestion_control, &args);
+  ConfigureConnections(congestion_control, &args);
   return grpc::CreateCustomChannel(address, credentials.channel(), args);
 }
 

@@ -35,7 +35,7 @@ int MaxGrpcThreads();
 
 // A lazily connecting channel of its own (never shared with another of this process), with
 // keepalive pings and a bounded reconnect backoff. `congestion_control`: of its connections, by its
-// name (congestion_control.h); empty: the system's.
+// name (connection_socket.h); empty: the system's.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
                                            const Credentials& credentials,
                                            int max_message_bytes = kMaxMessageBytes,

@@ -6,7 +6,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "common/transport/congestion_control.h"
+#include "common/transport/connection_socket.h"
 
 // gRPC exports the hook's functions, and ChannelArguments takes one; but its header is not
 // installed. These are its declarations, as they were from 1.38 (src/core/lib/iomgr/
@@ -52,7 +52,7 @@ struct Mutator : grpc_socket_mutator {
 };
 
 bool Mutate(const grpc_mutate_socket_info* info, grpc_socket_mutator* mutator) {
-  SetCongestionControl(info->fd, static_cast<Mutator*>(mutator)->congestion_control);
+  ConfigureConnection(info->fd, static_cast<Mutator*>(mutator)->congestion_control);
   return true;  // a connection with another is better than none
 }
 
@@ -67,17 +67,16 @@ constexpr grpc_socket_mutator_vtable kVtable = {nullptr, &Compare, &Destroy, &Mu
 
 }  // namespace
 
-void SetChannelCongestionControl(const std::string& name, grpc::ChannelArguments* args) {
-  if (name.empty()) return;
+void ConfigureConnections(const std::string& congestion_control, grpc::ChannelArguments* args) {
   auto* const mutator = new Mutator;
   grpc_socket_mutator_init(mutator, &kVtable);
-  mutator->congestion_control = name;
+  mutator->congestion_control = congestion_control;
   args->SetSocketMutator(mutator);
 }
 
 #else
 
-void SetChannelCongestionControl(const std::string&, grpc::ChannelArguments*) {}
+void ConfigureConnections(const std::string&, grpc::ChannelArguments*) {}
 
 #endif
 

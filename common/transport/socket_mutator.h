@@ -10,10 +10,9 @@ class ChannelArguments;
 
 namespace isthmus {
 
-// Connections of a channel with these arguments have that congestion control, by its name
-// (congestion_control.h); empty: the system's. Nothing happens with a gRPC that does not have the
-// hook as we know it.
-void SetChannelCongestionControl(const std::string& name, grpc::ChannelArguments* args);
+// ConfigureConnection() for each connection of a channel with these arguments. Nothing happens with a
+// gRPC that does not have the hook as we know it.
+void ConfigureConnections(const std::string& congestion_control, grpc::ChannelArguments* args);
 
 }  // namespace isthmus
 

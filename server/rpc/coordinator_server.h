@@ -9,7 +9,7 @@
 #include <string>
 
 #include "common/base/host_port.h"
-#include "common/transport/congestion_control.h"
+#include "common/transport/connection_socket.h"
 #include "common/transport/credentials.h"
 #include "server/engine/engine.h"
 
@@ -22,7 +22,7 @@ class CoordinatorServer {
     std::string listen = "127.0.0.1:0";  // port 0: any free one
     bool insecure = false;               // allow addresses other than loopback
     Credentials credentials = Credentials::Insecure();
-    // Of connections: auto, system or a name (common/transport/congestion_control.h).
+    // Of connections: auto, system or a name (common/transport/connection_socket.h).
     std::string congestion_control = kAutoCongestion;
     Engine::Options engine;
   };

@@ -41,7 +41,7 @@ class Daemon {
     GroupId group{1};
     std::string label;
     uint32_t ranks = 1;  // of this machine
-    // Of the stream to the coordinator, by its name (common/transport/congestion_control.h); empty:
+    // Of the stream to the coordinator, by its name (common/transport/connection_socket.h); empty:
     // the system's.
     std::string congestion_control;
     SiteOptions site;

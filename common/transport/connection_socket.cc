@@ -1,4 +1,4 @@
-#include "common/transport/congestion_control.h"
+#include "common/transport/connection_socket.h"
 
 #include <absl/strings/str_cat.h>
 #include <netinet/in.h>
@@ -16,6 +16,9 @@ namespace {
 
 constexpr char kAvailable[] = "/proc/sys/net/ipv4/tcp_available_congestion_control";
 constexpr char kPreferred[] = "bbr";
+// Bytes: a quarter of a second of 1 Mbit/s; half a millisecond of 500 Mbit/s, in which gRPC has
+// written more.
+constexpr int kMostUnsent = 32 << 10;
 
 bool Set(int fd, const std::string& name) {
   return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(),
@@ -62,8 +65,9 @@ std::function<std::string(const std::string& text)> CongestionControl() {
   };
 }
 
-void SetCongestionControl(int fd, const std::string& name) {
-  if (!name.empty()) (void)Set(fd, name);
+void ConfigureConnection(int fd, const std::string& congestion_control) {
+  if (!congestion_control.empty()) (void)Set(fd, congestion_control);
+  (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kMostUnsent, sizeof(kMostUnsent));
 }
 
 }  // namespace isthmus

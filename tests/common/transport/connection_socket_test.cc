@@ -1,4 +1,4 @@
-#include "common/transport/congestion_control.h"
+#include "common/transport/connection_socket.h"
 
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
@@ -38,9 +38,12 @@ std::multiset<std::string> OfConnections(int port) {
     }
     std::array<char, 32> name{};
     socklen_t length = name.size() - 1;
-    if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), &length) == 0) {
-      found.insert(name.data());
-    }
+    if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), &length) != 0) continue;
+    found.insert(name.data());
+    int unsent = 0;
+    length = sizeof(unsent);
+    EXPECT_EQ(getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, &length), 0);
+    EXPECT_EQ(unsent, 32 << 10);
   }
   return found;
 }
@@ -61,23 +64,23 @@ std::multiset<std::string> OfAConnection(const std::string& name) {
   return OfConnections(address.port);
 }
 
-TEST(CongestionControlTest, BothEndsOfAConnectionHaveIt) {
+TEST(ConnectionSocketTest, BothEndsOfAConnectionHaveIt) {
   EXPECT_EQ(OfAConnection(kAny), (std::multiset<std::string>{kAny, kAny}));
 }
 
-TEST(CongestionControlTest, WithoutANameTheyHaveTheSystems) {
+TEST(ConnectionSocketTest, WithoutANameTheyHaveTheSystems) {
   const std::string systems = *ResolveCongestionControl(kSystemCongestion);
   EXPECT_NE(systems, "");
   EXPECT_EQ(OfAConnection(""), (std::multiset<std::string>{systems, systems}));
 }
 
-TEST(CongestionControlTest, AutoIsBbrOrTheSystems) {
+TEST(ConnectionSocketTest, AutoIsBbrOrTheSystems) {
   const std::string name = *ResolveCongestionControl(kAutoCongestion);
   EXPECT_TRUE(name == "bbr" || name == *ResolveCongestionControl(kSystemCongestion)) << name;
   EXPECT_EQ(*ResolveCongestionControl(kAny), kAny);
 }
 
-TEST(CongestionControlTest, OneThatTheKernelDoesNotHaveIsRefusedWithThoseItHas) {
+TEST(ConnectionSocketTest, OneThatTheKernelDoesNotHaveIsRefusedWithThoseItHas) {
   const std::string why = CongestionControl()("vogas");
   EXPECT_THAT(why, HasSubstr("expected auto, system, or a congestion control"));
   EXPECT_THAT(why, HasSubstr("reno"));
