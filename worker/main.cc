@@ -86,6 +86,7 @@ struct Flags {
   std::string leader;
   uint32_t machine = 0;
   std::string congestion_control = kAutoCongestion;
+  std::string max_uplink = "off";
   std::string log_level = "info";
 
   // Of a group on several machines.
@@ -184,6 +185,12 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
                  "default, or auto: bbr where it is offered")
       ->check(CongestionControl())
       ->capture_default_str();
+  app.add_option("--max-uplink", flags->max_uplink,
+                 "What the stream to the coordinator may send at most, such as 20mbit, or off; a "
+                 "pace then goes by that")
+      ->check(RateLimit())
+      ->type_name("RATE")
+      ->capture_default_str();
   app.add_option("--log-level", flags->log_level, "debug, info, warning, error or off")
       ->capture_default_str();
   try {
@@ -274,8 +281,9 @@ int RunDaemon(const Flags& flags, const SocketAccess& access, const Ranks& ranks
   options.coordinator = flags.coordinator;
   options.group = GroupId(flags.group);
   options.label = flags.label.empty() ? absl::StrCat("site-", flags.group) : flags.label;
-  options.congestion_control =
+  options.stream.congestion_control =
       ResolveCongestionControl(flags.congestion_control).value_or(std::string());
+  options.stream.max_bytes_per_second = ParseRateLimit(flags.max_uplink);
   options.ranks = ranks.count;
   options.make_ranks = WithFlip(flags, ranks.make);
   options.devices = ranks.devices;

@@ -9,6 +9,7 @@
 
 #include "common/base/host_port.h"
 #include "common/base/printable.h"
+#include "common/base/quantity.h"
 
 namespace isthmus {
 namespace {
@@ -61,6 +62,10 @@ std::string CheckShare(const std::string& text) {
   return Expected("a share from 0.001 to 0.999, or off", text);
 }
 
+std::string CheckRateLimit(const std::string& text) {
+  return text == "off" ? "" : Words(ParseBitRate(text));
+}
+
 }  // namespace
 
 FlagCheck WholeNumber(uint64_t min, uint64_t max) {
@@ -82,6 +87,9 @@ FlagCheck PrintableText(size_t max_bytes) {
 }
 
 FlagCheck Patience() { return CheckPatience; }
+
+FlagCheck RateLimit() { return CheckRateLimit; }
+
 FlagCheck Share() { return CheckShare; }
 
 std::optional<double> ParseShare(const std::string& text) {
@@ -94,6 +102,10 @@ absl::Duration ParsePatience(const std::string& text) {
   absl::Duration duration = absl::InfiniteDuration();
   if (text != "off") (void)absl::ParseDuration(text, &duration);
   return duration;
+}
+
+uint64_t ParseRateLimit(const std::string& text) {
+  return text == "off" ? 0 : static_cast<uint64_t>(ParseBitRate(text).value() / 8);
 }
 
 }  // namespace isthmus

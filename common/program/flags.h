@@ -35,11 +35,16 @@ FlagCheck PrintableText(size_t max_bytes);
 // 500ms, 5s, 2m: more than nothing. "off" passes too, and means for ever.
 FlagCheck Patience();
 
+// 20mbit: bits per second. "off" passes too, and means no limit.
+FlagCheck RateLimit();
+
 // 0.1: a share above nothing and below all. "off" passes too.
 FlagCheck Share();
 
 // What a flag says that Share() has let pass; none: off.
 std::optional<double> ParseShare(const std::string& text);
+// What a flag says that RateLimit() has let pass, in bytes per second; 0: off.
+uint64_t ParseRateLimit(const std::string& text);
 // What a flag says that Patience() has let pass.
 absl::Duration ParsePatience(const std::string& text);
 

@@ -17,7 +17,6 @@
 
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
-#include "common/transport/connection_socket.h"
 #include "common/transport/listening_sockets.h"
 
 namespace isthmus {
@@ -118,7 +117,7 @@ class SocketAcceptor : public Acceptor {
         TurnAway(fd);
       } else if (fd >= 0) {
         ++taken_;
-        ConfigureConnection(fd, options_.congestion_control);
+        ConfigureConnection(fd, options_.connections);
         take_(fd, socket->fd());
       } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
         return;

@@ -14,9 +14,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
 
 #include "common/base/host_port.h"
+#include "common/transport/connection_socket.h"
 
 namespace isthmus {
 
@@ -44,8 +44,7 @@ class Acceptor {
     // that this bounds all that is open, and leaves those above to everything else.
     int descriptor_bound = 0;
     int user_timeout_ms = 0;  // TCP_USER_TIMEOUT of connections; 0: the system's
-    // Of connections, by its name (connection_socket.h); empty: the system's.
-    std::string congestion_control;
+    ConnectionOptions connections;
   };
   // Owns `fd`, which does not block. `listener` is the socket that it came in on.
   using Take = std::function<void(int fd, int listener)>;

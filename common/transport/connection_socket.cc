@@ -65,8 +65,11 @@ std::function<std::string(const std::string& text)> CongestionControl() {
   };
 }
 
-void ConfigureConnection(int fd, const std::string& congestion_control) {
-  if (!congestion_control.empty()) (void)Set(fd, congestion_control);
+void ConfigureConnection(int fd, const ConnectionOptions& options) {
+  if (!options.congestion_control.empty()) (void)Set(fd, options.congestion_control);
+  if (const uint64_t most = options.max_bytes_per_second; most > 0) {
+    (void)setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &most, sizeof(most));
+  }
   (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kMostUnsent, sizeof(kMostUnsent));
 }
 

@@ -11,6 +11,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -28,9 +29,14 @@ absl::StatusOr<std::string> ResolveCongestionControl(const std::string& choice);
 // For flags that say such a choice (common/program/flags.h): what is wrong with it.
 std::function<std::string(const std::string& text)> CongestionControl();
 
-// Makes the TCP socket `fd` a connection's: with that congestion control, by its name (empty: the
-// system's), and little that is unsent. Best effort: a connection works without.
-void ConfigureConnection(int fd, const std::string& congestion_control);
+struct ConnectionOptions {
+  std::string congestion_control;     // by its name; empty: the system's
+  uint64_t max_bytes_per_second = 0;  // that are sent, headers included; 0: as the link allows
+};
+
+// Makes the TCP socket `fd` a connection's, with little that is unsent. Best effort: a connection
+// works without.
+void ConfigureConnection(int fd, const ConnectionOptions& options);
 
 }  // namespace isthmus
 

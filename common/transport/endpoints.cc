@@ -65,7 +65,7 @@ int MaxGrpcThreads() {
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
                                            const Credentials& credentials, int max_message_bytes,
-                                           const std::string& congestion_control) {
+                                           const ConnectionOptions& connections) {
   KeepCallbackQueue();
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(max_message_bytes);
@@ -78,7 +78,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxBackoffMs);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  ConfigureConnections(congestion_control, &args);
+  ConfigureConnections(connections, &args);
   return grpc::CreateCustomChannel(address, credentials.channel(), args);
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "common/transport/connection_socket.h"
 #include "common/transport/credentials.h"
 
 namespace grpc {
@@ -34,12 +35,11 @@ inline constexpr char kDefaultCoordinator[] = "127.0.0.1:29750";
 int MaxGrpcThreads();
 
 // A lazily connecting channel of its own (never shared with another of this process), with
-// keepalive pings and a bounded reconnect backoff. `congestion_control`: of its connections, by its
-// name (connection_socket.h); empty: the system's.
+// keepalive pings and a bounded reconnect backoff.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
                                            const Credentials& credentials,
                                            int max_message_bytes = kMaxMessageBytes,
-                                           const std::string& congestion_control = "");
+                                           const ConnectionOptions& connections = {});
 
 // The server's side of the same settings. Addresses and credentials are rpc_server.h's.
 void ConfigureServer(grpc::ServerBuilder* builder, int max_message_bytes = kMaxMessageBytes);

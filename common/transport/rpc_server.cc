@@ -74,7 +74,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const Options& optio
                       .descriptor_bound = std::min(DescriptorLimit() - kReservedDescriptors,
                                                    options.max_descriptors),
                       .user_timeout_ms = kKeepaliveTimeoutMs,
-                      .congestion_control = options.congestion_control}));
+                      .connections = options.connections}));
   using Experimental = grpc::ServerBuilder::experimental_type;
   auto external = builder->experimental().AddExternalConnectionAcceptor(
       Experimental::ExternalConnectionType::FROM_FD, options.credentials.server());

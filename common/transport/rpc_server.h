@@ -29,8 +29,7 @@ class RpcServer {
     // process may have, less some for everything else. Whoever comes beyond is turned away at once,
     // and others go on. A process that opens much besides leaves it alone.
     int max_descriptors = 1 << 16;
-    // Of connections, by its name (connection_socket.h); empty: the system's.
-    std::string congestion_control;
+    ConnectionOptions connections;
   };
   // Serves what `builder` has got: services, settings (ConfigureServer), but no address. Errors:
   // those of CheckListenAddress and of Acceptor::Open; UNAVAILABLE if gRPC will not start.

@@ -6,7 +6,6 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "common/transport/connection_socket.h"
 
 // gRPC exports the hook's functions, and ChannelArguments takes one; but its header is not
 // installed. These are its declarations, as they were from 1.38 (src/core/lib/iomgr/
@@ -48,17 +47,21 @@ namespace {
 
 // gRPC counts who holds it, and calls Destroy when nobody does. Immutable.
 struct Mutator : grpc_socket_mutator {
-  std::string congestion_control;
+  ConnectionOptions options;
 };
 
 bool Mutate(const grpc_mutate_socket_info* info, grpc_socket_mutator* mutator) {
-  ConfigureConnection(info->fd, static_cast<Mutator*>(mutator)->congestion_control);
+  ConfigureConnection(info->fd, static_cast<Mutator*>(mutator)->options);
   return true;  // a connection with another is better than none
 }
 
+// As strcmp() does.
 int Compare(grpc_socket_mutator* a, grpc_socket_mutator* b) {
-  return static_cast<Mutator*>(a)->congestion_control.compare(
-      static_cast<Mutator*>(b)->congestion_control);
+  const ConnectionOptions& x = static_cast<Mutator*>(a)->options;
+  const ConnectionOptions& y = static_cast<Mutator*>(b)->options;
+  if (const int order = x.congestion_control.compare(y.congestion_control); order != 0) return order;
+  return (x.max_bytes_per_second > y.max_bytes_per_second) -
+         (x.max_bytes_per_second < y.max_bytes_per_second);
 }
 
 void Destroy(grpc_socket_mutator* mutator) { delete static_cast<Mutator*>(mutator); }
@@ -67,16 +70,16 @@ constexpr grpc_socket_mutator_vtable kVtable = {nullptr, &Compare, &Destroy, &Mu
 
 }  // namespace
 
-void ConfigureConnections(const std::string& congestion_control, grpc::ChannelArguments* args) {
+void ConfigureConnections(const ConnectionOptions& options, grpc::ChannelArguments* args) {
   auto* const mutator = new Mutator;
   grpc_socket_mutator_init(mutator, &kVtable);
-  mutator->congestion_control = congestion_control;
+  mutator->options = options;
   args->SetSocketMutator(mutator);
 }
 
 #else
 
-void ConfigureConnections(const std::string&, grpc::ChannelArguments*) {}
+void ConfigureConnections(const ConnectionOptions&, grpc::ChannelArguments*) {}
 
 #endif
 

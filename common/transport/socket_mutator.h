@@ -2,7 +2,7 @@
 #ifndef ISTHMUS_COMMON_TRANSPORT_SOCKET_MUTATOR_H_
 #define ISTHMUS_COMMON_TRANSPORT_SOCKET_MUTATOR_H_
 
-#include <string>
+#include "common/transport/connection_socket.h"
 
 namespace grpc {
 class ChannelArguments;
@@ -12,7 +12,7 @@ namespace isthmus {
 
 // ConfigureConnection() for each connection of a channel with these arguments. Nothing happens with a
 // gRPC that does not have the hook as we know it.
-void ConfigureConnections(const std::string& congestion_control, grpc::ChannelArguments* args);
+void ConfigureConnections(const ConnectionOptions& options, grpc::ChannelArguments* args);
 
 }  // namespace isthmus
 

@@ -53,7 +53,7 @@ class Server : public CoordinatorServer {
                                                      .insecure = options_.insecure,
                                                      .credentials = options_.credentials,
                                                      .max_descriptors = MaxDescriptors(options_),
-                                                     .congestion_control = congestion_control_},
+                                                     .connections = {congestion_control_}},
                                                     &builder));
     return absl::OkStatus();
   }

@@ -28,7 +28,7 @@ DaemonImpl::DaemonImpl(Options options, const Clock& clock)
       name_(absl::StrCat("group ", options_.group.value())),
       clock_(clock),
       stream_channel_(MakeChannel(options_.coordinator, options_.credentials, kMaxMessageBytes,
-                                  options_.congestion_control)),
+                                  options_.stream)),
       // A connection of its own: a saturated data plane must not starve the control plane.
       control_(ControlClient::Make(MakeChannel(options_.coordinator, options_.credentials),
                                    options_.call_deadline)),

@@ -15,6 +15,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/ids.h"
+#include "common/transport/connection_socket.h"
 #include "common/transport/credentials.h"
 #include "worker/core/daemon_exit.h"
 #include "worker/jobs/socket_access.h"
@@ -41,9 +42,7 @@ class Daemon {
     GroupId group{1};
     std::string label;
     uint32_t ranks = 1;  // of this machine
-    // Of the stream to the coordinator, by its name (common/transport/connection_socket.h); empty:
-    // the system's.
-    std::string congestion_control;
+    ConnectionOptions stream;  // to the coordinator
     SiteOptions site;
     int threads = 1;  // that may work on one rank's bucket
     // What ranks are made of, `ranks` of them, for each run anew; null: CPU ranks.

@@ -153,7 +153,7 @@ WorkerReport DaemonImpl::MakeReport() {
   report.nonfinite_losses = nonfinite_losses_;
   report.returned_contributions = core_->returned();
   if (stream_ != nullptr) report.down = stream_->link();
-  report.congestion_control = options_.congestion_control;
+  report.congestion_control = options_.stream.congestion_control;
   report.waiting = core_->WaitingFor();
   return report;
 }

@@ -90,5 +90,18 @@ TEST(FlagsTest, PatienceIsMoreThanNothing) {
   EXPECT_EQ(ParsePatience("off"), absl::InfiniteDuration());
 }
 
+TEST(FlagsTest, RateLimitsAreBitsForPeopleAndBytesForPrograms) {
+  std::string text;
+  EXPECT_EQ(Parse(RateLimit(), "20mbit", &text), "");
+  EXPECT_EQ(ParseRateLimit("20mbit"), 2'500'000u);
+  EXPECT_EQ(Parse(RateLimit(), "off", &text), "");
+  EXPECT_EQ(ParseRateLimit("off"), 0u);
+  for (const char* wrong : {"20", "20mb", "-1mbit", "1bit", "", "0mbit", "nan mbit"}) {
+    EXPECT_THAT(Parse(RateLimit(), wrong, &text),
+                HasSubstr("--flag: expected a rate from 1kbit to 100gbit, such as 10mbit, got"))
+        << wrong;
+  }
+}
+
 }  // namespace
 }  // namespace isthmus

@@ -25,7 +25,7 @@ using testing::HasSubstr;
 constexpr char kAny[] = "reno";  // every Linux has it, and none has it as its default
 
 // Of this process' sockets that have `port` at one end, both ends of a connection among them.
-std::multiset<std::string> OfConnections(int port) {
+std::multiset<std::string> OfConnections(int port, uint64_t max_bytes_per_second) {
   std::multiset<std::string> found;
   const auto port_of = [](const sockaddr_in& address) { return ntohs(address.sin_port); };
   for (int fd = 0; fd < 1024; ++fd) {
@@ -44,34 +44,42 @@ std::multiset<std::string> OfConnections(int port) {
     length = sizeof(unsent);
     EXPECT_EQ(getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, &length), 0);
     EXPECT_EQ(unsent, 32 << 10);
+    uint64_t rate = 0;
+    length = sizeof(rate);
+    EXPECT_EQ(getsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &length), 0);
+    EXPECT_EQ(rate, max_bytes_per_second == 0 ? ~uint64_t{0} : max_bytes_per_second);
   }
   return found;
 }
 
-std::multiset<std::string> OfAConnection(const std::string& name) {
+std::multiset<std::string> OfAConnection(const ConnectionOptions& options) {
   v1::Control::CallbackService service;  // refuses every call
   grpc::ServerBuilder builder;
   ConfigureServer(&builder);
   builder.RegisterService(&service);
   auto server =
-      RpcServer::Start({.listen = "127.0.0.1:0", .congestion_control = name}, &builder);
+      RpcServer::Start({.listen = "127.0.0.1:0", .connections = options}, &builder);
   EXPECT_TRUE(server.ok());
   const HostPort address = (*server)->address();
   const auto channel =
-      MakeChannel(ToString(address), Credentials::Insecure(), kMaxMessageBytes, name);
+      MakeChannel(ToString(address), Credentials::Insecure(), kMaxMessageBytes, options);
   EXPECT_TRUE(
       channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::minutes(1)));
-  return OfConnections(address.port);
+  return OfConnections(address.port, options.max_bytes_per_second);
 }
 
 TEST(ConnectionSocketTest, BothEndsOfAConnectionHaveIt) {
-  EXPECT_EQ(OfAConnection(kAny), (std::multiset<std::string>{kAny, kAny}));
+  EXPECT_EQ(OfAConnection({kAny}), (std::multiset<std::string>{kAny, kAny}));
 }
 
 TEST(ConnectionSocketTest, WithoutANameTheyHaveTheSystems) {
   const std::string systems = *ResolveCongestionControl(kSystemCongestion);
   EXPECT_NE(systems, "");
-  EXPECT_EQ(OfAConnection(""), (std::multiset<std::string>{systems, systems}));
+  EXPECT_EQ(OfAConnection({}), (std::multiset<std::string>{systems, systems}));
+}
+
+TEST(ConnectionSocketTest, ItSendsNoFasterThanItMay) {
+  EXPECT_EQ(OfAConnection({kAny, 250'000}).size(), 2u);
 }
 
 TEST(ConnectionSocketTest, AutoIsBbrOrTheSystems) {
