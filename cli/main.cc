@@ -15,6 +15,7 @@
 #include "cli/bench/bench_command.h"
 #include "cli/link/link_command.h"
 #include "cli/plan/plan_command.h"
+#include "cli/probe/probe_command.h"
 #include "cli/rehearse/flags.h"
 #include "cli/rehearse/rehearse.h"
 #include "cli/status/status_command.h"
@@ -39,6 +40,7 @@ constexpr const char* kExitCodes = R"(Exit codes:
 constexpr const char* kExamples = R"(Examples:
   isthmus rehearse --text book.txt                       two sites, two ranks each
   isthmus status --watch 2                               how a running coordinator is doing
+  isthmus probe 10.0.0.5:29750                           what the path to it carries
   isthmus link --to 10.0.0.5:29750 --link 50mbit/80ms    a thin link to it
   isthmus plan --params 124M --step-time 0.5s            which scheme for which link
 `isthmus COMMAND --help` tells more.
@@ -66,6 +68,15 @@ Examples:
   isthmus plan --params 124M --step-time 0.5s --link 10mbit/40ms --sites 4
   isthmus plan --params 1.3B --step-time 800ms --link 100mbit/20ms,20mbit:100mbit/60ms
   isthmus plan --params 7B --step-time 2s --json | jq '.schemes[0].flags')";
+
+constexpr const char* kProbeHelp =
+    R"(Through a connection like a worker's, for some seconds: round trips of small calls, then ever larger
+ones each way. Asks a coordinator, whether a run is under way or not; what it is sending meanwhile shares
+the path. With --params and --step-time it goes on as `isthmus plan` does, for sites with such links.
+Examples:
+  isthmus probe 10.0.0.5:29750
+  isthmus probe 10.0.0.5:29750 --params 124M --step-time 0.5s --sites 4
+  isthmus probe 10.0.0.5:29750 --json | jq .link)";
 
 constexpr const char* kBenchHelp =
     R"(Times are ratios within this process, so a busy machine disturbs them less than seconds. ISTHMUS_SIMD
@@ -117,6 +128,24 @@ void AddPlan(CLI::App* app, PlanFlags* flags) {
   app->footer(kPlanHelp);
 }
 
+void AddProbe(CLI::App* app, ProbeOptions* options) {
+  app->add_option("coordinator", options->coordinator, "Whom to ask, HOST:PORT")
+      ->envname("ISTHMUS_COORDINATOR")
+      ->check(DialAddress())
+      ->required();
+  CLI::Option* const parameters =
+      app->add_option("--params", options->plan.parameters, "Of the model: 124M, 1.3B");
+  CLI::Option* const step = app->add_option("--step-time", options->plan.step,
+                                            "Of a step without any exchange: 0.5s, 300ms");
+  parameters->needs(step);
+  step->needs(parameters);
+  app->add_option("--sites", options->plan.sites, "How many with such a link (default: 2)")
+      ->check(WholeNumber(1, 1024))
+      ->needs(parameters);
+  app->add_flag("--json", options->json, "The figures of the path as JSON")->excludes(parameters);
+  app->footer(kProbeHelp);
+}
+
 void AddBench(CLI::App* app, BenchCommandOptions* options) {
   app->add_option("--parameters", options->mebi_parameters, "Length of the vector, in 1,048,576")
       ->check(WholeNumber(1, 4096))
@@ -140,17 +169,19 @@ int Rehearse(const RehearseFlags& flags, Signals& signals) {
   return RunRehearse(*options, signals, isatty(STDERR_FILENO) == 1, std::cout, std::cerr);
 }
 
-// What the command line says: a subcommand of five, and its options.
+// What the command line says: a subcommand of six, and its options.
 struct Commands {
   CLI::App* rehearse = nullptr;
   CLI::App* status = nullptr;
   CLI::App* link = nullptr;
   CLI::App* plan = nullptr;
+  CLI::App* probe = nullptr;
   CLI::App* bench = nullptr;
   RehearseFlags rehearse_flags;
   StatusOptions status_options;
   LinkOptions link_options;
   PlanFlags plan_flags;
+  ProbeOptions probe_options;
   BenchCommandOptions bench_options;
 };
 
@@ -164,6 +195,8 @@ void AddCommands(CLI::App* app, Commands* commands) {
       app->add_subcommand("status", "Ask a running coordinator how the run is going");
   commands->link = app->add_subcommand("link", "Forward TCP as a thin link would");
   commands->plan = app->add_subcommand("plan", "What each scheme costs over the links one has");
+  commands->probe =
+      app->add_subcommand("probe", "What the path to a coordinator carries, and how far it is");
   commands->bench =
       app->add_subcommand("bench", "Measure the codec on this machine, as ratios to a memory copy");
   AddRehearseFlags(commands->rehearse, &commands->rehearse_flags);
@@ -171,6 +204,7 @@ void AddCommands(CLI::App* app, Commands* commands) {
   AddStatus(commands->status, &commands->status_options);
   AddLink(commands->link, &commands->link_options);
   AddPlan(commands->plan, &commands->plan_flags);
+  AddProbe(commands->probe, &commands->probe_options);
   AddBench(commands->bench, &commands->bench_options);
 }
 
@@ -196,7 +230,8 @@ std::optional<int> Parse(int argc, char** argv, CLI::App* app, Commands* command
 
 // Before anything has begun: gRPC aborts when it is refused a thread.
 absl::Status CheckThreadsFor(const Commands& commands) {
-  const bool speaks_grpc = commands.rehearse->parsed() || commands.status->parsed();
+  const bool speaks_grpc =
+      commands.rehearse->parsed() || commands.status->parsed() || commands.probe->parsed();
   return CheckThreads(kOwnThreads + (speaks_grpc ? MaxGrpcThreads() : 0));
 }
 
@@ -209,6 +244,9 @@ int Run(const Commands& commands) {
   if (commands.status->parsed()) {
     return RunStatus(commands.status_options, signals, isatty(STDOUT_FILENO) == 1, std::cout,
                      std::cerr);
+  }
+  if (commands.probe->parsed()) {
+    return RunProbe(commands.probe_options, signals, std::cout, std::cerr);
   }
   return RunLink(commands.link_options, signals, std::cout, std::cerr);
 }

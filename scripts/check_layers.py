@@ -46,17 +46,18 @@ ALLOWED = {
     "worker/daemon": EDGE | {"worker/core", "worker/jobs", "worker/rpc", "worker/site", "worker/step"},
     "worker": PROGRAM | {"worker/daemon", "worker/jobs", "worker/site", "worker/step"},
     "client": set(),
-    "cli": PROGRAM | {"cli/base", "cli/bench", "cli/link", "cli/plan", "cli/rehearse", "cli/status"},
+    "cli": PROGRAM | {"cli/base", "cli/bench", "cli/link", "cli/plan", "cli/probe", "cli/rehearse", "cli/status"},
     "cli/base": {"common/base"},
     "cli/bench": {"common/base", "common/kernels", "common/compression", "common/program", "cli/base"},
     "cli/link": {"common/base", "cli/base"},
     "cli/plan": {"common/base", "common/pace", "common/program", "common/run", "cli/base", "cli/link"},
+    "cli/probe": EDGE | {"cli/base", "cli/plan", "cli/status"},
     "cli/status": EDGE | {"cli/base"},
     "cli/rehearse": PROGRAM | {"common/pace", "cli/base", "cli/link", "cli/status"},
     "examples/lm": {"client"},
 }
 # Only these may include gRPC itself, our slowest header.
-GRPC = {"common/transport", "server/rpc", "worker/rpc", "cli/status"}
+GRPC = {"common/transport", "server/rpc", "worker/rpc", "cli/probe", "cli/status"}
 # And only these a generated message (proto/README.md): elsewhere a struct of ours says it.
 PROTO = GRPC | {"worker/site", "cli/rehearse"}
 

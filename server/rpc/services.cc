@@ -1,5 +1,8 @@
 #include "server/rpc/services.h"
 
+#include <absl/strings/str_cat.h>
+
+#include <string>
 #include <utility>
 
 #include "common/transport/convert.h"
@@ -20,6 +23,25 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
 Member MemberOf(const v1::Identity& identity) {
   return {GroupId(identity.group_id()), Incarnation(identity.incarnation())};
 }
+
+// Probes are of nobody who is known: so many at a time, of so much.
+constexpr int kMostProbes = 4;
+constexpr uint32_t kMostProbeBytes = 4 << 20;
+
+// Ends a call, and counts it out of `under_way` once it is over.
+class ProbeReactor : public grpc::ServerUnaryReactor {
+ public:
+  ProbeReactor(const absl::Status& status, std::atomic<int>* under_way) : under_way_(under_way) {
+    Finish(ToGrpc(status));
+  }
+  void OnDone() override {
+    --*under_way_;
+    delete this;
+  }
+
+ private:
+  std::atomic<int>* const under_way_;
+};
 
 }  // namespace
 
@@ -91,6 +113,23 @@ grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext*
   connections->set_listener_reopened(counts.reopened);
   connections->set_congestion_control(congestion_control);
   return Answer(context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* ControlService::Probe(grpc::CallbackServerContext*,
+                                                const v1::ProbeRequest* request,
+                                                v1::ProbeReply* reply) {
+  absl::Status status;
+  if (++probes_ > kMostProbes) {
+    status = absl::ResourceExhaustedError(
+        absl::StrCat(kMostProbes, " probes are under way, as many as may be"));
+  } else if (request->reply_bytes() > kMostProbeBytes) {
+    status = absl::InvalidArgumentError(absl::StrCat("reply_bytes: expected at most ",
+                                                     kMostProbeBytes, ", got ",
+                                                     request->reply_bytes()));
+  } else {
+    reply->set_padding(std::string(request->reply_bytes(), '\0'));
+  }
+  return new ProbeReactor(status, &probes_);
 }
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* ExchangeService::Connect(

@@ -2,6 +2,7 @@
 #ifndef ISTHMUS_SERVER_RPC_SERVICES_H_
 #define ISTHMUS_SERVER_RPC_SERVICES_H_
 
+#include <atomic>
 #include <functional>
 #include <string>
 #include <utility>
@@ -43,10 +44,13 @@ class ControlService
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const v1::GetStatusRequest* request,
                                       v1::GetStatusReply* reply) override;
+  grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,
+                                  const v1::ProbeRequest* request, v1::ProbeReply* reply) override;
 
  private:
   Engine* const engine_;
   const std::function<ConnectionsSeen()> connections_;
+  std::atomic<int> probes_ = 0;  // under way
 };
 
 class ExchangeService : public v1::Exchange::CallbackService {
