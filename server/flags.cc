@@ -47,9 +47,10 @@ void AddProgramFlags(CLI::App* app, CoordinatorFlags* flags) {
                 "Listen beyond loopback although there is no TLS yet");
   app->add_option("--port-file", flags->port_file,
                   "Write HOST:PORT here once listening, as it is bound");
-  app->add_option("--congestion-control", flags->server.congestion_control,
-                  "Of the kernel's, for connections: bbr, cubic ..., system for its default, or auto: "
-                  "bbr where it is offered")
+  app->add_option(
+         "--congestion-control", flags->server.congestion_control,
+         "Of the kernel's, for connections: bbr, cubic ..., system for its default, or auto: "
+         "bbr where it is offered")
       ->check(CongestionControl())
       ->capture_default_str();
   app->add_option("--log-level", flags->log_level, "debug, info, warning, error or off")

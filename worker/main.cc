@@ -180,9 +180,10 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
           ->check(WholeNumber(1, SiteLeader::kMaxMachines - 1))
           ->needs(leader);
   leader->needs(machine);
-  app.add_option("--congestion-control", flags->congestion_control,
-                 "Of the kernel's, for the stream to the coordinator: bbr, cubic ..., system for its "
-                 "default, or auto: bbr where it is offered")
+  app.add_option(
+         "--congestion-control", flags->congestion_control,
+         "Of the kernel's, for the stream to the coordinator: bbr, cubic ..., system for its "
+         "default, or auto: bbr where it is offered")
       ->check(CongestionControl())
       ->capture_default_str();
   app.add_option("--max-uplink", flags->max_uplink,

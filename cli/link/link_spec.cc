@@ -26,8 +26,7 @@ std::string LinkSpec::ToString() const {
     absl::StrAppend(&text, ":", FormatBitRate(down_bits_per_second));
   }
   if (delay != absl::ZeroDuration()) {
-    absl::StrAppend(&text, "/",
-                    FormatQuantity(absl::ToDoubleSeconds(delay), kDelays));
+    absl::StrAppend(&text, "/", FormatQuantity(absl::ToDoubleSeconds(delay), kDelays));
   }
   return text;
 }

@@ -58,10 +58,11 @@ absl::StatusOr<PathFigures> MeasurePath(const ProbeCall& call) {
   std::ranges::sort(path.round_trips);
   const absl::Duration shortest = path.round_trips.front();
   ISTHMUS_ASSIGN_OR_RETURN(
-      path.up, MeasureRate(call, [](uint64_t bytes) { return ProbeSize{.up = bytes}; }, shortest));
+      path.up, MeasureRate(
+                   call, [](uint64_t bytes) { return ProbeSize{.up = bytes}; }, shortest));
   ISTHMUS_ASSIGN_OR_RETURN(
-      path.down,
-      MeasureRate(call, [](uint64_t bytes) { return ProbeSize{.down = bytes}; }, shortest));
+      path.down, MeasureRate(
+                     call, [](uint64_t bytes) { return ProbeSize{.down = bytes}; }, shortest));
   return path;
 }
 

@@ -22,9 +22,9 @@ std::string Seconds(absl::Duration time) { return FormatSeconds(absl::ToDoubleSe
 
 std::string Table(const PathFigures& path, const std::string& congestion_control) {
   return FormatColumns(
-      {{"round trip", absl::StrCat(Seconds(path.median()), ", from ",
-                                   Seconds(path.round_trips.front()), " to ",
-                                   Seconds(path.round_trips.back()))},
+      {{"round trip",
+        absl::StrCat(Seconds(path.median()), ", from ", Seconds(path.round_trips.front()), " to ",
+                     Seconds(path.round_trips.back()))},
        {"up", FormatRate(path.up / 8)},
        {"down", FormatRate(path.down / 8)},
        {"congestion control", congestion_control.empty() ? "not known" : congestion_control},
@@ -74,8 +74,8 @@ int RunProbe(const ProbeOptions& options, Signals& signals, std::ostream& out,
   });
   if (ended) return Signals::ExitCode(*ended);
   if (!path.ok()) {
-    errors << "isthmus probe: "
-           << Printable(InWords(options.coordinator, path.status()).message()) << std::endl;
+    errors << "isthmus probe: " << Printable(InWords(options.coordinator, path.status()).message())
+           << std::endl;
     return kExitUnreachable;
   }
   if (options.json) {

@@ -18,7 +18,8 @@ struct ProbeOptions {
   PlanFlags plan;
 };
 
-// Measures for some seconds and prints to `out`; errors go to `errors`. Returns an exit code; 128 + the signal if one came before the end.
+// Measures for some seconds and prints to `out`; errors go to `errors`. Returns an exit code; 128 +
+// the signal if one came before the end.
 int RunProbe(const ProbeOptions& options, Signals& signals, std::ostream& out,
              std::ostream& errors);
 

@@ -21,8 +21,8 @@ std::optional<double> ParseQuantity(absl::string_view text, std::span<const Unit
 // In the largest of `units`, which are in falling order, of which there is a whole one.
 std::string FormatQuantity(double value, std::span<const Unit> units);
 
-// Bits per second, in decimal multiples. INVALID_ARGUMENT, saying what was expected, unless a number
-// with bit, kbit, mbit or gbit from 1 kbit/s to 100 Gbit/s.
+// Bits per second, in decimal multiples. INVALID_ARGUMENT, saying what was expected, unless a
+// number with bit, kbit, mbit or gbit from 1 kbit/s to 100 Gbit/s.
 absl::StatusOr<double> ParseBitRate(absl::string_view text);
 // As ParseBitRate() reads it.
 std::string FormatBitRate(double bits_per_second);

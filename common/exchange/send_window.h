@@ -15,9 +15,9 @@
 namespace isthmus {
 
 // Learns delay and rate of one direction of a stream from the peer's acknowledgements, which tell
-// bytes and how long they took by the peer's own clock. The window grows once per flight, if somebody
-// wanted to send more: who sends little learns little, and needs no more. It shrinks with what
-// arrives more slowly than it was made for.
+// bytes and how long they took by the peer's own clock. The window grows once per flight, if
+// somebody wanted to send more: who sends little learns little, and needs no more. It shrinks with
+// what arrives more slowly than it was made for.
 //
 // The first flight is 16 KiB in four frames: two seconds of 64 kbit/s. How far apart they arrive
 // tells the rate at once, so that a fast link is filled after two or three round trips.
@@ -38,8 +38,8 @@ class SendWindow {
   // otherwise, and who waits for room must not wait for that.
   bool WantsAck() const { return unasked_ + 2 * frame_bytes() > limit_ / 4; }
 
-  // A frame is being sent, `bytes` of it; `asked`: for an acknowledgement; `idle`: for how long there
-  // had been nothing to send.
+  // A frame is being sent, `bytes` of it; `asked`: for an acknowledgement; `idle`: for how long
+  // there had been nothing to send.
   void Sent(uint64_t bytes, bool asked, absl::Duration idle, absl::Time now);
   // The peer has had `bytes` more, in `elapsed`. What was never sent is not believed.
   void Acked(uint64_t bytes, absl::Duration elapsed, absl::Time now);

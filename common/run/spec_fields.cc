@@ -175,10 +175,11 @@ const std::vector<SpecField>& Table() {
                     "Of scheme local: from one exchange to the next, a job's steps ('30 steps'), "
                     "samples of all groups together ('4M samples') or time ('20 s')",
                     format.every),
-      ISTHMUS_FIELD("overlap",
-                    "A job's steps after an exchange begins until it is applied: of scheme local up "
-                    "to --every, else 1; 0: it waits",
-                    format.overlap),
+      ISTHMUS_FIELD(
+          "overlap",
+          "A job's steps after an exchange begins until it is applied: of scheme local up "
+          "to --every, else 1; 0: it waits",
+          format.overlap),
       ISTHMUS_FIELD("selection",
                     "Of scheme local: dense (all, in few bits), dct or top-k (the largest of each "
                     "chunk), random, striding or slicing (elements that all groups know)",

@@ -28,9 +28,9 @@ struct WorkerReport {
   uint64_t nonfinite_buckets = 0;  // abstained because of NaN or Inf
   uint64_t nonfinite_losses = 0;   // left out of means (loss.h)
   uint64_t returned_contributions = 0;
-  LinkEstimate down;    // how fast updates come
+  LinkEstimate down;               // how fast updates come
   std::string congestion_control;  // of its stream, as the kernel names it; empty: not known
-  std::string waiting;  // what it waits for, in words; empty: nothing
+  std::string waiting;             // what it waits for, in words; empty: nothing
 };
 
 }  // namespace isthmus

@@ -1,7 +1,8 @@
-// How the kernel treats the socket of a connection. Two things decide how much of a far link is used
-// (docs/links.md, "Real TCP"):
+// How the kernel treats the socket of a connection. Two things decide how much of a far link is
+// used (docs/links.md, "Real TCP"):
 //
-// - the congestion control: one that waits for losses (cubic) begins from a small window again after
+// - the congestion control: one that waits for losses (cubic) begins from a small window again
+// after
 //   each pause for computing, one that keeps a model of the path (bbr) does not;
 // - how much waits in the kernel unsent. What is short, an acknowledgement above all, goes before
 //   frames (common/exchange/pump.h), but not before what the kernel has taken: a round's whole

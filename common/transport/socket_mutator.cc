@@ -6,7 +6,6 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-
 // gRPC exports the hook's functions, and ChannelArguments takes one; but its header is not
 // installed. These are its declarations, as they were from 1.38 (src/core/lib/iomgr/
 // socket_mutator.h); a version beyond those looked at goes without.
@@ -59,7 +58,8 @@ bool Mutate(const grpc_mutate_socket_info* info, grpc_socket_mutator* mutator) {
 int Compare(grpc_socket_mutator* a, grpc_socket_mutator* b) {
   const ConnectionOptions& x = static_cast<Mutator*>(a)->options;
   const ConnectionOptions& y = static_cast<Mutator*>(b)->options;
-  if (const int order = x.congestion_control.compare(y.congestion_control); order != 0) return order;
+  if (const int order = x.congestion_control.compare(y.congestion_control); order != 0)
+    return order;
   return (x.max_bytes_per_second > y.max_bytes_per_second) -
          (x.max_bytes_per_second < y.max_bytes_per_second);
 }

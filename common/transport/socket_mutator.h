@@ -10,8 +10,8 @@ class ChannelArguments;
 
 namespace isthmus {
 
-// ConfigureConnection() for each connection of a channel with these arguments. Nothing happens with a
-// gRPC that does not have the hook as we know it.
+// ConfigureConnection() for each connection of a channel with these arguments. Nothing happens with
+// a gRPC that does not have the hook as we know it.
 void ConfigureConnections(const ConnectionOptions& options, grpc::ChannelArguments* args);
 
 }  // namespace isthmus

@@ -123,9 +123,8 @@ grpc::ServerUnaryReactor* ControlService::Probe(grpc::CallbackServerContext*,
     status = absl::ResourceExhaustedError(
         absl::StrCat(kMostProbes, " probes are under way, as many as may be"));
   } else if (request->reply_bytes() > kMostProbeBytes) {
-    status = absl::InvalidArgumentError(absl::StrCat("reply_bytes: expected at most ",
-                                                     kMostProbeBytes, ", got ",
-                                                     request->reply_bytes()));
+    status = absl::InvalidArgumentError(absl::StrCat(
+        "reply_bytes: expected at most ", kMostProbeBytes, ", got ", request->reply_bytes()));
   } else {
     reply->set_padding(std::string(request->reply_bytes(), '\0'));
   }

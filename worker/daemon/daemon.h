@@ -41,7 +41,7 @@ class Daemon {
     Credentials credentials = Credentials::Insecure();  // to it, and to this site's other machines
     GroupId group{1};
     std::string label;
-    uint32_t ranks = 1;  // of this machine
+    uint32_t ranks = 1;        // of this machine
     ConnectionOptions stream;  // to the coordinator
     SiteOptions site;
     int threads = 1;  // that may work on one rank's bucket

@@ -16,7 +16,6 @@
 #include "common/transport/rpc_server.h"
 #include "isthmus/v1/control.grpc.pb.h"
 
-
 namespace isthmus {
 namespace {
 
@@ -57,8 +56,7 @@ std::multiset<std::string> OfAConnection(const ConnectionOptions& options) {
   grpc::ServerBuilder builder;
   ConfigureServer(&builder);
   builder.RegisterService(&service);
-  auto server =
-      RpcServer::Start({.listen = "127.0.0.1:0", .connections = options}, &builder);
+  auto server = RpcServer::Start({.listen = "127.0.0.1:0", .connections = options}, &builder);
   EXPECT_TRUE(server.ok());
   const HostPort address = (*server)->address();
   const auto channel =

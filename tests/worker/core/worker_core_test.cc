@@ -429,8 +429,8 @@ TEST(WorkerCoreTest, P31_TheLastRoundIsWaitedForInTheStepThatBeganIt) {
   t.core.StepBegun({}, false, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("gather 0", "process 2/0"));
   ASSERT_TRUE(t.Update(Round(2), kB0, true).ok());
-  EXPECT_THAT(t.Texts(), ElementsAre("forget 2/0", "apply 2 to 0 merged gather", "step done 2",
-                                     "hash 2"));
+  EXPECT_THAT(t.Texts(),
+              ElementsAre("forget 2/0", "apply 2 to 0 merged gather", "step done 2", "hash 2"));
   t.core.StepBegun({}, false, t.out);
   EXPECT_THAT(t.Texts(), ElementsAre("step done 2 END"));
 }
