@@ -184,7 +184,8 @@ typedef struct isthmus_step_result {
   /* 1: an exchange was applied, which the rest is about, and parameters are the run's (with
    * overlap: and the steps since that exchange began). 0, with own_optimizer: none was; parameters
    * stay the job's own, round is the last one applied, and the rest 0, unless one began, which says
-   * what that cost. 0 without own_optimizer: the first step of a job in a run that overlaps. */
+   * what that cost. 0 without own_optimizer: in a run that overlaps nothing was given
+   * that anybody is part of, as in a job's first step. */
   uint32_t exchanged;
   uint32_t nonfinite; /* buckets that the group sat out, since NaN or infinities were in what some
                          rank had: of an optimizer of the job's own they are dropped, the parameters

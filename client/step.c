@@ -261,7 +261,6 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
   }
   const bool gave =
       done->end == 0 && (session->wants & (ISTHMUS_WIRE_GIVE | ISTHMUS_WIRE_GIVE_FIRST)) != 0;
-  const uint64_t before = session->info.round; /* with overlap a first step is given nothing */
   session->stepping = false;
   session->ended = done->end != 0;
   session->info.round = done->round;
@@ -281,7 +280,8 @@ isthmus_code isthmus_step_wait(isthmus_session* session, isthmus_step_result* re
       .local_seconds = done->local_seconds,
       .peer_wait_seconds = done->peer_wait_seconds,
       .link_wait_seconds = done->link_wait_seconds,
-      .exchanged = gave && (session->period.own_optimizer || done->round > before),
+      .exchanged = gave && (session->period.own_optimizer || session->info.overlap_steps == 0 ||
+                            done->contributors > 0),
       .nonfinite = done->nonfinite,
   };
   if (result != NULL) isthmus_copy_out(result, result->struct_size, &said, sizeof(said));

@@ -23,6 +23,7 @@
 #include "common/telemetry/log.h"
 #include "common/transport/connection_socket.h"
 #include "common/transport/endpoints.h"
+#include "common/transport/socket_mutator.h"
 #include "worker/daemon/daemon.h"
 #include "worker/jobs/socket_access.h"
 #include "worker/site/follower.h"
@@ -284,6 +285,7 @@ int RunDaemon(const Flags& flags, const SocketAccess& access, const Ranks& ranks
   options.label = flags.label.empty() ? absl::StrCat("site-", flags.group) : flags.label;
   options.stream.congestion_control =
       ResolveCongestionControl(flags.congestion_control).value_or(std::string());
+  options.stream.little_unsent = true;
   options.stream.max_bytes_per_second = ParseRateLimit(flags.max_uplink);
   options.ranks = ranks.count;
   options.make_ranks = WithFlip(flags, ranks.make);
@@ -339,6 +341,10 @@ int Main(int argc, char** argv) {
   Flags flags;
   if (const std::optional<int> code = ParseFlags(argc, argv, &flags)) return *code;
   if (absl::Status s = SetLogLevel(flags.log_level); !s.ok()) return Fail(s, kExitUsage);
+  if (ParseRateLimit(flags.max_uplink) > 0 && !CanConfigureConnections()) {
+    return Fail(absl::UnimplementedError("--max-uplink: this build's gRPC does not let it be set"),
+                kExitUsage);
+  }
   const auto access = ParseSocketAccess(flags.socket_mode, flags.socket_group);
   if (!access.ok()) return Fail(access.status(), kExitUsage);
   const std::variant<Ranks, int> ranks = OpenRanks(flags);

@@ -45,7 +45,7 @@ std::string PathFigures::Link() const {
   const auto rate = [](double bits) {
     return absl::StrFormat("%.0fkbit", std::clamp(bits, 1e3, 1e11) / 1e3);
   };
-  return absl::StrFormat("%s:%s/%.3gms", rate(up), rate(down),
+  return absl::StrFormat("%s:%s/%.3fms", rate(up), rate(down),
                          absl::ToDoubleMilliseconds(round_trips.front()) / 2);
 }
 

@@ -30,7 +30,8 @@ PathClient::PathClient(const std::string& address, const Credentials& credential
     : congestion_control_(ResolveCongestionControl(kAutoCongestion).value_or(std::string())),
       impl_(std::make_unique<Impl>()) {
   impl_->stub = v1::Control::NewStub(
-      MakeChannel(address, credentials, kMaxMessageBytes, {congestion_control_}));
+      MakeChannel(address, credentials, kMaxMessageBytes,
+                  {.congestion_control = congestion_control_, .little_unsent = true}));
 }
 
 PathClient::~PathClient() = default;

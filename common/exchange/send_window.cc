@@ -30,6 +30,9 @@ void SendWindow::Sent(uint64_t bytes, bool asked, absl::Duration idle, absl::Tim
     burst_from_ = sent_;
     burst_bytes_ = 0;
     burst_elapsed_ = absl::ZeroDuration();
+    burst_idle_ = absl::ZeroDuration();
+  } else {
+    burst_idle_ += idle;
   }
   if (asked) asked_.push_back({sent_, now});
 }
@@ -43,9 +46,12 @@ void SendWindow::Acked(uint64_t bytes, absl::Duration elapsed, absl::Time now) {
   for (; !asked_.empty() && asked_.front().end <= acked_; asked_.pop_front()) {
     delay_ = std::min(delay_, now - asked_.front().sent);
   }
-  // Half a window tells, if more was wanted; or so long a time without a pause that it may have to
-  // be shrunk before it has all arrived.
-  if ((wanted_more_ && burst_bytes_ >= limit_ / 2) || burst_elapsed_ >= kQueue) EndFlight();
+  // Half a window tells, if more was wanted; or so long a time, of which little was pauses, that it
+  // may have to be shrunk before it has all arrived.
+  if ((wanted_more_ && burst_bytes_ >= limit_ / 2) ||
+      (burst_elapsed_ >= kQueue && burst_idle_ <= burst_elapsed_ / 8)) {
+    EndFlight();
+  }
 }
 
 void SendWindow::EndFlight() {

@@ -73,6 +73,7 @@ class SendWindow {
   uint64_t burst_from_ = 0;
   uint64_t burst_bytes_ = 0;
   absl::Duration burst_elapsed_;
+  absl::Duration burst_idle_;  // of the sender, in pauses too short to end it
 };
 
 }  // namespace isthmus

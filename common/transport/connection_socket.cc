@@ -70,7 +70,9 @@ void ConfigureConnection(int fd, const ConnectionOptions& options) {
   if (const uint64_t most = options.max_bytes_per_second; most > 0) {
     (void)setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &most, sizeof(most));
   }
-  (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kMostUnsent, sizeof(kMostUnsent));
+  if (options.little_unsent) {
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kMostUnsent, sizeof(kMostUnsent));
+  }
 }
 
 }  // namespace isthmus

@@ -33,10 +33,11 @@ std::function<std::string(const std::string& text)> CongestionControl();
 struct ConnectionOptions {
   std::string congestion_control;     // by its name; empty: the system's
   uint64_t max_bytes_per_second = 0;  // that are sent, headers included; 0: as the link allows
+  // The kernel takes little that it cannot send yet; a network within a site may want more.
+  bool little_unsent = false;
 };
 
-// Makes the TCP socket `fd` a connection's, with little that is unsent. Best effort: a connection
-// works without.
+// Makes the TCP socket `fd` a connection's. Best effort: a connection works without.
 void ConfigureConnection(int fd, const ConnectionOptions& options);
 
 }  // namespace isthmus

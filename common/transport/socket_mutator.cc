@@ -6,6 +6,9 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <compare>
+#include <tuple>
+
 // gRPC exports the hook's functions, and ChannelArguments takes one; but its header is not
 // installed. These are its declarations, as they were from 1.38 (src/core/lib/iomgr/
 // socket_mutator.h); a version beyond those looked at goes without.
@@ -70,6 +73,8 @@ constexpr grpc_socket_mutator_vtable kVtable = {nullptr, &Compare, &Destroy, &Mu
 
 }  // namespace
 
+bool CanConfigureConnections() { return true; }
+
 void ConfigureConnections(const ConnectionOptions& options, grpc::ChannelArguments* args) {
   auto* const mutator = new Mutator;
   grpc_socket_mutator_init(mutator, &kVtable);
@@ -78,6 +83,8 @@ void ConfigureConnections(const ConnectionOptions& options, grpc::ChannelArgumen
 }
 
 #else
+
+bool CanConfigureConnections() { return false; }
 
 void ConfigureConnections(const ConnectionOptions&, grpc::ChannelArguments*) {}
 

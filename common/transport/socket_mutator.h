@@ -10,8 +10,11 @@ class ChannelArguments;
 
 namespace isthmus {
 
-// ConfigureConnection() for each connection of a channel with these arguments. Nothing happens with
-// a gRPC that does not have the hook as we know it.
+// Whether this gRPC has the hook as we know it.
+bool CanConfigureConnections();
+
+// ConfigureConnection() for each connection of a channel with these arguments. Nothing happens
+// where it cannot be.
 void ConfigureConnections(const ConnectionOptions& options, grpc::ChannelArguments* args);
 
 }  // namespace isthmus

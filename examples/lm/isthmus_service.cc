@@ -177,7 +177,9 @@ absl::StatusOr<StepOutput> IsthmusService::Step(const StepInput& input) {
     local_steps_ = 0;
   } else if (optimizer_ == nullptr) {
     // With overlap this step's round is given with the next, but for the run's last.
-    const bool under_way = Info().overlap_steps > 0 && result.round != Info().rounds;
+    const isthmus_info info = Info();
+    const bool under_way =
+        info.overlap_steps > 0 && (info.rounds == 0 || result.round != info.rounds);
     local_steps_ = under_way ? 1 : 0;
   } else {
     // Of these the round has its own; with overlap the others come after it.

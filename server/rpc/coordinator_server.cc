@@ -49,12 +49,14 @@ class Server : public CoordinatorServer {
     builder.RegisterService(&exchange_);
     ISTHMUS_ASSIGN_OR_RETURN(congestion_control_,
                              ResolveCongestionControl(options_.congestion_control));
-    ISTHMUS_ASSIGN_OR_RETURN(rpc_, RpcServer::Start({.listen = options_.listen,
-                                                     .insecure = options_.insecure,
-                                                     .credentials = options_.credentials,
-                                                     .max_descriptors = MaxDescriptors(options_),
-                                                     .connections = {congestion_control_}},
-                                                    &builder));
+    ISTHMUS_ASSIGN_OR_RETURN(
+        rpc_, RpcServer::Start({.listen = options_.listen,
+                                .insecure = options_.insecure,
+                                .credentials = options_.credentials,
+                                .max_descriptors = MaxDescriptors(options_),
+                                .connections = {.congestion_control = congestion_control_,
+                                                .little_unsent = true}},
+                               &builder));
     return absl::OkStatus();
   }
 

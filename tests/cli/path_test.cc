@@ -77,7 +77,7 @@ TEST(PathTest, EndsWithTheFirstErrorOfACall) {
 
 TEST(PathTest, IsALinkAsPlanTakesIt) {
   const PathFigures path{{absl::Milliseconds(41), absl::Milliseconds(44)}, 9.41e6, 1.5e9};
-  EXPECT_EQ(path.Link(), "9410kbit:1500000kbit/20.5ms");
+  EXPECT_EQ(path.Link(), "9410kbit:1500000kbit/20.500ms");
   EXPECT_EQ((PathFigures{{absl::Microseconds(90)}, 1e15, 2}).Link(), "100000000kbit:1kbit/0.045ms");
 }
 

@@ -235,11 +235,10 @@ void SimWorker::CheckFinished(const FinishStep& finish) {
     for (const Round round : applied_) {
       world_->Check(round >= finish.round, "a step ended before its round was applied");
     }
-    // Masters of a later round are given with it, where rounds overlap (P31).
-    const bool rounds_overlap = options_.run.format.overlap > 0;
-    for (size_t b = 0; b < applied_.size() && !wants_.goes_on(); ++b) {
-      if (rounds_overlap && !finish.end && applied_[b] != finish.round) continue;
-      world_->Check(buffers_[b] == masters_[b], "the job lags behind the masters");
+    if (!wants_.goes_on()) world_->Check(buffers_ == masters_, "the job lags behind the masters");
+    for (const Round round : applied_) {
+      world_->Check(options_.run.format.overlap == 0 || options_.overlap || round == finish.round,
+                    "a step ended between two rounds");
     }
   }
   if (!wants_.anchor || finish.end) return;

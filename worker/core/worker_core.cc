@@ -274,15 +274,18 @@ void WorkerCore::Advance(WorkerActions& out) {
   }
   if (wants.give_first) {
     if (AppliedRound() < outcome_.round) return;
-    if (outcome_.round > Round(0)) step_->finish = Given();  // else it is this job's first step
+    // Else it is this job's first step, or the one before has waited for its own.
+    if (outcome_.round > Round(0) && !outcome_.given) step_->finish = Given();
     wants.give_first = false;
     if (ended()) return FinishRun(out);  // there is no round to take anything into
   }
   if (wants.take) {
+    // Others may have gone on without this group, and be in the midst of the round: then it, like
+    // the run's last, is waited for here, so that parameters are of one round.
+    const bool between_rounds = InOneRound();
     Take(out);
     wants.take = false;
-    // The run's last round is waited for.
-    wants.give |= OverlapsRounds() && outcome_.round == config_.last_round;
+    wants.give |= OverlapsRounds() && (!between_rounds || outcome_.round == config_.last_round);
   }
   if (wants.give) {
     if (AppliedRound() < outcome_.round) return;
@@ -300,7 +303,8 @@ void WorkerCore::Advance(WorkerActions& out) {
   step_.reset();
 }
 
-FinishStep WorkerCore::Given() const {
+FinishStep WorkerCore::Given() {
+  outcome_.given = true;
   return {.contributors = outcome_.contributors,
           .merged_here = outcome_.merged_here,
           .loss = outcome_.loss,

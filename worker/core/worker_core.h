@@ -275,6 +275,7 @@ class WorkerCore {
     float loss = 0;
     absl::Duration peer_wait;
     uint32_t nonfinite = 0;
+    bool given = false;    // to the job
     absl::Status refused;  // why the coordinator will never take this group's part in it
   };
   void Answer(Bucket& bucket, Round round, bool contributed);
@@ -285,7 +286,7 @@ class WorkerCore {
   // The job's steps are rounds, and each is given what came of the one before (P31).
   bool OverlapsRounds() const { return !config_.job_steps && config_.run.format.overlap > 0; }
   void Advance(WorkerActions& out);
-  FinishStep Given() const;
+  FinishStep Given();
   bool FailIfRefused(WorkerActions& out);  // the job's step, if it was
   void Take(WorkerActions& out);
   void AbstainFromOpen(Round round, WorkerActions& out);

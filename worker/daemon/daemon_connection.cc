@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 
 #include "common/telemetry/log.h"
+#include "common/transport/socket_mutator.h"
 #include "worker/daemon/daemon_impl.h"
 
 namespace isthmus {
@@ -153,7 +154,7 @@ WorkerReport DaemonImpl::MakeReport() {
   report.nonfinite_losses = nonfinite_losses_;
   report.returned_contributions = core_->returned();
   if (stream_ != nullptr) report.down = stream_->link();
-  report.congestion_control = options_.stream.congestion_control;
+  if (CanConfigureConnections()) report.congestion_control = options_.stream.congestion_control;
   report.waiting = core_->WaitingFor();
   return report;
 }

@@ -155,6 +155,20 @@ void DaemonImpl::OnStart(uint64_t stream, uint32_t group_index, uint32_t group_c
   });
 }
 
+// Of how long a contribution has waited for others: how long the job has, too.
+absl::Duration DaemonImpl::JobWaited(absl::Duration peer_wait) {
+  if (!core_->in_step()) return absl::ZeroDuration();
+  absl::Duration waited = std::min(peer_wait, clock_.Now() - step_began_);
+  const RunSpec& run = registration_->run;
+  if (run.format.overlap > 0 && !PolicyOf(run).job_steps()) {
+    // It was handed over in the step before, and the job has computed since.
+    const absl::Duration computed =
+        step_ended_ == absl::InfinitePast() ? absl::ZeroDuration() : step_began_ - step_ended_;
+    waited = std::clamp(peer_wait - computed, absl::ZeroDuration(), waited);
+  }
+  return waited;
+}
+
 absl::Status DaemonImpl::OnUpdate(uint64_t stream, ReceivedUpdate update,
                                   absl::Duration peer_wait) {
   return StepStream(
@@ -169,10 +183,7 @@ absl::Status DaemonImpl::OnUpdate(uint64_t stream, ReceivedUpdate update,
         }
         if (header.sequence <= core.applied_sequence()) return absl::OkStatus();
         auto shared = std::make_shared<const ReceivedUpdate>(std::move(update));
-        // With overlap the job may not have waited as long as its contribution has.
-        const absl::Duration waited =
-            core.in_step() ? std::min(peer_wait, clock_.Now() - step_began_) : absl::ZeroDuration();
-        ISTHMUS_RETURN_IF_ERROR(core.UpdateArrived(shared->header, waited, out));
+        ISTHMUS_RETURN_IF_ERROR(core.UpdateArrived(shared->header, JobWaited(peer_wait), out));
         received_[shared->header.sequence] = shared;
         connection_.StreamProgressed(stream, clock_.Now());
         return absl::OkStatus();

@@ -66,6 +66,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void OnFailure(const absl::Status& status) override;
   absl::Status OnWelcome(uint64_t stream, Sequence next) override;
   void OnStart(uint64_t stream, uint32_t group_index, uint32_t group_count) override;
+  absl::Duration JobWaited(absl::Duration peer_wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status OnUpdate(uint64_t stream, ReceivedUpdate update, absl::Duration peer_wait) override;
   void OnDue(uint64_t stream, Round round) override;
   void OnClosed(uint64_t stream, Round round, BucketIndex bucket) override;

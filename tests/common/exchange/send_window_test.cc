@@ -43,6 +43,12 @@ class Link {
       Next();
     }
   }
+  // Sends so much, if the window lets it, and waits for nothing.
+  void Trickle(uint64_t bytes) {
+    ASSERT_TRUE(window_.Allows());
+    Transmit(bytes + kHead);
+    idle_since_ = now_;
+  }
   SendWindow& window() { return window_; }
   // The longest that a byte sent now would have waited.
   absl::Duration longest_queue() const { return longest_queue_; }
@@ -170,6 +176,19 @@ TEST(SendWindowTest, APauseBehindARoundThatWasHeldBackIsNotTheLinks) {
       }
     }
   }
+}
+
+// What is made slowly says nothing of the link.
+TEST(SendWindowTest, WhoTricklesKeepsTheWindow) {
+  Link link(100e6, absl::Milliseconds(100));
+  link.Send(20 << 20);
+  link.Pause(absl::Seconds(1));
+  const uint64_t limit = link.window().limit();
+  for (int i = 0; i < 200; ++i) {
+    link.Trickle(20 << 10);
+    link.Pause(absl::Milliseconds(40));
+  }
+  EXPECT_GE(link.window().limit(), limit / 2);
 }
 
 TEST(SendWindowTest, BelievesNoMoreThanWasSent) {

@@ -24,7 +24,7 @@ using testing::HasSubstr;
 constexpr char kAny[] = "reno";  // every Linux has it, and none has it as its default
 
 // Of this process' sockets that have `port` at one end, both ends of a connection among them.
-std::multiset<std::string> OfConnections(int port, uint64_t max_bytes_per_second) {
+std::multiset<std::string> OfConnections(int port, const ConnectionOptions& options) {
   std::multiset<std::string> found;
   const auto port_of = [](const sockaddr_in& address) { return ntohs(address.sin_port); };
   for (int fd = 0; fd < 1024; ++fd) {
@@ -42,11 +42,12 @@ std::multiset<std::string> OfConnections(int port, uint64_t max_bytes_per_second
     int unsent = 0;
     length = sizeof(unsent);
     EXPECT_EQ(getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, &length), 0);
-    EXPECT_EQ(unsent, 32 << 10);
+    EXPECT_EQ(unsent, options.little_unsent ? 32 << 10 : 0);
     uint64_t rate = 0;
     length = sizeof(rate);
     EXPECT_EQ(getsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &length), 0);
-    EXPECT_EQ(rate, max_bytes_per_second == 0 ? ~uint64_t{0} : max_bytes_per_second);
+    EXPECT_EQ(rate,
+              options.max_bytes_per_second == 0 ? ~uint64_t{0} : options.max_bytes_per_second);
   }
   return found;
 }
@@ -63,7 +64,7 @@ std::multiset<std::string> OfAConnection(const ConnectionOptions& options) {
       MakeChannel(ToString(address), Credentials::Insecure(), kMaxMessageBytes, options);
   EXPECT_TRUE(
       channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::minutes(1)));
-  return OfConnections(address.port, options.max_bytes_per_second);
+  return OfConnections(address.port, options);
 }
 
 TEST(ConnectionSocketTest, BothEndsOfAConnectionHaveIt) {
@@ -78,6 +79,10 @@ TEST(ConnectionSocketTest, WithoutANameTheyHaveTheSystems) {
 
 TEST(ConnectionSocketTest, ItSendsNoFasterThanItMay) {
   EXPECT_EQ(OfAConnection({kAny, 250'000}).size(), 2u);
+}
+
+TEST(ConnectionSocketTest, ItLeavesLittleUnsent) {
+  EXPECT_EQ(OfAConnection({.congestion_control = kAny, .little_unsent = true}).size(), 2u);
 }
 
 TEST(ConnectionSocketTest, AutoIsBbrOrTheSystems) {

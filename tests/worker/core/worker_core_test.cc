@@ -435,6 +435,24 @@ TEST(WorkerCoreTest, P31_TheLastRoundIsWaitedForInTheStepThatBeganIt) {
   EXPECT_THAT(t.Texts(), ElementsAre("step done 2 END"));
 }
 
+TEST(WorkerCoreTest, P31_ARoundThatOthersAreInTheMidstOfIsWaitedForAtOnce) {
+  CoreUnderTest t(Round(0), 0, false, OverlappedRun());
+  t.Start(2);
+  t.core.StepBegun({}, false, t.out);
+  ASSERT_TRUE(t.Update(Round(1), kB0, true).ok());
+  ASSERT_TRUE(t.Update(Round(1), kB1, true).ok());
+  ASSERT_TRUE(t.Update(Round(2), kB0, false).ok());  // without us
+  t.Texts();
+  t.core.StepBegun({}, false, t.out);
+  EXPECT_THAT(t.Texts(),
+              ElementsAre("gather 0", "gather 1", "process 2/0 keeping all", "process 2/1"));
+  ASSERT_TRUE(t.Update(Round(2), kB1, true).ok());
+  EXPECT_THAT(t.Texts(), ElementsAre("forget 2/1", "apply 4 to 1 merged gather", "step done 2"));
+  // And from there on as ever.
+  t.core.StepBegun({}, false, t.out);
+  EXPECT_THAT(t.Texts(), ElementsAre("process 3/0", "process 3/1", "step done 2 so far"));
+}
+
 TEST(WorkerCoreTest, P31_ALateContributionIsBackBeforeTheNextStepIsTakenIn) {
   CoreUnderTest t(Round(0), 0, false, OverlappedRun());
   t.Start(1);
