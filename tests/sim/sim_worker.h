@@ -137,6 +137,7 @@ class SimWorker : public StreamPeer {
   uint64_t samples_ = 0;  // that it has seen
   bool gone_on_ = false;  // it has begun an exchange that it was not given yet
   StepWants wants_;
+  bool snapshot_in_step_ = false;  // one has come since the step began
   std::map<Sequence, std::pair<UpdateHeader, uint64_t>> received_;
   std::map<TransferId, SnapshotState> snapshots_;  // arrived, not yet installed
   std::map<Key, Token> taken_;                     // in flight, as the pipeline sees it
