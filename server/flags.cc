@@ -10,7 +10,9 @@
 
 #include "common/base/status_macros.h"
 #include "common/program/flags.h"
+#include "common/program/input_file.h"
 #include "common/program/run_flags.h"
+#include "common/run/format_schedule.h"
 #include "common/transport/endpoints.h"
 #include "server/exit_codes.h"
 
@@ -33,7 +35,9 @@ constexpr uint64_t kMaxRingMib = 1 << 20;
 
 struct LimitFlags {
   std::string pace = "off";
+  std::string schedule;
   std::string deadline = "60s";
+  bool fixed_deadline = false;
   std::string reconnect_grace = "5s";
   uint64_t ring_mib = 256;
   uint32_t max_groups = 1024;
@@ -66,14 +70,22 @@ void AddPaceFlags(CLI::Option_group* pace, LimitFlags* flags) {
       ->check(Share())
       ->type_name("SHARE")
       ->capture_default_str();
+  pace->add_option(
+          "--schedule", flags->schedule,
+          "A file of what formats rounds have: lines of a round and what is other from then "
+          "on, as in '100 every=16' or '200 chunk_size=128 k=1'; instead of --pace")
+      ->type_name("FILE");
 }
 
 void AddLimitFlags(CLI::Option_group* limits, LimitFlags* flags) {
   limits
       ->add_option("--deadline", flags->deadline,
-                   "How long a bucket waits after its first contribution, or off")
+                   "How long a bucket waits after its first contribution, or off; less once it is "
+                   "known when contributions come")
       ->check(Patience())
       ->capture_default_str();
+  limits->add_flag("--fixed-deadline", flags->fixed_deadline,
+                   "Wait for as long as --deadline says, whenever contributions came before");
   limits
       ->add_option("--reconnect-grace", flags->reconnect_grace,
                    "How long a broken stream is waited for")
@@ -98,6 +110,16 @@ absl::Status CheckTogether(const RunSpec& spec, const LimitFlags& limits,
   return CheckListenAddress(server.listen, server.insecure || server.credentials.authenticates());
 }
 
+absl::StatusOr<std::vector<FormatChange>> ReadSchedule(const std::string& path,
+                                                       const RunSpec& run) {
+  ISTHMUS_ASSIGN_OR_RETURN(const std::string text,
+                           ReadInputFile("--schedule", path, "a file of lines as '100 every=16'"));
+  auto schedule = ParseFormatSchedule(text, run);
+  if (schedule.ok()) return schedule;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--schedule: ", path, ": ", std::string(schedule.status().message())));
+}
+
 absl::Status Apply(const GivenFields& run, const LimitFlags& limits, CoordinatorFlags* flags) {
   ISTHMUS_ASSIGN_OR_RETURN(const RunSpec spec, RunSpecOf(run));
   ISTHMUS_RETURN_IF_ERROR(CheckTogether(spec, limits, flags->server));
@@ -107,7 +129,14 @@ absl::Status Apply(const GivenFields& run, const LimitFlags& limits, Coordinator
     ISTHMUS_RETURN_IF_ERROR(CheckPaced(spec));
     engine.core.pace = Pacer::Options{.target = *target};
   }
+  if (!limits.schedule.empty()) {
+    if (engine.core.pace) {
+      return absl::InvalidArgumentError("--schedule: a run that is paced has none");
+    }
+    ISTHMUS_ASSIGN_OR_RETURN(engine.core.schedule, ReadSchedule(limits.schedule, spec));
+  }
   engine.core.deadline = ParsePatience(limits.deadline);
+  engine.core.learn_deadline = !limits.fixed_deadline;
   engine.core.reconnect_grace = ParsePatience(limits.reconnect_grace);
   engine.core.max_groups = limits.max_groups;
   engine.ring_bytes = limits.ring_mib << 20;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -73,6 +74,9 @@ absl::StatusOr<std::vector<Path>> ParseLinks(const PlanFlags& flags) {
   return sites;
 }
 
+// Of the site for which it is most.
+uint64_t MostOf(const std::vector<uint64_t>& bytes) { return *std::ranges::max_element(bytes); }
+
 std::string PerParameter(uint64_t bytes, const PlanOptions& options, const PlannedScheme& planned) {
   return absl::StrFormat("%.3g", static_cast<double>(bytes) /
                                      static_cast<double>(options.parameters) /
@@ -95,9 +99,9 @@ std::string Table(const PlanOptions& options, const std::vector<PlannedScheme>& 
                                                  "step", "waits", "steps", "time to a loss"}};
   for (const PlannedScheme& planned : schemes) {
     rows.push_back(
-        {planned.scheme.name, PerParameter(planned.prediction.bytes.up, options, planned),
-         FormatBytes(static_cast<double>(planned.prediction.bytes.up)),
-         FormatBytes(static_cast<double>(planned.prediction.bytes.down)),
+        {planned.scheme.name, PerParameter(MostOf(planned.prediction.bytes.up), options, planned),
+         FormatBytes(static_cast<double>(MostOf(planned.prediction.bytes.up))),
+         FormatBytes(static_cast<double>(MostOf(planned.prediction.bytes.down))),
          Seconds(planned.prediction.exchange), Seconds(planned.prediction.cost.step),
          FormatPercent(planned.prediction.cost.ratio),
          absl::StrFormat("%.2f", planned.scheme.steps), absl::StrFormat("%.2f", planned.time)});
@@ -107,8 +111,14 @@ std::string Table(const PlanOptions& options, const std::vector<PlannedScheme>& 
 
 std::string Setting(const RunSpec& run) {
   const RoundFormat& format = run.format;
-  return run.scheme == Scheme::kLocal ? absl::StrCat("every ", format.every.steps, " steps")
-                                      : absl::StrCat(format.all.k, " of ", format.chunk_size);
+  if (run.scheme == Scheme::kLocal) return absl::StrCat("every ", format.every.steps, " steps");
+  std::map<uint32_t, std::vector<uint32_t>> less;  // by k: of which sites
+  for (const auto& [group, own] : format.own) less[own.k].push_back(group.value());
+  std::string setting = absl::StrCat(format.all.k, " of ", format.chunk_size);
+  for (const auto& [k, sites] : less) {
+    absl::StrAppend(&setting, "; ", k, " at site ", absl::StrJoin(sites, ", "));
+  }
+  return setting;
 }
 
 std::string PacedTable(const std::vector<PacedScheme>& schemes) {
@@ -157,8 +167,8 @@ nlohmann::ordered_json Json(const PlanOptions& options, const std::vector<Planne
   for (const PlannedScheme& planned : schemes) {
     rows.push_back({{"scheme", planned.scheme.name},
                     {"flags", FlagsOf(planned.scheme.run)},
-                    {"bytes_up", planned.prediction.bytes.up},
-                    {"bytes_down", planned.prediction.bytes.down},
+                    {"bytes_up", MostOf(planned.prediction.bytes.up)},
+                    {"bytes_down", MostOf(planned.prediction.bytes.down)},
                     {"period_steps", planned.scheme.run.format.every.steps},
                     {"relative_steps", planned.scheme.steps}});
     AddCost(planned.prediction, planned.time, &rows.back());
@@ -174,7 +184,8 @@ nlohmann::ordered_json Json(const PlanOptions& options, const std::vector<Planne
 std::vector<PacedSite> SitesOf(const PlanOptions& options) {
   std::vector<PacedSite> sites;
   for (const Path& path : options.sites) {
-    sites.push_back({.path = path, .compute = options.compute});
+    const GroupId group(static_cast<uint32_t>(sites.size() + 1));
+    sites.push_back({.group = group, .path = path, .compute = options.compute});
   }
   return sites;
 }
@@ -194,7 +205,7 @@ std::vector<PlannedScheme> PlanSchemes(const PlanOptions& options) {
   const std::vector<PacedSite> sites = SitesOf(options);
   std::vector<PlannedScheme> schemes;
   for (KnownScheme& scheme : KnownSchemes()) {
-    const Plan plan{scheme.run.format, scheme.steps};
+    const Plan plan{.format = scheme.run.format, .steps = scheme.steps};
     const Prediction prediction = Predict(scheme.run, plan, options.parameters, sites);
     schemes.push_back({.scheme = std::move(scheme), .prediction = prediction});
   }
@@ -215,7 +226,7 @@ std::vector<PacedScheme> PaceSchemes(const PlanOptions& options, const PlannedSc
       predictions.push_back(Predict(paced.run, plan, options.parameters, sites));
     }
     const auto [chosen, target_met] = BestOf(predictions, options.target);
-    paced.run.format = plans[chosen].format;
+    paced.run.format = predictions[chosen].format;
     paced.prediction = predictions[chosen];
     paced.target_met = target_met;
     paced.time = absl::FDivDuration(paced.prediction.time, best.prediction.time);

@@ -53,6 +53,10 @@ void AddDeployment(CLI::App* app, RehearseFlags* flags) {
       ->type_name("SHARE")
       ->capture_default_str()
       ->group(group);
+  app->add_option("--schedule", flags->schedule,
+                  "A file of what formats rounds have, as isthmus-coordinator takes it")
+      ->type_name("FILE")
+      ->group(group);
   app->add_option("--fault", flags->faults,
                   "kill:SITE@ROUND kills a worker, which is started again; cut:SITE@ROUND/SECONDS "
                   "cuts a link; flip:SITE@ROUND flips a bit of a site's parameters after that "

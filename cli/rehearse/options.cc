@@ -14,6 +14,7 @@
 #include "common/base/status_macros.h"
 #include "common/pace/pacer.h"
 #include "common/program/flags.h"
+#include "common/program/input_file.h"
 
 namespace isthmus {
 namespace {
@@ -185,6 +186,7 @@ absl::Status ParsePace(const RehearseFlags& flags, RehearseOptions* options) {
     return absl::InvalidArgumentError(absl::StrCat("--pace: ", wrong));
   }
   options->pace = ParseShare(flags.pace);
+  options->schedule = flags.schedule;
   return options->pace ? CheckPaced(options->run) : absl::OkStatus();
 }
 
@@ -209,23 +211,13 @@ double DefaultLearningRate(Scheme scheme) {
 }
 
 absl::Status ReadLinkTraces(RehearseOptions* options) {
-  constexpr std::streamsize kMostBytes = 16 << 20;
   for (size_t site = 0; site < options->link_traces.size(); ++site) {
     const std::string& path = options->link_traces[site];
     options->traces.emplace_back();
     if (path == "-") continue;
-    std::ifstream file(path);
-    std::string text(static_cast<size_t>(kMostBytes) + 1, '\0');
-    file.read(text.data(), kMostBytes + 1);
-    if (file.bad() || file.gcount() == 0) {
-      return absl::NotFoundError(absl::StrCat(
-          "--link-trace: expected a file of lines as '0 10mbit/40ms', got '", path, "'"));
-    }
-    if (file.gcount() > kMostBytes) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--link-trace: ", path, ": expected at most ", kMostBytes, " bytes"));
-    }
-    text.resize(static_cast<size_t>(file.gcount()));
+    ISTHMUS_ASSIGN_OR_RETURN(
+        const std::string text,
+        ReadInputFile("--link-trace", path, "a file of lines as '0 10mbit/40ms'"));
     const absl::StatusOr<LinkTrace> trace = LinkTrace::Parse(text);
     if (!trace.ok()) {
       return absl::InvalidArgumentError(

@@ -54,6 +54,7 @@ struct RehearseFlags {
   std::string seed = "1";
   std::string deadline = "off";
   std::string pace = "off";
+  std::string schedule;
   std::string compare_steps = "5";
   std::vector<std::string> faults;
   std::string json;
@@ -78,6 +79,7 @@ struct RehearseOptions {
   uint64_t seed = 0;
   std::optional<absl::Duration> deadline;  // of a bucket; nullopt: off
   std::optional<double> pace;              // the coordinator's --pace; nullopt: off
+  std::string schedule;                    // the coordinator's --schedule; empty: none
   uint64_t compare_steps = 0;              // of scheme full; 0: no comparison
   std::vector<Fault> faults;
   std::string json_path;
@@ -86,6 +88,7 @@ struct RehearseOptions {
   std::vector<std::string> lm_args;
   std::vector<std::string> command;  // empty: isthmus-lm
 
+  bool formats_change() const { return pace.has_value() || !schedule.empty(); }
   // Of every rank, where jobs count them.
   uint64_t steps() const { return run.rounds * run.format.every.steps; }
   int sites() const { return static_cast<int>(ranks.size()); }

@@ -32,6 +32,7 @@ Plan Plan::Comparison(const RehearseOptions& options, Places places) {
   full.lr = DefaultLearningRate(Scheme::kFull);
   full.own_optimizer.clear();
   full.pace.reset();
+  full.schedule.clear();
   full.faults.clear();
   return Plan(std::move(full), std::move(places), 0);
 }
@@ -65,6 +66,7 @@ Command Plan::Coordinator() const {
       options_.deadline ? absl::FormatDuration(*options_.deadline) : "off",
   };
   if (options_.pace) argv.insert(argv.end(), {"--pace", absl::StrCat(*options_.pace)});
+  if (!options_.schedule.empty()) argv.insert(argv.end(), {"--schedule", options_.schedule});
   const std::vector<std::string> run = RunFlags(options_.run);
   argv.insert(argv.end(), run.begin(), run.end());
   return {.name = CoordinatorName(),

@@ -78,6 +78,7 @@ RunView MakeRunView(const v1::GetStatusReply& status) {
                            .k = past.k(),
                            .values = past.values(),
                            .every = past.every(),
+                           .group_formats = Printable(past.group_formats()),
                            .bytes_up = past.bytes_up(),
                            .bytes_down = past.bytes_down()});
   }

@@ -35,7 +35,8 @@ struct RoundView {
   uint32_t k = 0;
   std::string values;
   std::string every;
-  uint64_t bytes_up = 0;  // of all sites
+  std::string group_formats;  // of who sent otherwise
+  uint64_t bytes_up = 0;      // of all sites
   uint64_t bytes_down = 0;
 };
 

@@ -111,7 +111,7 @@ nlohmann::ordered_json Measured(double value) {
 std::vector<double> StepsPerRound(const RehearseOptions& options, const DeploymentResult& main) {
   std::vector<double> steps(options.ranks.size(),
                             std::max(1.0, static_cast<double>(options.run.format.every.steps)));
-  const bool paced = options.pace && options.run.scheme == Scheme::kLocal;
+  const bool paced = options.formats_change() && options.run.scheme == Scheme::kLocal;
   if (options.run.format.every.steps > 0 && !paced) return steps;
   for (size_t site = 0; site < steps.size() && site < main.reports.size(); ++site) {
     if (!main.reports[site] || main.reports[site]->steps == 0) continue;
@@ -160,7 +160,7 @@ Summary Summarize(const RehearseOptions& options, const DeploymentResult& main,
   }
   summary.dense_float32_bytes = 4 * summary.parameters;
   summary.rounds_committed = main.view.rounds_committed;
-  if (options.pace) summary.paced_rounds = main.rounds;
+  if (options.formats_change()) summary.paced_rounds = main.rounds;
   summary.contributions_late = main.view.contributions_late;
   summary.contributions_rejected = main.view.contributions_rejected;
   summary.abstentions = main.view.abstentions;
@@ -183,6 +183,7 @@ nlohmann::ordered_json RoundsJson(const std::vector<RoundView>& rounds) {
                     {"k", round.k},
                     {"values", round.values},
                     {"every", round.every},
+                    {"group_formats", round.group_formats},
                     {"bytes_up", round.bytes_up},
                     {"bytes_down", round.bytes_down}});
   }

@@ -38,6 +38,93 @@ std::vector<Plan> WithThoseBetween(const std::vector<Plan>& known, uint32_t over
   return plans;
 }
 
+// Of the same chunk size, where some sites may send less than others.
+std::vector<Plan> WhereSomeSendLess(const std::vector<Plan>& known) {
+  std::vector<Plan> plans;
+  for (const Plan& more : known) {
+    for (const Plan& less : known) {
+      if (less.format.chunk_size != more.format.chunk_size) continue;
+      if (less.format.all.k >= more.format.all.k) continue;
+      plans.push_back(more);
+      plans.back().less = less.format.all;
+      plans.back().less_steps = less.steps;
+    }
+  }
+  return plans;
+}
+
+// What `plan` has sites send, as PlanOf() must know it again.
+bool IsOf(const RoundFormat& format, const Plan& plan) {
+  RoundFormat without = format;
+  std::erase_if(without.own, [&](const auto& own) {
+    return own.second == *plan.less && !plan.format.own.contains(own.first);
+  });
+  return without == plan.format;
+}
+
+RoundFormat FormatFor(const RunSpec& run, const Plan& plan, uint64_t parameters,
+                      const std::vector<PacedSite>& sites, const RoundFormat* present) {
+  if (!plan.less) return plan.format;
+  constexpr double kFaster = 0.8;  // for who sends less to send as much as others again
+  RunSpec planned = run;
+  planned.format = plan.format;
+  planned.format.own.clear();
+  const uint64_t more = BytesUp(planned, parameters, GroupId(1));
+  planned.format.all = *plan.less;
+  const uint64_t less = BytesUp(planned, parameters, GroupId(1));
+  const auto takes = [](uint64_t bytes, const Path& path) {
+    return absl::Seconds(static_cast<double>(bytes) / path.up) + path.round_trip / 2;
+  };
+  absl::Duration slowest;
+  for (const PacedSite& site : sites) slowest = std::max(slowest, takes(less, site.path));
+  const bool had = present != nullptr && IsOf(*present, plan);
+  // What was measured of the late says little: nobody else is to send less for them.
+  const bool some_late = std::ranges::any_of(sites, &PacedSite::late);
+  RoundFormat format = plan.format;
+  for (const PacedSite& site : sites) {
+    if (plan.format.own.contains(site.group)) continue;  // the run says what it sends
+    const bool has_less = had && present->of(site.group) == *plan.less;
+    const absl::Duration most = (has_less ? kFaster : 1.0) * slowest;
+    const bool slow = some_late ? has_less : takes(more, site.path) > most;
+    if (site.late || slow) format.own.emplace(site.group, *plan.less);
+  }
+  return format.own.size() < plan.format.own.size() + sites.size() ? format : plan.format;
+}
+
+// Of who sends in that format.
+double StepsOf(const Plan& plan, const RoundFormat& format, const std::vector<PacedSite>& sites) {
+  if (!plan.less || sites.empty()) return plan.steps;
+  double steps = 0;
+  for (const PacedSite& site : sites) {
+    const bool less = !plan.format.own.contains(site.group) && format.own.contains(site.group);
+    steps += less ? plan.less_steps : plan.steps;
+  }
+  return steps / static_cast<double>(sites.size());
+}
+
+Prediction PredictFormat(const RunSpec& run, const RoundFormat& format, double steps,
+                         uint64_t parameters, const std::vector<PacedSite>& sites) {
+  RunSpec planned = run;
+  planned.format = format;
+  std::vector<GroupId> groups;
+  std::vector<Path> paths;
+  absl::Duration compute;
+  for (const PacedSite& site : sites) {
+    groups.push_back(site.group);
+    paths.push_back(site.path);
+    compute = std::max(compute, site.compute);
+  }
+  Prediction prediction{.format = format, .bytes = BytesOfRound(planned, parameters, groups)};
+  for (size_t site = 0; site < paths.size(); ++site) {
+    prediction.exchange =
+        std::max(prediction.exchange, ExchangeTime(prediction.bytes, paths, site));
+  }
+  const uint32_t period = std::max(1u, format.every.steps);
+  prediction.cost = CostOfStep(compute, prediction.exchange, period, format.overlap);
+  prediction.time = prediction.cost.step * steps;
+  return prediction;
+}
+
 bool Known(const PacedSite& site) {
   return site.measured && site.compute > absl::ZeroDuration() && site.path.up > 0 &&
          site.path.down > 0 && site.path.round_trip < absl::InfiniteDuration();
@@ -60,7 +147,10 @@ std::vector<Plan> PlansOf(const RunSpec& run) {
   }
   const bool paced = run.scheme == Scheme::kFlexDemo || run.scheme == Scheme::kLocal;
   if (!paced || known.empty()) return {{run.format, 1.0}};
-  return run.scheme == Scheme::kLocal ? WithThoseBetween(known, run.format.overlap) : known;
+  if (run.scheme == Scheme::kLocal) return WithThoseBetween(known, run.format.overlap);
+  const std::vector<Plan> uneven = WhereSomeSendLess(known);
+  known.insert(known.end(), uneven.begin(), uneven.end());
+  return known;
 }
 
 absl::Status CheckPaced(const RunSpec& run) {
@@ -77,33 +167,22 @@ absl::Status CheckPaced(const RunSpec& run) {
 
 size_t PlanOf(const RoundFormat& format, std::vector<Plan>& plans) {
   ISTHMUS_CHECK(!plans.empty());
-  const auto same = std::ranges::find(plans, format, &Plan::format);
-  if (same != plans.end()) return static_cast<size_t>(same - plans.begin());
+  auto at = std::ranges::find_if(
+      plans, [&](const Plan& plan) { return !plan.less && plan.format == format; });
+  if (at == plans.end()) {
+    at = std::ranges::find_if(plans,
+                              [&](const Plan& plan) { return plan.less && IsOf(format, plan); });
+  }
+  if (at != plans.end()) return static_cast<size_t>(at - plans.begin());
   const double most = std::ranges::max_element(plans, {}, &Plan::steps)->steps;
-  plans.insert(plans.begin(), {format, most});
+  plans.insert(plans.begin(), {.format = format, .steps = most});
   return 0;
 }
 
 Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
-                   const std::vector<PacedSite>& sites) {
-  RunSpec planned = run;
-  planned.format = plan.format;
-  Prediction prediction{.bytes =
-                            BytesOfRound(planned, parameters, static_cast<uint32_t>(sites.size()))};
-  std::vector<Path> paths;
-  absl::Duration compute;
-  for (const PacedSite& site : sites) {
-    paths.push_back(site.path);
-    compute = std::max(compute, site.compute);
-  }
-  for (const Path& path : paths) {
-    prediction.exchange =
-        std::max(prediction.exchange, ExchangeTime(prediction.bytes, paths, path));
-  }
-  const uint32_t period = std::max(1u, plan.format.every.steps);
-  prediction.cost = CostOfStep(compute, prediction.exchange, period, plan.format.overlap);
-  prediction.time = prediction.cost.step * plan.steps;
-  return prediction;
+                   const std::vector<PacedSite>& sites, const RoundFormat* present) {
+  const RoundFormat format = FormatFor(run, plan, parameters, sites, present);
+  return PredictFormat(run, format, StepsOf(plan, format, sites), parameters, sites);
 }
 
 BestPlan BestOf(const std::vector<Prediction>& predictions, double target,
@@ -139,18 +218,25 @@ const char* Name(PaceReason reason) {
       return "ratio";
     case PaceReason::kTime:
       return "time";
+    case PaceReason::kLate:
+      return "late";
+    case PaceReason::kScheduled:
+      return "scheduled";
   }
   return "unknown";
 }
 
-Pacer::Pacer(RunSpec run, std::vector<Plan> plans, size_t first, uint64_t parameters,
+Pacer::Pacer(RunSpec run, std::vector<Plan> plans, const RoundFormat& present, uint64_t parameters,
              Options options)
     : run_(std::move(run)),
       plans_(std::move(plans)),
       parameters_(parameters),
       options_(options),
-      plan_(first) {
-  ISTHMUS_CHECK(first < plans_.size());
+      plan_(PlanOf(present, plans_)),
+      present_(present) {}
+
+Prediction Pacer::PredictPresent(const std::vector<PacedSite>& sites) const {
+  return PredictFormat(run_, present_, StepsOf(plans_[plan_], present_, sites), parameters_, sites);
 }
 
 // The exchange of the present plan took at most what jobs waited, and went on for meanwhile. If
@@ -161,12 +247,12 @@ std::vector<PacedSite> Pacer::AsFastAsTheyAre(const std::vector<PacedSite>& site
   absl::Duration took;
   for (PacedSite& site : faster) {
     if (!site.waited) return sites;
-    took = std::max(took, *site.waited + plans_[plan_].format.overlap * site.compute);
+    took = std::max(took, *site.waited + present_.overlap * site.compute);
     site.path.up = site.path.down = std::numeric_limits<double>::infinity();
   }
-  const absl::Duration expected = Predict(run_, plans_[plan_], parameters_, sites).exchange;
+  const absl::Duration expected = PredictPresent(sites).exchange;
   if (took >= kMuchLess * expected) return sites;
-  const absl::Duration delays = Predict(run_, plans_[plan_], parameters_, faster).exchange;
+  const absl::Duration delays = PredictPresent(faster).exchange;
   const double least = absl::ToDoubleSeconds(expected - delays) / kMostTimes;
   const double times = absl::ToDoubleSeconds(expected - delays) /
                        std::max(absl::ToDoubleSeconds(took - delays), least);
@@ -179,7 +265,7 @@ std::vector<PacedSite> Pacer::AsFastAsTheyAre(const std::vector<PacedSite>& site
 
 PaceDecision Pacer::Decide(const std::vector<PacedSite>& measured) {
   ++since_change_;
-  PaceDecision decision{.plan = plan_};
+  PaceDecision decision{.plan = plan_, .format = present_};
   const bool known = !measured.empty() && std::ranges::all_of(measured, Known);
   if (!known) return decision;
   const std::vector<PacedSite> sites = AsFastAsTheyAre(measured);
@@ -187,35 +273,48 @@ PaceDecision Pacer::Decide(const std::vector<PacedSite>& measured) {
       std::ranges::all_of(measured, [](const PacedSite& site) { return site.waited.has_value(); });
   waits_told_ |= waits_known_;
   for (const Plan& plan : plans_) {
-    decision.predictions.push_back(Predict(run_, plan, parameters_, sites));
+    decision.predictions.push_back(Predict(run_, plan, parameters_, sites, &present_));
   }
-  const auto [best, target_met] =
-      BestOf(decision.predictions, options_.target, plan_, options_.slack);
+  // What there is beside what there may be: links that have changed may have others send less.
+  std::vector<Prediction> choices = decision.predictions;
+  choices.push_back(PredictPresent(sites));
+  const Prediction& now = choices.back();
+  const auto [chosen, target_met] =
+      BestOf(choices, options_.target, choices.size() - 1, options_.slack);
+  size_t best = chosen;
   decision.target_met = target_met;
   // What an exchange of the same plan takes by the rates as they were measured tells sites apart,
   // and no change of plan does.
-  const absl::Duration exchange = Predict(run_, plans_[0], parameters_, measured).exchange;
+  const absl::Duration exchange =
+      PredictFormat(run_, plans_[0].format, 1, parameters_, measured).exchange;
   const double times =
       at_change_ > absl::ZeroDuration() ? absl::FDivDuration(exchange, at_change_) : 1.0;
   if (std::max(times, 1 / times) >= options_.other_sites) {
     before_.clear();
     dwell_ = std::min(dwell_, options_.dwell);
   }
-  decision.reason = WhyNot(decision.predictions, best);
+  decision.reason = WhyNot(now, choices[best]);
   decision.changed = decision.reason == PaceReason::kRatio || decision.reason == PaceReason::kTime;
+  if (const auto less = LessOfTheLate(sites, now, decision.predictions);
+      less && !decision.changed) {
+    best = *less;
+    decision.reason = PaceReason::kLate;
+    decision.changed = true;
+  }
+  decision.expected = now;
   if (decision.changed) {
-    Change(best);
+    decision.expected = choices[best];
+    Change(best, choices[best].format);
     at_change_ = exchange;
   }
   decision.plan = plan_;
+  decision.format = present_;
   return decision;
 }
 
-PaceReason Pacer::WhyNot(const std::vector<Prediction>& predictions, size_t best) const {
-  if (best == plan_) return PaceReason::kBest;
+PaceReason Pacer::WhyNot(const Prediction& now, const Prediction& then) const {
+  if (then.format == now.format) return PaceReason::kBest;
   if (frozen_) return PaceReason::kFrozen;
-  const Prediction& now = predictions[plan_];
-  const Prediction& then = predictions[best];
   const double allowed = options_.target + options_.slack;
   const bool ratio = now.cost.ratio > allowed && then.cost.ratio <= options_.target;
   if (!ratio && then.time > (1 - options_.worth) * now.time) return PaceReason::kNotWorthIt;
@@ -224,12 +323,30 @@ PaceReason Pacer::WhyNot(const std::vector<Prediction>& predictions, size_t best
   return ratio ? PaceReason::kRatio : PaceReason::kTime;
 }
 
-void Pacer::Change(size_t to) {
+std::optional<size_t> Pacer::LessOfTheLate(const std::vector<PacedSite>& sites,
+                                           const Prediction& now,
+                                           const std::vector<Prediction>& predictions) const {
+  const bool late = std::ranges::any_of(sites, &PacedSite::late);
+  // It takes some rounds until what was decided crosses the wire.
+  if (!late || frozen_ || (dwell_ > 0 && since_change_ < options_.dwell)) return std::nullopt;
+  std::optional<size_t> soonest;
+  for (size_t plan = 0; plan < predictions.size(); ++plan) {
+    bool less = true;
+    for (size_t site = 0; site < sites.size(); ++site) {
+      less &= !sites[site].late || predictions[plan].bytes.up[site] < now.bytes.up[site];
+    }
+    if (less && (!soonest || predictions[plan].time < predictions[*soonest].time)) soonest = plan;
+  }
+  return soonest;
+}
+
+void Pacer::Change(size_t to, const RoundFormat& format) {
   const bool goes_back = before_.contains(to);
   dwell_ =
       goes_back ? std::min(2 * dwell_, options_.longest_dwell) : std::max(dwell_, options_.dwell);
   before_.insert(plan_);
   plan_ = to;
+  present_ = format;
   since_change_ = 0;
 }
 

@@ -25,15 +25,18 @@ namespace isthmus {
 struct Plan {
   RoundFormat format;
   double steps = 1;  // to the same loss, as KnownScheme has it
+  // Sites that would hold the others up send this instead; the steps, if all did.
+  std::optional<GroupFormat> less;
+  double less_steps = 1;
 };
 
 // INVALID_ARGUMENT for a run that leaves the pace nothing to choose, saying why.
 absl::Status CheckPaced(const RunSpec& run);
 
-// What `run` may be paced between, from what crosses most to what crosses least: of FlexDeMo the
-// chunk size and k, of local steps their number, as far as docs/schemes.md has figures for them;
-// the run's own format alone where there are none. Everything else is as in run.format, the overlap
-// as far as there are so many steps.
+// What `run` may be paced between: of FlexDeMo the chunk size and k, of local steps their number,
+// as far as docs/schemes.md has figures for them, from what crosses most to what crosses least;
+// then those of which some sites send less. The run's own format alone where there are no figures.
+// Everything else is as in run.format, the overlap as far as there are so many steps.
 std::vector<Plan> PlansOf(const RunSpec& run);
 
 // Which of them has that format; one that none has is put before them, as one that takes as long as
@@ -42,9 +45,11 @@ size_t PlanOf(const RoundFormat& format, std::vector<Plan>& plans);
 
 // A site as it was measured.
 struct PacedSite {
+  GroupId group;
   Path path;
   absl::Duration compute;  // of a step of its job, without waiting for others; 0: not known yet
   bool measured = true;    // path is; false: nothing is known of it yet
+  bool late = false;       // it sends, and yet others had to go on without what it sent
   // For how long its job waited for the link in an exchange of the present plan, and the first
   // round that this is of.
   std::optional<absl::Duration> waited;
@@ -53,16 +58,19 @@ struct PacedSite {
 
 // What a plan would do at given sites.
 struct Prediction {
-  RoundBytes bytes;
+  RoundFormat format;
+  RoundBytes bytes;         // by site, in their order
   absl::Duration exchange;  // at the site that waits longest
   StepCost cost;            // of the slowest job
-  absl::Duration time;      // to a loss: of a step, times Plan::steps
+  absl::Duration time;      // to a loss: of a step, times the steps of what sites send
 };
 
-// All sites contribute to every exchange, in the same format. Where samples or time say when that
-// is, it is taken for every step.
+// All sites contribute to every exchange. Where samples or time say when that is, it is taken for
+// every step. Who sends less, of a plan that has that: the late, and those that would take longer
+// for what the others send than the slowest takes for less; who sends less in `present` until it
+// would take a fifth less than that. If it were all, nobody does.
 Prediction Predict(const RunSpec& run, const Plan& plan, uint64_t parameters,
-                   const std::vector<PacedSite>& sites);
+                   const std::vector<PacedSite>& sites, const RoundFormat* present = nullptr);
 
 struct BestPlan {
   size_t plan = 0;
@@ -80,16 +88,20 @@ enum class PaceReason : uint8_t {
   kNotWorthIt,  // kept: one is, by too little
   kTooSoon,     // kept: one is, but the last change was just now
   kRatio,       // changed: the one before waited for links too much
-  kTime         // changed: it comes to a loss sooner
+  kTime,        // changed: it comes to a loss sooner
+  kLate,        // changed: what a site sent came too late; it sends less
+  kScheduled    // changed: it was said beforehand, and nothing was measured
 };
 const char* Name(PaceReason reason);
 
 struct PaceDecision {
   size_t plan = 0;  // of the plans, for the next round
+  RoundFormat format;
   bool changed = false;
   PaceReason reason = PaceReason::kUnmeasured;
   bool target_met = true;               // as BestPlan has it
-  std::vector<Prediction> predictions;  // of every plan; none while unmeasured
+  std::optional<Prediction> expected;   // of that format; none while unmeasured
+  std::vector<Prediction> predictions;  // of every plan, as it would be now
 };
 
 // Keeps to the best plan, and is not led astray by noise: a plan is kept until its ratio is `slack`
@@ -107,9 +119,10 @@ class Pacer {
     uint32_t longest_dwell = 256;
     double other_sites = 1.5;  // the exchange takes so many times as long, or as short
   };
-  // `run` as Validate() accepts it, `parameters` of the model; begins with plan `first` of `plans`,
-  // of which there is one at least.
-  Pacer(RunSpec run, std::vector<Plan> plans, size_t first, uint64_t parameters, Options options);
+  // `run` as Validate() accepts it, `parameters` of the model; begins with `present`, whether one
+  // of `plans` has that or not. There is one at least.
+  Pacer(RunSpec run, std::vector<Plan> plans, const RoundFormat& present, uint64_t parameters,
+        Options options);
 
   // Once for each round. `measured`: who takes part. A link is taken to be as fast as it was
   // measured, or as jobs' waiting shows it to be: a plan that sends little may never fill it.
@@ -121,16 +134,21 @@ class Pacer {
   void Freeze(bool frozen) { frozen_ = frozen; }
 
  private:
+  Prediction PredictPresent(const std::vector<PacedSite>& sites) const;
   std::vector<PacedSite> AsFastAsTheyAre(const std::vector<PacedSite>& sites) const;
-  PaceReason WhyNot(const std::vector<Prediction>& predictions, size_t best) const;
-  void Change(size_t to);
+  PaceReason WhyNot(const Prediction& now, const Prediction& then) const;
+  // Which plan has the late send less, soonest; none if none has.
+  std::optional<size_t> LessOfTheLate(const std::vector<PacedSite>& sites, const Prediction& now,
+                                      const std::vector<Prediction>& predictions) const;
+  void Change(size_t to, const RoundFormat& format);
 
   const RunSpec run_;
-  const std::vector<Plan> plans_;
+  std::vector<Plan> plans_;
   const uint64_t parameters_;
   const Options options_;
   bool frozen_ = false;
   size_t plan_;
+  RoundFormat present_;        // of that plan
   std::set<size_t> before_;    // plans that were left, at sites that were not very different
   uint32_t since_change_ = 0;  // rounds
   uint32_t dwell_ = 0;         // none before the first change

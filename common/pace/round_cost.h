@@ -4,10 +4,12 @@
 
 #include <absl/time/time.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <vector>
 
+#include "common/base/ids.h"
 #include "common/run/run_spec.h"
 
 namespace isthmus {
@@ -19,24 +21,26 @@ struct Path {
   absl::Duration round_trip;
 };
 
-// Of one site in a round: what it sends, and what it is sent of the others. Framing included, and
-// nothing that is said beside frames.
+// What crosses in a round, by site: what each sends, and what it is sent of the others. Framing
+// included, and nothing that is said beside frames.
 struct RoundBytes {
-  uint64_t up = 0;
-  uint64_t down = 0;
+  std::vector<uint64_t> up;
+  std::vector<uint64_t> down;
   uint32_t buckets = 1;
 };
 
-// `run` as Validate() accepts it, `parameters` of the model (at least 1), `groups` of the same
-// format that all contribute. Every chunk is taken to be present; where updates list values
+// `run` as Validate() accepts it, `parameters` of the model (at least 1), `groups` those that
+// contribute, each in its own format. Every chunk is taken to be present; where updates list values
 // (schemes that apply no signs), groups are taken to send different ones.
-RoundBytes BytesOfRound(const RunSpec& run, uint64_t parameters, uint32_t groups);
+RoundBytes BytesOfRound(const RunSpec& run, uint64_t parameters,
+                        const std::vector<GroupId>& groups);
+// What `group` sends of that.
+uint64_t BytesUp(const RunSpec& run, uint64_t parameters, GroupId group);
 
 // From handing over a round's gradients or progress until its update is there, at the site of
-// `path`, where `paths` are those of all sites: buckets follow each other up and down, and the
-// coordinator answers one when it has it from everybody. Compressing is not in it.
-absl::Duration ExchangeTime(const RoundBytes& bytes, const std::vector<Path>& paths,
-                            const Path& path);
+// `paths[site]`, where `paths` are those of all sites: buckets follow each other up and down, and
+// the coordinator answers one when it has it from everybody. Compressing is not in it.
+absl::Duration ExchangeTime(const RoundBytes& bytes, const std::vector<Path>& paths, size_t site);
 
 // Of one step of the job.
 struct StepCost {

@@ -10,6 +10,16 @@
 
 namespace isthmus {
 
+// What keeps a worker from its next update, in the order of a step.
+enum class WorkPhase : uint8_t {
+  kUnknown,   // there is no step, or nobody says
+  kCompute,   // the job computes
+  kCompress,  // what it handed over is being compressed
+  kLink,      // it is on the wire, or an update is waited for
+  kApply      // an update is being applied
+};
+const char* Name(WorkPhase phase);
+
 struct WorkerReport {
   Round applied_round;
   Round hash_round;         // 0: no hash yet
@@ -31,6 +41,7 @@ struct WorkerReport {
   LinkEstimate down;               // how fast updates come
   std::string congestion_control;  // of its stream, as the kernel names it; empty: not known
   std::string waiting;             // what it waits for, in words; empty: nothing
+  WorkPhase phase = WorkPhase::kUnknown;
 };
 
 }  // namespace isthmus

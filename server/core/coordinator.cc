@@ -21,6 +21,7 @@ ParameterGroupScalars Scalars(float lr, float weight_decay) {
 Coordinator::Coordinator(CoordinatorConfig config)
     : config_(std::move(config)),
       membership_(config_.max_groups),
+      deadline_(config_.deadline),
       due_clock_(config_.run.format.every),
       formats_(config_.run) {}
 
@@ -176,7 +177,9 @@ void Coordinator::OpenNextRound(absl::Time now, Actions& out) {
     if (group.active_or_graced(now, config_.reconnect_grace)) awaited.insert(id);
   }
   const Round next = round_.round().next();
-  round_ = OpenRound(next, ChunksOfRound(next), std::move(awaited));
+  deadline_ =
+      config_.learn_deadline ? arrivals_.Deadline(awaited, config_.deadline) : config_.deadline;
+  round_ = OpenRound(next, ChunksOfRound(next), std::move(awaited), now);
   due_ = false;
   Pace(out);
   wakeup_moved_ |= due_clock_.needed();
@@ -236,12 +239,12 @@ void Coordinator::JudgePending(BucketIndex index, absl::Time now, Actions& out) 
       Happened{CommittedWithout{round_.round(), index, {pending.begin(), pending.end()}}});
   for (GroupId id : pending) {
     GroupState& group = membership_.groups().at(id);
-    if (round_.Sends(id, now, config_.deadline)) {
+    if (round_.Sends(id, now, deadline_)) {
       if (!group.too_slow) {
         ++counters_.groups_too_slow;
         group.last_event = absl::StrCat("too slow: late in round ", round_.round().value(),
                                         " though it sends: it should send less");
-        out.push_back(Happened{FoundTooSlow{MemberOf(group), round_.round()}});
+        out.push_back(Happened{FoundTooSlow{MemberOf(group), round_.round(), PhaseText(group)}});
       }
       group.too_slow = round_.round();
       continue;
@@ -254,11 +257,17 @@ void Coordinator::JudgePending(BucketIndex index, absl::Time now, Actions& out) 
         absl::StrCat("silent: sent nothing within the deadline of round ", round_.round().value());
     round_.StopAwaiting(id);
     membership_.Touch();
-    out.push_back(Happened{FoundSilent{MemberOf(group), round_.round()}});
+    out.push_back(Happened{FoundSilent{MemberOf(group), round_.round(), PhaseText(group)}});
   }
 }
 
-void Coordinator::NoteWhoIsInTime(Actions& out) {
+void Coordinator::NoteWhoIsInTime(absl::Time now, Actions& out) {
+  std::map<GroupId, absl::Duration> lags = round_.Lags();
+  for (auto& [id, group] : membership_.groups()) {
+    // It would have come later still.
+    if (group.too_slow == round_.round()) lags[id] = 2 * deadline_;
+  }
+  arrivals_.RoundOver(now - round_.opened(), lags);
   for (auto& [id, group] : membership_.groups()) {
     if (!group.too_slow || *group.too_slow >= round_.round()) continue;
     if (round_.CompleteBuckets(id) < round_.bucket_count()) continue;

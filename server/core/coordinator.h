@@ -30,6 +30,7 @@
 #include "common/tensor/buckets.h"
 #include "common/tensor/layout.h"
 #include "server/core/actions.h"
+#include "server/core/arrivals.h"
 #include "server/core/audit.h"
 #include "server/core/coordinator_state.h"
 #include "server/core/counters.h"
@@ -44,10 +45,16 @@ struct CoordinatorConfig {
   RunSpec run;
   uint64_t instance = 1;                        // random, non-zero
   absl::Duration deadline = absl::Seconds(60);  // per bucket (P9); InfiniteDuration(): none
+  bool learn_deadline = false;  // that is the most; less as soon as it is known when answers come
   absl::Duration reconnect_grace = absl::Seconds(5);
   absl::Duration transfer_timeout = absl::Seconds(60);  // without progress
   uint32_t max_groups = 1024;
-  std::optional<Pacer::Options> pace;  // none: every round has the run's format
+  // What formats rounds have: as the pace decides, or as said beforehand, ascending; neither: the
+  // run's.
+  std::optional<Pacer::Options> pace;
+  std::vector<FormatChange> schedule;
+
+  bool formats_change() const { return pace.has_value() || !schedule.empty(); }
 };
 
 // Single-threaded. `now` never goes back. Every call appends what must be done to `out`; errors
@@ -97,8 +104,10 @@ class Coordinator {
   absl::Status NotReady(Member member, uint64_t change, const std::string& reason, absl::Time now,
                         Actions& out);
   absl::Status Leave(Member member, const std::string& reason, absl::Time now, Actions& out);
-  // `samples`: that the member's jobs have seen, ever. Errors: ABORTED if fenced.
-  absl::Status Heartbeat(Member member, uint64_t samples, absl::Time now, Actions& out);
+  // `samples`: that the member's jobs have seen, ever; `phase`: what keeps it. Errors: ABORTED if
+  // fenced.
+  absl::Status Heartbeat(Member member, uint64_t samples, WorkPhase phase, absl::Time now,
+                         Actions& out);
 
   // --- data plane ------------------------------------------------------------------------------
 
@@ -175,6 +184,8 @@ class Coordinator {
   State state(absl::Time now) const;
   std::string WaitingReason(absl::Time now) const;
   Round open_round() const { return round_.round(); }
+  // How long its buckets wait (P9).
+  absl::Duration deadline() const { return deadline_; }
   Sequence last_sequence() const { return last_sequence_; }
   const CoordinatorConfig& config() const { return config_; }
   const CoordinatorCounters& counters() const { return counters_; }
@@ -236,6 +247,9 @@ class Coordinator {
   // What formats coming rounds have; the update of the open one says it.
   void Pace(Actions& out);
   Pacer NewPacer() const;
+  PaceDecision AskPacer();
+  // What was said beforehand of `round`, or of the last one before it.
+  PaceDecision AskSchedule(Round round) const;
   void SendStarts(Actions& out);
   // Where the coordinator says when (P29): tells who has not heard that the open round is due.
   void SendDues(absl::Time now, Actions& out);
@@ -243,11 +257,11 @@ class Coordinator {
   void BecomesDue(absl::Time now, Actions& out);
   void CommitWhatCan(absl::Time now, Actions& out);
   void CommitIfDue(BucketIndex bucket, absl::Time now, Actions& out);
-  WaitRule wait_rule() const { return {.deadline = config_.deadline}; }
+  WaitRule wait_rule() const { return {.deadline = deadline_, .most = 4 * config_.deadline}; }
   // The bucket is about to be committed without those that are pending: they are silent, or slow.
   void JudgePending(BucketIndex bucket, absl::Time now, Actions& out);
   // The round is over: who was too slow and has answered all of this one no longer is.
-  void NoteWhoIsInTime(Actions& out);
+  void NoteWhoIsInTime(absl::Time now, Actions& out);
   // The group sends: it is waited for again, from the next round.
   void Heard(GroupState& group, Actions& out);
   void Commit(BucketIndex bucket, absl::Time now, Actions& out);
@@ -263,6 +277,8 @@ class Coordinator {
   // Per bucket: updates in the log with contributors, for Adam's bias correction.
   std::vector<uint64_t> commits_;
   OpenRound round_;  // round 0 before training
+  Arrivals arrivals_;
+  absl::Duration deadline_;  // of the open round
   DueClock due_clock_;
   bool due_ = false;  // the open round is
   RoundFormats formats_;

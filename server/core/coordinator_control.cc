@@ -11,7 +11,7 @@
 namespace isthmus {
 
 absl::Status Coordinator::CheckSpeaks(GroupId group, uint32_t version) const {
-  const bool changes = config_.pace || formats_.last() > Round(0);
+  const bool changes = config_.formats_change() || formats_.last() > Round(0);
   if (!changes || version >= kChangesFormats) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("protocol versions: this run is paced: expected version ", kChangesFormats,
@@ -148,8 +148,10 @@ absl::Status Coordinator::Leave(Member member, const std::string& reason, absl::
   return absl::OkStatus();
 }
 
-absl::Status Coordinator::Heartbeat(Member member, uint64_t samples, absl::Time now, Actions& out) {
-  ISTHMUS_RETURN_IF_ERROR(membership_.Find(member).status());
+absl::Status Coordinator::Heartbeat(Member member, uint64_t samples, WorkPhase phase,
+                                    absl::Time now, Actions& out) {
+  ISTHMUS_ASSIGN_OR_RETURN(GroupState * group, membership_.Find(member));
+  group->phase = phase;
   due_clock_.Heard(member, samples);
   if (training_) SendDues(now, out);
   return absl::OkStatus();

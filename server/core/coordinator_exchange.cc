@@ -179,7 +179,7 @@ absl::StatusOr<Coordinator::PartFate> Coordinator::PartArrived(StreamId stream, 
   BecomesDue(now, out);
   if (taken->completes) {
     wakeup_moved_ |= first;  // the bucket's deadline runs from here
-    round_.NoteComplete(group->id, now);
+    round_.NoteAnswer(index, group->id, true, now);
     // The caller stores this last part before it performs the actions.
     CommitIfDue(index, now, out);
   }
@@ -194,7 +194,10 @@ absl::Status Coordinator::Abstained(StreamId stream, Round round, BucketIndex in
   if (round < round_.round() || round_.bucket(index).sequence()) return absl::OkStatus();
   BecomesDue(now, out);
   bool dropped = false;
-  if (round_.bucket(index).Abstain(group->id, &dropped)) ++counters_.abstentions;
+  if (round_.bucket(index).Abstain(group->id, &dropped)) {
+    ++counters_.abstentions;
+    round_.NoteAnswer(index, group->id, false, now);
+  }
   if (dropped) out.push_back(DropContribution{group->id, round, index});
   CommitIfDue(index, now, out);
   return absl::OkStatus();
@@ -235,7 +238,7 @@ void Coordinator::Appended(Sequence sequence, absl::Time now, Actions& out) {
   out.push_back(Publish{sequence});
   if (!last) return;
   ++counters_.rounds_committed;
-  NoteWhoIsInTime(out);
+  NoteWhoIsInTime(now, out);
   OpenAudit(now, out);
   if (config_.run.rounds != 0 && round_.round() == Round(config_.run.rounds)) {
     ended_ = true;

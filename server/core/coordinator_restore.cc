@@ -86,7 +86,7 @@ absl::Status Coordinator::TakeUp(const CoordinatorState& state, absl::Time now) 
   if (state.round == Round(0)) return absl::OkStatus();
   training_ = true;
   due_clock_.Begin(now);
-  round_ = OpenRound(state.round, ChunksOfRound(state.round), state.awaited);
+  round_ = OpenRound(state.round, ChunksOfRound(state.round), state.awaited, now);
   for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
     const BucketRecord& bucket = state.buckets[b];
     commits_[b] = bucket.commits;

@@ -73,7 +73,10 @@ std::string Coordinator::WaitingReason(absl::Time now) const {
   for (uint32_t b = 0; b < round_.bucket_count(); ++b) {
     const BucketRound& bucket = round_.bucket(BucketIndex(b));
     if (bucket.sequence()) continue;
-    const std::vector<GroupId> pending(bucket.pending().begin(), bucket.pending().end());
+    std::vector<Straggler> pending;
+    for (const GroupId id : bucket.pending()) {
+      pending.push_back({id, PhaseText(membership_.groups().at(id))});
+    }
     const std::string why = isthmus::WaitingFor(round_.Tally(BucketIndex(b), now, wait_rule()),
                                                 pending, config_.run.min_groups);
     if (!why.empty()) {

@@ -16,6 +16,10 @@ std::string In(Round round, BucketIndex bucket) {
   return absl::StrCat("round ", round.value(), " bucket ", bucket.value());
 }
 
+std::string Because(const std::string& phase) {
+  return phase.empty() ? "" : absl::StrCat(" (", phase, ")");
+}
+
 struct Words {
   std::string operator()(const Joined& e) const {
     return absl::StrCat(Of(e.member.group), " '", e.label, "' registered as incarnation ",
@@ -49,13 +53,13 @@ struct Words {
   }
   std::string operator()(const FoundSilent& e) const {
     return absl::StrCat(Of(e.member), ": silent: sent nothing within the deadline of ", In(e.round),
-                        "; not waited for until it sends");
+                        Because(e.phase), "; not waited for until it sends");
   }
   std::string operator()(const SendsAgain& e) const {
     return absl::StrCat(Of(e.member), ": sends again");
   }
   std::string operator()(const FoundTooSlow& e) const {
-    return absl::StrCat(Of(e.member), ": too slow: late in ", In(e.round),
+    return absl::StrCat(Of(e.member), ": too slow: late in ", In(e.round), Because(e.phase),
                         " though it sends: it should send less");
   }
   std::string operator()(const InTimeAgain& e) const {
@@ -88,10 +92,13 @@ struct Words {
     return absl::StrCat("the run ended with ", In(e.round));
   }
   std::string operator()(const PaceChanged& e) const {
-    const Prediction& predicted = e.decision.predictions[e.decision.plan];
+    const std::string what =
+        absl::StrCat("from ", In(e.change.from), " on: ", DifferenceText(e.before, e.change.format),
+                     " (", Name(e.decision.reason), ")");
+    if (!e.decision.expected) return what;
+    const Prediction& predicted = *e.decision.expected;
     return absl::StrCat(
-        "from ", In(e.change.from), " on: ", DifferenceText(e.before, e.change.format), " (",
-        Name(e.decision.reason), "); expected: an exchange in ",
+        what, "; expected: an exchange in ",
         absl::StrFormat("%.3g s, %.1f %% of a step of %.3g s",
                         absl::ToDoubleSeconds(predicted.exchange), 100 * predicted.cost.ratio,
                         absl::ToDoubleSeconds(predicted.cost.step)),

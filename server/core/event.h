@@ -58,6 +58,7 @@ struct CommittedWithout {
 struct FoundSilent {
   Member member;
   Round round;
+  std::string phase;  // what keeps it, as it says; empty: it does not
 };
 struct SendsAgain {
   Member member;
@@ -65,6 +66,7 @@ struct SendsAgain {
 struct FoundTooSlow {
   Member member;
   Round round;
+  std::string phase;
 };
 struct InTimeAgain {
   Member member;

@@ -15,6 +15,22 @@ absl::Status Fenced(GroupId group) {
 
 }  // namespace
 
+std::string PhaseText(const GroupState& group) {
+  switch (group.phase) {
+    case WorkPhase::kUnknown:
+      return "";
+    case WorkPhase::kCompute:
+      return "its job computes";
+    case WorkPhase::kCompress:
+      return "it compresses";
+    case WorkPhase::kLink:
+      return "it sends, or waits for an update";
+    case WorkPhase::kApply:
+      return "it applies an update";
+  }
+  return "";
+}
+
 std::string GroupText(const GroupState& group) {
   return absl::StrCat("group ", group.id.value(), " incarnation ", group.incarnation.value());
 }

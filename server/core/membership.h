@@ -15,6 +15,7 @@
 
 #include "common/base/ids.h"
 #include "common/run/update.h"
+#include "common/run/worker_report.h"
 
 namespace isthmus {
 
@@ -67,6 +68,7 @@ struct GroupState : GroupRecord {
   std::optional<StreamId> stream;  // set by Membership
   absl::Time stream_lost = absl::InfinitePast();
   std::string last_event;
+  WorkPhase phase = WorkPhase::kUnknown;  // as its last heartbeat says
 
   // Takes part in rounds.
   bool active() const { return ready && in_sync && stream.has_value(); }
@@ -82,6 +84,8 @@ struct GroupState : GroupRecord {
 
 inline Member MemberOf(const GroupState& group) { return {group.id, group.incarnation}; }
 
+// What keeps it, in words: "its job computes"; empty if it does not say.
+std::string PhaseText(const GroupState& group);
 // "group 3 incarnation 2", for messages.
 std::string GroupText(const GroupState& group);
 

@@ -18,7 +18,7 @@ bool MayCommit(const BucketTally& tally, uint32_t min_groups) {
   return Answered(tally) && tally.complete + tally.abstained >= min_groups;
 }
 
-std::string WaitingFor(const BucketTally& tally, std::span<const GroupId> pending,
+std::string WaitingFor(const BucketTally& tally, std::span<const Straggler> pending,
                        uint32_t min_groups) {
   if (MayCommit(tally, min_groups)) return "";
   if (Answered(tally)) {
@@ -27,8 +27,11 @@ std::string WaitingFor(const BucketTally& tally, std::span<const GroupId> pendin
   }
   if (tally.pending == 0) return "no group has answered";
   const bool one = pending.size() == 1;
-  const std::string ids = absl::StrJoin(
-      pending, ", ", [](std::string* out, GroupId id) { absl::StrAppend(out, id.value()); });
+  const std::string ids =
+      absl::StrJoin(pending, ", ", [](std::string* out, const Straggler& straggler) {
+        absl::StrAppend(out, straggler.group.value());
+        if (!straggler.phase.empty()) absl::StrAppend(out, " (", straggler.phase, ")");
+      });
   return absl::StrCat(one ? "group " : "groups ", ids, one ? " has" : " have", " not answered");
 }
 

@@ -24,8 +24,14 @@ struct BucketTally {
 // takes no time that grows with the number of groups.
 bool MayCommit(const BucketTally& tally, uint32_t min_groups);
 
+// A group that has not answered, and what keeps it, in words; empty: nobody knows.
+struct Straggler {
+  GroupId group;
+  std::string phase;
+};
+
 // Why not, in words; `pending` are those that the tally counts. Empty if it may.
-std::string WaitingFor(const BucketTally& tally, std::span<const GroupId> pending,
+std::string WaitingFor(const BucketTally& tally, std::span<const Straggler> pending,
                        uint32_t min_groups);
 
 }  // namespace isthmus

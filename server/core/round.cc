@@ -86,7 +86,7 @@ absl::Time BucketRound::WaitsUntil(const WaitRule& rule,
     const auto moved = last_moves.find(group);
     if (moved != last_moves.end()) until = std::max(until, moved->second + rule.deadline);
   }
-  return std::min(until, *first_complete_ + rule.most * rule.deadline);
+  return std::min(until, *first_complete_ + rule.most);
 }
 
 BucketTally BucketRound::Tally(absl::Time now, const WaitRule& rule,
@@ -104,8 +104,9 @@ BucketTally BucketRound::Tally(absl::Time now, const WaitRule& rule,
 
 // --- the round ---------------------------------------------------------------------------------
 
-OpenRound::OpenRound(Round round, const std::vector<ChunkRun>& buckets, std::set<GroupId> awaited)
-    : round_(round), awaited_(std::move(awaited)) {
+OpenRound::OpenRound(Round round, const std::vector<ChunkRun>& buckets, std::set<GroupId> awaited,
+                     absl::Time opened)
+    : round_(round), opened_(opened), awaited_(std::move(awaited)) {
   for (const ChunkRun& chunks : buckets) buckets_.emplace_back(chunks, awaited_);
 }
 
@@ -113,6 +114,22 @@ bool OpenRound::StopAwaiting(GroupId group) {
   if (awaited_.erase(group) == 0) return false;
   for (BucketRound& bucket : buckets_) bucket.StopAwaiting(group);
   return true;
+}
+
+void OpenRound::NoteAnswer(BucketIndex index, GroupId group, bool complete, absl::Time now) {
+  if (complete) last_complete_[group] = now;
+  Lag& lag = lags_[group];
+  ++lag.answers;
+  const std::optional<absl::Time> first = bucket(index).first_complete();
+  if (first) lag.most = std::max(lag.most, now - *first);
+}
+
+std::map<GroupId, absl::Duration> OpenRound::Lags() const {
+  std::map<GroupId, absl::Duration> lags;
+  for (const auto& [group, lag] : lags_) {
+    if (awaited_.contains(group) && lag.answers >= buckets_.size()) lags.emplace(group, lag.most);
+  }
+  return lags;
 }
 
 absl::Duration OpenRound::WaitedBy(GroupId group, absl::Time now) const {

@@ -44,7 +44,7 @@ class Contribution {
 // How long a bucket is waited for (P9).
 struct WaitRule {
   absl::Duration deadline;  // after its first complete contribution, and after a late one's moves
-  int most = 4;             // deadlines in all, however often it moves
+  absl::Duration most;      // in all, however often it moves
 };
 
 // One bucket of the round. Counts what arrives as it does, so that no question takes time that
@@ -105,9 +105,11 @@ class BucketRound {
 class OpenRound {
  public:
   OpenRound() = default;
-  OpenRound(Round round, const std::vector<ChunkRun>& buckets, std::set<GroupId> awaited);
+  OpenRound(Round round, const std::vector<ChunkRun>& buckets, std::set<GroupId> awaited,
+            absl::Time opened);
 
   Round round() const { return round_; }
+  absl::Time opened() const { return opened_; }
   const std::set<GroupId>& awaited() const { return awaited_; }
   // True if the group was awaited.
   bool StopAwaiting(GroupId group);
@@ -116,8 +118,11 @@ class OpenRound {
   const BucketRound& bucket(BucketIndex index) const { return buckets_[index.value()]; }
   uint32_t bucket_count() const { return static_cast<uint32_t>(buckets_.size()); }
 
-  // Remembers when `group` completed its latest bucket.
-  void NoteComplete(GroupId group, absl::Time now) { last_complete_[group] = now; }
+  // Remembers that `group` has answered the bucket; `complete`: with a contribution.
+  void NoteAnswer(BucketIndex index, GroupId group, bool complete, absl::Time now);
+  // How far behind the first contribution of a bucket each came at most, of those that are awaited
+  // and have answered all of them.
+  std::map<GroupId, absl::Duration> Lags() const;
   absl::Duration WaitedBy(GroupId group, absl::Time now) const;
   // A frame of some contribution of `group` to this round has come.
   void NoteFrame(GroupId group, absl::Time when);
@@ -140,10 +145,16 @@ class OpenRound {
 
  private:
   Round round_;
+  absl::Time opened_ = absl::InfinitePast();
   std::set<GroupId> awaited_;
   std::vector<BucketRound> buckets_;
   size_t appended_ = 0;
   std::map<GroupId, absl::Time> last_complete_;
+  struct Lag {
+    uint32_t answers = 0;
+    absl::Duration most;
+  };
+  std::map<GroupId, Lag> lags_;
   std::map<GroupId, absl::Time> last_frames_;
   std::map<GroupId, absl::Time> last_moves_;  // those, and what it has taken in
 };

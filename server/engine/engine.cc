@@ -199,7 +199,7 @@ absl::StatusOr<Engine::HeartbeatAnswer> Engine::Heartbeat(Member member,
   using Result = absl::StatusOr<HeartbeatAnswer>;
   return Step([&](Coordinator& core, absl::Time now,
                   Actions& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) -> Result {
-    ISTHMUS_RETURN_IF_ERROR(core.Heartbeat(member, report.samples, now, out));
+    ISTHMUS_RETURN_IF_ERROR(core.Heartbeat(member, report.samples, report.phase, now, out));
     reports_[member.group] = report;
     TellMeasured(member.group, report, true, core);
     MeterOf(member.group)->Heard(now);

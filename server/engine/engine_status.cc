@@ -39,6 +39,7 @@ StatusView Engine::Status() {
     view.counters = core_.counters();
     view.rejected = rejected_;
     view.loss = core_.last_loss();
+    view.deadline = core_.deadline();
     view.events = events_;
     view.rounds = rounds_;
     view.decision = core_.paced();

@@ -75,6 +75,7 @@ struct StatusView {
   absl::Duration uptime;
   float loss = 0;
   double samples_per_second = 0;
+  absl::Duration deadline;  // of the open round's buckets
   uint64_t log_bytes = 0;
   std::vector<GroupView> groups;  // ascending id
   std::deque<PastEvent> events;   // the last ones, oldest first

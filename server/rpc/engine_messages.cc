@@ -87,6 +87,7 @@ void ToProto(const GroupView& view, const WorkerReport& report, v1::HeartbeatReq
   out->set_exchange_wait_since(report.exchange_wait_since.value());
   out->set_congestion_control(report.congestion_control);
   out->set_waiting(report.waiting);
+  out->set_phase(static_cast<v1::HeartbeatRequest::Phase>(report.phase));
 }
 
 void ToProto(const GroupView& view, v1::GroupStatus* out) {
@@ -119,6 +120,7 @@ void ToProto(const PastRound& past, v1::PastRound* out) {
   out->set_k(past.format.all.k);
   out->set_values(Name(past.format.all.values));
   out->set_every(FindSpecField("every")->text(with));
+  out->set_group_formats(FindSpecField("group_formats")->text(with));
   out->set_bytes_up(past.bytes_up);
   out->set_bytes_down(past.bytes_down);
 }
@@ -126,8 +128,8 @@ void ToProto(const PastRound& past, v1::PastRound* out) {
 void ToProto(const std::optional<PaceDecision>& decision, v1::PaceStatus* out) {
   out->set_reason(Name(decision ? decision->reason : PaceReason::kUnmeasured));
   out->set_target_met(!decision || decision->target_met);
-  if (!decision || decision->predictions.empty()) return;
-  const Prediction& predicted = decision->predictions[decision->plan];
+  if (!decision || !decision->expected) return;
+  const Prediction& predicted = *decision->expected;
   out->set_exchange_seconds(absl::ToDoubleSeconds(predicted.exchange));
   out->set_communication_ratio(predicted.cost.ratio);
   out->set_step_seconds(absl::ToDoubleSeconds(predicted.cost.step));
@@ -170,6 +172,9 @@ void ToProto(const StatusView& view, v1::GetStatusReply* out) {
   out->set_loss(view.loss);
   out->set_samples_per_second(view.samples_per_second);
   out->set_ring_bytes(view.log_bytes);
+  if (view.deadline < absl::InfiniteDuration()) {
+    out->set_deadline_seconds(absl::ToDoubleSeconds(view.deadline));
+  }
   for (const GroupView& group : view.groups) ToProto(group, out->add_groups());
   for (const PastEvent& past : view.events) {
     v1::PastEvent* event = out->add_events();
@@ -202,6 +207,10 @@ WorkerReport FromProto(const v1::HeartbeatRequest& in) {
   report.down = FromProto(in.down());
   report.congestion_control = in.congestion_control().substr(0, 32);
   report.waiting = in.waiting().substr(0, 512);
+  // A newer worker may have more of them.
+  if (v1::HeartbeatRequest::Phase_IsValid(in.phase())) {
+    report.phase = static_cast<WorkPhase>(in.phase());
+  }
   return report;
 }
 

@@ -56,6 +56,15 @@ TEST(PlanTest, ThePaceIsTheCoordinatorsAndNotTheComparisons) {
   EXPECT_EQ(ValueOf(Plan::Comparison(Options(flags), ExamplePlaces()).Coordinator(), "--pace"), "");
 }
 
+TEST(PlanTest, ASchedulesFileIsTheCoordinatorsAndNotTheComparisons) {
+  RehearseFlags flags;
+  flags.schedule = "night.txt";
+  EXPECT_EQ(ValueOf(Plan::Main(Options(flags), ExamplePlaces()).Coordinator(), "--schedule"),
+            "night.txt");
+  EXPECT_EQ(ValueOf(Plan::Comparison(Options(flags), ExamplePlaces()).Coordinator(), "--schedule"),
+            "");
+}
+
 TEST(PlanTest, AWorkerDialsItsLink) {
   const Command command = Plan::Main(Options(), ExamplePlaces()).Worker(2, "127.0.0.1:4711");
   EXPECT_EQ(command.name, "worker-2");

@@ -49,6 +49,7 @@ TEST_F(CoordinatorFlagsTest, DefaultsAreTheSchemes) {
   EXPECT_EQ(options.listen, "127.0.0.1:29750");
   EXPECT_EQ(options.engine.core.run, DefaultRunSpec(Scheme::kFlexDemo));
   EXPECT_EQ(options.engine.core.deadline, absl::Seconds(60));
+  EXPECT_TRUE(options.engine.core.learn_deadline);
   EXPECT_EQ(options.engine.core.reconnect_grace, absl::Seconds(5));
   EXPECT_EQ(options.engine.core.max_groups, 1024u);
   EXPECT_EQ(options.engine.ring_bytes, 256u << 20);
@@ -88,6 +89,7 @@ TEST_F(CoordinatorFlagsTest, WhatIsGivenIsTaken) {
                                                    "0",
                                                    "--deadline",
                                                    "off",
+                                                   "--fixed-deadline",
                                                    "--reconnect-grace",
                                                    "500ms",
                                                    "--ring-mib",
@@ -113,6 +115,7 @@ TEST_F(CoordinatorFlagsTest, WhatIsGivenIsTaken) {
   EXPECT_EQ(run.audit_rounds, 0u);
   EXPECT_EQ(run.seed, UINT64_MAX);
   EXPECT_EQ(options.engine.core.deadline, absl::InfiniteDuration());
+  EXPECT_FALSE(options.engine.core.learn_deadline);
   EXPECT_EQ(options.engine.core.reconnect_grace, absl::Milliseconds(500));
   EXPECT_EQ(options.engine.ring_bytes, 1u << 20);
   EXPECT_EQ(Take({"--scheme", "full", "--chunk", "256"}).engine.core.run.format.all.k, 256u);

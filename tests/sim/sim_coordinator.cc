@@ -126,7 +126,8 @@ absl::Status SimCoordinator::OnNotReady(Member member, uint64_t change) {
 absl::Status SimCoordinator::OnHeartbeat(Member member, uint64_t samples) {
   if (!up_) return Unreachable();
   Actions actions;
-  absl::Status status = core_->Heartbeat(member, samples, world_->now, actions);
+  absl::Status status =
+      core_->Heartbeat(member, samples, WorkPhase::kUnknown, world_->now, actions);
   Perform(actions);
   return status;
 }

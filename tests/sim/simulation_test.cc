@@ -88,6 +88,7 @@ class Schedule {
     if (!options_.names_steps && rng.Chance(0.5)) {
       config.pace = Pacer::Options{.worth = 0, .dwell = 1, .longest_dwell = 1};
     }
+    config.learn_deadline = rng.Chance(0.5);
     options_.run = config.run;
     const absl::Duration gap =
         rng.Chance(0.5) ? absl::Milliseconds(1 + rng.Below(40)) : absl::ZeroDuration();

@@ -403,6 +403,11 @@ Round WorkerCore::AppliedRound() const {
       ->applied;
 }
 
+uint32_t WorkerCore::undecided() const {
+  return static_cast<uint32_t>(std::ranges::count_if(
+      buckets_, [](const Bucket& bucket) { return bucket.answer.has_value(); }));
+}
+
 std::string WorkerCore::WaitingFor() const {
   if (!job_attached_) return "waiting for all local ranks to attach";
   if (!connected_) return "waiting for the coordinator";

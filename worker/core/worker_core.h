@@ -247,6 +247,7 @@ class WorkerCore {
   Round AppliedRound() const;  // the last round applied in full
   bool in_step() const { return step_.has_value(); }
   std::string WaitingFor() const;  // in words; empty: nothing
+  uint32_t undecided() const;      // answers that no update has decided yet
   uint64_t returned() const { return returned_; }
   uint64_t nonfinite() const { return nonfinite_; }
   // As far as they have been said in updates that are applied.

@@ -156,7 +156,15 @@ WorkerReport DaemonImpl::MakeReport() {
   if (stream_ != nullptr) report.down = stream_->link();
   if (CanConfigureConnections()) report.congestion_control = options_.stream.congestion_control;
   report.waiting = core_->WaitingFor();
+  report.phase = Phase();
   return report;
+}
+
+WorkPhase DaemonImpl::Phase() {
+  if (!core_->job_attached()) return WorkPhase::kUnknown;
+  if (!received_.empty()) return WorkPhase::kApply;
+  if (outbox_.answers() < core_->undecided()) return WorkPhase::kCompress;
+  return core_->in_step() ? WorkPhase::kLink : WorkPhase::kCompute;
 }
 
 // --- the run and the stream --------------------------------------------------------------------

@@ -150,6 +150,7 @@ class DaemonImpl : public Daemon, JobEvents, PipelineEvents, StreamEvents {
   void TellJob(const Ending& ending);
   bool RunIsOver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   WorkerReport MakeReport() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  WorkPhase Phase() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // That all ranks have seen, of a job with an optimizer of its own; 0 of others.
   static uint64_t SamplesOf(JobSession* job);
   // In words, for its ranks; `run_waits_for` is what the coordinator says. Empty: nothing.

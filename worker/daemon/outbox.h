@@ -30,6 +30,7 @@ class Outbox {
     audit_ = Audit{round, std::move(bucket_hashes)};
   }
   void Forget(Round round, BucketIndex bucket) { answers_.erase({round, bucket}); }
+  size_t answers() const { return answers_.size(); }
   void SendAll(ExchangeClient& stream) const {
     if (audit_) stream.SendAudit(audit_->round, audit_->bucket_hashes);
     for (const auto& [key, answer] : answers_) {

@@ -24,11 +24,13 @@ RunSpec LocalRun() { return DefaultRunSpec(Scheme::kLocal); }
 
 std::vector<PacedSite> TwoSites(double mbit, absl::Duration compute = kCompute) {
   const Path path{.up = mbit * kMbit, .down = mbit * kMbit, .round_trip = absl::Milliseconds(80)};
-  return std::vector<PacedSite>(2, {.path = path, .compute = compute});
+  return {{.group = GroupId(1), .path = path, .compute = compute},
+          {.group = GroupId(2), .path = path, .compute = compute}};
 }
 
 Pacer PacerOf(const RunSpec& run, size_t first = 0, Pacer::Options options = {}) {
-  return Pacer(run, PlansOf(run), first, kParameters, options);
+  const std::vector<Plan> plans = PlansOf(run);
+  return Pacer(run, plans, plans[first].format, kParameters, options);
 }
 
 TEST(PlansTest, GoFromWhatCrossesMostToWhatCrossesLeast) {
@@ -39,8 +41,9 @@ TEST(PlansTest, GoFromWhatCrossesMostToWhatCrossesLeast) {
       RunSpec planned = run;
       planned.format = plan.format;
       ASSERT_TRUE(Validate(planned).ok()) << Validate(planned);
+      if (plan.less) continue;
       const double bytes =
-          static_cast<double>(BytesOfRound(planned, kParameters, 2).up) / plan.format.every.steps;
+          static_cast<double>(BytesUp(planned, kParameters, GroupId(1))) / plan.format.every.steps;
       EXPECT_LT(bytes, before) << Name(scheme);
       if (scheme == Scheme::kLocal && std::isfinite(before)) {
         EXPECT_GT(bytes, 0.65 * before);
@@ -187,7 +190,7 @@ TEST(PacerTest, WhatAJobWentOnForMayHaveBeenTheLinks) {
   const size_t last = PlansOf(run).size() - 1;
   std::vector<PacedSite> sites = TwoSites(20);
   for (PacedSite& site : sites) site.waited = absl::ZeroDuration();
-  Pacer pacer(run, PlansOf(run), last, kParameters, {});
+  Pacer pacer = PacerOf(run, last);
   const PaceDecision decision = pacer.Decide(sites);
   ASSERT_THAT(decision.predictions, SizeIs(PlansOf(run).size()));
   EXPECT_GE(decision.predictions[last].exchange, 0.69 * 15 * sites[0].compute);
@@ -198,6 +201,95 @@ TEST(PacerTest, TheSlowestSiteDecides) {
   sites[1].path.up = 150 * kMbit;
   Pacer pacer = PacerOf(LocalRun());
   EXPECT_GT(pacer.Decide(sites).plan, 0u);
+}
+
+RunSpec FlexDemoRun() { return DefaultRunSpec(Scheme::kFlexDemo); }
+
+Pacer FlexDemoPacer(Pacer::Options options = {}) {
+  return Pacer(FlexDemoRun(), PlansOf(FlexDemoRun()), FlexDemoRun().format, kParameters, options);
+}
+
+GroupFormat Keeping(uint32_t k) { return {k, FlexDemoRun().format.all.values}; }
+
+// Three sites, of which the last one's uplink is so much slower.
+std::vector<PacedSite> OneSlow(double mbit, double times) {
+  std::vector<PacedSite> sites = TwoSites(mbit);
+  sites.push_back(sites[0]);
+  sites[2].group = GroupId(3);
+  sites[2].path.up /= times;
+  return sites;
+}
+
+TEST(PacerTest, ASlowUplinkSendsLessAndTheOthersAsBefore) {
+  Pacer pacer = FlexDemoPacer({.target = 0.9, .worth = 0.01});
+  EXPECT_FALSE(pacer.Decide(OneSlow(2000, 1)).changed);
+  const PaceDecision decision = pacer.Decide(OneSlow(2000, 20));
+  EXPECT_TRUE(decision.changed);
+  EXPECT_EQ(decision.format.all, Keeping(2));
+  EXPECT_EQ(decision.format.own, (std::map{std::pair(GroupId(3), Keeping(1))}));
+  EXPECT_TRUE(CheckChange(FlexDemoRun(), FlexDemoRun().format, decision.format).ok());
+  EXPECT_LT(decision.expected->bytes.up[2], decision.expected->bytes.up[0]);
+  EXPECT_FALSE(pacer.Decide(OneSlow(2000, 20)).changed);
+  // A little better is no reason; as good as the others is.
+  for (int round = 0; round < 10; ++round) {
+    EXPECT_FALSE(pacer.Decide(OneSlow(2000, 15)).changed) << round;
+  }
+  const PaceDecision back = pacer.Decide(OneSlow(2000, 1));
+  EXPECT_TRUE(back.changed);
+  EXPECT_EQ(back.format, FlexDemoRun().format);
+}
+
+// What sites send together must come down somewhere.
+TEST(PacerTest, ASlowDownlinkHasAllSendLess) {
+  std::vector<PacedSite> sites = OneSlow(2000, 1);
+  const PaceDecision wide = FlexDemoPacer().Decide(sites);
+  EXPECT_FALSE(wide.changed);
+  sites[2].path.down /= 30;
+  const PaceDecision decision = FlexDemoPacer().Decide(sites);
+  EXPECT_TRUE(decision.changed);
+  for (const size_t site : {0, 1}) {
+    EXPECT_LT(decision.expected->bytes.up[site], wide.expected->bytes.up[site]) << site;
+  }
+}
+
+TEST(PacerTest, WhatTheRunGivesAGroupItKeeps) {
+  RunSpec run = FlexDemoRun();
+  run.format.own[GroupId(3)] = Keeping(4);
+  for (const Plan& plan : PlansOf(run)) {
+    const Prediction prediction = Predict(run, plan, kParameters, OneSlow(2000, 100));
+    EXPECT_EQ(prediction.format.of(GroupId(3)), Keeping(4));
+  }
+}
+
+// Whoever is started again, or gets a plan from another, knows where it stands.
+TEST(PacerTest, KnowsWhatOthersHaveDecided) {
+  RoundFormat uneven = FlexDemoRun().format;
+  uneven.own[GroupId(3)] = Keeping(1);
+  std::vector<Plan> plans = PlansOf(FlexDemoRun());
+  const size_t plan = PlanOf(uneven, plans);
+  EXPECT_THAT(plans, SizeIs(PlansOf(FlexDemoRun()).size()));
+  EXPECT_EQ(plans[plan].less, Keeping(1));
+  uneven.own[GroupId(2)] = Keeping(3);
+  EXPECT_EQ(PlanOf(uneven, plans), 0u);
+  EXPECT_THAT(plans, SizeIs(PlansOf(FlexDemoRun()).size() + 1));
+}
+
+TEST(PacerTest, WhoIsLateSendsLessAndNotTheSameAgain) {
+  Pacer pacer = FlexDemoPacer();
+  std::vector<PacedSite> sites = OneSlow(10'000, 1);
+  EXPECT_FALSE(pacer.Decide(sites).changed);
+  sites[2].late = true;
+  const PaceDecision decision = pacer.Decide(sites);
+  EXPECT_EQ(decision.reason, PaceReason::kLate);
+  EXPECT_EQ(decision.format.all, Keeping(2)) << "the others were in time";
+  EXPECT_EQ(decision.format.own, (std::map{std::pair(GroupId(3), Keeping(1))}));
+  // Until that can have helped, it is not asked for more.
+  for (int round = 1; round < 4; ++round) EXPECT_FALSE(pacer.Decide(sites).changed) << round;
+  const PaceDecision more = pacer.Decide(sites);
+  EXPECT_EQ(more.reason, PaceReason::kLate);
+  EXPECT_LT(more.expected->bytes.up[2], decision.expected->bytes.up[2]);
+  pacer.Freeze(true);
+  for (int round = 0; round < 10; ++round) EXPECT_FALSE(pacer.Decide(sites).changed) << round;
 }
 
 TEST(PacerTest, WhatIsNotKnownIsNotDecidedOn) {
@@ -353,10 +445,10 @@ TEST(PacerTest, NeverMovesOnAConstantLinkOnceItHasSettled) {
 
 TEST(PacerTest, EveryReasonHasAName) {
   std::set<std::string> names;
-  for (int reason = 0; reason <= static_cast<int>(PaceReason::kTime); ++reason) {
+  for (int reason = 0; reason <= static_cast<int>(PaceReason::kScheduled); ++reason) {
     names.insert(Name(static_cast<PaceReason>(reason)));
   }
-  EXPECT_THAT(names, SizeIs(7));
+  EXPECT_THAT(names, SizeIs(9));
 }
 
 }  // namespace

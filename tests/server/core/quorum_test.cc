@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 namespace isthmus {
 namespace {
@@ -12,8 +13,6 @@ BucketTally Tally(uint32_t complete, uint32_t abstained, uint32_t pending,
                   bool deadline_passed = false) {
   return {complete, abstained, pending, deadline_passed};
 }
-
-constexpr GroupId kTwo[] = {GroupId(3), GroupId(7)};
 
 TEST(QuorumTest, P7_WaitsForEveryAwaitedGroup) {
   EXPECT_FALSE(MayCommit(Tally(2, 0, 1), 1));
@@ -44,9 +43,10 @@ TEST(QuorumTest, NeverWithoutAnyAnswer) {
   EXPECT_FALSE(MayCommit(Tally(0, 0, 0, true), 0));
 }
 
-TEST(QuorumTest, SaysWhomItWaitsFor) {
-  EXPECT_EQ(WaitingFor(Tally(1, 0, 2), kTwo, 1), "groups 3, 7 have not answered");
-  EXPECT_EQ(WaitingFor(Tally(1, 0, 1), std::span(kTwo).first(1), 1), "group 3 has not answered");
+TEST(QuorumTest, SaysWhomItWaitsForAndWhatKeepsThem) {
+  const Straggler two[] = {{GroupId(3), ""}, {GroupId(7), "its job computes"}};
+  EXPECT_EQ(WaitingFor(Tally(1, 0, 2), two, 1), "groups 3, 7 (its job computes) have not answered");
+  EXPECT_EQ(WaitingFor(Tally(1, 0, 1), std::span(two).first(1), 1), "group 3 has not answered");
   EXPECT_EQ(WaitingFor(Tally(0, 0, 0), {}, 1), "no group has answered");
   EXPECT_EQ(WaitingFor(Tally(1, 1, 0), {}, 3),
             "below the minimum: 2 of min_groups 3 have answered");
@@ -83,7 +83,7 @@ TEST(QuorumTest, AgreesWithTheSlowRuleOnAllSmallTallies) {
             EXPECT_EQ(commit, SlowCommit(complete, abstained, pending, deadline, min_groups))
                 << complete << " complete, " << abstained << " abstained, " << pending
                 << " pending, deadline " << deadline << ", min_groups " << min_groups;
-            const std::vector<GroupId> ids(pending, GroupId(1));
+            const std::vector<Straggler> ids(pending, {GroupId(1), ""});
             EXPECT_EQ(commit, WaitingFor(tally, ids, min_groups).empty());
           }
         }

@@ -14,6 +14,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Pair;
 
 constexpr ChunkRun kBucket{100, 12};
 
@@ -83,16 +84,16 @@ class OpenRoundTest : public testing::Test {
     BucketRound& bucket = round_.bucket(index);
     const auto taken = bucket.Add(group, Incarnation(1), {}, part.value_or(bucket.chunks()), when);
     EXPECT_TRUE(taken.ok()) << taken.status();
-    if (taken->completes) round_.NoteComplete(group, when);
+    if (taken->completes) round_.NoteAnswer(index, group, true, when);
     return taken->completes;
   }
   BucketTally Tally(BucketIndex index, absl::Time now) const {
     return round_.Tally(index, now, kRule);
   }
 
-  static constexpr WaitRule kRule{.deadline = absl::Seconds(60)};
+  static constexpr WaitRule kRule{.deadline = absl::Seconds(60), .most = absl::Seconds(240)};
   const absl::Time start_ = absl::UnixEpoch();
-  OpenRound round_{Round(4), {{0, 12}, {12, 3}}, {GroupId(1), GroupId(2), GroupId(3)}};
+  OpenRound round_{Round(4), {{0, 12}, {12, 3}}, {GroupId(1), GroupId(2), GroupId(3)}, start_};
 };
 
 TEST_F(OpenRoundTest, TallyCountsAnswersAndNamesThePending) {
@@ -128,7 +129,8 @@ TEST_F(OpenRoundTest, P9_TheDeadlineRunsFromTheFirstCompleteContribution) {
   EXPECT_TRUE(Tally(BucketIndex(0), end).deadline_passed);
   EXPECT_FALSE(Tally(BucketIndex(1), end).deadline_passed);
   EXPECT_FALSE(
-      round_.Tally(BucketIndex(0), end, {.deadline = absl::InfiniteDuration()}).deadline_passed);
+      round_.Tally(BucketIndex(0), end, {absl::InfiniteDuration(), absl::InfiniteDuration()})
+          .deadline_passed);
 }
 
 TEST_F(OpenRoundTest, P9_WhoSendsIsWaitedForLongerUpToFourDeadlines) {
@@ -153,6 +155,21 @@ TEST_F(OpenRoundTest, P9_FramesOfWhoHasAnsweredExtendNothing) {
   Add(GroupId(1), BucketIndex(0), start_);
   round_.NoteFrame(GroupId(1), start_ + absl::Seconds(59));  // of another bucket
   EXPECT_EQ(round_.WaitsUntil(BucketIndex(0), kRule), start_ + absl::Seconds(60));
+}
+
+TEST_F(OpenRoundTest, P9_ALagIsBehindTheFirstOfABucketOfWhoHasAnsweredAll) {
+  Add(GroupId(1), BucketIndex(0), start_);
+  Add(GroupId(2), BucketIndex(0), start_ + absl::Seconds(3));
+  Add(GroupId(2), BucketIndex(1), start_ + absl::Seconds(4));
+  Add(GroupId(1), BucketIndex(1), start_ + absl::Seconds(5));
+  Add(GroupId(3), BucketIndex(1), start_ + absl::Seconds(9));
+  Add(GroupId(9), BucketIndex(0), start_ + absl::Seconds(20));  // nobody waits for it
+  Add(GroupId(9), BucketIndex(1), start_ + absl::Seconds(20));
+  EXPECT_THAT(round_.Lags(),
+              ElementsAre(Pair(GroupId(1), absl::Seconds(1)), Pair(GroupId(2), absl::Seconds(3))));
+  round_.NoteAnswer(BucketIndex(0), GroupId(3), false, start_ + absl::Seconds(10));
+  EXPECT_THAT(round_.Lags(), testing::Contains(Pair(GroupId(3), absl::Seconds(10))))
+      << "an abstention is an answer";
 }
 
 TEST_F(OpenRoundTest, AnIncompleteContributionIsNoAnswer) {
@@ -202,7 +219,7 @@ TEST_F(OpenRoundTest, CountsAsACountFromTheBeginningDoes) {
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     Rng rng(seed);
     const std::set<GroupId> awaited{GroupId(1), GroupId(2), GroupId(3), GroupId(4)};
-    OpenRound round(Round(1), {{0, 3}}, awaited);
+    OpenRound round(Round(1), {{0, 3}}, awaited, absl::UnixEpoch());
     BucketRound& bucket = round.bucket(BucketIndex(0));
     std::set<GroupId> said_nothing;
     for (int i = 0; i < 40; ++i) {

@@ -2,11 +2,13 @@
 
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_replace.h>
 #include <absl/strings/str_split.h>
 
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "common/run/format_schedule.h"
 #include "tests/server/core/action_text.h"
 
 namespace isthmus {
@@ -95,8 +97,9 @@ absl::Status Scenario::Control(EventWords& words) {
     SayIfError(core_->Leave(MemberOf(words), words.Rest(1), now_, actions_));
   } else if (name == "heartbeat") {
     const Member member = MemberOf(words);
-    Say(absl::StrCat(
-        "= ", ToText(core_->Heartbeat(member, words.TakeNumber("samples", 0), now_, actions_))));
+    const auto phase = static_cast<WorkPhase>(words.TakeNumber("phase", 0));
+    Say(absl::StrCat("= ", ToText(core_->Heartbeat(member, words.TakeNumber("samples", 0), phase,
+                                                   now_, actions_))));
   } else {
     return Data(words);
   }
@@ -181,6 +184,14 @@ void Scenario::Configure(EventWords& words) {
   if (target > 0) {
     config.pace = Pacer::Options{.target = target};
     config.run.format.all = DefaultRunSpec(Scheme::kFlexDemo).format.all;
+  }
+  config.learn_deadline = words.TakeNumber("learn", 0) != 0;
+  // "3:k:1,5:k:2" for lines of a schedule, of a flexdemo run.
+  const std::string schedule = words.Take("schedule", "");
+  if (!schedule.empty()) {
+    config.run.format.all = DefaultRunSpec(Scheme::kFlexDemo).format.all;
+    const std::string lines = absl::StrReplaceAll(schedule, {{",", "\n"}, {":", " "}, {"/", "="}});
+    config.schedule = ParseFormatSchedule(lines, config.run).value();
   }
   config.instance = 7;
   buckets_ = static_cast<uint32_t>(words.TakeNumber("buckets", 1));
