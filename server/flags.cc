@@ -36,6 +36,7 @@ constexpr uint64_t kMaxRingMib = 1 << 20;
 struct LimitFlags {
   std::string pace = "off";
   std::string schedule;
+  bool probe_links = false;
   std::string deadline = "60s";
   bool fixed_deadline = false;
   std::string reconnect_grace = "5s";
@@ -62,6 +63,9 @@ void AddProgramFlags(CLI::App* app, CoordinatorFlags* flags) {
 }
 
 void AddPaceFlags(CLI::Option_group* pace, LimitFlags* flags) {
+  pace->add_flag("--probe-links", flags->probe_links,
+                 "Fill each link for a second when its worker connects, to know what it carries; a "
+                 "run with --pace always does");
   pace->add_option(
           "--pace", flags->pace,
           "Choose chunk size and k of flexdemo, or the steps between exchanges of local, by "
@@ -139,6 +143,7 @@ absl::Status Apply(const GivenFields& run, const LimitFlags& limits, Coordinator
   engine.core.learn_deadline = !limits.fixed_deadline;
   engine.core.reconnect_grace = ParsePatience(limits.reconnect_grace);
   engine.core.max_groups = limits.max_groups;
+  if (limits.probe_links) engine.probe_links = true;
   engine.ring_bytes = limits.ring_mib << 20;
   return absl::OkStatus();
 }

@@ -33,6 +33,8 @@ struct WorkerReport {
   // Waited for the link in an exchange: of the last few, and the first of them; 0: not known yet.
   double exchange_wait_seconds = 0;
   Round exchange_wait_since;
+  // From the first frame of a contribution to the last of its round's updates; 0: not known yet.
+  double exchange_seconds = 0;
   uint64_t steps = 0;              // of this process
   uint64_t samples = 0;            // of its jobs, each step's as soon as it is taken
   uint64_t nonfinite_buckets = 0;  // abstained because of NaN or Inf

@@ -224,8 +224,8 @@ absl::StatusOr<std::shared_ptr<GroupMeter>> Engine::Opened(StreamId id,
     streams_[id] = {stream, meter};
     StreamsChanged();
     // Before what follows.
-    tasks_.Add(
-        std::function<void()>([stream, welcome = SayWelcome{core.membership().epoch(), *next}] {
+    tasks_.Add(std::function<void()>(
+        [stream, welcome = SayWelcome{core.membership().epoch(), *next, probes_links()}] {
           stream->Say(welcome);
         }));
     return meter;

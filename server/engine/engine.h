@@ -63,12 +63,17 @@ class Engine {
     // Of each transfer: given by the donor, not yet taken by the joiner's stream. What a far, fast
     // link holds.
     uint64_t snapshot_window_bytes = 16 << 20;
+    std::optional<bool> probe_links;  // when a stream opens (P24b); unset: of a paced run
   };
   // `encoder` outlives it.
   Engine(Options options, const UpdateEncoder& encoder, const Clock& clock);
   ~Engine();  // streams must have ended
 
   const CoordinatorConfig& config() const { return options_.core; }
+  // A stream that opens is filled for a moment, both ways.
+  bool probes_links() const {
+    return options_.probe_links.value_or(options_.core.pace.has_value());
+  }
 
   // --- control ---------------------------------------------------------------------------------
   absl::StatusOr<Coordinator::Registered> Register(const Coordinator::RegisterArgs& args);

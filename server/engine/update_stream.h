@@ -17,7 +17,8 @@ namespace isthmus {
 // What a coordinator says (proto/isthmus/v1/exchange.proto has the same, field by field).
 struct SayWelcome {
   Epoch epoch;
-  Sequence next;  // 0: a snapshot or Start comes first
+  Sequence next;       // 0: a snapshot or Start comes first
+  bool probe = false;  // the link is to be filled for a moment (P24b)
 };
 struct SayStart {
   uint32_t group_index = 0;

@@ -16,6 +16,7 @@ struct Filler {
   void operator()(const SayWelcome& what) {
     message.mutable_welcome()->set_epoch(what.epoch.value());
     message.mutable_welcome()->set_next_sequence(what.next.value());
+    message.mutable_welcome()->set_probe(what.probe);
   }
   void operator()(const SayStart& what) {
     message.mutable_start()->set_group_index(what.group_index);
@@ -87,6 +88,7 @@ void ToProto(const GroupView& view, const WorkerReport& report, v1::HeartbeatReq
   out->set_exchange_wait_since(report.exchange_wait_since.value());
   out->set_congestion_control(report.congestion_control);
   out->set_waiting(report.waiting);
+  out->set_exchange_seconds(report.exchange_seconds);
   out->set_phase(static_cast<v1::HeartbeatRequest::Phase>(report.phase));
 }
 
@@ -198,6 +200,7 @@ WorkerReport FromProto(const v1::HeartbeatRequest& in) {
   report.peer_wait_seconds = in.peer_wait_seconds();
   report.communication_ratio = in.communication_ratio();
   report.exchange_wait_seconds = in.exchange_wait_seconds();
+  report.exchange_seconds = in.exchange_seconds();
   report.exchange_wait_since = Round(in.exchange_wait_since());
   report.steps = in.steps();
   report.samples = in.samples();

@@ -117,7 +117,7 @@ ExchangeStream::ExchangeStream(Engine* engine)
       }),
       received_(Clock::Real().Now()),
       updates_(engine),
-      pump_(this, {&updates_, &relayed_}) {}
+      pump_(this, {&updates_, &relayed_, &probes_}) {}
 
 // --- reading -----------------------------------------------------------------------------------
 
@@ -154,6 +154,9 @@ void ExchangeStream::Handle() {
     case v1::WorkerMessage::kSnapshot:
       Arrived(bytes, reading_.snapshot());
       return FinishHandling(HandleSnapshot(std::move(*reading_.mutable_snapshot())));
+    case v1::WorkerMessage::kProbe:
+      Arrived(bytes, reading_.probe());
+      return FinishHandling(absl::OkStatus());
     case v1::WorkerMessage::kSnapshotHeld:
       return FinishHandling(HandleHeld(std::move(*reading_.mutable_snapshot_held())));
     case v1::WorkerMessage::kCaughtUp:
@@ -173,6 +176,7 @@ absl::Status ExchangeStream::HandleHello(const v1::Hello& hello) {
   Coordinator::Hello event{
       {group_, incarnation_}, hello.instance(), Sequence(hello.applied_sequence())};
   pump_.Change([&] { updates_.SetReceiver(group_, incarnation_); });
+  takes_probes_ = hello.takes_probes();  // before Welcome is said
   ISTHMUS_ASSIGN_OR_RETURN(meter_, engine_->Opened(id_, self_, event));
   MutexLock lock(&mu_);
   write_meter_ = meter_;
@@ -257,7 +261,13 @@ void ExchangeStream::Arrived(uint64_t bytes, const Frame& frame) {
 
 // --- writing -----------------------------------------------------------------------------------
 
-void ExchangeStream::Say(const ToWorker& what) { pump_.Send(ToMessage(what)); }
+void ExchangeStream::Say(const ToWorker& what) {
+  pump_.Send(ToMessage(what));
+  const auto* const welcome = std::get_if<SayWelcome>(&what);
+  if (welcome != nullptr && welcome->probe && takes_probes_) {
+    pump_.Change([&] { probes_.Begin(); });
+  }
+}
 
 void ExchangeStream::Relay(std::unique_ptr<RelayedMessage> message) {
   v1::CoordinatorMessage& said = static_cast<RelayedProto&>(*message).message;  // there is no other

@@ -13,6 +13,7 @@
 #include "common/exchange/link_meter.h"
 #include "common/exchange/pump.h"
 #include "common/transport/ack_meter.h"
+#include "common/transport/probe_lane.h"
 #include "common/transport/waiting_reader.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
 #include "server/engine/engine.h"
@@ -63,7 +64,8 @@ class RelayLane : public FrameLane<v1::CoordinatorMessage> {
 
 // Reads one message at a time: the next is asked for when the last has been dealt with, so a fast
 // sender is held back by flow control. What is written, and in which order, is the pump's
-// (common/exchange/pump.h): short messages, then frames of updates, then relayed snapshot frames.
+// (common/exchange/pump.h): short messages, then frames of updates, then relayed snapshot frames,
+// then those that only fill the link.
 //
 // Made by the service; keeps itself alive until gRPC is done with it. Thread-safe.
 class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>,
@@ -107,6 +109,7 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   v1::WorkerMessage reading_;
   PartAssembler assembler_;
   bool hello_done_ = false;
+  bool takes_probes_ = false;          // as Hello says
   std::shared_ptr<GroupMeter> meter_;  // from Hello on
   GroupId group_;
   Incarnation incarnation_;
@@ -119,8 +122,9 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   // Finish() was called: nothing else may be begun on the stream.
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
 
-  UpdateLane updates_;  // of the pump
-  RelayLane relayed_;   // of the pump
+  UpdateLane updates_;                        // of the pump
+  RelayLane relayed_;                         // of the pump
+  ProbeLane<v1::CoordinatorMessage> probes_;  // of the pump
   FramePump<v1::CoordinatorMessage> pump_;
 };
 

@@ -24,23 +24,27 @@ Member MemberOf(const v1::Identity& identity) {
   return {GroupId(identity.group_id()), Incarnation(identity.incarnation())};
 }
 
-// Probes are of nobody who is known: so many at a time, of so much.
-constexpr int kMostProbes = 4;
+// Probes are of nobody who is known: an answer is so large at most, and all that are under way so
+// large together.
 constexpr uint32_t kMostProbeBytes = 4 << 20;
+constexpr uint64_t kMostOfAllProbes = 4 * kMostProbeBytes;
 
-// Ends a call, and counts it out of `under_way` once it is over.
+// Ends a call, and counts its bytes out of `under_way` once it is over: a little later than its
+// caller has them, who may have asked again by then.
 class ProbeReactor : public grpc::ServerUnaryReactor {
  public:
-  ProbeReactor(const absl::Status& status, std::atomic<int>* under_way) : under_way_(under_way) {
+  ProbeReactor(const absl::Status& status, uint64_t bytes, std::atomic<uint64_t>* under_way)
+      : bytes_(bytes), under_way_(under_way) {
     Finish(ToGrpc(status));
   }
   void OnDone() override {
-    --*under_way_;
+    *under_way_ -= bytes_;
     delete this;
   }
 
  private:
-  std::atomic<int>* const under_way_;
+  const uint64_t bytes_;
+  std::atomic<uint64_t>* const under_way_;
 };
 
 }  // namespace
@@ -118,17 +122,20 @@ grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* ControlService::Probe(grpc::CallbackServerContext*,
                                                 const v1::ProbeRequest* request,
                                                 v1::ProbeReply* reply) {
-  absl::Status status;
-  if (++probes_ > kMostProbes) {
-    status = absl::ResourceExhaustedError(
-        absl::StrCat(kMostProbes, " probes are under way, as many as may be"));
-  } else if (request->reply_bytes() > kMostProbeBytes) {
-    status = absl::InvalidArgumentError(absl::StrCat(
-        "reply_bytes: expected at most ", kMostProbeBytes, ", got ", request->reply_bytes()));
-  } else {
-    reply->set_padding(std::string(request->reply_bytes(), '\0'));
+  const uint32_t bytes = request->reply_bytes();
+  if (bytes > kMostProbeBytes) {
+    const absl::Status status = absl::InvalidArgumentError(
+        absl::StrCat("reply_bytes: expected at most ", kMostProbeBytes, ", got ", bytes));
+    return new ProbeReactor(status, 0, &probe_bytes_);
   }
-  return new ProbeReactor(status, &probes_);
+  if ((probe_bytes_ += bytes) > kMostOfAllProbes) {
+    probe_bytes_ -= bytes;
+    const absl::Status status = absl::ResourceExhaustedError(absl::StrCat(
+        "answers of ", kMostOfAllProbes, " bytes to probes are under way, as many as may be"));
+    return new ProbeReactor(status, 0, &probe_bytes_);
+  }
+  reply->set_padding(std::string(bytes, '\0'));
+  return new ProbeReactor(absl::OkStatus(), bytes, &probe_bytes_);
 }
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* ExchangeService::Connect(

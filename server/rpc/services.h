@@ -50,7 +50,7 @@ class ControlService
  private:
   Engine* const engine_;
   const std::function<ConnectionsSeen()> connections_;
-  std::atomic<int> probes_ = 0;  // under way
+  std::atomic<uint64_t> probe_bytes_ = 0;  // of answers under way
 };
 
 class ExchangeService : public v1::Exchange::CallbackService {

@@ -106,6 +106,16 @@ TEST_F(ProbeCommandTest, ASignalEndsIt) {
   EXPECT_EQ(out_.str(), "");
 }
 
+// What its own calls held is given back a little after it has their answers.
+TEST_F(ProbeCommandTest, ManyOneAfterTheOtherAreNotRefused) {
+  StartCoordinator();
+  v1::ProbeReply reply;
+  for (int i = 0; i < 500; ++i) {
+    const grpc::Status status = Probe(0, 100, &reply);
+    ASSERT_TRUE(status.ok()) << i << ": " << status.error_message();
+  }
+}
+
 TEST_F(ProbeCommandTest, ACoordinatorGivesWhatIsAskedForUpToABound) {
   StartCoordinator();
   v1::ProbeReply reply;

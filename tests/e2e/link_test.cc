@@ -220,6 +220,7 @@ TEST_F(LinkTest, P30_ADecisionChangesTheBytesOnTheWire) {
   CoordinatorServer::Options options = ServerOptions(run);
   options.engine.core.reconnect_grace = absl::Seconds(30);
   options.engine.core.pace = Pacer::Options{.target = 0.1};
+  options.engine.probe_links = false;  // whose bytes would be counted among those of rounds
   LinkSpec spec;
   spec.up_bits_per_second = spec.down_bits_per_second = 2e6;
   spec.delay = absl::Milliseconds(1);
@@ -258,6 +259,30 @@ TEST_F(LinkTest, P30_ADecisionChangesTheBytesOnTheWire) {
     return static_cast<double>(bytes) / static_cast<double>(rounds);
   };
   EXPECT_LT(bytes_of(last), 0.9 * bytes_of(status.rounds(0)));
+}
+
+// Before there is any round, or any job to have one.
+TEST_F(LinkTest, P24b_AStreamIsFilledForAMomentSoThatItsRateIsKnown) {
+  CoordinatorServer::Options options = ServerOptions(SmallRun(2, 1));
+  options.engine.probe_links = true;
+  coordinator_ = std::make_unique<TestCoordinator>(options);
+  LinkSpec spec;
+  spec.up_bits_per_second = 8e6;
+  spec.down_bits_per_second = 4e6;
+  spec.delay = absl::Milliseconds(5);
+  links_.push_back(Forwarder::Start(&loop_, "127.0.0.1:0", coordinator_->address(), spec).value());
+  sites_.push_back(std::make_unique<Site>(links_[0]->address(), 1, 1));
+  Eventually("both directions of the link are measured", [&] {
+    const v1::GetStatusReply status = coordinator_->Status();
+    return status.groups_size() == 1 && status.groups(0).up().samples() > 0 &&
+           status.groups(0).heartbeat().down().samples() > 0;
+  });
+  // More than it carries cannot be seen, however busy the machine.
+  const v1::GroupStatus group = coordinator_->Group(1);
+  EXPECT_GT(group.up().bytes_per_second(), 0);
+  EXPECT_LT(group.up().bytes_per_second(), 1.5e6);
+  EXPECT_GT(group.heartbeat().down().bytes_per_second(), 0);
+  EXPECT_LT(group.heartbeat().down().bytes_per_second(), 0.75e6);
 }
 
 // However short the ring, whoever is awaited can resume.

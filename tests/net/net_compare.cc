@@ -55,6 +55,7 @@ struct Seen {
   uint64_t dropped = 0;
   // By the run's own meters: of the site that gave its parameters, and of the one that got them.
   nlohmann::json measured_up, measured_down;
+  double exchange_seconds = 0;  // of the site that is longer at it, as its worker says
 };
 
 constexpr absl::Duration kPatience = absl::Minutes(30);
@@ -84,6 +85,10 @@ absl::StatusOr<Seen> Deploy(const Flags& flags, const ThinLinks::Options& option
     const auto status = nlohmann::json::parse(run.Status());
     seen.measured_up = status["groups"][0]["up"];
     seen.measured_down = status["groups"][1]["heartbeat"]["down"];
+    for (const auto& group : status["groups"]) {
+      seen.exchange_seconds =
+          std::max(seen.exchange_seconds, group["heartbeat"].value("exchange_seconds", 0.0));
+    }
   }
   std::filesystem::remove_all(folder);
   return seen;
@@ -99,6 +104,10 @@ absl::Status Compare(const Flags& flags) {
   ISTHMUS_ASSIGN_OR_RETURN(const absl::Duration copy, CopyThroughHub(*links, bytes));
   ISTHMUS_ASSIGN_OR_RETURN(const std::vector<absl::Duration> exchange,
                            Exchange(*links, 2, ours.up, ours.down, static_cast<int>(flags.steps)));
+  // What a link of that rate and delay takes at the least, if both ways are used at once.
+  const double ideal = std::max(8.0 * static_cast<double>(ours.up) / spec.up_bits_per_second,
+                                8.0 * static_cast<double>(ours.down) / spec.down_bits_per_second) +
+                       2 * absl::ToDoubleSeconds(spec.delay);
   std::vector<double> seconds;
   for (const absl::Duration d : exchange) seconds.push_back(absl::ToDoubleSeconds(d));
   const double tcp_copy = absl::ToDoubleSeconds(copy);
@@ -117,13 +126,16 @@ absl::Status Compare(const Flags& flags) {
       {"step_up_bytes", ours.up},
       {"step_down_bytes", ours.down},
       {"step_seconds", ours.step_seconds},
+      {"exchange_seconds", ours.exchange_seconds},
+      {"ideal_seconds", ideal},
       {"dropped_packets", ours.dropped},
       {"tcp_copy_seconds", tcp_copy},
       {"tcp_exchange_seconds", tcp_exchange},
       {"tcp_dropped_packets", Dropped(*links)},
       {"attach_ratio", ours.attach_seconds / tcp_copy},
       {"join_ratio", join / tcp_copy},
-      {"step_ratio", ours.step_seconds / tcp_exchange}};
+      {"step_ratio", ours.step_seconds / tcp_exchange},
+      {"exchange_to_ideal", ours.exchange_seconds / ideal}};
   std::cout << report.dump(1) << std::endl;
   return absl::OkStatus();
 }

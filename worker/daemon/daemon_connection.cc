@@ -153,7 +153,10 @@ WorkerReport DaemonImpl::MakeReport() {
   report.nonfinite_buckets = core_->nonfinite();
   report.nonfinite_losses = nonfinite_losses_;
   report.returned_contributions = core_->returned();
-  if (stream_ != nullptr) report.down = stream_->link();
+  if (stream_ != nullptr) {
+    report.down = stream_->link();
+    report.exchange_seconds = absl::ToDoubleSeconds(stream_->exchange_time());
+  }
   if (CanConfigureConnections()) report.congestion_control = options_.stream.congestion_control;
   report.waiting = core_->WaitingFor();
   report.phase = Phase();

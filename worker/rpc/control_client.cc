@@ -85,6 +85,7 @@ class Client : public ControlClient {
     request.set_returned_contributions(report.returned_contributions);
     ToProto(report.down, request.mutable_down());
     request.set_waiting(report.waiting);
+    request.set_exchange_seconds(report.exchange_seconds);
     request.set_phase(static_cast<v1::HeartbeatRequest::Phase>(report.phase));
     v1::HeartbeatReply reply;
     ISTHMUS_RETURN_IF_ERROR(Call(&v1::Control::Stub::Heartbeat, request, &reply));

@@ -17,10 +17,12 @@
 #include "common/transport/ack_meter.h"
 #include "common/transport/convert.h"
 #include "common/transport/frame_order.h"
+#include "common/transport/probe_lane.h"
 #include "common/transport/snapshot_frame.h"
 #include "common/transport/status.h"
 #include "common/transport/waiting_reader.h"
 #include "isthmus/v1/exchange.grpc.pb.h"
+#include "worker/rpc/exchange_times.h"
 #include "worker/rpc/update_assembler.h"
 #include "worker/rpc/update_message.h"
 
@@ -104,7 +106,7 @@ class Stream : public ExchangeClient,
       : id_(id),
         events_(events),
         stub_(v1::Exchange::NewStub(channel)),
-        pump_(this, {&parts_, &snapshot_}) {}
+        pump_(this, {&parts_, &snapshot_, &probe_}) {}
 
   void Start(std::shared_ptr<Stream> self, const Identity& identity, Sequence applied) {
     self_ = std::move(self);
@@ -115,6 +117,7 @@ class Stream : public ExchangeClient,
     hello->mutable_identity()->set_incarnation(identity.incarnation.value());
     hello->set_instance(identity.instance);
     hello->set_applied_sequence(applied.value());
+    hello->set_takes_probes(true);
     pump_.Send(std::move(message));
     StartRead(&reading_);
     StartCall();
@@ -172,6 +175,11 @@ class Stream : public ExchangeClient,
     return link_.estimate();
   }
 
+  absl::Duration exchange_time() const override {
+    MutexLock lock(&mu_);
+    return times_.Median();
+  }
+
   void Cancel() override { context_.TryCancel(); }
 
   void OnWriteDone(bool ok) override { pump_.Written(ok); }
@@ -208,10 +216,14 @@ class Stream : public ExchangeClient,
   absl::Status Handle() {
     switch (reading_.message_case()) {
       case v1::CoordinatorMessage::kWelcome:
+        if (reading_.welcome().probe()) pump_.Change([&] { probe_.Begin(); });
         return events_->OnWelcome(id_, Sequence(reading_.welcome().next_sequence()));
       case v1::CoordinatorMessage::kUpdate:
         Arrived(reading_.update());
         return HandleUpdate();
+      case v1::CoordinatorMessage::kProbe:
+        Arrived(reading_.probe());
+        return absl::OkStatus();
       case v1::CoordinatorMessage::kStart:
         events_->OnStart(id_, reading_.start().group_index(), reading_.start().group_count());
         return absl::OkStatus();
@@ -257,6 +269,10 @@ class Stream : public ExchangeClient,
     ISTHMUS_ASSIGN_OR_RETURN(std::optional<v1::Update> update, assembler_.Add(reading_.update()));
     if (!update) return absl::OkStatus();
     ISTHMUS_ASSIGN_OR_RETURN(ReceivedUpdate received, ToReceived(*std::move(update)));
+    {
+      MutexLock lock(&mu_);
+      times_.Got(received.header.round, Clock::Real().Now());
+    }
     return events_->OnUpdate(id_, std::move(received), assembler_.peer_wait());
   }
 
@@ -308,7 +324,13 @@ class Stream : public ExchangeClient,
     pump_.Send(std::move(message));
   }
 
-  void BeginWrite(const v1::WorkerMessage& message) override { StartWrite(&message); }
+  void BeginWrite(const v1::WorkerMessage& message) override {
+    if (message.has_part()) {
+      MutexLock lock(&mu_);
+      times_.Sent(Round(message.part().round()), Clock::Real().Now());
+    }
+    StartWrite(&message);
+  }
   void OnPumpFailed(const absl::Status& status) override { Fail(status); }
 
   void Fail(const absl::Status& status) {
@@ -334,9 +356,11 @@ class Stream : public ExchangeClient,
   mutable Mutex mu_;
   absl::Status error_ ABSL_GUARDED_BY(mu_);  // ours; else the coordinator's counts
   LinkMeter link_ ABSL_GUARDED_BY(mu_);
+  ExchangeTimes times_ ABSL_GUARDED_BY(mu_);
 
-  PartLane parts_;         // of the pump
-  SnapshotLane snapshot_;  // of the pump
+  PartLane parts_;                      // of the pump
+  SnapshotLane snapshot_;               // of the pump
+  ProbeLane<v1::WorkerMessage> probe_;  // of the pump
   FramePump<v1::WorkerMessage> pump_;
 };
 

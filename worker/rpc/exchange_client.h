@@ -77,6 +77,8 @@ class ExchangeClient {
   virtual void StopSending(Round round, BucketIndex bucket) = 0;
   // How fast updates come.
   virtual LinkEstimate link() const = 0;
+  // As ExchangeTimes::Median().
+  virtual absl::Duration exchange_time() const = 0;
   // Ends the stream; OnStreamEnd follows.
   virtual void Cancel() = 0;
 };

@@ -34,6 +34,7 @@ class RecordingStream : public ExchangeClient {
   void GiveSnapshot(TransferId, OutgoingSnapshot::State) override {}
   void StopSending(Round, BucketIndex) override {}
   LinkEstimate link() const override { return {}; }
+  absl::Duration exchange_time() const override { return {}; }
   void Cancel() override {}
 
   std::vector<std::string> sent;
