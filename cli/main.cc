@@ -124,6 +124,10 @@ void AddPlan(CLI::App* app, PlanFlags* flags) {
       ->check(FiniteNumber())
       ->check(CLI::Range(0.001, 0.999))
       ->capture_default_str();
+  app->add_option("--schemes", flags->schemes,
+                  "A file of what your model learns with which setting, as isthmus-coordinator "
+                  "takes it")
+      ->type_name("FILE");
   app->add_flag("--json", flags->json, "All of it as JSON");
   app->footer(kPlanHelp);
 }

@@ -35,6 +35,7 @@ constexpr uint64_t kMaxRingMib = 1 << 20;
 
 struct LimitFlags {
   std::string pace = "off";
+  std::string schemes;
   std::string schedule;
   bool probe_links = false;
   std::string deadline = "60s";
@@ -63,9 +64,10 @@ void AddProgramFlags(CLI::App* app, CoordinatorFlags* flags) {
 }
 
 void AddPaceFlags(CLI::Option_group* pace, LimitFlags* flags) {
-  pace->add_flag("--probe-links", flags->probe_links,
-                 "Fill each link for a second when its worker connects, to know what it carries; a "
-                 "run with --pace always does");
+  pace->add_flag(
+      "--probe-links", flags->probe_links,
+      "Fill each link for two seconds when its worker connects, to know what it carries; a "
+      "run with --pace always does");
   pace->add_option(
           "--pace", flags->pace,
           "Choose chunk size and k of flexdemo, or the steps between exchanges of local, by "
@@ -74,6 +76,12 @@ void AddPaceFlags(CLI::Option_group* pace, LimitFlags* flags) {
       ->check(Share())
       ->type_name("SHARE")
       ->capture_default_str();
+  pace->add_option(
+          "--schemes", flags->schemes,
+          "A file of what your model learns with which setting, for the pace to choose between: "
+          "lines of steps to a loss, over those of full averaging, and a scheme, as in '1.17 "
+          "flexdemo k=2' or '0.61 local every=8'; without, what docs/schemes.md has")
+      ->type_name("FILE");
   pace->add_option(
           "--schedule", flags->schedule,
           "A file of what formats rounds have: lines of a round and what is other from then "
@@ -114,30 +122,30 @@ absl::Status CheckTogether(const RunSpec& spec, const LimitFlags& limits,
   return CheckListenAddress(server.listen, server.insecure || server.credentials.authenticates());
 }
 
-absl::StatusOr<std::vector<FormatChange>> ReadSchedule(const std::string& path,
-                                                       const RunSpec& run) {
-  ISTHMUS_ASSIGN_OR_RETURN(const std::string text,
-                           ReadInputFile("--schedule", path, "a file of lines as '100 every=16'"));
-  auto schedule = ParseFormatSchedule(text, run);
-  if (schedule.ok()) return schedule;
-  return absl::InvalidArgumentError(
-      absl::StrCat("--schedule: ", path, ": ", std::string(schedule.status().message())));
-}
-
 absl::Status Apply(const GivenFields& run, const LimitFlags& limits, CoordinatorFlags* flags) {
   ISTHMUS_ASSIGN_OR_RETURN(const RunSpec spec, RunSpecOf(run));
   ISTHMUS_RETURN_IF_ERROR(CheckTogether(spec, limits, flags->server));
   Engine::Options& engine = flags->server.engine;
   engine.core.run = spec;
+  engine.core.schemes = KnownSchemes();
+  if (!limits.schemes.empty()) {
+    ISTHMUS_ASSIGN_OR_RETURN(
+        engine.core.schemes,
+        ParseInputFile("--schemes", limits.schemes, "a file of lines as '1.17 flexdemo k=2'",
+                       ParseSchemes));
+  }
   if (const std::optional<double> target = ParseShare(limits.pace)) {
-    ISTHMUS_RETURN_IF_ERROR(CheckPaced(spec));
+    ISTHMUS_RETURN_IF_ERROR(CheckPaced(spec, engine.core.schemes));
     engine.core.pace = Pacer::Options{.target = *target};
   }
   if (!limits.schedule.empty()) {
     if (engine.core.pace) {
       return absl::InvalidArgumentError("--schedule: a run that is paced has none");
     }
-    ISTHMUS_ASSIGN_OR_RETURN(engine.core.schedule, ReadSchedule(limits.schedule, spec));
+    ISTHMUS_ASSIGN_OR_RETURN(
+        engine.core.schedule,
+        ParseInputFile("--schedule", limits.schedule, "a file of lines as '100 every=16'",
+                       [&](absl::string_view text) { return ParseFormatSchedule(text, spec); }));
   }
   engine.core.deadline = ParsePatience(limits.deadline);
   engine.core.learn_deadline = !limits.fixed_deadline;

@@ -16,6 +16,7 @@
 #include "cli/base/format.h"
 #include "cli/link/link_spec.h"
 #include "common/base/status_macros.h"
+#include "common/program/input_file.h"
 #include "common/program/run_flags.h"
 
 namespace isthmus {
@@ -198,16 +199,20 @@ absl::StatusOr<PlanOptions> ParsePlanFlags(const PlanFlags& flags) {
   ISTHMUS_ASSIGN_OR_RETURN(options.compute, ParseStep(flags.step));
   ISTHMUS_ASSIGN_OR_RETURN(options.sites, ParseLinks(flags));
   options.target = flags.target;
+  if (flags.schemes.empty()) return options;
+  ISTHMUS_ASSIGN_OR_RETURN(options.schemes,
+                           ParseInputFile("--schemes", flags.schemes,
+                                          "a file of lines as '1.17 flexdemo k=2'", ParseSchemes));
   return options;
 }
 
 std::vector<PlannedScheme> PlanSchemes(const PlanOptions& options) {
   const std::vector<PacedSite> sites = SitesOf(options);
   std::vector<PlannedScheme> schemes;
-  for (KnownScheme& scheme : KnownSchemes()) {
+  for (const KnownScheme& scheme : options.schemes) {
     const Plan plan{.format = scheme.run.format, .steps = scheme.steps};
     const Prediction prediction = Predict(scheme.run, plan, options.parameters, sites);
-    schemes.push_back({.scheme = std::move(scheme), .prediction = prediction});
+    schemes.push_back({.scheme = scheme, .prediction = prediction});
   }
   std::ranges::sort(schemes, {}, [](const PlannedScheme& s) { return s.prediction.time; });
   const absl::Duration best = schemes.front().prediction.time;
@@ -220,7 +225,8 @@ std::vector<PacedScheme> PaceSchemes(const PlanOptions& options, const PlannedSc
   std::vector<PacedScheme> schemes;
   for (const Scheme scheme : {Scheme::kFlexDemo, Scheme::kLocal}) {
     PacedScheme paced{.run = DefaultRunSpec(scheme)};
-    const std::vector<Plan> plans = PlansOf(paced.run);
+    if (!CheckPaced(paced.run, options.schemes).ok()) continue;
+    const std::vector<Plan> plans = PlansOf(paced.run, options.schemes);
     std::vector<Prediction> predictions;
     for (const Plan& plan : plans) {
       predictions.push_back(Predict(paced.run, plan, options.parameters, sites));
@@ -248,8 +254,9 @@ int RunPlan(const PlanFlags& flags, std::ostream& out, std::ostream& errors) {
     return kExitOk;
   }
   out << Table(*options, schemes) << "\nThe first: isthmus-coordinator "
-      << FlagsOf(schemes[0].scheme.run) << "\n\n"
-      << PacedNote(*options, paced) << PacedTable(paced) << std::flush;
+      << FlagsOf(schemes[0].scheme.run) << "\n";
+  if (!paced.empty()) out << "\n" << PacedNote(*options, paced) << PacedTable(paced);
+  out << std::flush;
   return kExitOk;
 }
 

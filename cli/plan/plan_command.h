@@ -22,6 +22,7 @@ struct PlanFlags {
   std::string links = "10mbit/40ms";
   uint64_t sites = 0;  // 0: as many as links, and two where one is given
   double target = 0.1;
+  std::string schemes;  // a file as ParseSchemes() reads it; empty: KnownSchemes()
   bool json = false;
 };
 
@@ -30,9 +31,11 @@ struct PlanOptions {
   absl::Duration compute;  // of a step
   std::vector<Path> sites;
   double target = 0.1;  // communication ratio
+  std::vector<KnownScheme> schemes = KnownSchemes();
 };
 
-// INVALID_ARGUMENT naming the flag, what was expected and what it says.
+// INVALID_ARGUMENT naming the flag, what was expected and what it says; NOT_FOUND without the file of
+// schemes.
 absl::StatusOr<PlanOptions> ParsePlanFlags(const PlanFlags& flags);
 
 // A scheme at the site that it keeps waiting the longest.

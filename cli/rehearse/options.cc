@@ -216,15 +216,10 @@ absl::Status ReadLinkTraces(RehearseOptions* options) {
     options->traces.emplace_back();
     if (path == "-") continue;
     ISTHMUS_ASSIGN_OR_RETURN(
-        const std::string text,
-        ReadInputFile("--link-trace", path, "a file of lines as '0 10mbit/40ms'"));
-    const absl::StatusOr<LinkTrace> trace = LinkTrace::Parse(text);
-    if (!trace.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--link-trace: ", path, ": ", std::string(trace.status().message())));
-    }
-    options->links[site] = trace->first();
-    options->traces[site] = *trace;
+        LinkTrace trace, ParseInputFile("--link-trace", path, "a file of lines as '0 10mbit/40ms'",
+                                        LinkTrace::Parse));
+    options->links[site] = trace.first();
+    options->traces[site] = std::move(trace);
   }
   return absl::OkStatus();
 }

@@ -10,12 +10,12 @@
 
 namespace isthmus {
 
-// For a second, and 4 MiB at most. A link that is filled for so long has its rate in its receiver's
+// For two seconds, and 4 MiB at most. A link that is filled for so long has its rate in its receiver's
 // LinkMeter, and its congestion control past its first phase, in which BBR sends bursts that thin
 // links' queues do not hold. Thread-compatible.
 class LinkProbe {
  public:
-  static constexpr absl::Duration kFor = absl::Seconds(1);
+  static constexpr absl::Duration kFor = absl::Seconds(2);
   static constexpr uint64_t kMostBytes = 4 << 20;
 
   void Begin(absl::Time now) {

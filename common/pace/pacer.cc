@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <utility>
 
 #include "common/base/check.h"
-#include "common/pace/schemes.h"
 
 namespace isthmus {
 namespace {
@@ -36,6 +36,11 @@ std::vector<Plan> WithThoseBetween(const std::vector<Plan>& known, uint32_t over
   }
   plans.push_back(known.back());
   return plans;
+}
+
+// Of all elements, how many are sent in a step: what plans are ordered by.
+double ShareOfAStep(const Plan& plan) {
+  return static_cast<double>(plan.format.all.k) / plan.format.chunk_size / plan.format.every.steps;
 }
 
 // Of the same chunk size, where some sites may send less than others.
@@ -132,10 +137,10 @@ bool Known(const PacedSite& site) {
 
 }  // namespace
 
-std::vector<Plan> PlansOf(const RunSpec& run) {
-  std::vector<Plan> known;
+std::vector<Plan> PlansOf(const RunSpec& run, const std::vector<KnownScheme>& known) {
+  std::vector<Plan> plans;
   const bool by_steps = run.format.every.steps > 0;
-  for (const KnownScheme& scheme : KnownSchemes()) {
+  for (const KnownScheme& scheme : known) {
     if (scheme.run.scheme != run.scheme || !by_steps) continue;
     RunSpec paced = run;
     paced.format.chunk_size = scheme.run.format.chunk_size;
@@ -143,24 +148,24 @@ std::vector<Plan> PlansOf(const RunSpec& run) {
     paced.format.every = scheme.run.format.every;
     paced.format.overlap = std::min(run.format.overlap, paced.format.every.steps);
     if (!Validate(paced).ok() || !CheckChange(run, run.format, paced.format).ok()) continue;
-    known.push_back({paced.format, scheme.steps});
+    plans.push_back({paced.format, scheme.steps});
   }
   const bool paced = run.scheme == Scheme::kFlexDemo || run.scheme == Scheme::kLocal;
-  if (!paced || known.empty()) return {{run.format, 1.0}};
-  if (run.scheme == Scheme::kLocal) return WithThoseBetween(known, run.format.overlap);
-  const std::vector<Plan> uneven = WhereSomeSendLess(known);
-  known.insert(known.end(), uneven.begin(), uneven.end());
-  return known;
+  if (!paced || plans.empty()) return {{run.format, 1.0}};
+  std::ranges::stable_sort(plans, std::greater(), ShareOfAStep);
+  if (run.scheme == Scheme::kLocal) return WithThoseBetween(plans, run.format.overlap);
+  const std::vector<Plan> uneven = WhereSomeSendLess(plans);
+  plans.insert(plans.end(), uneven.begin(), uneven.end());
+  return plans;
 }
 
-absl::Status CheckPaced(const RunSpec& run) {
-  if (PlansOf(run).size() > 1) return absl::OkStatus();
+absl::Status CheckPaced(const RunSpec& run, const std::vector<KnownScheme>& known) {
+  if (PlansOf(run, known).size() > 1) return absl::OkStatus();
   const bool paced = run.scheme == Scheme::kFlexDemo || run.scheme == Scheme::kLocal;
   return absl::InvalidArgumentError(
       absl::StrCat("pace: expected ",
                    paced ? "a format that others may follow, of what there are figures for "
-                           "(docs/schemes.md): parts "
-                           "of chunks, or a number of steps"
+                           "(docs/schemes.md, or --schemes): parts of chunks, or a number of steps"
                          : "scheme flexdemo or local",
                    ", got scheme ", Name(run.scheme)));
 }

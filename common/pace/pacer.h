@@ -16,6 +16,7 @@
 
 #include "common/base/ids.h"
 #include "common/pace/round_cost.h"
+#include "common/pace/schemes.h"
 #include "common/run/round_format.h"
 #include "common/run/run_spec.h"
 
@@ -31,13 +32,14 @@ struct Plan {
 };
 
 // INVALID_ARGUMENT for a run that leaves the pace nothing to choose, saying why.
-absl::Status CheckPaced(const RunSpec& run);
+absl::Status CheckPaced(const RunSpec& run, const std::vector<KnownScheme>& known = KnownSchemes());
 
 // What `run` may be paced between: of FlexDeMo the chunk size and k, of local steps their number,
-// as far as docs/schemes.md has figures for them, from what crosses most to what crosses least;
+// as far as there are figures for them in `known`, from what crosses most to what crosses least;
 // then those of which some sites send less. The run's own format alone where there are no figures.
 // Everything else is as in run.format, the overlap as far as there are so many steps.
-std::vector<Plan> PlansOf(const RunSpec& run);
+std::vector<Plan> PlansOf(const RunSpec& run,
+                          const std::vector<KnownScheme>& known = KnownSchemes());
 
 // Which of them has that format; one that none has is put before them, as one that takes as long as
 // the longest: it is left for whatever is better. CHECKs that there is one.

@@ -52,6 +52,7 @@ struct CoordinatorConfig {
   // What formats rounds have: as the pace decides, or as said beforehand, ascending; neither: the
   // run's.
   std::optional<Pacer::Options> pace;
+  std::vector<KnownScheme> schemes;  // that it chooses between; none: KnownSchemes()
   std::vector<FormatChange> schedule;
 
   bool formats_change() const { return pace.has_value() || !schedule.empty(); }

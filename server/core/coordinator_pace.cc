@@ -27,8 +27,9 @@ void Coordinator::Freeze(bool frozen) {
 // Goes on from the format that rounds have, which was chosen by another process if this one was
 // started again.
 Pacer Coordinator::NewPacer() const {
-  Pacer pacer(config_.run, PlansOf(config_.run), formats_.At(formats_.last()),
-              layout_->logical_length(), *config_.pace);
+  const std::vector<KnownScheme>& schemes = config_.schemes;
+  Pacer pacer(config_.run, PlansOf(config_.run, schemes.empty() ? KnownSchemes() : schemes),
+              formats_.At(formats_.last()), layout_->logical_length(), *config_.pace);
   pacer.Freeze(frozen_);
   return pacer;
 }

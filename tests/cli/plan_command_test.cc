@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -44,6 +46,23 @@ TEST(PlanFlagsTest, WhatIsWrongIsNamed) {
   EXPECT_THAT(Refused({.parameters = "1M", .step = "1s", .links = "1mbit,2mbit,3mbit", .sites = 2}),
               HasSubstr("--link: expected one, or one for each of 2 sites"));
   EXPECT_EQ(ParsePlanFlags({.parameters = "1M", .step = "1s"})->sites.size(), 2u);
+}
+
+TEST(PlanFlagsTest, AFileSaysWhatAModelLearnsWithWhichSetting) {
+  const std::string path = testing::TempDir() + "plan_schemes";
+  std::ofstream(path) << "1.3 flexdemo k=1\n1.2 flexdemo k=4\n";
+  const PlanFlags flags{.parameters = "1M", .step = "1s", .schemes = path};
+  const auto options = ParsePlanFlags(flags);
+  ASSERT_TRUE(options.ok()) << options.status();
+  const std::vector<PlannedScheme> schemes = PlanSchemes(*options);
+  ASSERT_EQ(schemes.size(), 2u);
+  const std::vector<PacedScheme> paced = PaceSchemes(*options, schemes[0]);
+  ASSERT_EQ(paced.size(), 1u) << "nothing is known of local steps";
+  EXPECT_EQ(paced[0].run.scheme, Scheme::kFlexDemo);
+  std::ofstream(path) << "1.3 flexdemo k=none\n";
+  EXPECT_THAT(Refused(flags), HasSubstr(path + ": line 1: k: expected"));
+  std::remove(path.c_str());
+  EXPECT_THAT(Refused(flags), HasSubstr("--schemes: expected a file of lines"));
 }
 
 TEST(PlanFlagsTest, OneLinkIsThatOfAllSites) {

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "common/compression/payload.h"
-#include "common/pace/schemes.h"
 
 namespace isthmus {
 namespace {
@@ -111,13 +110,6 @@ TEST(RoundCostTest, OverlapHidesAnExchangeBehindSteps) {
   EXPECT_DOUBLE_EQ(bare.ratio, 0.5);
   EXPECT_EQ(CostOfStep(compute, absl::Milliseconds(400), 4, 3).blocked, absl::Milliseconds(25));
   EXPECT_EQ(CostOfStep(compute, absl::Milliseconds(400), 4, 4).ratio, 0);
-}
-
-TEST(SchemesTest, AreOnesThatARunCanHave) {
-  for (const KnownScheme& scheme : KnownSchemes()) {
-    EXPECT_TRUE(Validate(scheme.run).ok()) << scheme.name << ": " << Validate(scheme.run);
-    EXPECT_GT(scheme.steps, 0.1) << scheme.name;
-  }
 }
 
 }  // namespace
