@@ -18,6 +18,7 @@
 #include "cli/probe/probe_command.h"
 #include "cli/rehearse/flags.h"
 #include "cli/rehearse/rehearse.h"
+#include "cli/status/pace_command.h"
 #include "cli/status/status_command.h"
 #include "common/base/process_limits.h"
 #include "common/program/flags.h"
@@ -31,7 +32,7 @@ constexpr int kOwnThreads = 2;
 
 constexpr const char* kExitCodes = R"(Exit codes:
   0    done; for rehearse: the run finished and all replicas are bit-identical
-  1    failure: the message says which program or call; or too few threads
+  1    failure: the message says which program or call; or too few threads; for pace: there is none
   2    a flag or its value is wrong
   3    no coordinator answers
   4    the run finished, but the replicas' state hashes differ or are missing
@@ -77,6 +78,13 @@ Examples:
   isthmus probe 10.0.0.5:29750
   isthmus probe 10.0.0.5:29750 --params 124M --step-time 0.5s --sites 4
   isthmus probe 10.0.0.5:29750 --json | jq .link)";
+
+constexpr const char* kPaceHelp =
+    R"(Of a run whose coordinator has --pace. Frozen, rounds keep the settings that they have, whatever links do:
+for maintenance, or to measure one setting. A coordinator that is started again goes on by itself.
+Examples:
+  isthmus pace --freeze
+  isthmus pace --coordinator 10.0.0.5:29750 --thaw)";
 
 constexpr const char* kBenchHelp =
     R"(Times are ratios within this process, so a busy machine disturbs them less than seconds. ISTHMUS_SIMD
@@ -150,6 +158,18 @@ void AddProbe(CLI::App* app, ProbeOptions* options) {
   app->footer(kProbeHelp);
 }
 
+void AddPace(CLI::App* app, PaceOptions* options) {
+  app->add_option("--coordinator", options->coordinator, "HOST:PORT")
+      ->envname("ISTHMUS_COORDINATOR")
+      ->check(DialAddress())
+      ->capture_default_str();
+  CLI::Option_group* const what = app->add_option_group("What");
+  what->add_flag("--freeze", options->freeze, "Keep the settings that rounds have, until --thaw");
+  what->add_flag("--thaw", options->thaw, "Choose again");
+  what->require_option(1);
+  app->footer(kPaceHelp);
+}
+
 void AddBench(CLI::App* app, BenchCommandOptions* options) {
   app->add_option("--parameters", options->mebi_parameters, "Length of the vector, in 1,048,576")
       ->check(WholeNumber(1, 4096))
@@ -173,19 +193,21 @@ int Rehearse(const RehearseFlags& flags, Signals& signals) {
   return RunRehearse(*options, signals, isatty(STDERR_FILENO) == 1, std::cout, std::cerr);
 }
 
-// What the command line says: a subcommand of six, and its options.
+// What the command line says: a subcommand of seven, and its options.
 struct Commands {
   CLI::App* rehearse = nullptr;
   CLI::App* status = nullptr;
   CLI::App* link = nullptr;
   CLI::App* plan = nullptr;
   CLI::App* probe = nullptr;
+  CLI::App* pace = nullptr;
   CLI::App* bench = nullptr;
   RehearseFlags rehearse_flags;
   StatusOptions status_options;
   LinkOptions link_options;
   PlanFlags plan_flags;
   ProbeOptions probe_options;
+  PaceOptions pace_options;
   BenchCommandOptions bench_options;
 };
 
@@ -201,6 +223,7 @@ void AddCommands(CLI::App* app, Commands* commands) {
   commands->plan = app->add_subcommand("plan", "What each scheme costs over the links one has");
   commands->probe =
       app->add_subcommand("probe", "What the path to a coordinator carries, and how far it is");
+  commands->pace = app->add_subcommand("pace", "Have a run's pace keep what there is, or go on");
   commands->bench =
       app->add_subcommand("bench", "Measure the codec on this machine, as ratios to a memory copy");
   AddRehearseFlags(commands->rehearse, &commands->rehearse_flags);
@@ -209,6 +232,7 @@ void AddCommands(CLI::App* app, Commands* commands) {
   AddLink(commands->link, &commands->link_options);
   AddPlan(commands->plan, &commands->plan_flags);
   AddProbe(commands->probe, &commands->probe_options);
+  AddPace(commands->pace, &commands->pace_options);
   AddBench(commands->bench, &commands->bench_options);
 }
 
@@ -234,8 +258,8 @@ std::optional<int> Parse(int argc, char** argv, CLI::App* app, Commands* command
 
 // Before anything has begun: gRPC aborts when it is refused a thread.
 absl::Status CheckThreadsFor(const Commands& commands) {
-  const bool speaks_grpc =
-      commands.rehearse->parsed() || commands.status->parsed() || commands.probe->parsed();
+  const bool speaks_grpc = commands.rehearse->parsed() || commands.status->parsed() ||
+                           commands.probe->parsed() || commands.pace->parsed();
   return CheckThreads(kOwnThreads + (speaks_grpc ? MaxGrpcThreads() : 0));
 }
 
@@ -251,6 +275,9 @@ int Run(const Commands& commands) {
   }
   if (commands.probe->parsed()) {
     return RunProbe(commands.probe_options, signals, std::cout, std::cerr);
+  }
+  if (commands.pace->parsed()) {
+    return RunPace(commands.pace_options, signals, std::cout, std::cerr);
   }
   return RunLink(commands.link_options, signals, std::cout, std::cerr);
 }

@@ -3,7 +3,6 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
-#include <future>
 #include <utility>
 
 #include "common/base/clock.h"
@@ -11,14 +10,13 @@
 #include "common/transport/deadline.h"
 #include "common/transport/endpoints.h"
 #include "common/transport/status.h"
+#include "common/transport/unless_stopped.h"
 #include "isthmus/v1/control.grpc.pb.h"
 
 namespace isthmus {
 namespace {
 
 constexpr absl::Duration kTimeout = absl::Minutes(1);
-// How long a signal to end may have to wait.
-constexpr absl::Duration kStopInterval = absl::Milliseconds(50);
 
 }  // namespace
 
@@ -38,32 +36,18 @@ PathClient::~PathClient() = default;
 
 absl::StatusOr<absl::Duration> PathClient::Call(const ProbeSize& size,
                                                 const std::function<bool()>& stop) {
-  if (stop()) return absl::CancelledError("stopped");
   v1::ProbeRequest request;
   request.set_padding(std::string(size.up, '\0'));
   request.set_reply_bytes(static_cast<uint32_t>(size.down));
   v1::ProbeReply reply;
   grpc::ClientContext context;
   context.set_deadline(DeadlineIn(kTimeout));
-  struct Answer {
-    grpc::Status status;
-    absl::Time at;
-  };
-  // Shared: we may be gone before set_value() is through.
-  const auto promise = std::make_shared<std::promise<Answer>>();
-  std::future<Answer> answered = promise->get_future();
   const absl::Time begin = Clock::Real().Now();
-  impl_->stub->async()->Probe(&context, &request, &reply, [promise](grpc::Status status) {
-    promise->set_value({std::move(status), Clock::Real().Now()});
+  const auto [status, at] = CallUnlessStopped(context, stop, [&](auto ended) {
+    impl_->stub->async()->Probe(&context, &request, &reply, std::move(ended));
   });
-  while (answered.wait_for(absl::ToChronoMilliseconds(kStopInterval)) !=
-         std::future_status::ready) {
-    // The answer comes all the same, and says CANCELLED: what it writes to lives here.
-    if (stop()) context.TryCancel();
-  }
-  const Answer answer = answered.get();
-  if (!answer.status.ok()) return FromGrpc(answer.status);
-  return answer.at - begin;
+  if (!status.ok()) return FromGrpc(status);
+  return at - begin;
 }
 
 }  // namespace isthmus

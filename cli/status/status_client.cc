@@ -4,7 +4,6 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
-#include <future>
 #include <utility>
 
 #include "cli/status/probe.h"
@@ -13,13 +12,12 @@
 #include "common/transport/deadline.h"
 #include "common/transport/endpoints.h"
 #include "common/transport/status.h"
+#include "common/transport/unless_stopped.h"
 #include "isthmus/v1/control.grpc.pb.h"
 
 namespace isthmus {
 namespace {
 
-// How long a signal to end may have to wait.
-constexpr absl::Duration kStopInterval = absl::Milliseconds(50);
 constexpr absl::Duration kProbePatience = absl::Milliseconds(800);
 
 // Said by gRPC itself, because of the connection, rather than by who is at its other end.
@@ -46,18 +44,23 @@ absl::StatusOr<v1::GetStatusReply> StatusClient::Get(absl::Duration timeout,
   context.set_deadline(DeadlineIn(timeout));
   const v1::GetStatusRequest request;
   v1::GetStatusReply reply;
-  // Shared: we may be gone before set_value() is through.
-  const auto promise = std::make_shared<std::promise<grpc::Status>>();
-  std::future<grpc::Status> answer = promise->get_future();
-  impl_->stub->async()->GetStatus(&context, &request, &reply, [promise](grpc::Status status) {
-    promise->set_value(std::move(status));
+  const auto [status, at] = CallUnlessStopped(context, stop, [&](auto ended) {
+    impl_->stub->async()->GetStatus(&context, &request, &reply, std::move(ended));
   });
-  while (answer.wait_for(absl::ToChronoMilliseconds(kStopInterval)) != std::future_status::ready) {
-    // The answer comes all the same, and says CANCELLED: what it writes to lives here.
-    if (stop()) context.TryCancel();
-  }
-  const grpc::Status status = answer.get();
   if (status.ok()) return reply;
+  return FromGrpc(status);
+}
+
+absl::Status StatusClient::FreezePace(bool frozen, absl::Duration timeout,
+                                      const std::function<bool()>& stop) {
+  grpc::ClientContext context;
+  context.set_deadline(DeadlineIn(timeout));
+  v1::FreezePaceRequest request;
+  request.set_frozen(frozen);
+  v1::FreezePaceReply reply;
+  const auto [status, at] = CallUnlessStopped(context, stop, [&](auto ended) {
+    impl_->stub->async()->FreezePace(&context, &request, &reply, std::move(ended));
+  });
   return FromGrpc(status);
 }
 

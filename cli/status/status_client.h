@@ -31,8 +31,14 @@ class StatusClient {
   absl::StatusOr<v1::GetStatusReply> Get(
       absl::Duration timeout, const std::function<bool()>& stop = [] { return false; });
 
-  // Why Get() has failed, found out anew with a connection of its own: UNAVAILABLE, naming the
-  // address, in words for people. Blocks for about a second at most, name service aside.
+  // Has the pace keep the settings that rounds have, or go on; the same otherwise. Errors:
+  // FAILED_PRECONDITION for a run that is not paced.
+  absl::Status FreezePace(
+      bool frozen, absl::Duration timeout,
+      const std::function<bool()>& stop = [] { return false; });
+
+  // Why Get() or FreezePace() has failed, found out anew with a connection of its own: UNAVAILABLE,
+  // naming the address, in words for people. Blocks for about a second at most, name service aside.
   absl::Status Explain(const absl::Status& failure) const;
 
  private:

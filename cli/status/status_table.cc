@@ -72,6 +72,7 @@ std::string DescribePace(const v1::GetStatusReply& status) {
                                             : absl::StrCat(last.k(), " of ", last.chunk_size());
     absl::StrAppend(&text, ", ");
   }
+  if (pace.frozen()) absl::StrAppend(&text, "frozen, ");
   absl::StrAppend(&text, pace.reason());
   if (pace.step_seconds() <= 0) return text;
   return absl::StrCat(text, ": an exchange in ", FormatSeconds(pace.exchange_seconds()),

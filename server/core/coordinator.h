@@ -160,8 +160,10 @@ class Coordinator {
   // How the group's links and its job have been measured last: what the formats of coming rounds go
   // by, each time that a round opens. Of runs that are paced.
   void Measured(GroupId group, const PacedSite& site);
-  // As it is from then on: formats stay as they are.
-  void Freeze(bool frozen);
+  // Whether formats stay as they are from then on. Not kept: a coordinator that is started again
+  // goes on.
+  void Freeze(bool frozen, Actions& out);
+  bool frozen() const { return frozen_; }
 
   // --- answers to actions ----------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ std::vector<ChunkRun> Coordinator::ChunksOfRound(Round round) const {
 
 void Coordinator::Measured(GroupId group, const PacedSite& site) { sites_[group] = site; }
 
-void Coordinator::Freeze(bool frozen) {
+void Coordinator::Freeze(bool frozen, Actions& out) {
+  if (frozen != frozen_) out.push_back(Happened{PaceFrozen{round_.round(), frozen}});
   frozen_ = frozen;
   if (pacer_) pacer_->Freeze(frozen);
 }

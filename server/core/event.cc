@@ -104,6 +104,10 @@ struct Words {
                         absl::ToDoubleSeconds(predicted.cost.step)),
         e.decision.target_met ? "" : "; no plan comes within the target ratio");
   }
+  std::string operator()(const PaceFrozen& e) const {
+    return absl::StrCat("in ", In(e.round), ": the pace is told to ",
+                        e.frozen ? "keep what rounds have" : "go on");
+  }
 };
 
 struct Kinds {
@@ -126,6 +130,9 @@ struct Kinds {
   const char* operator()(const SnapshotFailed&) const { return "snapshot_failed"; }
   const char* operator()(const RunEnded&) const { return "run_ended"; }
   const char* operator()(const PaceChanged&) const { return "pace_changed"; }
+  const char* operator()(const PaceFrozen& e) const {
+    return e.frozen ? "pace_frozen" : "pace_thawed";
+  }
 };
 
 }  // namespace

@@ -110,10 +110,16 @@ struct PaceChanged {
   PaceDecision decision;
 };
 
-using Event =
-    std::variant<Joined, JobReady, JobGone, Left, RefusedMember, ChosenDonor, NotAwaited,
-                 CommittedWithout, FoundSilent, SendsAgain, FoundTooSlow, InTimeAgain, RatesDiffer,
-                 AuditDiffered, Resynced, Reinstated, SnapshotFailed, RunEnded, PaceChanged>;
+// The pace was told to keep what rounds have, or to go on.
+struct PaceFrozen {
+  Round round;  // the open one
+  bool frozen = false;
+};
+
+using Event = std::variant<Joined, JobReady, JobGone, Left, RefusedMember, ChosenDonor, NotAwaited,
+                           CommittedWithout, FoundSilent, SendsAgain, FoundTooSlow, InTimeAgain,
+                           RatesDiffer, AuditDiffered, Resynced, Reinstated, SnapshotFailed,
+                           RunEnded, PaceChanged, PaceFrozen>;
 
 // One line. May hold text of peers: who prints it sees to control characters.
 std::string EventText(const Event& event);

@@ -209,6 +209,14 @@ absl::StatusOr<Engine::HeartbeatAnswer> Engine::Heartbeat(Member member,
   });
 }
 
+absl::Status Engine::FreezePace(bool frozen) {
+  if (!options_.core.pace) {
+    return absl::FailedPreconditionError("this run is not paced: its coordinator has no --pace");
+  }
+  Step([&](Coordinator& core, absl::Time, Actions& out) { core.Freeze(frozen, out); });
+  return absl::OkStatus();
+}
+
 // --- data --------------------------------------------------------------------------------------
 
 absl::StatusOr<std::shared_ptr<GroupMeter>> Engine::Opened(StreamId id,

@@ -86,6 +86,8 @@ class Engine {
     std::string waiting;  // what the run waits for, while it does not train; empty: nothing
   };
   absl::StatusOr<HeartbeatAnswer> Heartbeat(Member member, const WorkerReport& report);
+  // Errors: FAILED_PRECONDITION for a run that is not paced.
+  absl::Status FreezePace(bool frozen);
   // A copy of what is needed is taken under the lock, and made into words outside.
   StatusView Status();
 

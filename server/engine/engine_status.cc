@@ -43,6 +43,7 @@ StatusView Engine::Status() {
     view.events = events_;
     view.rounds = rounds_;
     view.decision = core_.paced();
+    view.pace_frozen = core_.frozen();
     groups = core_.membership().groups();
     meters = meters_;
     reports = reports_;

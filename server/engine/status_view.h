@@ -81,6 +81,7 @@ struct StatusView {
   std::deque<PastEvent> events;   // the last ones, oldest first
   std::deque<PastRound> rounds;   // the same
   bool paced = false;
+  bool pace_frozen = false;
   std::optional<PaceDecision> decision;  // the pace's last
 };
 

@@ -186,7 +186,9 @@ void ToProto(const StatusView& view, v1::GetStatusReply* out) {
     event->set_text(EventText(past.event));
   }
   for (const PastRound& past : view.rounds) ToProto(past, out->add_rounds());
-  if (view.paced) ToProto(view.decision, out->mutable_pace());
+  if (!view.paced) return;
+  ToProto(view.decision, out->mutable_pace());
+  out->mutable_pace()->set_frozen(view.pace_frozen);
 }
 
 WorkerReport FromProto(const v1::HeartbeatRequest& in) {

@@ -119,6 +119,12 @@ grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext*
   return Answer(context, absl::OkStatus());
 }
 
+grpc::ServerUnaryReactor* ControlService::FreezePace(grpc::CallbackServerContext* context,
+                                                     const v1::FreezePaceRequest* request,
+                                                     v1::FreezePaceReply*) {
+  return Answer(context, engine_->FreezePace(request->frozen()));
+}
+
 grpc::ServerUnaryReactor* ControlService::Probe(grpc::CallbackServerContext*,
                                                 const v1::ProbeRequest* request,
                                                 v1::ProbeReply* reply) {

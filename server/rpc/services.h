@@ -44,6 +44,9 @@ class ControlService
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const v1::GetStatusRequest* request,
                                       v1::GetStatusReply* reply) override;
+  grpc::ServerUnaryReactor* FreezePace(grpc::CallbackServerContext* context,
+                                       const v1::FreezePaceRequest* request,
+                                       v1::FreezePaceReply* reply) override;
   grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,
                                   const v1::ProbeRequest* request, v1::ProbeReply* reply) override;
 

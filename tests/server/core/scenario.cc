@@ -123,7 +123,7 @@ absl::Status Scenario::Data(EventWords& words) {
   } else if (name == "measured") {
     Measured(words);
   } else if (name == "freeze") {
-    core_->Freeze(words.TakeNumber("frozen", 1) != 0);
+    core_->Freeze(words.TakeNumber("frozen", 1) != 0, actions_);
   } else if (name == "taken") {
     core_->UpdatesTaken(StreamOf(words), now_, now_);
   } else if (name == "audit") {
