@@ -129,6 +129,9 @@ absl::Status Apply(const GivenFields& run, const LimitFlags& limits, Coordinator
   engine.core.run = spec;
   engine.core.schemes = KnownSchemes();
   if (!limits.schemes.empty()) {
+    if (!ParseShare(limits.pace)) {
+      return absl::InvalidArgumentError("--schemes: a run without --pace chooses between none");
+    }
     ISTHMUS_ASSIGN_OR_RETURN(
         engine.core.schemes,
         ParseInputFile("--schemes", limits.schemes, "a file of lines as '1.17 flexdemo k=2'",

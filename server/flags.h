@@ -17,8 +17,8 @@ struct CoordinatorFlags {
 };
 
 // What to run; or the exit code, when there is nothing to run: 0 after --help, which goes to `out`,
-// 2 after a flag that cannot be, which `errors` has been told. Reads the file that --schedule
-// names, and touches nothing else.
+// 2 after a flag that cannot be, which `errors` has been told. Reads the files that
+// --schedule and --schemes name, and touches nothing else.
 std::variant<CoordinatorFlags, int> ParseCoordinatorFlags(int argc, const char* const* argv,
                                                           std::ostream& out, std::ostream& errors);
 

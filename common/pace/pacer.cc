@@ -11,6 +11,20 @@
 namespace isthmus {
 namespace {
 
+bool SameApartFromSites(RoundFormat one, const RoundFormat& other) {
+  one.own = other.own;
+  return one == other;
+}
+
+// Not while it is late.
+bool MoreOfTheLate(const std::vector<PacedSite>& sites, const Prediction& now,
+                   const Prediction& then) {
+  for (size_t site = 0; site < sites.size(); ++site) {
+    if (sites[site].late && then.bytes.up[site] > now.bytes.up[site]) return true;
+  }
+  return false;
+}
+
 bool Known(const PacedSite& site) {
   return site.measured && site.compute > absl::ZeroDuration() && site.path.up > 0 &&
          site.path.down > 0 && site.path.round_trip < absl::InfiniteDuration();
@@ -127,6 +141,7 @@ PaceDecision Pacer::Decide(const std::vector<PacedSite>& measured) {
     dwell_ = std::min(dwell_, options_.dwell);
   }
   decision.reason = WhyNot(now, choices[best]);
+  if (MoreOfTheLate(sites, now, choices[best])) decision.reason = PaceReason::kTooSoon;
   decision.changed = decision.reason == PaceReason::kRatio || decision.reason == PaceReason::kTime;
   if (const auto less = LessOfTheLate(sites, now, decision.predictions);
       less && !decision.changed) {
@@ -150,7 +165,10 @@ PaceReason Pacer::WhyNot(const Prediction& now, const Prediction& then) const {
   if (frozen_) return PaceReason::kFrozen;
   const double allowed = options_.target + options_.slack;
   const bool ratio = now.cost.ratio > allowed && then.cost.ratio <= options_.target;
-  if (!ratio && then.time > (1 - options_.worth) * now.time) return PaceReason::kNotWorthIt;
+  // Who sends less is changed for less: nothing is converted, and little is to be had.
+  const double worth =
+      SameApartFromSites(then.format, now.format) ? options_.worth_of_sites : options_.worth;
+  if (!ratio && then.time > (1 - worth) * now.time) return PaceReason::kNotWorthIt;
   const bool in_the_dark = waits_told_ && !waits_known_ && since_change_ < 2 * options_.dwell;
   if (since_change_ < dwell_ || (dwell_ > 0 && in_the_dark)) return PaceReason::kTooSoon;
   return ratio ? PaceReason::kRatio : PaceReason::kTime;

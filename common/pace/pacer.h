@@ -55,7 +55,8 @@ class Pacer {
   struct Options {
     double target = 0.10;  // communication ratio (P26)
     double slack = 0.03;
-    double worth = 0.05;  // of the time to a loss
+    double worth = 0.05;           // of the time to a loss
+    double worth_of_sites = 0.01;  // where all that changes is who sends less
     uint32_t dwell =
         4;  // rounds; twice as many, until it is known what the new plan makes jobs wait
     uint32_t longest_dwell = 256;

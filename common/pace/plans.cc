@@ -86,14 +86,17 @@ RoundFormat FormatFor(const RunSpec& run, const Plan& plan, uint64_t parameters,
   // What was measured of the late says little: nobody else is to send less for them.
   const bool some_late = std::ranges::any_of(sites, &PacedSite::late);
   RoundFormat format = plan.format;
+  size_t may = 0;  // send less
   for (const PacedSite& site : sites) {
     if (plan.format.own.contains(site.group)) continue;  // the run says what it sends
+    ++may;
     const bool has_less = had && present->of(site.group) == *plan.less;
     const absl::Duration most = (has_less ? kFaster : 1.0) * slowest;
     const bool slow = some_late ? has_less : takes(more, site.path) > most;
     if (site.late || slow) format.own.emplace(site.group, *plan.less);
   }
-  return format.own.size() < plan.format.own.size() + sites.size() ? format : plan.format;
+  const bool all = format.own.size() >= plan.format.own.size() + may;
+  return all || format.own.size() > kMaxGroupFormats ? plan.format : format;
 }
 
 // Of who sends in that format.
@@ -112,20 +115,30 @@ double StepsOf(const Plan& plan, const RoundFormat& format, const std::vector<Pa
 std::vector<Plan> PlansOf(const RunSpec& run, const std::vector<KnownScheme>& known) {
   std::vector<Plan> plans;
   const bool by_steps = run.format.every.steps > 0;
+  // Figures of other values are better than none.
+  const auto is_of = [&](const KnownScheme& scheme) {
+    return scheme.run.scheme == run.scheme && scheme.run.format.all.values == run.format.all.values;
+  };
+  const bool some_are = std::ranges::any_of(known, is_of);
   for (const KnownScheme& scheme : known) {
-    if (scheme.run.scheme != run.scheme || !by_steps) continue;
+    if (scheme.run.scheme != run.scheme || !by_steps || (some_are && !is_of(scheme))) continue;
     RunSpec paced = run;
     paced.format.chunk_size = scheme.run.format.chunk_size;
     paced.format.all.k = scheme.run.format.all.k;
     paced.format.every = scheme.run.format.every;
     paced.format.overlap = std::min(run.format.overlap, paced.format.every.steps);
     if (!Validate(paced).ok() || !CheckChange(run, run.format, paced.format).ok()) continue;
+    // The first one said counts.
+    if (std::ranges::find(plans, paced.format, &Plan::format) != plans.end()) continue;
     plans.push_back({paced.format, scheme.steps});
   }
   const bool paced = run.scheme == Scheme::kFlexDemo || run.scheme == Scheme::kLocal;
   if (!paced || plans.empty()) return {{run.format, 1.0}};
+  if (run.scheme == Scheme::kLocal) {
+    std::ranges::stable_sort(plans, {}, [](const Plan& plan) { return plan.format.every.steps; });
+    return WithThoseBetween(plans, run.format.overlap);
+  }
   std::ranges::stable_sort(plans, std::greater(), ShareOfAStep);
-  if (run.scheme == Scheme::kLocal) return WithThoseBetween(plans, run.format.overlap);
   const std::vector<Plan> uneven = WhereSomeSendLess(plans);
   plans.insert(plans.end(), uneven.begin(), uneven.end());
   return plans;

@@ -32,9 +32,10 @@ struct Plan {
 absl::Status CheckPaced(const RunSpec& run, const std::vector<KnownScheme>& known = KnownSchemes());
 
 // What `run` may be paced between: of FlexDeMo the chunk size and k, of local steps their number,
-// as far as there are figures for them in `known`, from what crosses most to what crosses least;
-// then those of which some sites send less. The run's own format alone where there are no figures.
-// Everything else is as in run.format, the overlap as far as there are so many steps.
+// as far as there are figures for them in `known` (of the run's values, if there are any of those),
+// from what crosses most to what crosses least; then those of which some sites send less. The run's
+// own format alone where there are no figures. Everything else is as in run.format, the overlap as
+// far as there are so many steps.
 std::vector<Plan> PlansOf(const RunSpec& run,
                           const std::vector<KnownScheme>& known = KnownSchemes());
 

@@ -30,7 +30,7 @@ KnownScheme Local(uint32_t every, double steps) {
   return {absl::StrCat("local, Muon, every ", every, ", 2bit"), run, steps / kFull};
 }
 
-constexpr size_t kMostLines = 1000;
+constexpr size_t kMostLines = 32;
 
 absl::Status ReadField(absl::string_view word, RunSpec* run) {
   const std::pair<std::string, std::string> field = absl::StrSplit(word, absl::MaxSplits('=', 1));

@@ -33,7 +33,7 @@ std::vector<KnownScheme> KnownSchemes();
 //   0.61 local every=8
 //
 // Errors: INVALID_ARGUMENT naming the line, what was expected and what it says: steps are from 0.01
-// to 1000, runs are as Validate() accepts them; at least one line, and 1,000 at most.
+// to 1000, runs are as Validate() accepts them; at least one line, and 32 at most.
 absl::StatusOr<std::vector<KnownScheme>> ParseSchemes(absl::string_view text);
 
 }  // namespace isthmus

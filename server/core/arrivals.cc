@@ -21,16 +21,17 @@ void Arrivals::Forget() {
 }
 
 absl::Duration Arrivals::Deadline(const std::set<GroupId>& awaited, absl::Duration most) const {
-  if (rounds_.empty()) return most;
+  if (rounds_.empty() || most == absl::InfiniteDuration()) return most;
   for (const GroupId group : awaited) {
     const auto seen = seen_.find(group);
     if (seen == seen_.end() || seen->second < kEnough) return most;
   }
-  std::vector<absl::Duration> took;
   absl::Duration lag;
-  for (const Seen& round : rounds_) {
-    took.push_back(round.took);
-    lag = std::max(lag, round.lag);
+  for (const Seen& round : rounds_) lag = std::max(lag, round.lag);
+  std::vector<absl::Duration> took;
+  for (auto round = rounds_.end() - static_cast<std::ptrdiff_t>(std::min(kLately, rounds_.size()));
+       round != rounds_.end(); ++round) {
+    took.push_back(round->took);
   }
   const auto median = took.begin() + static_cast<std::ptrdiff_t>(took.size() / 2);
   std::nth_element(took.begin(), median, took.end());

@@ -18,8 +18,10 @@ namespace isthmus {
 // longer than was asked for, and as long as that until everybody has been seen. Single-threaded.
 class Arrivals {
  public:
-  // What is remembered, and from how many of a group on that is enough.
-  static constexpr size_t kRounds = 64;
+  // Whose lags are remembered, and of which the median counts; and from how many of a group on that
+  // is enough.
+  static constexpr size_t kRounds = 1024;
+  static constexpr size_t kLately = 64;
   static constexpr uint32_t kEnough = 8;
   static constexpr absl::Duration kSlack = absl::Seconds(5);
 
@@ -28,6 +30,8 @@ class Arrivals {
   void RoundOver(absl::Duration took, const std::map<GroupId, absl::Duration>& lags);
   // Rounds are to be others: what has been seen is of no use any more.
   void Forget();
+  // The group is not what it was, or was not there: it is to be seen anew.
+  void Forget(GroupId group) { seen_.erase(group); }
 
   // How long to wait for `awaited`, `most` at most.
   absl::Duration Deadline(const std::set<GroupId>& awaited, absl::Duration most) const;

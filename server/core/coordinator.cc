@@ -78,6 +78,7 @@ absl::Time Coordinator::NextWakeup() const {
 // --- what follows ------------------------------------------------------------------------------
 
 void Coordinator::StopAwaiting(GroupState& group, const std::string& why, Actions& out) {
+  arrivals_.Forget(group.id);
   if (!round_.StopAwaiting(group.id)) return;
   membership_.Touch();
   out.push_back(Happened{NotAwaited{round_.round(), group.id, why}});
@@ -170,6 +171,13 @@ void Coordinator::StartTransfers(absl::Time now, Actions& out) {
   }
 }
 
+absl::Duration Coordinator::DeadlineFor(const std::set<GroupId>& awaited) const {
+  if (!config_.learn_deadline) return config_.deadline;
+  // Who comes back within the grace has to send what was lost on the way.
+  const absl::Duration least = config_.reconnect_grace + Arrivals::kSlack;
+  return std::min(config_.deadline, std::max(least, arrivals_.Deadline(awaited, config_.deadline)));
+}
+
 void Coordinator::OpenNextRound(absl::Time now, Actions& out) {
   std::set<GroupId> awaited;
   for (const auto& [id, group] : membership_.groups()) {
@@ -177,8 +185,7 @@ void Coordinator::OpenNextRound(absl::Time now, Actions& out) {
     if (group.active_or_graced(now, config_.reconnect_grace)) awaited.insert(id);
   }
   const Round next = round_.round().next();
-  deadline_ =
-      config_.learn_deadline ? arrivals_.Deadline(awaited, config_.deadline) : config_.deadline;
+  deadline_ = DeadlineFor(awaited);
   round_ = OpenRound(next, ChunksOfRound(next), std::move(awaited), now);
   due_ = false;
   Pace(out);
@@ -256,6 +263,7 @@ void Coordinator::JudgePending(BucketIndex index, absl::Time now, Actions& out) 
     group.last_event =
         absl::StrCat("silent: sent nothing within the deadline of round ", round_.round().value());
     round_.StopAwaiting(id);
+    arrivals_.Forget(id);
     membership_.Touch();
     out.push_back(Happened{FoundSilent{MemberOf(group), round_.round(), PhaseText(group)}});
   }

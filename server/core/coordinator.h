@@ -246,6 +246,7 @@ class Coordinator {
   void AgreeOnStart(absl::Time now, Actions& out);
   void StartTransfers(absl::Time now, Actions& out);
   void OpenNextRound(absl::Time now, Actions& out);
+  absl::Duration DeadlineFor(const std::set<GroupId>& awaited) const;
   std::vector<ChunkRun> ChunksOfRound(Round round) const;
   // What formats coming rounds have; the update of the open one says it.
   void Pace(Actions& out);

@@ -14,8 +14,8 @@ absl::Status Coordinator::CheckSpeaks(GroupId group, uint32_t version) const {
   const bool changes = config_.formats_change() || formats_.last() > Round(0);
   if (!changes || version >= kChangesFormats) return absl::OkStatus();
   return absl::FailedPreconditionError(
-      absl::StrCat("protocol versions: this run is paced: expected version ", kChangesFormats,
-                   " or later, group ", group.value(), " speaks up to ", version));
+      absl::StrCat("protocol versions: formats of this run change: expected version ",
+                   kChangesFormats, " or later, group ", group.value(), " speaks up to ", version));
 }
 
 absl::StatusOr<Coordinator::Registered> Coordinator::Register(const RegisterArgs& args,

@@ -94,6 +94,9 @@ absl::Status Coordinator::TakeUp(const CoordinatorState& state, absl::Time now) 
     round_.bucket(BucketIndex(b)).Commit(*bucket.sequence);
     ended_ = round_.SetAppended(BucketIndex(b));  // all of them only in the last round
   }
+  // What its first update is still to say; whoever decided it has told of it.
+  Actions told;
+  if (!round_.bucket(BucketIndex(0)).sequence()) Pace(told);
   return absl::OkStatus();
 }
 

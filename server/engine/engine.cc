@@ -229,11 +229,13 @@ absl::StatusOr<std::shared_ptr<GroupMeter>> Engine::Opened(StreamId id,
     ISTHMUS_RETURN_IF_ERROR(next.status());
     const std::shared_ptr<GroupMeter> meter = MeterOf(hello.member.group);
     meter->Heard(now);
+    // What is known of a link is not found out anew whenever that breaks.
+    const bool probe = probes_links() && !(meter->up().bytes_per_second > 0);
     streams_[id] = {stream, meter};
     StreamsChanged();
     // Before what follows.
     tasks_.Add(std::function<void()>(
-        [stream, welcome = SayWelcome{core.membership().epoch(), *next, probes_links()}] {
+        [stream, welcome = SayWelcome{core.membership().epoch(), *next, probe}] {
           stream->Say(welcome);
         }));
     return meter;

@@ -156,7 +156,7 @@ void ExchangeStream::Handle() {
       return FinishHandling(HandleSnapshot(std::move(*reading_.mutable_snapshot())));
     case v1::WorkerMessage::kProbe:
       Arrived(bytes, reading_.probe());
-      return FinishHandling(absl::OkStatus());
+      return FinishHandling(probe_bounds_.Take(reading_.probe().data().size()));
     case v1::WorkerMessage::kSnapshotHeld:
       return FinishHandling(HandleHeld(std::move(*reading_.mutable_snapshot_held())));
     case v1::WorkerMessage::kCaughtUp:
@@ -262,11 +262,11 @@ void ExchangeStream::Arrived(uint64_t bytes, const Frame& frame) {
 // --- writing -----------------------------------------------------------------------------------
 
 void ExchangeStream::Say(const ToWorker& what) {
-  pump_.Send(ToMessage(what));
   const auto* const welcome = std::get_if<SayWelcome>(&what);
-  if (welcome != nullptr && welcome->probe && takes_probes_) {
-    pump_.Change([&] { probes_.Begin(); });
-  }
+  const bool probe = welcome != nullptr && welcome->probe;
+  if (probe) probe_bounds_.Ask();
+  pump_.Send(ToMessage(what));
+  if (probe && takes_probes_) pump_.Change([&] { probes_.Begin(); });
 }
 
 void ExchangeStream::Relay(std::unique_ptr<RelayedMessage> message) {

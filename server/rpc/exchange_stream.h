@@ -115,6 +115,7 @@ class ExchangeStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coo
   Incarnation incarnation_;
   AckMeter received_;
   LinkMeter link_;
+  ProbeBounds probe_bounds_;
   WaitingReader reader_;
 
   Mutex mu_;

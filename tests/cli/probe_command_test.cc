@@ -110,8 +110,8 @@ TEST_F(ProbeCommandTest, ASignalEndsIt) {
 TEST_F(ProbeCommandTest, ManyOneAfterTheOtherAreNotRefused) {
   StartCoordinator();
   v1::ProbeReply reply;
-  for (int i = 0; i < 500; ++i) {
-    const grpc::Status status = Probe(0, 100, &reply);
+  for (int i = 0; i < 30; ++i) {
+    const grpc::Status status = Probe(0, 4 << 20, &reply);
     ASSERT_TRUE(status.ok()) << i << ": " << status.error_message();
   }
 }

@@ -167,7 +167,9 @@ WorkPhase DaemonImpl::Phase() {
   if (!core_->job_attached()) return WorkPhase::kUnknown;
   if (!received_.empty()) return WorkPhase::kApply;
   if (outbox_.answers() < core_->undecided()) return WorkPhase::kCompress;
-  return core_->in_step() ? WorkPhase::kLink : WorkPhase::kCompute;
+  // The job may go on meanwhile.
+  if (core_->undecided() > 0 || core_->in_step()) return WorkPhase::kLink;
+  return WorkPhase::kCompute;
 }
 
 // --- the run and the stream --------------------------------------------------------------------

@@ -118,6 +118,7 @@ class Stream : public ExchangeClient,
     hello->set_instance(identity.instance);
     hello->set_applied_sequence(applied.value());
     hello->set_takes_probes(true);
+    probe_bounds_.Ask();
     pump_.Send(std::move(message));
     StartRead(&reading_);
     StartCall();
@@ -216,14 +217,13 @@ class Stream : public ExchangeClient,
   absl::Status Handle() {
     switch (reading_.message_case()) {
       case v1::CoordinatorMessage::kWelcome:
-        if (reading_.welcome().probe()) pump_.Change([&] { probe_.Begin(); });
-        return events_->OnWelcome(id_, Sequence(reading_.welcome().next_sequence()));
+        return HandleWelcome();
       case v1::CoordinatorMessage::kUpdate:
         Arrived(reading_.update());
         return HandleUpdate();
       case v1::CoordinatorMessage::kProbe:
         Arrived(reading_.probe());
-        return absl::OkStatus();
+        return probe_bounds_.Take(reading_.probe().data().size());
       case v1::CoordinatorMessage::kStart:
         events_->OnStart(id_, reading_.start().group_index(), reading_.start().group_count());
         return absl::OkStatus();
@@ -262,6 +262,12 @@ class Stream : public ExchangeClient,
       case v1::CoordinatorMessage::MESSAGE_NOT_SET:
         return absl::OkStatus();
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status HandleWelcome() {
+    ISTHMUS_RETURN_IF_ERROR(events_->OnWelcome(id_, Sequence(reading_.welcome().next_sequence())));
+    if (reading_.welcome().probe()) pump_.Change([&] { probe_.Begin(); });
     return absl::OkStatus();
   }
 
@@ -351,6 +357,7 @@ class Stream : public ExchangeClient,
   v1::CoordinatorMessage reading_;
   UpdateAssembler assembler_;
   AckMeter received_{Clock::Real().Now()};
+  ProbeBounds probe_bounds_;
   WaitingReader reader_;
 
   mutable Mutex mu_;

@@ -221,7 +221,7 @@ std::vector<PacedSite> OneSlow(double mbit, double times) {
 }
 
 TEST(PacerTest, ASlowUplinkSendsLessAndTheOthersAsBefore) {
-  Pacer pacer = FlexDemoPacer({.target = 0.9, .worth = 0.01});
+  Pacer pacer = FlexDemoPacer({.target = 0.9});
   EXPECT_FALSE(pacer.Decide(OneSlow(2000, 1)).changed);
   const PaceDecision decision = pacer.Decide(OneSlow(2000, 20));
   EXPECT_TRUE(decision.changed);
@@ -439,6 +439,25 @@ TEST(PacerTest, NeverMovesOnAConstantLinkOnceItHasSettled) {
         EXPECT_LE(Follow(run, 0, 500, seed, constant).changes, 3);
         EXPECT_LE(Follow(run, 0, 500, seed, constant, 0.2).changes, 6) << "measured badly";
       }
+    }
+  }
+}
+
+// One site's link is thinner, and all are measured badly.
+TEST(PacerTest, DoesNotGoToAndFroAboutWhoSendsLess) {
+  for (const double times : {1.0, 2.0, 5.0, 10.0, 20.0, 50.0}) {
+    for (uint32_t seed = 1; seed <= 5; ++seed) {
+      SCOPED_TRACE(absl::StrCat(times, " times thinner, seed ", seed));
+      Pacer pacer = FlexDemoPacer({.target = 0.9});
+      std::mt19937 random(seed);
+      std::uniform_real_distribution<double> noise(0.92, 1.08);
+      int changes = 0;
+      for (int round = 0; round < 500; ++round) {
+        std::vector<PacedSite> sites = OneSlow(2000, times);
+        for (PacedSite& site : sites) site.path.up *= noise(random);
+        changes += pacer.Decide(sites).changed;
+      }
+      EXPECT_LE(changes, 4);
     }
   }
 }

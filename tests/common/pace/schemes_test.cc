@@ -48,10 +48,11 @@ TEST(SchemesTest, SaysWhichLineOfAFileCannotBe) {
   EXPECT_THAT(ErrorOf("1 best"), HasSubstr("line 1: scheme"));
   EXPECT_THAT(ErrorOf("1 flexdemo k"), HasSubstr("got 'k'"));
   EXPECT_THAT(ErrorOf("1 flexdemo scheme=full"), HasSubstr("got 'scheme=full'"));
-  EXPECT_THAT(ErrorOf("1 flexdemo k=99"), HasSubstr("line 1: run spec: k: expected 1 to chunk_size 64"));
+  EXPECT_THAT(ErrorOf("1 flexdemo k=99"),
+              HasSubstr("line 1: run spec: k: expected 1 to chunk_size 64"));
   std::string many;
-  for (int i = 0; i <= 1000; ++i) many += "1 full\n";
-  EXPECT_THAT(ErrorOf(many), HasSubstr("line 1001: expected at most 1000 schemes"));
+  for (int i = 0; i <= 32; ++i) many += "1 full\n";
+  EXPECT_THAT(ErrorOf(many), HasSubstr("line 33: expected at most 32 schemes"));
 }
 
 // In whatever order a file has them.
@@ -65,6 +66,29 @@ TEST(SchemesTest, APaceChoosesBetweenThoseOfAFile) {
   EXPECT_EQ(plans[1].format.all.k, 1u);
   EXPECT_TRUE(plans[2].less.has_value());
   EXPECT_FALSE(CheckPaced(DefaultRunSpec(Scheme::kLocal), *schemes).ok());
+}
+
+TEST(SchemesTest, FiguresOfTheRunsOwnValuesCount) {
+  const auto schemes = ParseSchemes(
+      "1.1 flexdemo k=1 values=f32\n1.4 flexdemo k=1\n1.3 flexdemo k=1\n1.2 flexdemo k=2\n");
+  ASSERT_TRUE(schemes.ok());
+  const std::vector<Plan> plans = PlansOf(DefaultRunSpec(Scheme::kFlexDemo), *schemes);
+  ASSERT_THAT(plans, SizeIs(3));
+  EXPECT_EQ(plans[1].format.all.k, 1u);
+  EXPECT_EQ(plans[1].steps, 1.4) << "the first one said";
+}
+
+TEST(SchemesTest, LocalStepsAreInOrderWhateverTheFilesOrder) {
+  const auto schemes = ParseSchemes("0.8 local every=30\n0.5 local every=4\n0.6 local every=8\n");
+  ASSERT_TRUE(schemes.ok());
+  uint32_t before = 0;
+  const std::vector<Plan> plans = PlansOf(DefaultRunSpec(Scheme::kLocal), *schemes);
+  for (const Plan& plan : plans) {
+    EXPECT_GT(plan.format.every.steps, before);
+    before = plan.format.every.steps;
+  }
+  EXPECT_EQ(plans.front().format.every.steps, 4u);
+  EXPECT_EQ(before, 30u);
 }
 
 }  // namespace

@@ -47,12 +47,22 @@ TEST(ArrivalsTest, P9_APauseIsAsLongAsRoundsAre) {
   EXPECT_EQ(arrivals.Deadline(kBoth, kMost), absl::Seconds(2 + 20)) << "one long pause is no rule";
 }
 
+TEST(ArrivalsTest, P9_WhoWasAwayIsToBeSeenAnew) {
+  Arrivals arrivals;
+  See(arrivals, 20, absl::ZeroDuration());
+  arrivals.Forget(GroupId(2));
+  EXPECT_EQ(arrivals.Deadline(kBoth, kMost), kMost);
+  EXPECT_EQ(arrivals.Deadline({GroupId(1)}, kMost), Arrivals::kSlack);
+  See(arrivals, Arrivals::kEnough, absl::ZeroDuration());
+  EXPECT_EQ(arrivals.Deadline(kBoth, kMost), Arrivals::kSlack);
+}
+
 TEST(ArrivalsTest, P9_NeverLongerThanAskedFor) {
   Arrivals arrivals;
   See(arrivals, 20, absl::Seconds(50));
   EXPECT_EQ(arrivals.Deadline(kBoth, kMost), kMost);
   EXPECT_EQ(arrivals.Deadline(kBoth, absl::Seconds(1)), absl::Seconds(1));
-  EXPECT_EQ(Arrivals().Deadline(kBoth, absl::InfiniteDuration()), absl::InfiniteDuration());
+  EXPECT_EQ(arrivals.Deadline(kBoth, absl::InfiniteDuration()), absl::InfiniteDuration());
 }
 
 }  // namespace
